@@ -1,0 +1,18 @@
+"""The numerics of sampling as pure functions of tensors: no host, no state, no hidden randomness.
+
+| module | holds |
+|---|---|
+| `schedules` | sigmas and timesteps of Flux, SD 3.5 and SDXL |
+| `flow` | steps for flow matching: Euler, DDIM, ancestral, churn |
+| `diffusion` | DDIM/DDPM steps for discrete variance-preserving models |
+| `guidance` | classifier-free guidance, rescale, dynamic thresholding |
+| `flux_latents` | Flux token packing and position ids |
+| `noise` | the initial noise of each trainer, bit by bit where that can be known |
+
+Import the modules, not this package's names: `from comfyui_eridiffusion.samplers import flow`. Importing the package
+alone loads nothing, torch included.
+"""
+
+from __future__ import annotations
+
+__all__ = ["diffusion", "flow", "flux_latents", "guidance", "noise", "schedules"]

@@ -1,0 +1,146 @@
+"""Steps for variance-preserving diffusion with discrete timesteps: x_t = sqrt(a_t)·x0 + sqrt(1 - a_t)·noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import _checks
+from .guidance import dynamic_threshold
+
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+def ddim_step(
+    x: Tensor,
+    model_output: Tensor,
+    t: int | Tensor,
+    t_prev: int | Tensor,
+    alphas_cumprod: Tensor,
+    eta: float = 0.0,
+    noise: Tensor | None = None,
+    prediction: str = "epsilon",
+    final_alpha_cumprod: float | Tensor | None = None,
+    clip_sample: bool = False,
+    clip_range: float = 1.0,
+    use_clipped_model_output: bool = False,
+    threshold: tuple[float, float | None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Take one DDIM step (eta = 1: DDPM's variance) from timestep t to t_prev and return (x at t_prev, predicted x0).
+
+    `x`, `model_output`, `noise`: `[B, C, H, W]`; `t` in [0, T); `t_prev` < T, where any negative value means the end
+    of the chain, whose cumulative alpha is `final_alpha_cumprod` in (0, 1] (None: alphas_cumprod[0], which is SDXL's
+    `set_alpha_to_one=False`); `alphas_cumprod`: `[T]`, see `schedules.alphas_cumprod`; `eta` in [0, 1], with standard
+    normal `noise` where it is > 0. `prediction` says what `model_output` is: "epsilon", "v_prediction" or "sample".
+    The predicted x0 is thresholded with `threshold` = (percentile, max or None) if given, else clamped to
+    ±`clip_range` if `clip_sample`; `use_clipped_model_output` then derives the noise from that x0 again. float16 and
+    bfloat16 are computed in float32 and rounded once; both results have x's dtype. The step's coefficients are computed
+    in the table's dtype: exactly with the float64 table of `schedules.alphas_cumprod`, and with the float32 table of a
+    diffusers scheduler as diffusers rounds them (near the end of the chain, or at eta = 1, that is worth 1e-4).
+
+    Raises ValueError naming the argument: also for an epsilon prediction at zero terminal SNR, where x holds no trace
+    of x0, and for eta > 0 on a step towards more noise.
+    Source: Song et al. 2021, eq. 12 and 16; Salimans & Ho 2022, appendix D (v); diffusers `DDIMScheduler.step`.
+    """
+    kind = _checks.choice("prediction", prediction, PREDICTIONS)
+    share = _checks.finite("eta", eta, 0.0, 1.0)
+    bound = _checks.finite("clip_range", clip_range, 0.0, above=True)
+    latent = _checks.tensor("x", x)
+    output = _checks.like("model_output", model_output, latent, "x")
+    here, there = _levels(t, t_prev, alphas_cumprod, final_alpha_cumprod)
+    dtype = _checks.compute_dtype(latent)
+    latent, output = latent.to(dtype), output.to(dtype)
+
+    clean, predicted = _split(latent, output, here, kind)
+    if threshold is not None:
+        clean = dynamic_threshold(clean, *_threshold(threshold))
+    elif clip_sample:
+        clean = clean.clamp(-bound, bound)
+    if use_clipped_model_output:
+        predicted = (latent - float(here**0.5) * clean) / float((1 - here) ** 0.5)
+
+    spread = _spread(share, here, there)
+    # eq. 12: predicted x0 + direction to x_t + random noise
+    direction = float((1 - there - spread**2).clamp(min=0.0) ** 0.5) * predicted
+    result = float(there**0.5) * clean + direction
+    if share > 0.0:
+        result = result + float(spread) * _checks.required_noise(noise, x, f"eta is {share:g}").to(dtype)
+    elif noise is not None:
+        _checks.like("noise", noise, x, "x")
+    return result.to(x.dtype), clean.to(x.dtype)
+
+
+def add_noise(x0: Tensor, noise: Tensor, t: int | Tensor, alphas_cumprod: Tensor) -> Tensor:
+    """Return sqrt(a_t)·x0 + sqrt(1 - a_t)·noise, the noised latent at timestep t.
+
+    `x0`, `noise`: `[B, C, H, W]`; `t` in [0, T), an int or a 0-d tensor; `alphas_cumprod`: `[T]`.
+
+    Raises ValueError naming the argument.
+    Source: Ho et al. 2020, eq. 4; diffusers `DDIMScheduler.add_noise`.
+    """
+    clean = _checks.tensor("x0", x0)
+    fresh = _checks.like("noise", noise, clean, "x0")
+    alphas = _alphas(alphas_cumprod)
+    alpha = _entry(alphas, _checks.integer("t", t, 0, len(alphas) - 1))
+    dtype = _checks.compute_dtype(clean)
+    return (float(alpha**0.5) * clean.to(dtype) + float((1 - alpha) ** 0.5) * fresh.to(dtype)).to(x0.dtype)
+
+
+def _split(x: Tensor, output: Tensor, alpha: Tensor, prediction: str) -> tuple[Tensor, Tensor]:
+    """Return (x0, noise) as the model's output implies them at cumulative alpha."""
+    signal, spread = float(alpha**0.5), float((1 - alpha) ** 0.5)
+    if prediction == "epsilon":
+        if not alpha:
+            raise ValueError(
+                "prediction: epsilon gives no x0 at zero terminal SNR (alphas_cumprod[t] is 0); "
+                "use v_prediction or sample, or start at an earlier timestep"
+            )
+        return (x - spread * output) / signal, output
+    if prediction == "v_prediction":
+        return signal * x - spread * output, signal * output + spread * x
+    return output.clone(), (x - signal * output) / spread
+
+
+def _spread(eta: float, here: Tensor, there: Tensor) -> Tensor:
+    """Return eq. 16's standard deviation of the noise to put in."""
+    if eta == 0.0:
+        return torch.zeros_like(here)
+    if there < here:
+        raise ValueError(
+            f"t_prev: eta > 0 needs a step towards less noise, got alpha {float(here):g} -> {float(there):g}"
+        )
+    variance = (1 - there) / (1 - here) * (1 - here / there)
+    return eta * variance**0.5
+
+
+def _levels(
+    t: int | Tensor, t_prev: int | Tensor, alphas_cumprod: Tensor, final_alpha_cumprod: float | Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the cumulative alphas of both timesteps as 0-d tensors of the table's dtype."""
+    alphas = _alphas(alphas_cumprod)
+    here = _entry(alphas, _checks.integer("t", t, 0, len(alphas) - 1))
+    previous = _checks.integer("t_prev", t_prev, -(2**63), len(alphas) - 1)
+    last = _entry(alphas, 0)
+    if final_alpha_cumprod is not None:
+        last = torch.tensor(_checks.finite("final_alpha_cumprod", final_alpha_cumprod, 0.0, 1.0, above=True)).to(last)
+    return here, _entry(alphas, previous) if previous >= 0 else last
+
+
+def _entry(alphas: Tensor, index: int) -> Tensor:
+    """Return one entry as a 0-d tensor on the CPU, where its arithmetic rounds as the table's dtype does."""
+    return alphas[index].to("cpu", _checks.compute_dtype(alphas))
+
+
+def _alphas(alphas_cumprod: Tensor) -> Tensor:
+    """Check the table of cumulative alphas; values are looked up singly, so only the ends are looked at here."""
+    alphas = _checks.tensor("alphas_cumprod", alphas_cumprod, rank=1)
+    first, last = float(alphas[0]), float(alphas[-1])
+    if not (0.0 <= last <= first < 1.0):
+        raise ValueError(f"alphas_cumprod: must descend within [0, 1), got {first:g} … {last:g}")
+    return alphas
+
+
+def _threshold(value: tuple[float, float | None]) -> tuple[float, float | None]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"threshold: needs (percentile, max), got {value!r}")
+    return value[0], value[1]

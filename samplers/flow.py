@@ -1,0 +1,197 @@
+"""Steps for flow matching: x = (1 - sigma)·x0 + sigma·noise, and the model predicts the velocity v = noise - x0.
+
+Common to all: latents are `[B, C, H, W]`; a sigma is a number or a 0-d tensor; float16/bfloat16 input is computed in
+float32 and rounded once at the end; the result has x's dtype; arguments are never changed and no noise is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from . import _checks
+from ._checks import Scalar
+
+SigmaT = TypeVar("SigmaT", float, Tensor)
+
+
+def euler_step(x: Tensor, velocity: Tensor, sigma: Scalar, sigma_next: Scalar) -> Tensor:
+    """Take one Euler step from sigma to sigma_next: x + (sigma_next - sigma)·velocity.
+
+    `x`, `velocity`: `[B, C, H, W]`; `sigma` in (0, 1], `sigma_next` in [0, 1]. On float32 input the result is
+    bit-equal to one step of the host's `euler` on a flow model: like there, the velocity makes a round trip through
+    the denoised latent, x0 = x - sigma·v and (x - x0) / sigma, which rounds.
+
+    Raises ValueError naming the argument for a sigma out of range, a wrong rank or different shapes.
+    Source: Karras et al. 2022, algorithm 1; comfy/k_diffusion/sampling.py `sample_euler`.
+    """
+    start, end = _step_sigmas(sigma, sigma_next)
+    latent, flow = _pair(x, velocity)
+    denoised = latent - flow * _scalar(start, latent)
+    slope = (latent - denoised) / _scalar(start, latent)
+    return (latent + slope * (_scalar(end, latent) - _scalar(start, latent))).to(x.dtype)
+
+
+def ddim_step(
+    x: Tensor, velocity: Tensor, sigma: Scalar, sigma_next: Scalar, eta: float = 0.0, noise: Tensor | None = None
+) -> Tensor:
+    """Take one DDIM step, which puts the share `eta` of the noise that may be replaced in anew.
+
+    `x`, `velocity`, `noise`: `[B, C, H, W]`; `sigma` in (0, 1], `sigma_next` in [0, 1]; `eta` in [0, 1]. eta = 0 is
+    `euler_step`, bit for bit; eta = 1 is the ancestral (DDPM) step. For eta > 0 sigma_next must not exceed sigma and
+    `noise` (standard normal) must be given.
+
+    Raises ValueError naming the argument.
+    Source: Song et al. 2021, eq. 12 and 16, with alpha = 1 - sigma: r = s'(1-s) / (s(1-s')),
+    s_up = eta·s'·sqrt(1 - r²), x' = (1-s')·x0 + sqrt(s'² - s_up²)·noise_predicted + s_up·noise.
+    """
+    share = _checks.finite("eta", eta, 0.0, 1.0)
+    if share == 0.0:
+        if noise is not None:
+            _checks.like("noise", noise, _checks.tensor("x", x), "x")
+        return euler_step(x, velocity, sigma, sigma_next)
+    start, end = _step_sigmas(sigma, sigma_next)
+    _not_rising(start, end)
+    latent, flow = _pair(x, velocity)
+    fresh = _checks.required_noise(noise, x, f"eta is {share:g}").to(latent.dtype)
+    if start == end:
+        return x.clone()
+    ratio = end * (1.0 - start) / (start * (1.0 - end))
+    up = share * end * math.sqrt(max(0.0, 1.0 - ratio * ratio))
+    clean, predicted = latent - start * flow, latent + (1.0 - start) * flow
+    kept = math.sqrt(max(0.0, end * end - up * up))
+    return ((1.0 - end) * clean + kept * predicted + up * fresh).to(x.dtype)
+
+
+def ancestral_step(
+    x: Tensor,
+    velocity: Tensor,
+    sigma: Scalar,
+    sigma_next: Scalar,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
+    noise: Tensor | None = None,
+) -> Tensor:
+    """Take one ancestral Euler step: go below sigma_next, then add noise back up to it.
+
+    `x`, `velocity`, `noise`: `[B, C, H, W]`; `sigma` in (0, 1], `sigma_next` in [0, sigma]; `eta` >= 0 (0: plain
+    Euler up to rounding, no noise); `s_noise` >= 0 scales the noise. On float32 input the result is bit-equal to one
+    step of the host's `euler_ancestral` on a flow model, given the same noise. At sigma_next = 0 it is the denoised
+    latent, and no noise is needed.
+
+    Raises ValueError naming the argument, also for an `eta` so large that no noise level is left to add.
+    Source: comfy/k_diffusion/sampling.py `sample_euler_ancestral_RF`.
+    """
+    share = _checks.finite("eta", eta, 0.0)
+    scale = _checks.finite("s_noise", s_noise, 0.0)
+    start, end = _step_sigmas(sigma, sigma_next)
+    _not_rising(start, end)
+    latent, flow = _pair(x, velocity)
+    if noise is not None:
+        _checks.like("noise", noise, x, "x")
+    s, s_next = _scalar(start, latent), _scalar(end, latent)
+    denoised = latent - flow * s
+    if end == 0.0:
+        return denoised.to(x.dtype)
+    if share > 0.0:
+        noise = _checks.required_noise(noise, x, f"eta is {share:g}")
+    if start == end:
+        return x.clone()
+    down = s_next * (1 + (s_next / s - 1) * share)
+    alpha_next, alpha_down = 1 - s_next, 1 - down
+    missing = s_next**2 - down**2 * alpha_next**2 / alpha_down**2
+    if float(missing) < -1e-6:
+        raise ValueError(f"eta: {share:g} is too large for the step from sigma {start:g} to {end:g}")
+    result = (down / s) * latent + (1 - down / s) * denoised
+    if share > 0.0 and noise is not None:
+        fresh = noise.to(latent.dtype) * scale * missing.clamp(min=0.0) ** 0.5
+        result = (alpha_next / alpha_down) * result + fresh
+    return result.to(x.dtype)
+
+
+def churn(
+    x: Tensor,
+    sigma: SigmaT,
+    steps: int,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+    s_noise: float = 1.0,
+    noise: Tensor | None = None,
+) -> tuple[Tensor, SigmaT]:
+    """Raise the noise level a little before a step, keeping the variance right for a flow model.
+
+    `x`, `noise`: `[B, C, H, W]`; `sigma` in [0, 1]; `steps` is the length of the whole schedule; `s_tmin`, `s_tmax`
+    are sigmas, not step fractions; `s_noise` >= 0. Returns the latent and the sigma it now has (a float or a tensor
+    as `sigma` was): gamma = min(s_churn / steps, sqrt 2 - 1), sigma_hat = min(sigma (1 + gamma), 1). Outside the
+    bounds, at gamma = 0, at sigma 0 and at sigma 1 both come back unchanged and no noise is needed.
+
+    The literal formula of Karras et al., x + sqrt(sigma_hat² - sigma²)·noise, belongs to x = x0 + sigma·noise; here
+    the signal shrinks too: a = (1 - sigma_hat) / (1 - sigma), x_hat = a·x + s_noise·sqrt(sigma_hat² - a² sigma²)·noise.
+
+    Raises ValueError naming the argument.
+    Source: Karras et al. 2022, algorithm 2, restated for x = (1 - sigma)·x0 + sigma·noise.
+    """
+    level = _checks.finite("sigma", sigma, 0.0, 1.0)
+    count = _checks.integer("steps", steps, 1)
+    amount = _checks.finite("s_churn", s_churn, 0.0)
+    lowest, highest = _checks.real("s_tmin", s_tmin, 0.0), _checks.real("s_tmax", s_tmax, 0.0)
+    scale = _checks.finite("s_noise", s_noise, 0.0)
+    _checks.tensor("x", x)
+    if noise is not None:
+        _checks.like("noise", noise, x, "x")
+    gamma = min(amount / count, math.sqrt(2.0) - 1.0) if lowest <= level <= highest else 0.0
+    if gamma == 0.0 or level in (0.0, 1.0):
+        return x.clone(), sigma
+    fresh = _checks.required_noise(noise, x, f"s_churn is {amount:g}")
+    raised = min(level * (1.0 + gamma), 1.0)
+    keep = (1.0 - raised) / (1.0 - level)
+    added = scale * math.sqrt(max(0.0, raised * raised - keep * keep * level * level))
+    dtype = _checks.compute_dtype(x)
+    result = (keep * x.to(dtype) + added * fresh.to(dtype)).to(x.dtype)
+    if isinstance(sigma, Tensor):
+        return result, torch.tensor(raised, dtype=_checks.compute_dtype(sigma), device=sigma.device)
+    return result, raised
+
+
+def add_noise(x0: Tensor, noise: Tensor, sigma: Scalar) -> Tensor:
+    """Return (1 - sigma)·x0 + sigma·noise, the noised latent at that level.
+
+    `x0`, `noise`: `[B, C, H, W]`; `sigma` in [0, 1]. On float32 input bit-equal to the host's noise scaling of flow
+    models.
+
+    Raises ValueError naming the argument.
+    Source: Lipman et al. 2023 (optimal-transport path); comfy/model_sampling.py `CONST.noise_scaling`.
+    """
+    level = _checks.finite("sigma", sigma, 0.0, 1.0)
+    clean = _checks.tensor("x0", x0)
+    fresh = _checks.like("noise", noise, clean, "x0")
+    dtype = _checks.compute_dtype(clean)
+    s = _scalar(level, clean.to(dtype))
+    return (s * fresh.to(dtype) + (1.0 - s) * clean.to(dtype)).to(x0.dtype)
+
+
+def _pair(x: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
+    """Check x and velocity and return both in the dtype to compute in."""
+    latent = _checks.tensor("x", x)
+    flow = _checks.like("velocity", velocity, latent, "x")
+    dtype = _checks.compute_dtype(latent)
+    return latent.to(dtype), flow.to(dtype)
+
+
+def _step_sigmas(sigma: Scalar, sigma_next: Scalar) -> tuple[float, float]:
+    """Check a step's two sigmas; sigma 0 is excluded because there is no noise left to remove."""
+    return _checks.finite("sigma", sigma, 0.0, 1.0, above=True), _checks.finite("sigma_next", sigma_next, 0.0, 1.0)
+
+
+def _not_rising(start: float, end: float) -> None:
+    if end > start:
+        raise ValueError(f"sigma_next: must not exceed sigma ({start:g}) in a step that adds noise, got {end:g}")
+
+
+def _scalar(value: float, like: Tensor) -> Tensor:
+    """Return a 0-d tensor, so that scalar arithmetic rounds as the host's does, which keeps sigmas in float32."""
+    return torch.tensor(value, dtype=like.dtype, device=like.device)

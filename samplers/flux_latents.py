@@ -1,0 +1,94 @@
+"""Flux's token layout: 2×2 patches of the latent, and the position ids that go with them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import _checks
+
+
+class Tokens(NamedTuple):
+    """A packed latent: `tokens` `[B, ceil(height / 2) * ceil(width / 2), 4C]`, and the latent's own size."""
+
+    tokens: Tensor
+    height: int
+    width: int
+
+
+def patchify(latent: Tensor) -> Tokens:
+    """Pack a latent into Flux tokens: `b c (h 2) (w 2) -> b (h w) (c 2 2)`.
+
+    `latent`: `[B, C, H, W]`. An odd height or width is first padded to even at the bottom or right, circularly, as
+    the host does; `unpatchify` with the returned size crops it again, so the round trip is exact.
+
+    Raises ValueError for another rank or dtype.
+    Source: black-forest-labs/flux, sampling.py, `prepare`; comfy/ldm/flux/model.py `process_img`.
+    """
+    image = _checks.tensor("latent", latent)
+    batch, channels, height, width = image.shape
+    if height % 2 or width % 2:
+        image = F.pad(image, (0, width % 2, 0, height % 2), mode="circular")
+    rows, columns = (height + 1) // 2, (width + 1) // 2
+    grid = image.reshape(batch, channels, rows, 2, columns, 2).permute(0, 2, 4, 1, 3, 5)
+    tokens = grid.reshape(batch, rows * columns, channels * 4)
+    return Tokens(tokens.clone() if _shares(tokens, latent) else tokens, height, width)
+
+
+def unpatchify(tokens: Tensor | Tokens, height: int, width: int) -> Tensor:
+    """Unpack Flux tokens into a latent: `b (h w) (c 2 2) -> b c (h 2) (w 2)`, cropped to height × width.
+
+    `tokens`: `[B, ceil(height / 2) * ceil(width / 2), 4C]` (or what `patchify` returned); `height`, `width` in latent
+    cells. Returns `[B, C, height, width]`.
+
+    Raises ValueError if the number of tokens does not belong to that size, or the width of a token is no multiple of 4.
+    Source: black-forest-labs/flux, sampling.py, `unpack`.
+    """
+    packed = _checks.tensor("tokens", tokens.tokens if isinstance(tokens, Tokens) else tokens, rank=3)
+    rows = (_checks.integer("height", height, 1) + 1) // 2
+    columns = (_checks.integer("width", width, 1) + 1) // 2
+    batch, count, depth = packed.shape
+    if count != rows * columns:
+        raise ValueError(f"tokens: a latent of {height}×{width} has {rows}·{columns} tokens, got {count}")
+    if depth % 4:
+        raise ValueError(f"tokens: a token holds 2×2 cells, so its width is a multiple of 4; got {depth}")
+    grid = packed.reshape(batch, rows, columns, depth // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return grid.reshape(batch, depth // 4, rows * 2, columns * 2)[:, :, :height, :width].clone(
+        memory_format=torch.contiguous_format
+    )
+
+
+def image_ids(height: int, width: int, batch: int = 1, index: int = 0) -> Tensor:
+    """Return the position ids of an image's tokens: `[index, row, column]`.
+
+    `height`, `width` in latent cells; `index` is 0 for the picture itself and 1, 2, … for reference pictures, never
+    the position in the batch. Returns float32 `[batch, ceil(height / 2) * ceil(width / 2), 3]`.
+
+    Raises ValueError for a size or batch < 1 or a negative index.
+    Source: black-forest-labs/flux, sampling.py, `prepare`; comfy/ldm/flux/model.py `process_img`.
+    """
+    rows = (_checks.integer("height", height, 1) + 1) // 2
+    columns = (_checks.integer("width", width, 1) + 1) // 2
+    count = _checks.integer("batch", batch, 1)
+    ids = torch.zeros(rows, columns, 3)
+    ids[..., 0] = _checks.integer("index", index, 0)
+    ids[..., 1] = torch.arange(rows, dtype=torch.float32)[:, None]
+    ids[..., 2] = torch.arange(columns, dtype=torch.float32)
+    return ids.reshape(1, rows * columns, 3).repeat(count, 1, 1)
+
+
+def text_ids(length: int, batch: int = 1) -> Tensor:
+    """Return the position ids of text tokens, all zero: float32 `[batch, length, 3]`.
+
+    Raises ValueError for a negative length or a batch < 1.
+    Source: black-forest-labs/flux, sampling.py, `prepare`.
+    """
+    return torch.zeros(_checks.integer("batch", batch, 1), _checks.integer("length", length, 0), 3)
+
+
+def _shares(first: Tensor, second: Tensor) -> bool:
+    """Tell whether both are views of the same memory, as rearranging a latent of 2×2 leaves them."""
+    return first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()

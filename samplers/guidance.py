@@ -1,0 +1,78 @@
+"""Guidance: how a conditional and an unconditional prediction are combined, and how the result is tamed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import _checks
+
+
+def classifier_free(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
+    """Return uncond + scale·(cond - uncond); at scale 1 that is `cond` itself.
+
+    `cond`, `uncond`: same shape, batch first; any parameterisation (noise, velocity, denoised); `scale` any finite
+    number. float16/bfloat16 are computed in float32; the result has cond's dtype. On float32 bit-equal to the host.
+
+    Raises ValueError naming the argument.
+    Source: Ho & Salimans 2022, eq. 6; comfy/samplers.py `cfg_function`.
+    """
+    factor = _checks.finite("scale", scale)
+    wanted = _checks.tensor("cond", cond, rank=None)
+    other = _checks.like("uncond", uncond, wanted, "cond")
+    if factor == 1.0:
+        return cond.clone()
+    dtype = _checks.compute_dtype(wanted)
+    wanted, other = wanted.to(dtype), other.to(dtype)
+    return (other + (wanted - other) * factor).to(cond.dtype)
+
+
+def rescale(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
+    """Bring the guided prediction's contrast back to that of the conditional one, by the share phi.
+
+    `guided`, `cond`: same shape, batch first, the model's raw output in its own parameterisation (velocity for flow
+    models); standard deviations are taken over all axes but the batch. `phi` in [0, 1]; 0 changes nothing. A sample
+    without any variance is left as it is. The result has guided's dtype.
+
+    Raises ValueError naming the argument.
+    Source: Lin et al. 2023, eq. 15 and 16; diffusers `rescale_noise_cfg`.
+    """
+    share = _checks.finite("phi", phi, 0.0, 1.0)
+    strong = _checks.tensor("guided", guided, rank=None)
+    plain = _checks.like("cond", cond, strong, "guided")
+    if share == 0.0:
+        return guided.clone()
+    dtype = _checks.compute_dtype(strong)
+    strong, plain = strong.to(dtype), plain.to(dtype)
+    axes = list(range(1, strong.ndim))
+    if strong[0].numel() < 2:
+        raise ValueError(f"guided: needs at least two values per sample, got shape {tuple(guided.shape)}")
+    spread = strong.std(dim=axes, keepdim=True)
+    factor = torch.where(spread > 0, plain.std(dim=axes, keepdim=True) / spread, torch.ones_like(spread))
+    return (share * (strong * factor) + (1.0 - share) * strong).to(guided.dtype)
+
+
+def dynamic_threshold(x0: Tensor, percentile: float, max_value: float | None = None) -> Tensor:
+    """Squeeze a predicted x0 into [-1, 1] by each sample's own percentile of absolute values.
+
+    `x0`: batch first; `percentile` in [0, 1]; per sample s = clamp(quantile(|x0|, percentile), 1, max_value) and the
+    result is clamp(x0, -s, s) / s. `max_value` >= 1 or None for no upper bound. The result has x0's dtype.
+
+    Raises ValueError naming the argument.
+    Source: Saharia et al. 2022 (Imagen), section 2.3; diffusers `DDPMScheduler._threshold_sample`.
+    """
+    share = _checks.finite("percentile", percentile, 0.0, 1.0)
+    limit = None if max_value is None else _checks.finite("max_value", max_value, 1.0)
+    latent = _checks.tensor("x0", x0, rank=None)
+    flat = latent.to(_checks.compute_dtype(latent)).flatten(1)
+    bound = _quantile(flat.abs(), share).clamp(min=1.0, max=limit).unsqueeze(1)
+    return (torch.clamp(flat, -bound, bound) / bound).reshape(latent.shape).to(x0.dtype)
+
+
+def _quantile(values: Tensor, share: float) -> Tensor:
+    """Return each row's linearly interpolated quantile; unlike torch.quantile without a limit on the row's length."""
+    ordered = values.sort(dim=1).values
+    position = share * (ordered.shape[1] - 1)
+    low = int(position)
+    high = min(low + 1, ordered.shape[1] - 1)
+    return torch.lerp(ordered[:, low], ordered[:, high], position - low)

@@ -1,0 +1,178 @@
+"""Noise schedules: sigmas for the flow models, timesteps and cumulative alphas for the discrete diffusion models."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import _checks
+
+SPACINGS = ("timesteps", "linear", "cosine", "simple")
+DDIM_SPACINGS = ("leading", "trailing", "linspace")
+BETA_SCHEDULES = ("scaled_linear", "linear")
+_FLOW_TRAIN_STEPS = 1000
+
+
+def flux_mu(
+    image_tokens: int,
+    base_shift: float = 0.5,
+    max_shift: float = 1.15,
+    base_tokens: int = 256,
+    max_tokens: int = 4096,
+) -> float:
+    """Return Flux's shift exponent mu for an image of so many tokens.
+
+    `image_tokens` is ceil(height / 16) * ceil(width / 16) in pixels. mu is the straight line through
+    (base_tokens, base_shift) and (max_tokens, max_shift), extrapolated on both sides, never clamped: 0.63 at 512²,
+    1.15 at 1024², 1.84333 at 2048×1024.
+
+    Raises ValueError for `image_tokens` < 1, non-finite shifts, or equal token bounds.
+    Source: black-forest-labs/flux, sampling.py, `get_lin_function`.
+    """
+    tokens = _checks.integer("image_tokens", image_tokens, 1)
+    low = _checks.finite("base_shift", base_shift)
+    high = _checks.finite("max_shift", max_shift)
+    first = _checks.integer("base_tokens", base_tokens, 1)
+    last = _checks.integer("max_tokens", max_tokens, 1)
+    if first == last:
+        raise ValueError(f"max_tokens: must differ from base_tokens, both are {first}")
+    slope = (high - low) / (last - first)
+    return slope * tokens + (low - slope * first)
+
+
+def flux_sigmas(
+    steps: int, image_tokens: int, base_shift: float = 0.5, max_shift: float = 1.15, shifted: bool = True
+) -> Tensor:
+    """Return Flux's sigmas: linspace(1, 0, steps + 1), shifted by the image's size.
+
+    float32 `[steps + 1]`, descending from exactly 1 to exactly 0. `steps` >= 1; `image_tokens` as in `flux_mu`;
+    `shifted=False` is schnell's plain line (the other arguments then have no effect but are still checked).
+
+    Raises ValueError as `flux_mu` does, and for `steps` < 1.
+    Source: black-forest-labs/flux, sampling.py, `get_schedule`: sigma = e^mu / (e^mu + (1/t - 1)).
+    """
+    mu = flux_mu(image_tokens, base_shift, max_shift)
+    times = _descending_line(steps)
+    # e^mu / (e^mu + 1/t - 1) is the shift s·t / (1 + (s - 1)·t) with s = e^mu, written so that t = 0 is no exception.
+    return _as_sigmas(_shift(times, math.exp(mu)) if shifted else times)
+
+
+def flow_sigmas(steps: int, shift: float = 3.0, spacing: str = "timesteps") -> Tensor:
+    """Return the sigmas of a flow-matching model with a constant shift (SD 3.5: 3).
+
+    float32 `[steps + 1]`, descending from 1 to exactly 0; sigma = s·t / (1 + (s - 1)·t). `spacing` says what t is:
+
+    - "timesteps": evenly spaced timesteps from 1000 down to the model's smallest one, which is already shifted, and
+      shifted again; bit-equal to the host's `normal` scheduler, and what Stability and diffusers do.
+    - "linear": linspace(1, 0, steps + 1).
+    - "cosine": CosMap, 1 - 1 / (tan(pi u / 2) + 1) at u = linspace(1, 0, steps + 1) (Esser et al. 2024, sec. 3.1).
+    - "simple": every (1000 / steps)-th entry of the 1000-entry table; bit-equal to the host's `simple` scheduler.
+
+    Raises ValueError for `steps` < 1, `shift` <= 0 or not finite, or an unknown spacing.
+    Source: comfy/samplers.py `normal_scheduler`, `simple_scheduler`; diffusers `FlowMatchEulerDiscreteScheduler`.
+    """
+    count = _checks.integer("steps", steps, 1)
+    factor = _checks.finite("shift", shift, 0.0, above=True)
+    kind = _checks.choice("spacing", spacing, SPACINGS)
+    if kind == "linear":
+        return _as_sigmas(_shift(_descending_line(count), factor))
+    if kind == "cosine":
+        angle = _descending_line(count) * (math.pi / 2)
+        return _as_sigmas(_shift(torch.sin(angle) / (torch.sin(angle) + torch.cos(angle)), factor))
+    # In float32 and in the host's order of operations, so that the two agree to the last bit.
+    table = _shift(torch.arange(1, _FLOW_TRAIN_STEPS + 1) / _FLOW_TRAIN_STEPS, factor)
+    if kind == "simple":
+        stride = _FLOW_TRAIN_STEPS / count
+        sigmas = table[[_FLOW_TRAIN_STEPS - 1 - int(i * stride) for i in range(count)]]
+    else:
+        first, last = float(table[-1] * _FLOW_TRAIN_STEPS), float(table[0] * _FLOW_TRAIN_STEPS)
+        sigmas = _shift(torch.linspace(first, last, count) / _FLOW_TRAIN_STEPS, factor)
+    # Some shifts round the first value to 1 + 1 ulp, which is no noise level.
+    return torch.cat([sigmas.clamp(max=1.0), sigmas.new_zeros(1)])
+
+
+def ddim_timesteps(steps: int, spacing: str = "leading", offset: int = 1, train_timesteps: int = 1000) -> Tensor:
+    """Return the timesteps a DDIM-like sampler visits.
+
+    int64 `[steps]`, descending, each in [0, train_timesteps). `spacing`: "leading" (multiples of
+    train_timesteps // steps, plus `offset`: SDXL uses offset 1), "trailing" (from train_timesteps - 1 down) or
+    "linspace" (both ends included); `offset` acts on "leading" only, as in diffusers. DDIM's previous timestep is
+    `t - train_timesteps // steps` whatever the spacing, which need not be the next entry.
+
+    Raises ValueError for `steps` outside [1, train_timesteps], an unknown spacing, or an offset that leads past the
+    last timestep.
+    Source: Lin et al. 2023, table 2; diffusers `DDIMScheduler.set_timesteps`.
+    """
+    total = _checks.integer("train_timesteps", train_timesteps, 1)
+    count = _checks.integer("steps", steps, 1, total)
+    shift = _checks.integer("offset", offset, 0)
+    kind = _checks.choice("spacing", spacing, DDIM_SPACINGS)
+    if kind == "leading":
+        ascending = np.arange(count) * (total // count) + shift
+        if ascending[-1] >= total:
+            raise ValueError(
+                f"offset: {shift} leads to timestep {ascending[-1]} for {count} steps, past the last one, {total - 1}; "
+                f"use at most {total - 1 - (count - 1) * (total // count)}"
+            )
+        values = ascending[::-1]
+    elif kind == "trailing":
+        # numpy's own range, whose rounding decides the halves; it can be one too long
+        values = (np.round(np.arange(total, 0, -total / count)) - 1)[:count].astype(np.int64)
+    else:
+        values = np.round(np.linspace(0, total - 1, count))[::-1].astype(np.int64)
+    return torch.from_numpy(values.astype(np.int64))
+
+
+def alphas_cumprod(
+    beta_start: float = 0.00085,
+    beta_end: float = 0.012,
+    train_timesteps: int = 1000,
+    schedule: str = "scaled_linear",
+    zero_terminal_snr: bool = False,
+) -> Tensor:
+    """Return the cumulative alphas of a discrete diffusion schedule.
+
+    float64 `[train_timesteps]`, strictly descending, in (0, 1) (with `zero_terminal_snr` the last one is exactly 0).
+    `schedule`: "scaled_linear" (betas linear in their square root: SD 1.x, SDXL) or "linear". The k-diffusion sigma of
+    a timestep is sqrt((1 - a) / a).
+
+    Raises ValueError for betas outside (0, 1), beta_end < beta_start, or an unknown schedule.
+    Source: diffusers `DDIMScheduler.__init__`; zero terminal SNR: Lin et al. 2023, algorithm 1.
+    """
+    total = _checks.integer("train_timesteps", train_timesteps, 2)
+    first = _checks.finite("beta_start", beta_start, 0.0, 1.0, above=True)
+    last = _checks.finite("beta_end", beta_end, 0.0, 1.0, above=True)
+    kind = _checks.choice("schedule", schedule, BETA_SCHEDULES)
+    if last < first or last >= 1.0:
+        raise ValueError(f"beta_end: must be in [beta_start, 1) = [{first:g}, 1), got {last:g}")
+    if kind == "linear":
+        betas = torch.linspace(first, last, total, dtype=torch.float64)
+    else:
+        betas = torch.linspace(math.sqrt(first), math.sqrt(last), total, dtype=torch.float64) ** 2
+    result = torch.cumprod(1.0 - betas, dim=0)
+    if zero_terminal_snr:
+        root = result.sqrt()
+        result = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
+    return result
+
+
+def _descending_line(steps: int) -> Tensor:
+    """Return linspace(1, 0, steps + 1) in float64; ValueError names `steps`."""
+    return torch.linspace(1.0, 0.0, _checks.integer("steps", steps, 1) + 1, dtype=torch.float64)
+
+
+def _shift(times: Tensor, factor: float) -> Tensor:
+    """Return s·t / (1 + (s - 1)·t) (Esser et al. 2024, eq. 23), which maps 0 to 0 and 1 to 1."""
+    if factor == 1.0:
+        return times
+    return factor * times / (1 + (factor - 1) * times)
+
+
+def _as_sigmas(values: Tensor) -> Tensor:
+    """Round to float32 and pin both ends, which the formulas reach only up to rounding."""
+    sigmas = values.to(torch.float32)
+    sigmas[0], sigmas[-1] = 1.0, 0.0
+    return sigmas
