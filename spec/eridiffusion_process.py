@@ -1,0 +1,84 @@
+"""EriDiffusion V1, layout A: `config.process[]` with a sample section, the shape it shares with ai-toolkit."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .eridiffusion_fields import (
+    TRAINER,
+    build_items,
+    detect_family,
+    guidance_of,
+    model_files_of,
+    pixel_size,
+    precision_of,
+    prompts_of,
+    seed_of,
+    steps_of,
+    t5_length_of,
+    variant_from,
+)
+from .families import MAX_SEED
+from .fields import Reading, Section
+from .model import SampleItem, SampleSpec
+from .process import first_process, note_disabled_sampling, use_family_fields
+
+#: Processes that V1 runs; the first of them is the one (`src/trainers/mod.rs::train_from_config`).
+PROCESS_TYPES: Final = ("sd_trainer", "flux_trainer")
+
+
+def read_process(reading: Reading, root: Section, family: str | None) -> SampleSpec:
+    """Spec of the first sd_trainer or flux_trainer process; a bare config section as the document is accepted too."""
+    config = root.section("config") if root.has("config") else root
+    if config is None:
+        raise root.missing("config", "Give `config:` its `name:` and `process:`.")
+    process = first_process(config, PROCESS_TYPES, "EriDiffusion")
+    model, train, sample = (process.section(key) for key in ("model", "train", "sample"))
+    if sample is None:
+        raise process.missing("sample", "Add a sample section with prompts; without one there is nothing to sample.")
+    if model is None and family is None:
+        raise process.missing("model", "Add the model section; it tells the family. Or pass family=.")
+    family = family or (detect_family(model, train) if model else "")
+    use_family_fields(model, ("arch", "is_v3", "is_flux", "is_sdxl"))
+    root.get("job")
+    note_disabled_sampling(reading, train)
+    variant = variant_from(family, model, "name_or_path")
+    trigger = process.text("trigger_word")
+    return SampleSpec(
+        family=family,
+        variant=variant,
+        trainer=TRAINER,
+        layout=TRAINER,
+        items=_items(sample, family, variant, trigger),
+        name=config.text("name") or "samples",
+        trigger_word=trigger,
+        sample_every=sample.integer("sample_every", 0, 2**31) or None,
+        t5_length=t5_length_of(model, family),
+        precision=precision_of(train, "dtype"),
+        source=reading.document.source,
+        model_files=model_files_of(model),
+        notes=reading.notes,
+        ignored=reading.ignored(),
+    )
+
+
+def _items(sample: Section, family: str, variant: str | None, trigger: str | None) -> list[SampleItem]:
+    prompts = prompts_of(sample, "prompts", trigger)
+    seed, walk = seed_of(sample, "seed"), sample.flag("walk_seed") or False
+    if walk and seed + len(prompts) - 1 > MAX_SEED:
+        raise sample.error("seed", "walk_seed leads beyond the largest seed", f"Write at most {MAX_SEED}.")
+    negative = sample.text("neg") or ""
+    sampler = sample.text("sampler")
+    sample.no_effect("sampler")
+    if family == "flux" and negative:
+        sample.no_effect("neg")
+        sample.reading.note("The negative prompt is kept but has no effect: Flux runs one pass (CFG 1).")
+    return build_items(
+        prompts,
+        [seed + index if walk else seed for index in range(len(prompts))],
+        (pixel_size(sample, "height", family), pixel_size(sample, "width", family)),
+        steps_of(sample, "sample_steps"),
+        guidance_of(sample, "guidance_scale", family, variant),
+        negative,
+        sampler,
+    )

@@ -1,0 +1,157 @@
+"""What a training run will sample, fully resolved, and the one error type of this area."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final
+
+FAMILIES: Final = ("flux", "sd35", "sdxl")
+
+#: Version of the JSON form; it is also the key by which that form is recognised (`"eri_spec": 1`).
+SPEC_VERSION: Final = 1
+
+
+class SpecError(ValueError):
+    """A training config that cannot be read: what is wrong, where, and what to write instead.
+
+    `problem`, `remedy`, `source` (path or "<text>"), `line` and `column` (from 1) and `field` (dotted name,
+    e.g. ``config.process[0].sample.width``) are attributes; each of the last five may be None.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        remedy: str | None = None,
+        source: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        field: str | None = None,
+    ) -> None:
+        self.problem, self.remedy, self.source = problem, remedy, source
+        self.line, self.column, self.field = line, column, field
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        where = [self.source] if self.source else []
+        if self.line is not None:
+            where.append(f"line {self.line}" + (f", column {self.column}" if self.column is not None else ""))
+        if self.field:
+            where.append(f"field {self.field}")
+        text = f"{', '.join(where)}: {self.problem}" if where else self.problem
+        return f"{text.rstrip('.')}. {self.remedy}" if self.remedy else text
+
+
+@dataclass(frozen=True)
+class SampleItem:
+    """One image the trainer makes.
+
+    index: position in the trainer's own numbering, from 0 (it names the file, so it survives `select`).
+    prompt: exactly what reaches the text encoders. prompt_2, prompt_3: other text for the second and third
+    encoder, None = the same prompt. negative_prompt: "" when the config has none.
+    width, height: pixels the trainer really produces, after its own rounding.
+    seed: None = a new random seed each time. steps: >= 1.
+    cfg_scale: true classifier-free guidance (two passes), 1.0 = off.
+    guidance: the value fed to Flux's guidance embedding, None where there is none.
+    sampler: the trainer's own word for it, None when it has none. lora_scale: LoRA strength.
+    """
+
+    index: int
+    prompt: str
+    width: int
+    height: int
+    steps: int
+    prompt_2: str | None = None
+    prompt_3: str | None = None
+    negative_prompt: str = ""
+    seed: int | None = None
+    cfg_scale: float = 1.0
+    guidance: float | None = None
+    sampler: str | None = None
+    lora_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class SampleSpec:
+    """Everything a training config says about its samples, fully resolved.
+
+    family: "flux" | "sd35" | "sdxl". trainer: trainer id ("eridiffusion", "ai-toolkit", ..., "native").
+    items: in the trainer's order, never empty. variant: e.g. "dev", "schnell", "large", "medium",
+    "large-turbo"; None where the config does not tell. name: name of the run. sample_every: steps between samples.
+    layout: trainer id whose file layout applies. t5_length: T5 tokens the config asks for, None = the trainer's
+    own default. precision: torch dtype name the config computes in ("bfloat16", ...), None = not said.
+    image_format: file type the config asks for ("jpg", "png", ...), None = the trainer's default.
+    source: path of the config, "<text>" when it was text. model_files: what the config calls its base model files,
+    by the config's own key (`{"name_or_path": "black-forest-labs/FLUX.1-dev"}`).
+    ignored: dotted names of config fields that do not act on the samples made here. notes: sentences for people on
+    what was decided while reading (replaced trigger words, random seeds, rounded sizes, ...).
+    """
+
+    family: str
+    trainer: str
+    items: list[SampleItem]
+    variant: str | None = None
+    name: str = "samples"
+    trigger_word: str | None = None
+    sample_every: int | None = None
+    layout: str = "native"
+    t5_length: int | None = None
+    precision: str | None = None
+    image_format: str | None = None
+    source: str = "<text>"
+    model_files: dict[str, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict of the native form (`eri_spec` + the fields above), JSON types only."""
+        document: dict[str, Any] = {"eri_spec": SPEC_VERSION}
+        for entry in fields(self):
+            document[entry.name] = getattr(self, entry.name)
+        document["items"] = [dict(vars(item)) for item in self.items]
+        document["model_files"] = dict(self.model_files)
+        document["ignored"], document["notes"] = list(self.ignored), list(self.notes)
+        return document
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The native form as JSON text; `read_spec` and `from_json` give back an equal SampleSpec.
+
+        indent: spaces per level, None = one line.
+        """
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str) -> SampleSpec:
+        """Read what `to_json` wrote; raises SpecError naming the field where the text is anything else."""
+        from .readers import read_text
+
+        return read_text(text, trainer="native")
+
+    def select(self, which: str) -> SampleSpec:
+        """The same spec with some items only.
+
+        which: item indices as people write them, e.g. "0,2-4"; "" = all. They name `SampleItem.index`, keep the
+        spec's order and may repeat. Raises SpecError on anything that is not an index of this spec.
+        """
+        if not which.strip():
+            return self
+        wanted: set[int] = set()
+        for part in which.split(","):
+            match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?", part)
+            if match is None:
+                raise SpecError(
+                    f"{part.strip()!r} is no item index", field="items", remedy='Write indices like "0,2-4".'
+                )
+            first, last = int(match[1]), int(match[2] or match[1])
+            known = {item.index for item in self.items if first <= item.index <= last}
+            if first not in known or last not in known:
+                raise SpecError(
+                    f"there is no item {part.strip()} in this config",
+                    source=self.source,
+                    field="items",
+                    remedy=f"Its items are {self.items[0].index} to {self.items[-1].index}.",
+                )
+            wanted |= known
+        return replace(self, items=[item for item in self.items if item.index in wanted])
