@@ -1,0 +1,98 @@
+"""Fixtures for tests in a real ComfyUI; there is no stand-in for it anywhere in the tests.
+
+`comfy_host`   the host imported into the test process on the CPU, with the pack loaded as the host loads custom nodes
+`host_server`  a host in a process of its own, with the pack, the example loaders and the example models
+
+Helpers beside tests are imported through the package: `from comfyui_eridiffusion.tests.nodes.small_models import …`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from comfyui_eridiffusion.client.host_install import WORKSPACE, find_host, write_shim
+from comfyui_eridiffusion.client.host_links import link_custom_nodes, write_model_paths
+from comfyui_eridiffusion.client.local_host import LocalHost
+
+
+@dataclass(frozen=True)
+class ComfyHost:
+    """The host in this process."""
+
+    path: Path
+    nodes: dict[str, Any]  # its NODE_CLASS_MAPPINGS: stock nodes, the pack's and the example loaders'
+    pack_name: str  # module name the host gave the pack
+
+    def pack(self, module: str = "") -> ModuleType:
+        """Return a module of the pack as the host loaded it (`pack("lora")`).
+
+        It is another copy than `comfyui_eridiffusion.lora`: for isinstance and pytest.raises on what nodes return.
+        """
+        return importlib.import_module(f"{self.pack_name}.{module}" if module else self.pack_name)
+
+
+@pytest.fixture(scope="session")
+def comfy_host(tmp_path_factory: pytest.TempPathFactory) -> ComfyHost:
+    """ComfyUI in-process: its modules (`comfy`, `nodes`, `execution`, …) can be imported in the test afterwards."""
+    install = find_host()
+    shim = write_shim(install)
+    added = [str(install.path), *([str(shim)] if shim else [])]
+    sys.path[:0] = added
+    custom_nodes, names = link_custom_nodes(WORKSPACE, install)
+    _configure(tmp_path_factory.mktemp("comfy"), custom_nodes)
+    _load_nodes(names)
+
+    import nodes
+
+    folder = next(path for path in (custom_nodes, install.path / "custom_nodes") if (path / names[0]).exists())
+    # the name that the host's load_custom_node gives a folder's module
+    return ComfyHost(install.path, nodes.NODE_CLASS_MAPPINGS, str(folder / names[0]).replace(".", "_x_"))
+
+
+def _configure(base: Path, custom_nodes: Path) -> None:
+    """Set what `main.py` sets from its arguments: device, folders, model paths. Must precede other host imports."""
+    import torch
+    from comfy.cli_args import args
+
+    args.cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    args.disable_api_nodes = True
+    args.disable_all_custom_nodes = True
+    args.database_url = "sqlite:///:memory:"
+    import folder_paths
+    import utils.extra_config
+
+    for kind in ("output", "input", "temp", "user"):
+        folder = base / kind
+        folder.mkdir()
+        getattr(folder_paths, f"set_{kind}_directory")(str(folder))
+    paths = base / "model_paths.yaml"
+    write_model_paths(paths, custom_nodes, {})
+    utils.extra_config.load_extra_path_config(str(paths))
+
+
+def _load_nodes(names: list[str]) -> None:
+    import nodes
+    import server
+    from comfy.cli_args import args
+
+    args.whitelist_custom_nodes = names
+
+    loop = asyncio.new_event_loop()  # stays open: the server object sends its messages through it
+    server.PromptServer(loop)
+    loop.run_until_complete(nodes.init_extra_nodes(init_custom_nodes=True, init_api_nodes=False))
+
+
+@pytest.fixture(scope="session")
+def host_server() -> Iterator[LocalHost]:
+    """A running host: `.url`, `.output_dir`, `.input_dir`, `.log_path`; previews are on."""
+    with LocalHost(extra_args=("--preview-method", "latent2rgb")) as host:
+        yield host

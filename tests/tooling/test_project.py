@@ -1,0 +1,156 @@
+"""Rules about the project's own files: what may be imported when, sizes, the commands that others rely on."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from comfyui_eridiffusion.client.host_install import ROOT
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES = ("client", "images", "lora", "nodes", "samplers", "spec", "workflows")
+SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+SOURCES += [ROOT / "__init__.py", ROOT / "scripts" / "dev.py", *ROOT.glob("cli.py")]
+PURE = ("samplers", "lora", "spec", "workflows", "images")
+
+
+def run(code: str, *options: str) -> str:
+    done = subprocess.run([sys.executable, *options, "-c", code], capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_the_package_is_quick_and_brings_nothing_along() -> None:
+    code = (
+        "import sys, time; before = set(sys.modules); start = time.perf_counter(); import comfyui_eridiffusion\n"
+        "took = time.perf_counter() - start\n"
+        "print(took); print(*sorted(name for name in set(sys.modules) - before if '.' not in name))"
+    )
+    runs = [run(code).split("\n") for _ in range(3)]
+    assert min(float(took) for took, _ in runs) < 0.05
+    loaded = set(runs[0][1].split())
+    assert loaded.isdisjoint({"torch", "comfy", "numpy", "pydantic", "aiohttp", "nodes", "server"})
+
+
+@pytest.mark.parametrize("package", PURE)
+def test_pure_packages_import_without_the_host(package: str) -> None:
+    loaded = run(f"import sys, comfyui_eridiffusion.{package}; print(*sys.modules)").split()
+    assert {"comfy", "folder_paths", "nodes", "server", "execution"}.isdisjoint(loaded)
+
+
+def test_set_up_needs_only_the_standard_library() -> None:
+    """The script runs before anything is installed: -S hides every installed package."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import dev; dev.load_installer()\n"
+    code += "import comfyui_eridiffusion.client.local_host"
+    run(code, "-S", "-I")
+
+
+def test_listed_packages_are_the_folders() -> None:
+    listed = set(PROJECT["tool"]["setuptools"]["packages"])
+    folders = {path.parent.relative_to(ROOT) for path in SOURCES if path.name == "__init__.py" and path.parent != ROOT}
+    assert listed == {"comfyui_eridiffusion", *(".".join(["comfyui_eridiffusion", *path.parts]) for path in folders)}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_files_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, f"{node.name} at line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_absolute_imports_of_the_own_package(path: Path) -> None:
+    """Inside a host the folder has another name, so only relative imports find their neighbours."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        assert not [name for name in names if name.split(".")[0] == "comfyui_eridiffusion"], f"line {node.lineno}"
+
+
+def published_files() -> list[Path]:
+    ignored = [line.strip() for line in (ROOT / ".comfyignore").read_text().splitlines()]
+    patterns = [line.rstrip("/") for line in ignored if line and not line.startswith("#")]
+    found = []
+    for folder, folders, files in os.walk(ROOT):
+        inside = Path(folder).relative_to(ROOT)
+        # what git ignores is never published either
+        folders[:] = [
+            name
+            for name in folders
+            if name not in {".git", ".hypothesis", "__pycache__"} and not name.endswith("_cache")
+        ]
+        if inside == Path():
+            folders[:] = [name for name in folders if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+            files = [name for name in files if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+        found += [Path(folder) / name for name in files]
+    return found
+
+
+def test_published_pack_is_small() -> None:
+    files = published_files()
+    assert ROOT / "__init__.py" in files
+    assert not [path for path in files if path.suffix == ".safetensors"]
+    assert sum(path.stat().st_size for path in files) < 1_000_000
+
+
+def test_ci_calls_exactly_make_test() -> None:
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert lines[-1] == "make test"
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="make is POSIX")
+@pytest.mark.parametrize("target", ["demo", "test", "lint", "install", "train-examples", "adherence", "clean", "help"])
+def test_make_targets_are_calls_of_the_script(target: str) -> None:
+    command = ["make", "--dry-run", "--no-print-directory", target, "PYTHON=python9", "ARGS=-x y"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == f"python9 scripts/dev.py {target} -- -x y".split()
+
+
+def script(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "dev.py"), *arguments]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+
+
+def test_help_lists_every_command() -> None:
+    done = script("help")
+    assert done.returncode == 0
+    for word in ("demo", "test", "lint", "install", "train-examples", "adherence", "clean", "ERI_PYTHON", "ERI_TORCH"):
+        assert word in done.stdout
+
+
+def test_named_environment_must_exist_and_have_torch(tmp_path: Path) -> None:
+    done = script("install", "--env", str(tmp_path / "nowhere"))
+    assert (done.returncode, "neither a Python nor an environment" in done.stderr) == (1, True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "empty")], check=True)
+    for options, environment in (
+        (("--env", str(tmp_path / "empty")), {}),
+        ((), {"ERI_PYTHON": str(tmp_path / "empty")}),
+    ):
+        done = script("install", *options, **environment)
+        assert done.returncode == 1
+        assert "has no torch" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_old_python_is_told_so() -> None:
+    path = ROOT / "scripts" / "dev.py"
+    code = f"import sys; sys.version_info = (3, 9, 1); exec(compile(open({str(path)!r}).read(), 'dev.py', 'exec'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Python 3.9" in done.stderr
+    assert "needs 3.10 or newer" in done.stderr
