@@ -1,0 +1,101 @@
+"""One adapter: the tensors of one module of a LoRA file, checked, and where they go in the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .errors import LoraError
+from .names import Target
+from .suffixes import DOWN, LOHA, LOKR, MID, UP
+
+_DAMAGED = "The file is damaged or was written by a trainer with a bug: save this checkpoint again"
+_LOHA_NEEDED = LOHA[:4]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The tensors of one module by kind (see suffixes.py), and its place in the host.
+
+    `alpha` is the effective one, so that scale = alpha / rank; None means scale 1. `rank` is None for a full
+    difference.
+    """
+
+    module: str
+    target: Target
+    tensors: Mapping[str, Tensor]
+    keys: tuple[str, ...]
+    alpha: float | None = None
+
+    @property
+    def rank(self) -> int | None:
+        """Rows of this module's own down matrix (or of LoHa's and LoKr's inner factor); None without factors."""
+        return factored_rank({kind: tuple(tensor.shape) for kind, tensor in self.tensors.items()})
+
+    @property
+    def scale(self) -> float:
+        """The factor of the low-rank product: alpha / rank, or 1 when either is unknown."""
+        return 1.0 if self.alpha is None or not self.rank else self.alpha / self.rank
+
+
+def factored_rank(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """The rank that alpha is divided by, from the shapes by kind; None when nothing is factored.
+
+    As the host has it: of LoKr's two factors the second's rank counts when both are factored.
+    """
+    for kind in (DOWN, "hada_w1_b", "lokr_w2_b", "lokr_w1_b"):
+        if shapes.get(kind):
+            return shapes[kind][0]
+    return None
+
+
+def check_shapes(path: Path, module: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse a module whose tensors do not fit together; raises LoraError naming file, module and shapes.
+
+    `shapes`: shape by kind. Checked before any data is read, because the host would only log such a module and go on.
+    """
+    if (UP in shapes) != (DOWN in shapes):
+        there, missing = ("up", "down") if UP in shapes else ("down", "up")
+        raise LoraError(f"a {there} matrix without its {missing} matrix", path=path, keys=[module], remedy=_DAMAGED)
+    if UP in shapes:
+        _check_pair(path, module, shapes)
+    if any(kind in shapes for kind in LOHA) and not all(kind in shapes for kind in _LOHA_NEEDED):
+        _incomplete(path, module, "LoHa", [kind for kind in _LOHA_NEEDED if kind not in shapes])
+    if any(kind in shapes for kind in LOKR):
+        for factor in ("lokr_w1", "lokr_w2"):
+            if factor not in shapes and not {f"{factor}_a", f"{factor}_b"} <= shapes.keys():
+                _incomplete(path, module, "LoKr", [factor])
+
+
+def check_finite(path: Path, key: str, tensor: Tensor) -> None:
+    """Refuse NaN and infinity; raises LoraError naming file and key. Any floating dtype, 8-bit ones included."""
+    if not tensor.is_floating_point():
+        return
+    values = tensor if tensor.element_size() > 1 else tensor.float()
+    if not bool(torch.isfinite(values).all()):
+        kind = "NaN" if bool(torch.isnan(values).any()) else "infinite values"
+        raise LoraError(
+            f"holds {kind}", path=path, keys=[key], remedy="Training has diverged: use an earlier checkpoint"
+        )
+
+
+def _check_pair(path: Path, module: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    up, down, mid = shapes[UP], shapes[DOWN], shapes.get(MID)
+    fits = len(up) > 1 and len(down) > 1 and up[1] == down[0] and 0 not in (*up, *down)
+    if not fits or (mid is not None and mid[:2] != (up[1], up[1])):  # the host takes a square middle only
+        middle = "" if mid is None else f", mid {list(mid)}"
+        raise LoraError(
+            f"up {list(up)} and down {list(down)}{middle} do not fit together",
+            path=path,
+            keys=[module],
+            remedy=_DAMAGED,
+        )
+
+
+def _incomplete(path: Path, module: str, algorithm: str, missing: list[str]) -> None:
+    keys = [f"{module}.{kind}" for kind in missing]
+    raise LoraError(f"{algorithm} tensors are missing", path=path, keys=keys, remedy=_DAMAGED)

@@ -1,0 +1,110 @@
+"""The header of a safetensors file, read with the standard library alone: names, shapes and metadata, no tensor data.
+
+A run folder may hold hundreds of checkpoints and some of them may be half written; the header answers what a file is
+without loading it, and tells "come back in a moment" from "this is not a LoRA file".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import LoraError
+
+MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
+_PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
+_WAIT = "The trainer may still be writing it: wait a moment and read it again"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors header says: shape per tensor name, and the free-text metadata."""
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def json_value(self, key: str) -> Any:
+        """The metadata entry `key` parsed as JSON, or None when it is absent or not JSON."""
+        try:
+            return json.loads(self.metadata[key])
+        except (KeyError, ValueError, RecursionError):
+            return None
+
+
+def read_header(path: str | Path) -> Header:
+    """Read the header of a safetensors file without touching its tensors.
+
+    `path`: a file. Raises LoraError for a missing file, another format (pickled files are refused: reading one can run
+    code) or a damaged header, and LoraError with `.retryable` for a file that is still being written: empty, shorter
+    than its 8-byte length field, header cut off, or less data than the header says.
+    Source: the safetensors format description, github huggingface/safetensors.
+    """
+    path = Path(path)
+    _refuse_pickles(path)
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            length = _header_length(path, stream.read(8), size)
+            text = stream.read(length)
+    except IsADirectoryError as error:
+        raise LoraError("is a folder, not a LoRA file", path=path, remedy="Name a file inside it") from error
+    except FileNotFoundError as error:
+        raise LoraError("no such file", path=path, remedy="Check the path") from error
+    except OSError as error:
+        raise LoraError(f"cannot be read ({error.strerror})", path=path, remedy="Check its permissions") from error
+    if text[:1] not in (b"", b"{"):  # the format wants the header to begin with a brace
+        raise _another_format(path, text)
+    if len(text) < length:
+        raise LoraError(f"header cut off ({len(text)} of {length} bytes)", path=path, remedy=_WAIT, retryable=True)
+    return _parse(path, text, size - 8 - length)
+
+
+def _refuse_pickles(path: Path) -> None:
+    if path.suffix.lower() in _PICKLE_SUFFIXES:
+        raise LoraError(
+            f"'{path.suffix}' files are pickled, and reading one can run code hidden in it",
+            path=path,
+            remedy="Save the LoRA as .safetensors in the trainer, or convert it with a tool you trust",
+        )
+
+
+def _header_length(path: Path, start: bytes, size: int) -> int:
+    if len(start) < 8:
+        raise LoraError(f"only {size} bytes long", path=path, remedy=_WAIT, retryable=True)
+    length = int.from_bytes(start, "little")
+    if length > MAX_HEADER_BYTES or length < 2:
+        raise _another_format(path, start)
+    return length
+
+
+def _another_format(path: Path, start: bytes) -> LoraError:
+    kind = "a pickled file" if start[:2] in (b"PK", b"\x80\x02", b"\x80\x04") else "another format"
+    return LoraError(
+        f"not a safetensors file ({kind} under this name)",
+        path=path,
+        remedy="Save the LoRA as .safetensors in the trainer",
+    )
+
+
+def _parse(path: Path, text: bytes, data_bytes: int) -> Header:
+    try:
+        entries = json.loads(text)
+        if not isinstance(entries, dict):
+            raise TypeError("not an object")
+        metadata = {str(key): str(value) for key, value in (entries.pop("__metadata__", None) or {}).items()}
+        shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
+        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise LoraError(
+            "its header is not a safetensors header", path=path, remedy="The file is damaged or another format"
+        ) from error
+    if data_bytes < end:
+        raise LoraError(
+            f"incomplete: {data_bytes} of {end} data bytes are there", path=path, remedy=_WAIT, retryable=True
+        )
+    return Header(path=path, shapes=shapes, metadata=metadata)

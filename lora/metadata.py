@@ -1,0 +1,116 @@
+"""What a checkpoint says about itself besides its tensors: the header's metadata and the JSON files beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from .header import Header, read_header
+from .suffixes import Split, split
+
+ERIDIFFUSION_KEY = "__eridiffusion_ckpt__"
+DIFFUSERS_KEY = "lora_adapter_metadata"
+_STATE_FILES = ("training_state.json", "metadata.json", "meta.json")
+_STEP_FIELDS = ("global_step", "step")
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """A LoRA file before its tensors are read: header, names taken apart, JSON companions.
+
+    `parts` maps each adapter tensor's name to module and kind; tensors with another ending are not in it.
+    """
+
+    header: Header
+
+    @classmethod
+    def open(cls, path: str | Path) -> LoraFile:
+        """Read the header of `path`; raises LoraError as `read_header` does."""
+        return cls(read_header(path))
+
+    @property
+    def path(self) -> Path:
+        return self.header.path
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self.header.metadata
+
+    @cached_property
+    def parts(self) -> dict[str, Split]:
+        taken_apart = ((name, split(name)) for name in self.header.shapes)
+        return {name: part for name, part in taken_apart if part is not None}
+
+    @cached_property
+    def modules(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(part.module for part in self.parts.values()))
+
+    @cached_property
+    def eridiffusion(self) -> dict[str, Any]:
+        """EriDiffusion V2's own header (step, rank, alpha, trainer …); empty when there is none."""
+        return _mapping(self.header.json_value(ERIDIFFUSION_KEY))
+
+    @cached_property
+    def adapter_config(self) -> dict[str, Any]:
+        """PEFT's `adapter_config.json` beside an `adapter_model` file; empty when there is none."""
+        if not self.path.stem.startswith("adapter_model"):
+            return {}
+        return read_json(self.path.with_name("adapter_config.json"))
+
+    @cached_property
+    def adapter_metadata(self) -> dict[str, Any]:
+        """diffusers' `lora_adapter_metadata`, keys prefixed by component (`transformer.lora_alpha`); may be empty."""
+        return _mapping(self.header.json_value(DIFFUSERS_KEY))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a small file; empty when the file is absent, unreadable or not an object."""
+    try:
+        return _mapping(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def header_step(header: Header) -> int | None:
+    """The training step that a header records; None when it records none.
+
+    Read from: EriDiffusion V2's own header, ai-toolkit's `training_info`, sd-scripts' `ss_steps`, and a plain `step`
+    (EriDiffusion V1).
+    """
+    return _first_step(
+        (
+            _mapping(header.json_value(ERIDIFFUSION_KEY)).get("step"),
+            _mapping(header.json_value("training_info")).get("step"),
+            header.metadata.get("ss_steps"),
+            header.metadata.get("step"),
+        )
+    )
+
+
+def state_step(path: Path) -> int | None:
+    """The step in the state JSON beside a checkpoint (training_state.json, metadata.json, meta.json); None without."""
+    for name in _STATE_FILES:
+        state = read_json(path.with_name(name))
+        step = _first_step(state.get(field) for field in _STEP_FIELDS)
+        if step is not None:
+            return step
+    return None
+
+
+def _first_step(candidates: Iterable[Any]) -> int | None:
+    for candidate in candidates:
+        if isinstance(candidate, bool) or not isinstance(candidate, int | str):
+            continue
+        if isinstance(candidate, int):
+            return candidate if candidate >= 0 else None
+        if candidate.strip().isdecimal():
+            return int(candidate)
+    return None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

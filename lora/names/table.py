@@ -1,0 +1,113 @@
+"""How a module name of a LoRA file becomes a name that the host's loader knows: the parts shared by all families."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+MODEL = "model"
+MODEL_PREFIX = "diffusion_model."
+DIFFUSERS_PREFIX = "transformer."
+
+# "always": the two halves of the rows are exchanged (the host keeps shift and scale in the other order);
+# "last block": only where the module is the short, two-part one of the last block.
+Swap = Literal["never", "always", "last block"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a fused weight that a split projection covers, counted in model widths: `start`, `count`, `total`."""
+
+    start: int
+    count: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an adapter goes in the host.
+
+    `name` is the key before the ending in a file for the host's loader, `part` the piece of the pipeline ("model",
+    "clip_l", "clip_g", "t5xxl"), `weight` the host's weight without `.weight`, `rows` the slice of it (None = all).
+    """
+
+    name: str
+    part: str
+    weight: str
+    rows: Rows | None = None
+    swap: Swap = "never"
+
+    @property
+    def group(self) -> str:
+        """The first word of the weight's place, for reports: `double_blocks`, `joint_blocks`, `clip_l` …"""
+        return self.part if self.part != MODEL else self.weight.removeprefix(MODEL_PREFIX).split(".")[0]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One module, or one per block: `source` and `native` are dotted names, `{}` stands for an index.
+
+    `native` may be a function of the indices where numbers change; it returns None for blocks that do not exist.
+    """
+
+    source: str
+    native: str | Callable[..., str | None]
+    rows: Rows | None = None
+    swap: Swap = "never"
+
+    def pattern(self, separator: str) -> re.Pattern[str]:
+        """A pattern for `source` whose words are joined by `separator` ("." or "_")."""
+        return re.compile(re.escape(self.source.replace(".", separator)).replace(r"\{\}", r"(\d+)") + "$")
+
+    def target(self, indices: Iterable[str]) -> Target | None:
+        """The place in the host for these indices; None when the block does not exist."""
+        numbers = [int(index) for index in indices]
+        native = self.native.format(*numbers) if isinstance(self.native, str) else self.native(*numbers)
+        if native is None:
+            return None
+        weight = MODEL_PREFIX + native
+        # Slices and swapped halves are left to the host, which knows the model's width and depth.
+        by_host = self.rows is not None or self.swap != "never"
+        name = DIFFUSERS_PREFIX + self.source.format(*numbers) if by_host else weight
+        return Target(name=name, part=MODEL, weight=weight, rows=self.rows, swap=self.swap)
+
+
+def same(*sources: str) -> tuple[Rule, ...]:
+    """Rules for modules that keep their name."""
+    return tuple(Rule(source, source) for source in sources)
+
+
+@dataclass(frozen=True)
+class NameTable:
+    """All modules of one family that can carry an adapter, under the native and under the diffusers names."""
+
+    native_rules: tuple[Rule, ...]
+    diffusers_rules: tuple[Rule, ...]
+
+    def native(self, name: str, separator: str = ".") -> Target | None:
+        """Look up a native module name, words joined by `separator`; None when the family has no such module."""
+        return _first_match(self._patterns["native", separator], name)
+
+    def diffusers(self, name: str, separator: str = ".") -> Target | None:
+        """Look up a diffusers module name, words joined by `separator`; None when the family has no such module."""
+        return _first_match(self._patterns["diffusers", separator], name)
+
+    @cached_property
+    def _patterns(self) -> dict[tuple[str, str], list[tuple[re.Pattern[str], Rule]]]:
+        spellings = {"native": self.native_rules, "diffusers": self.diffusers_rules}
+        return {
+            (spelling, separator): [(rule.pattern(separator), rule) for rule in rules]
+            for spelling, rules in spellings.items()
+            for separator in (".", "_")
+        }
+
+
+def _first_match(patterns: list[tuple[re.Pattern[str], Rule]], name: str) -> Target | None:
+    for pattern, rule in patterns:
+        match = pattern.match(name)
+        if match is not None:
+            return rule.target(match.groups())
+    return None

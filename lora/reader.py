@@ -1,0 +1,244 @@
+"""Reading a LoRA file: recognise the dialect, find the family, check every module, take the tensors."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .adapter import Adapter, check_finite, check_shapes, factored_rank
+from .checkpoints import step_of
+from .dialects import DIALECTS, Alpha, Dialect
+from .dialects.eridiffusion_v2 import OPTIMIZER_PREFIX
+from .errors import LoraError
+from .family import detect_family
+from .header import read_header
+from .metadata import LoraFile
+from .names import Target
+from .suffixes import ALPHA, DIFF_BIAS, DORA, EVIDENCE, MAGNITUDE
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA file, read and checked.
+
+    `tensors`: the adapter tensors under the file's own names. `ignored`: names that were rightly left out, with the
+    reason (optimizer state, embeddings). `unmatched`: adapter tensors of modules that the family does not have.
+    `family` is None only when the file holds text-encoder modules alone. `rank` and `alpha` are the most frequent ones,
+    as the file states them; each adapter has its own. `alpha_source` says where alpha came from: "argument", "tensors",
+    "header", "adapter_config.json" or "none" (the file states none; scale 1, alpha = rank).
+    """
+
+    path: Path
+    dialect: str
+    family: str | None
+    rank: int | None
+    alpha: float | None
+    step: int | None
+    tensors: dict[str, Tensor]
+    ignored: dict[str, str]
+    unmatched: tuple[str, ...]
+    adapters: tuple[Adapter, ...]
+    alpha_source: str
+    notes: tuple[str, ...] = ()
+
+
+def read_lora(path: str | Path, family: str | None = None, alpha: float | None = None) -> Lora:
+    """Read a LoRA checkpoint in any known dialect.
+
+    `path`: a .safetensors file. `family`: "flux", "sd35" or "sdxl" where the file does not tell. `alpha`: overrides
+    what the file says for every module (with rsLoRA it is still divided by the root of the rank). The file is
+    memory-mapped and only the adapter's tensors are copied out, so optimizer state costs nothing and a trainer that
+    overwrites the file cannot disturb a loaded model.
+    Raises LoraError, naming file, keys and remedy: half-written files (`.retryable`), pickled or damaged files, files
+    that are not LoRAs, unknown dialects, another family's modules, up/down shapes that do not fit, NaN or infinity.
+    """
+    file = LoraFile.open(path)
+    dialect = _recognise(file)
+    family = detect_family(file, family)
+    grouped, ignored = _group(file, dialect)
+    placed = {module: target for module in grouped if (target := dialect.target(module, family)) is not None}
+    unmatched = [key for module, kinds in grouped.items() if module not in placed for key in kinds.values()]
+    _refuse_nothing_placed(file, family, dialect, placed, unmatched)
+    _refuse_same_place(file, placed)
+    for module in placed:
+        check_shapes(file.path, module, {kind: file.header.shapes[key] for kind, key in grouped[module].items()})
+    tensors = _read_tensors(file, [key for module in placed for key in grouped[module].values()])
+    adapters, alphas = [], []
+    for module, target in placed.items():
+        kinds = grouped[module]
+        own = {kind: tensors[key] for kind, key in kinds.items()}
+        scale = _alpha(file, dialect, module, own, alpha)
+        alphas.append(scale)
+        adapters.append(Adapter(module, target, own, tuple(kinds.values()), scale and scale.effective))
+    rank = _most_frequent(adapter.rank for adapter in adapters)
+    stated = [scale for scale in alphas if scale is not None]
+    return Lora(
+        path=file.path,
+        dialect=dialect.name,
+        family=family,
+        rank=rank,
+        alpha=_most_frequent(scale.value for scale in stated) if stated else (None if rank is None else float(rank)),
+        step=step_of(file.path),
+        tensors=tensors,
+        ignored=ignored,
+        unmatched=tuple(unmatched),
+        adapters=tuple(adapters),
+        alpha_source=_most_frequent(scale.source for scale in stated) or "none",
+        notes=tuple(_notes(file, adapters, alphas)),
+    )
+
+
+def _recognise(file: LoraFile) -> Dialect:
+    if not any(part.kind in EVIDENCE for part in file.parts.values()):
+        raise LoraError(
+            f"not a LoRA: {_looks_like(file)}",
+            path=file.path,
+            keys=file.header.shapes,
+            remedy="Choose a LoRA checkpoint of the run",
+        )
+    for dialect in DIALECTS:
+        if dialect.recognises(file):
+            return dialect
+    raise LoraError(
+        "its names follow none of the known dialects",
+        path=file.path,
+        keys=file.parts,
+        remedy=f"Known are {', '.join(dialect.name for dialect in DIALECTS)}; export the LoRA in one of them",
+    )
+
+
+def _looks_like(file: LoraFile) -> str:
+    names = list(file.header.shapes)
+    if not names:
+        return "the file holds no tensors"
+    if "emb_params" in names or set(names) <= {"clip_l", "clip_g", "t5xxl"}:
+        return "it is an embedding (textual inversion)"
+    if any("exp_avg" in name or name.startswith(OPTIMIZER_PREFIX) for name in names):
+        return "it is optimizer state"
+    if any(name.startswith(("model.diffusion_model.", "first_stage_model.", "conditioner.")) for name in names):
+        return "it is a full checkpoint"
+    if all(name.split(".")[0] in ("encoder", "decoder", "quant_conv", "post_quant_conv") for name in names):
+        return "it is a VAE"
+    return f"none of its {len(names)} tensors belongs to a low-rank pair"
+
+
+def _group(file: LoraFile, dialect: Dialect) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """File keys by module and kind, and the keys that are left out with the reason."""
+    grouped: dict[str, dict[str, str]] = {}
+    ignored: dict[str, str] = {}
+    for name in file.header.shapes:
+        reason, part = dialect.ignored(name), file.parts.get(name)
+        if reason is not None or part is None:
+            ignored[name] = reason or "no adapter tensor"
+            continue
+        kinds = grouped.setdefault(part.module, {})
+        if part.kind in kinds:
+            raise LoraError(
+                "two tensors of the same kind for one module",
+                path=file.path,
+                keys=[kinds[part.kind], name],
+                remedy="Save one adapter per file",
+            )
+        kinds[part.kind] = name
+    changes = EVIDENCE | {DIFF_BIAS}
+    for module in [module for module, kinds in grouped.items() if not changes & kinds.keys()]:
+        ignored.update(dict.fromkeys(grouped.pop(module).values(), "scale or magnitude without weights"))
+    return grouped, ignored
+
+
+def _refuse_nothing_placed(
+    file: LoraFile, family: str | None, dialect: Dialect, placed: Mapping[str, Target], unmatched: Iterable[str]
+) -> None:
+    if not placed:
+        raise LoraError(
+            f"none of its {dialect.name} keys names a module of {family or 'a known text encoder'}",
+            path=file.path,
+            keys=unmatched,
+            remedy="Check the family, or export the LoRA under its trainer's default key names",
+        )
+
+
+def _refuse_same_place(file: LoraFile, placed: Mapping[str, Target]) -> None:
+    seen: dict[str, str] = {}
+    for module, target in placed.items():
+        other = seen.setdefault(target.name, module)
+        if other != module:
+            raise LoraError(
+                f"two names for the same weight {target.weight}; the host would apply only one of them",
+                path=file.path,
+                keys=[other, module],
+                remedy="Save the LoRA again in one naming",
+            )
+
+
+def _read_tensors(file: LoraFile, keys: Iterable[str]) -> dict[str, Tensor]:
+    tensors = {}
+    try:
+        with safe_open(str(file.path), framework="pt", device="cpu") as mapped:
+            for key in keys:
+                tensors[key] = mapped.get_tensor(key).clone()
+                check_finite(file.path, key, tensors[key])
+    except SafetensorError as error:
+        read_header(file.path)  # says so if the file is being rewritten at this moment
+        raise LoraError(f"cannot be read ({error})", path=file.path, remedy="The file is damaged") from error
+    return tensors
+
+
+def _alpha(
+    file: LoraFile, dialect: Dialect, module: str, tensors: Mapping[str, Tensor], asked: float | None
+) -> Alpha | None:
+    """The alpha of one module: the argument's, else the tensor's, else what the file states elsewhere."""
+    rank = factored_rank({kind: tuple(tensor.shape) for kind, tensor in tensors.items()})
+    if rank is None:
+        return None
+    stated = dialect.alpha(file, module, rank)
+    used = asked if asked is not None or stated is None else stated.value
+    if used is not None and not math.isfinite(used):
+        raise LoraError("alpha is not a finite number", path=file.path, remedy="Give alpha explicitly")
+    if asked is not None:
+        ratio = stated.effective / stated.value if stated is not None and stated.value else 1.0
+        return Alpha(float(asked), float(asked) * ratio, "argument")
+    if ALPHA not in tensors:
+        return stated
+    if tensors[ALPHA].numel() != 1:
+        shape = list(tensors[ALPHA].shape)
+        raise LoraError(
+            f"alpha has shape {shape}, not one value",
+            path=file.path,
+            keys=[f"{module}.{ALPHA}"],
+            remedy="Give alpha explicitly",
+        )
+    value = float(tensors[ALPHA].reshape(()).item())
+    return Alpha(value, value, "tensors")
+
+
+def _notes(file: LoraFile, adapters: Iterable[Adapter], alphas: Iterable[Alpha | None]) -> Iterator[str]:
+    adapters = list(adapters)
+    low_rank = [scale for adapter, scale in zip(adapters, alphas, strict=True) if adapter.rank is not None]
+    if low_rank and not any(low_rank):
+        yield "no alpha in the file or beside it: scale 1 (alpha = rank) is assumed"
+    values = sorted({scale.value for scale in low_rank if scale is not None})
+    if len(values) > 1:
+        yield f"alpha differs between modules: {', '.join(f'{value:g}' for value in values)}"
+    ranks = sorted({adapter.rank for adapter in adapters if adapter.rank is not None})
+    if len(ranks) > 1:
+        yield f"rank differs between modules: {', '.join(map(str, ranks))}"
+    if any(DORA in adapter.tensors or MAGNITUDE in adapter.tensors for adapter in adapters):
+        yield "DoRA: the host divides per-row magnitudes by the norm of W, the trainers by that of W + change"
+    network_args = file.header.json_value("ss_network_args")
+    if isinstance(network_args, dict) and str(network_args.get("split_qkv", "")).lower() == "true":
+        yield "trained with split_qkv: the trainer's own samples applied qkv 3× (linear1 4×) as strongly as any reload"
+
+
+def _most_frequent(values: Iterable[_T | None]) -> _T | None:
+    counted = Counter(value for value in values if value is not None)
+    return counted.most_common(1)[0][0] if counted else None
