@@ -1,0 +1,28 @@
+"""Images on disk and on one sheet: each trainer's file layout, atomic saving with metadata, contact sheets.
+
+Pure Pillow and numpy; used by the nodes and by the command line.
+"""
+
+from __future__ import annotations
+
+from .contact_sheet import contact_sheet
+from .errors import ImagesError
+from .files import SavedImage, save_image
+from .layouts import LAYOUTS, Layout, SampleFile, layout_for, relative_path, safe_name, sample_name
+from .pixels import to_array, to_image
+
+__all__ = [
+    "LAYOUTS",
+    "ImagesError",
+    "Layout",
+    "SampleFile",
+    "SavedImage",
+    "contact_sheet",
+    "layout_for",
+    "relative_path",
+    "safe_name",
+    "sample_name",
+    "save_image",
+    "to_array",
+    "to_image",
+]
