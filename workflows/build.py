@@ -1,0 +1,193 @@
+"""From a sample spec to a graph: loaders, LoRA at a training step, one chain per group of items, savers."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from ..spec import SampleItem, SampleSpec
+from . import flux, sd35, sdxl
+from .chain import Chain, Sampling
+from .graph import Graph, Link, WorkflowError
+from .models import Loaded, Models, add_loaders, read_models
+from .profiles import Profile, profile_for
+
+#: One builder per family.
+BUILDERS: Final[Mapping[str, Callable[[Chain], Sampling]]] = {
+    "flux": flux.add_sampling,
+    "sd35": sd35.add_sampling,
+    "sdxl": sdxl.add_sampling,
+}
+
+STYLES: Final = ("eri",)
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A finished graph. spec: what it samples, every seed drawn. notes: sentences on what was assumed or cannot match.
+
+    saves: id of each saving node -> indices of the items it saves, in the order of its images.
+    """
+
+    graph: Graph
+    spec: SampleSpec
+    notes: list[str] = field(default_factory=list)
+    saves: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def api(self) -> dict[str, dict[str, Any]]:
+        """The host's `/prompt` JSON; a new dict each time, free to change: `api["lora"]["inputs"]["step"] = 500`."""
+        return self.graph.api()
+
+
+def build(
+    spec: SampleSpec,
+    models: Models = None,
+    run: str | Path | None = None,
+    step: int | None = None,
+    style: str = "eri",
+) -> Workflow:
+    """The graph that samples `spec` as its trainer would.
+
+    models: description of the base model's files or loaders (dict, YAML path), None = the usual file names.
+    run: folder or file under the host's LoRA folders; None with a step > 0 = a folder named as the config's run.
+    step: training step of the checkpoint, 0 = the model before training, None = the newest checkpoint of `run`. Without
+    a run, 0 and None sample the base model and the graph has no "lora" node. Open seeds are drawn here and noted.
+    Raises WorkflowError naming the field at fault.
+    """
+    if style not in STYLES:
+        raise WorkflowError(f"unknown style {style!r}", field="style", remedy=f"Known styles: {', '.join(STYLES)}.")
+    if step is not None and step < 0:
+        raise WorkflowError(f"step is {step}", field="step", remedy="Give 0 (no LoRA) or a training step.")
+    if spec.family not in BUILDERS:
+        known = ", ".join(BUILDERS)
+        raise WorkflowError(f"unknown family {spec.family!r}", field="spec.family", remedy=f"Known families: {known}.")
+    _check_items(spec)
+    description, model_notes = read_models(models, spec)
+    spec, seed_notes = _draw_seeds(spec)
+    if run is None and step:
+        run = spec.name
+        model_notes.append(f"No run was named; the run folder is taken to be called {run!r}, as in the config.")
+    graph = Graph()
+    loaded = add_loaders(graph, description, spec.family)
+    notes, saves = [*spec.notes, *_ignored(spec), *model_notes, *seed_notes], {}
+    for number, items in enumerate(_groups(spec)):
+        profile = profile_for(spec, items[0].sampler)
+        chain = _start(graph, replace(spec, items=items), profile, loaded, number)
+        save_id = _finish(chain, loaded, None if run is None else str(run), step)
+        saves[save_id] = tuple(item.index for item in items)
+        notes += [note for note in profile.notes if note not in notes]
+    return Workflow(graph, spec, notes, saves)
+
+
+def _check_items(spec: SampleSpec) -> None:
+    if not spec.items:
+        raise WorkflowError("the config samples nothing", field="spec.items", remedy="Give it at least one prompt.")
+    for item in spec.items:
+        for name, value in (("width", item.width), ("height", item.height)):
+            if value < 16 or value % 8:
+                raise WorkflowError(
+                    f"{value} pixels cannot be made; latents are cells of 8 pixels",
+                    field=f"items[{item.index}].{name}",
+                    remedy=f"Use {max(16, value - value % 8)} or another multiple of 8 from 16 on.",
+                )
+
+
+def _ignored(spec: SampleSpec) -> list[str]:
+    return [f"Config fields without effect on these samples: {', '.join(spec.ignored)}."] if spec.ignored else []
+
+
+def _draw_seeds(spec: SampleSpec) -> tuple[SampleSpec, list[str]]:
+    """Give a seed to every item that has none, so that the graph can be run again."""
+    if all(item.seed is not None for item in spec.items):
+        return spec, []
+    drawn = {item.index: secrets.randbelow(2**32) for item in spec.items if item.seed is None}
+    items = [replace(item, seed=drawn.get(item.index, item.seed)) for item in spec.items]
+    listed = ", ".join(f"{index}: {seed}" for index, seed in drawn.items())
+    return replace(spec, items=items), [f"The config leaves seeds to chance. Drawn (item: seed): {listed}."]
+
+
+def _groups(spec: SampleSpec) -> list[list[SampleItem]]:
+    """Items that can share one chain: same LoRA strength and sampler, and guidance or none."""
+    groups: dict[tuple[object, ...], list[SampleItem]] = {}
+    for item in spec.items:
+        key = (item.lora_scale, item.sampler, item.guidance is None)
+        groups.setdefault(key, []).append(item)
+    return list(groups.values())
+
+
+def _start(graph: Graph, spec: SampleSpec, profile: Profile, loaded: Loaded, number: int) -> Chain:
+    """Begin a chain with the node that carries the resolved spec."""
+    suffix = f"_{number + 1}" if number else ""
+    first, last = spec.items[0].index, spec.items[-1].index
+    label = f" ({first}–{last})" if number else ""
+    source = graph.add(
+        f"spec{suffix}",
+        "EriSampleSpec",
+        f"Samples of {spec.name}{label}",
+        config=spec.to_json(indent=1),
+        family="auto",
+        trainer="auto",
+        trigger_word="",
+        items="",
+    )
+    return Chain(graph, spec, profile, source, loaded.model, loaded.clip, suffix, label)
+
+
+def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None) -> str:
+    """Add LoRA, conditioning, sampling, decoding and the saver; returns the saver's id."""
+    saved_step: int | Link = step or 0
+    if run is not None:
+        lora = chain.add(
+            "lora",
+            "EriLoraAtStep",
+            "LoRA at training step",
+            model=loaded.model,
+            clip=loaded.clip,
+            run=run,
+            step=step or 0,
+            mode="latest" if step is None else "exact",
+            strength_model=chain.spec.items[0].lora_scale,
+            strength_clip=chain.spec.items[0].lora_scale,
+        )
+        chain = replace(chain, model=lora.out("model"), clip=lora.out("clip"))
+        saved_step = lora.out("found_step")
+    parts = BUILDERS[chain.spec.family](chain)
+    noise = chain.add(
+        "noise",
+        "EriTrainerNoise",
+        "Noise",
+        seed=chain.source.out("seed"),
+        profile=chain.profile.noise,
+        family=chain.spec.family,
+    )
+    sample = chain.add(
+        "sample",
+        "EriSample",
+        "Sample",
+        model=chain.model,
+        positive=parts.positive,
+        negative=parts.negative,
+        noise=noise.out("noise"),
+        sampler=parts.sampler,
+        sigmas=parts.sigmas,
+        latent=parts.latent,
+        cfg=chain.source.out("cfg"),
+    )
+    decode = chain.add("decode", "VAEDecode", "Decode", samples=sample.out("latent"), vae=loaded.vae)
+    return chain.add(
+        "save",
+        "EriSaveSamples",
+        "Save samples",
+        images=decode.out("image"),
+        name=chain.source.out("name"),
+        spec=chain.source.out("spec"),
+        step=saved_step,
+        layout=chain.spec.layout,
+        format="auto",
+        existing="overwrite",
+        rounding=chain.profile.rounding,
+        run="",
+    ).id

@@ -1,0 +1,109 @@
+"""A small typed graph: readable node ids, named outputs, titles; written out as the host's `/prompt` JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+#: What an input may hold: a literal the host's JSON can carry, or a link to another node's output.
+Literal = str | int | float | bool
+
+#: Output names of every node a builder uses, in slot order. Stock loaders are here too, so that links read by name.
+OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "EriSampleSpec": (
+        "prompt", "negative", "width", "height", "seed", "steps", "cfg", "guidance", "name", "spec",
+        "report", "prompt_2", "prompt_3",
+    ),
+    "EriTripleTextEncode": ("conditioning",),
+    "EriFluxSchedule": ("sigmas",),
+    "EriFlowSchedule": ("sigmas",),
+    "EriDDIMSchedule": ("sigmas",),
+    "EriFlowEulerSampler": ("sampler",),
+    "EriDDIMSampler": ("sampler",),
+    "EriTrainerNoise": ("noise",),
+    "EriLoraAtStep": ("model", "clip", "found_step", "report"),
+    "EriSample": ("latent",),
+    "EriSaveSamples": (),
+    "CheckpointLoaderSimple": ("model", "clip", "vae"),
+    "UNETLoader": ("model",),
+    "CLIPLoader": ("clip",),
+    "DualCLIPLoader": ("clip",),
+    "TripleCLIPLoader": ("clip",),
+    "VAELoader": ("vae",),
+    "VAEDecode": ("image",),
+    "EmptyLatentImage": ("latent",),
+    "EmptySD3LatentImage": ("latent",),
+    "FluxGuidance": ("conditioning",),
+    "FluxDisableGuidance": ("conditioning",),
+    "ConditioningZeroOut": ("conditioning",),
+}  # fmt: skip
+
+
+class WorkflowError(ValueError):
+    """A graph that cannot be built: what is wrong, where (spec item, models field), and what to do.
+
+    `problem`, `field` (None when no single field is at fault) and `remedy` are attributes.
+    """
+
+    def __init__(self, problem: str, *, remedy: str, field: str | None = None) -> None:
+        self.problem, self.remedy, self.field = problem, remedy, field
+        where = f"{field}: " if field else ""
+        super().__init__(f"{where}{problem.rstrip('.')}. {remedy}")
+
+
+@dataclass(frozen=True)
+class Link:
+    """One output of one node; `slot` counts from 0."""
+
+    node: str
+    slot: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a graph. `inputs` keeps the order of the host's schema; `title` is what a person reads on it."""
+
+    id: str
+    class_type: str
+    title: str
+    inputs: Mapping[str, Literal | Link]
+
+    def out(self, name: str) -> Link:
+        """The link to the output called `name` (see OUTPUTS); KeyError where the class has no such output."""
+        try:
+            return Link(self.id, OUTPUTS[self.class_type].index(name))
+        except ValueError:
+            raise KeyError(f"{self.class_type} has no output {name!r}") from None
+
+
+@dataclass
+class Graph:
+    """Nodes by id in the order they were added; an input may only link to a node that is already there."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+    def add(self, node_id: str, class_type: str, title: str, /, **inputs: Literal | Link) -> Node:
+        """Add a node and return it; raises KeyError when the id is taken or an input links to an unknown node."""
+        if node_id in self.nodes:
+            raise KeyError(f"node id {node_id!r} is taken")
+        for name, value in inputs.items():
+            if isinstance(value, Link) and value.node not in self.nodes:
+                raise KeyError(f"{node_id}.{name} links to {value.node!r}, which is not in the graph")
+        node = Node(node_id, class_type, title, dict(inputs))
+        self.nodes[node_id] = node
+        return node
+
+    def api(self) -> dict[str, dict[str, Any]]:
+        """The graph as the host's `/prompt` JSON: id -> class_type, inputs (links as [id, slot]), _meta.title."""
+        return {
+            node.id: {
+                "class_type": node.class_type,
+                "inputs": {
+                    name: [value.node, value.slot] if isinstance(value, Link) else value
+                    for name, value in node.inputs.items()
+                },
+                "_meta": {"title": node.title},
+            }
+            for node in self.nodes.values()
+        }

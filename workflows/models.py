@@ -1,0 +1,209 @@
+"""Where a graph's MODEL, CLIP and VAE come from: files the host offers, any loader nodes, or named placeholders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from ..spec import SampleSpec
+from .graph import Graph, Link, Literal, WorkflowError
+
+#: A model description as documented: `{family, files}` or `{family, loaders}`, or a YAML file holding one.
+Models = Mapping[str, Any] | str | Path | None
+
+_FILE_KEYS: Final = ("unet", "checkpoint", "clip_l", "clip_g", "t5xxl", "vae", "weight_dtype")
+
+#: Encoders a family is made of, in the order the host's loaders list them, and DualCLIPLoader's word for the family.
+_ENCODERS: Final = {"flux": ("clip_l", "t5xxl"), "sd35": ("clip_l", "clip_g", "t5xxl"), "sdxl": ("clip_l", "clip_g")}
+_CLIP_TYPE: Final = {"flux": "flux", "sd35": "sd3", "sdxl": "sdxl"}
+
+#: The names under which the families' files are usually published.
+_USUAL: Final[dict[str, dict[str, str]]] = {
+    "flux": {
+        "unet": "flux1-dev.safetensors",
+        "clip_l": "clip_l.safetensors",
+        "t5xxl": "t5xxl_fp16.safetensors",
+        "vae": "ae.safetensors",
+    },
+    "sd35": {
+        "checkpoint": "sd3.5_large.safetensors",
+        "clip_l": "clip_l.safetensors",
+        "clip_g": "clip_g.safetensors",
+        "t5xxl": "t5xxl_fp16.safetensors",
+    },
+    "sdxl": {"checkpoint": "sd_xl_base_1.0.safetensors"},
+}
+_USUAL_VARIANT: Final = {
+    "schnell": "flux1-schnell.safetensors",
+    "medium": "sd3.5_medium.safetensors",
+    "large-turbo": "sd3.5_large_turbo.safetensors",
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Links to the three things every graph starts from."""
+
+    model: Link
+    clip: Link
+    vae: Link
+
+
+def read_models(models: Models, spec: SampleSpec) -> tuple[Mapping[str, Any], list[str]]:
+    """The description as a dict with `files` or `loaders`, and notes on what was assumed.
+
+    models: the documented dict, the path of a YAML file with it, or None = the family's usual file names.
+    Raises WorkflowError where it is not of that form or is for another family.
+    """
+    if models is None:
+        return _placeholders(spec)
+    description = models if isinstance(models, Mapping) else _read_yaml(Path(models))
+    family = description.get("family", spec.family)
+    if family != spec.family:
+        raise WorkflowError(
+            f"the models are for {family!r}, the config samples {spec.family!r}",
+            field="models.family",
+            remedy=f"Name a model description for {spec.family}.",
+        )
+    unknown = sorted(str(key) for key in description if key not in ("family", "files", "loaders"))
+    if unknown or ("files" in description) == ("loaders" in description):
+        raise WorkflowError(
+            f"unknown entries {unknown}" if unknown else "exactly one of 'files' and 'loaders' is needed",
+            field="models",
+            remedy="Write 'family' and either 'files' (names the host offers) or 'loaders' (loader nodes).",
+        )
+    return description, []
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise WorkflowError(
+            f"cannot read {path}: {error.strerror or error}", field="models", remedy="Give an existing YAML file."
+        ) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise WorkflowError(f"{path} is no YAML: {reason}", field="models", remedy="Correct the file.") from error
+    if not isinstance(document, Mapping):
+        raise WorkflowError(f"{path} holds no mapping", field="models", remedy="Start it with 'family: flux'.")
+    return document
+
+
+def _placeholders(spec: SampleSpec) -> tuple[Mapping[str, Any], list[str]]:
+    """Usual names, with the config's own base-model file where it names a single .safetensors file."""
+    files = dict(_USUAL[spec.family])
+    main = "unet" if "unet" in files else "checkpoint"
+    files[main] = _USUAL_VARIANT.get(spec.variant or "", files[main])
+    for key in ("name_or_path", "path"):
+        named = spec.model_files.get(key, "").replace("\\", "/")
+        if named.lower().endswith(".safetensors"):
+            files[main] = PurePosixPath(named).name
+            break
+    listed = ", ".join(files.values())
+    return {"family": spec.family, "files": files}, [f"No models were named; the usual file names are used: {listed}."]
+
+
+def add_loaders(graph: Graph, description: Mapping[str, Any], family: str) -> Loaded:
+    """Add the loader nodes ("model", "clip", "vae") and return their links.
+
+    Raises WorkflowError naming the entry that is missing or of the wrong kind.
+    """
+    if "loaders" in description:
+        loaders = _mapping(description["loaders"], "models.loaders")
+        return Loaded(
+            model=_custom_loader(graph, loaders, "model", "Load model"),
+            clip=_custom_loader(graph, loaders, "clip", "Load text encoders"),
+            vae=_custom_loader(graph, loaders, "vae", "Load VAE"),
+        )
+    files = _files(description["files"])
+    return Loaded(model=_model(graph, files), clip=_clip(graph, files, family), vae=_vae(graph, files))
+
+
+def _mapping(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise WorkflowError(f"a mapping is needed, not {type(value).__name__}", field=where, remedy="See the README.")
+    return value
+
+
+def _files(value: object) -> dict[str, str]:
+    """The `files` mapping, its names checked; entries left empty count as absent."""
+    files: dict[str, str] = {}
+    for key, name in _mapping(value, "models.files").items():
+        if key not in _FILE_KEYS:
+            raise WorkflowError(
+                f"unknown entry {key!r}", field="models.files", remedy=f"Known are: {', '.join(_FILE_KEYS)}."
+            )
+        if name is None:
+            continue
+        if not isinstance(name, str) or not name:
+            raise WorkflowError(
+                "a file name is needed", field=f"models.files.{key}", remedy="Write the name as the host lists it."
+            )
+        files[key] = name
+    return files
+
+
+def _custom_loader(graph: Graph, loaders: Mapping[str, Any], part: str, title: str) -> Link:
+    where = f"models.loaders.{part}"
+    if part not in loaders:
+        raise WorkflowError("the loader is missing", field=where, remedy="Give its class_type, inputs and output.")
+    entry = _mapping(loaders[part], where)
+    class_type, output = entry.get("class_type"), entry.get("output", 0)
+    if not isinstance(class_type, str) or isinstance(output, bool) or not isinstance(output, int) or output < 0:
+        raise WorkflowError(
+            "class_type must be a node's name and output a slot from 0", field=where, remedy="Correct the entry."
+        )
+    inputs: dict[str, Literal] = {}
+    for name, value in _mapping(entry.get("inputs", {}), f"{where}.inputs").items():
+        if not isinstance(value, str | int | float | bool):
+            raise WorkflowError(
+                "text, a number or true/false is needed", field=f"{where}.inputs.{name}", remedy="Correct the value."
+            )
+        inputs[str(name)] = value
+    for known in graph.nodes.values():  # e.g. one checkpoint loader named for all three parts
+        if known.class_type == class_type and dict(known.inputs) == inputs:
+            return Link(known.id, output)
+    graph.add(part, class_type, title, **inputs)
+    return Link(part, output)
+
+
+def _model(graph: Graph, files: Mapping[str, str]) -> Link:
+    if "unet" in files:
+        dtype = files.get("weight_dtype", "default")
+        node = graph.add("model", "UNETLoader", "Load model", unet_name=files["unet"], weight_dtype=dtype)
+        return node.out("model")
+    if "checkpoint" in files:
+        return graph.add("model", "CheckpointLoaderSimple", "Load model", ckpt_name=files["checkpoint"]).out("model")
+    raise WorkflowError("no model is named", field="models.files", remedy="Add 'unet' or 'checkpoint'.")
+
+
+def _clip(graph: Graph, files: Mapping[str, str], family: str) -> Link:
+    """The encoders by their own files; without any, the checkpoint's. SD 3.5 also runs with two of its three."""
+    names = [files[key] for key in _ENCODERS[family] if key in files]
+    title = "Load text encoders"
+    if not names and "checkpoint" in files:
+        return Link("model", 1)
+    if len(names) == 3:
+        node = graph.add(
+            "clip", "TripleCLIPLoader", title, clip_name1=names[0], clip_name2=names[1], clip_name3=names[2]
+        )
+        return node.out("clip")
+    if len(names) == 2:
+        kind = _CLIP_TYPE[family]
+        node = graph.add("clip", "DualCLIPLoader", title, clip_name1=names[0], clip_name2=names[1], type=kind)
+        return node.out("clip")
+    missing = ", ".join(key for key in _ENCODERS[family] if key not in files)
+    raise WorkflowError(f"text encoders are missing: {missing}", field="models.files", remedy="Name their files.")
+
+
+def _vae(graph: Graph, files: Mapping[str, str]) -> Link:
+    if "vae" in files:
+        return graph.add("vae", "VAELoader", "Load VAE", vae_name=files["vae"]).out("vae")
+    if "checkpoint" in files:
+        return Link("model", 2)
+    raise WorkflowError("no VAE is named", field="models.files", remedy="Add 'vae'.")
