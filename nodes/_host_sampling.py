@@ -1,0 +1,129 @@
+"""One sampling run through the host's guider, after checks that say what to change."""
+
+from __future__ import annotations
+
+import logging
+from itertools import pairwise
+from typing import Any
+
+import comfy.model_management
+import comfy.model_sampling
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from ._schema import NodeInputError
+
+log = logging.getLogger(__name__)
+
+#: latent channels -> where such a latent comes from
+_SOURCES = {
+    4: "SDXL: Empty Latent Image, or its VAE",
+    16: "SD 3.5 and Flux: EmptySD3LatentImage, or their VAE",
+}
+
+
+def sample(
+    model: Any,
+    positive: list[Any],
+    negative: list[Any],
+    noise: Any,
+    sampler: Any,
+    sigmas: Tensor,
+    latent: dict[str, Any],
+    cfg: float,
+) -> dict[str, Any]:
+    """Denoise one latent batch as SamplerCustomAdvanced with CFGGuider does; CFG 1 makes no unconditional pass.
+
+    The host loads and unloads the model, decides on devices, shows previews and heeds interrupts. Returns a new latent
+    dictionary (noise_mask, batch_index and the rest kept); every argument is left as it is. Raises NodeInputError for
+    empty conditioning, a latent of another model family, NaN, and sigmas that rise or do not fit the model.
+    """
+    check_conditioning(positive, negative, cfg)
+    check_latent(model, latent)
+    check_sigmas(model, sigmas)
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    result = {**latent, "samples": samples}
+    start = noise.generate_noise(result)
+    if start.shape != samples.shape:
+        raise NodeInputError(
+            f"noise has the shape {list(start.shape)}, the latent {list(samples.shape)}. Use a noise node that draws "
+            "for the latent it is given."
+        )
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    samples = guider.sample(
+        start,
+        samples,
+        sampler,
+        sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=noise.seed,
+    )
+    if not bool(torch.isfinite(samples).all()):
+        log.warning("EriSample: the result holds NaN or infinite values; the picture will be black or broken.")
+    result["samples"] = samples.to(comfy.model_management.intermediate_device())
+    return result
+
+
+def check_conditioning(positive: list[Any], negative: list[Any], cfg: float) -> None:
+    """Raise NodeInputError where the positive, or at a CFG other than 1 the negative, conditioning is empty."""
+    if not positive:
+        raise NodeInputError("positive is empty. Connect an encoded prompt.")
+    if not negative and cfg != 1.0:
+        raise NodeInputError(
+            f"negative is empty, but cfg is {cfg}. Connect an encoded negative prompt or set cfg to 1."
+        )
+
+
+def check_latent(model: Any, latent: dict[str, Any]) -> None:
+    """Raise NodeInputError for a latent that is not this model's: wrong channels (unless all zero), or NaN."""
+    samples = latent["samples"]
+    if samples.is_nested:
+        raise NodeInputError("latent holds audio and video together. This node samples images; use the stock sampler.")
+    if samples.shape[0] == 0:
+        raise NodeInputError("latent is an empty batch. Set batch_size to 1 or more.")
+    if not bool(torch.isfinite(samples).all()):
+        raise NodeInputError(
+            "latent holds NaN or infinite values. The node before it failed, often a VAE in half precision: "
+            "start the host with --fp32-vae."
+        )
+    channels = model.get_model_object("latent_format").latent_channels
+    source = _SOURCES.get(channels, "its own VAE")
+    if samples.shape[1] != channels and bool(torch.count_nonzero(samples)):
+        raise NodeInputError(
+            f"latent has {samples.shape[1]} channels, the model wants {channels} ({source}). Connect a latent of "
+            "the model's own family."
+        )
+
+
+def check_sigmas(model: Any, sigmas: Tensor) -> None:
+    """Raise NodeInputError unless sigmas are two or more finite values >= 0, not rising, and on a flow model <= 1."""
+    values = [float(value) for value in sigmas.flatten()]
+    if sigmas.ndim != 1 or len(values) < 2:
+        raise NodeInputError(f"sigmas must hold at least two values, got {len(values)}. Set steps to 1 or more.")
+    if not bool(torch.isfinite(sigmas).all()) or min(values) < 0:
+        raise NodeInputError(f"sigmas must be finite and not negative, got {_shown(values)}. Use a scheduler node.")
+    if any(b > a for a, b in pairwise(values)):
+        raise NodeInputError(
+            f"sigmas must not rise from step to step, got {_shown(values)}. For noising (rising sigmas) use the stock "
+            "SamplerCustomAdvanced."
+        )
+    is_flow = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST)
+    if is_flow and values[0] > 1.0 + 1e-4:
+        raise NodeInputError(
+            f"sigmas start at {values[0]:.4g}, but this is a flow model, whose sigmas lie in 0..1. Use "
+            "EriFluxSchedule or EriFlowSchedule instead of an SDXL schedule."
+        )
+
+
+def _shown(values: list[float]) -> str:
+    text = ", ".join(f"{value:.4g}" for value in values[:6])
+    return text + (", …" if len(values) > 6 else "")

@@ -1,0 +1,38 @@
+"""Schedules that need sizes or the model's own noise table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_sampling
+from torch import Tensor
+
+from ..samplers.schedules import flux_sigmas
+from ._ddim import alphas_from, ddim_sigmas, zero_terminal_snr
+from ._schema import NodeInputError
+
+
+def flux_schedule(
+    steps: int, width: int, height: int, base_shift: float = 0.5, max_shift: float = 1.15, shifted: bool = True
+) -> Tensor:
+    """Flux sigmas, float32 [steps + 1], for an image of width x height pixels (tokens of 16 x 16, rounded up)."""
+    image_tokens = -(-height // 16) * -(-width // 16)
+    return flux_sigmas(steps, image_tokens, base_shift, max_shift, shifted)
+
+
+def ddim_schedule(model: Any, steps: int, spacing: str, offset: int, zero_snr: bool, final_alpha: str) -> Tensor:
+    """SIGMAS, float32 [steps + 1], of diffusers' DDIM timesteps on a MODEL's noise table; see `_ddim.ddim_sigmas`.
+
+    zero_snr: rescale the table first (it stays as it is where the model's own already ends on pure noise). Raises
+    NodeInputError for flow models and others without a table of discrete timesteps.
+    """
+    sampling = model.get_model_object("model_sampling")
+    if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
+        raise NodeInputError(
+            "model has no discrete noise table (it is a flow model such as Flux or SD 3.5?). "
+            "Use EriFluxSchedule or EriFlowSchedule for it."
+        )
+    alphas = alphas_from(sampling.sigmas)
+    if zero_snr and float(alphas[-1]) > 0:
+        alphas = zero_terminal_snr(alphas)
+    return ddim_sigmas(alphas, steps, spacing, offset, final_alpha)

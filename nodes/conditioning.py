@@ -1,0 +1,110 @@
+"""Text to CONDITIONING."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ._host_text import TextSettings, encode
+from ._schema import CONDITIONING_MENU, MAX_RESOLUTION, schema
+
+
+class EriTripleTextEncode(io.ComfyNode):
+    """One text-encode node for SD 3.5, Flux and SDXL; see `_host_text.encode`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="EriTripleTextEncode",
+            display_name="Triple Text Encode",
+            category=CONDITIONING_MENU,
+            description="Encodes a prompt for SD 3.5 (CLIP-L, CLIP-G, T5), Flux (CLIP-L, T5) or SDXL (CLIP-L, CLIP-G, "
+            "size ids) exactly as a trainer does: literal text and exact token lengths. With weighting on and "
+            "T5 length 0 it equals the stock nodes bit for bit.",
+            search_aliases=["CLIPTextEncode", "prompt", "T5"],
+            inputs=[
+                *_prompts(),
+                io.Int.Input(
+                    "t5_length",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    tooltip="Exact number of T5 tokens, padded or cut. 0 = the host's rule (at least 77, Flux 256). "
+                    "Trainers: 512 for Flux dev, 256 for schnell, 77, 154 or 256 for SD 3.5.",
+                ),
+                io.Boolean.Input(
+                    "weighting",
+                    default=False,
+                    label_on="ComfyUI syntax",
+                    label_off="literal",
+                    tooltip="Off: (word:1.2) and embedding:name are plain text, as in nearly every trainer. "
+                    "On: they act as in ComfyUI.",
+                ),
+                io.Combo.Input(
+                    "empty",
+                    options=["encode", "zeros"],
+                    default="encode",
+                    tooltip="What an empty prompt means: the encoders' answer to an empty text, or all zeros "
+                    "(diffusers' SDXL pipeline, some trainers).",
+                ),
+                io.Int.Input(
+                    "width",
+                    default=1024,
+                    min=0,
+                    max=MAX_RESOLUTION,
+                    tooltip="Image width for SDXL's size ids; unused elsewhere.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=1024,
+                    min=0,
+                    max=MAX_RESOLUTION,
+                    tooltip="Image height for SDXL's size ids; unused elsewhere.",
+                ),
+                io.Clip.Input("clip", tooltip="The text encoders. SD 3.5 also works with some of its three missing."),
+                io.Combo.Input(
+                    "long_prompt",
+                    options=["chunks", "truncate"],
+                    default="chunks",
+                    optional=True,
+                    tooltip="More CLIP tokens than 77: further chunks as ComfyUI does, or cut as most trainers do.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output(tooltip="The encoded prompt; for Flux put FluxGuidance behind it.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        clip: Any,
+        prompt: str,
+        prompt_2: str,
+        prompt_3: str,
+        t5_length: int,
+        weighting: bool,
+        empty: str,
+        width: int,
+        height: int,
+        long_prompt: str = "chunks",
+    ) -> io.NodeOutput:
+        settings = TextSettings(t5_length, weighting, empty, width, height, long_prompt)
+        return io.NodeOutput(encode(clip, (prompt, prompt_2, prompt_3), settings))
+
+
+def _prompts() -> list[io.Input]:
+    same = "Empty = the same as prompt."
+    return [
+        io.String.Input(
+            "prompt", multiline=True, default="", tooltip="Text for the first encoder (CLIP-L) and the others."
+        ),
+        io.String.Input(
+            "prompt_2",
+            multiline=True,
+            default="",
+            tooltip=f"Text for the second encoder: CLIP-G (SD 3.5, SDXL) or T5 (Flux). {same}",
+        ),
+        io.String.Input(
+            "prompt_3", multiline=True, default="", tooltip=f"Text for the third encoder: T5 (SD 3.5). {same}"
+        ),
+    ]

@@ -1,0 +1,115 @@
+"""Pictures to disk and onto sheets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..images import LAYOUTS
+from ..images.files import EXISTING
+from ._host_output import SaveSettings, make_sheet, save_samples
+from ._schema import OUTPUT_MENU, SPEC, NodeInputError, schema
+
+
+class EriSaveSamples(io.ComfyNode):
+    """Writes samples where the trainer would."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="EriSaveSamples",
+            display_name="Save Samples",
+            category=OUTPUT_MENU,
+            description="Saves all samples of a step below ComfyUI's output folder, with the trainer's folder and file "
+            "names and the prompt beside them. The files carry the workflow: drop one on the canvas to get it back.",
+            search_aliases=["SaveImage"],
+            is_output_node=True,
+            is_input_list=True,
+            inputs=[
+                io.Int.Input(
+                    "step",
+                    default=0,
+                    min=0,
+                    max=2**31 - 1,
+                    tooltip="Training step in the file names; 0 = without LoRA.",
+                ),
+                io.Combo.Input(
+                    "layout",
+                    options=["auto", *LAYOUTS],
+                    default="auto",
+                    tooltip="Whose folder and file names; auto = those of the config's trainer.",
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=["auto", "png", "jpg", "webp"],
+                    default="auto",
+                    tooltip="File type; auto = the config's, else the trainer's own.",
+                ),
+                io.Combo.Input(
+                    "existing",
+                    options=list(EXISTING),
+                    default="overwrite",
+                    tooltip="If a file of that name is there: overwrite it, number the new one, or stop with an error.",
+                ),
+                io.Combo.Input(
+                    "rounding",
+                    options=["truncate", "round"],
+                    default="truncate",
+                    tooltip="To 8 bits by cutting off (ComfyUI) or rounding (diffusers and most trainers).",
+                ),
+                io.String.Input("run", default="", tooltip="Name of the run's folder; empty = the config's name."),
+                io.Image.Input("images", tooltip="The decoded samples."),
+                io.String.Input(
+                    "name", optional=True, force_input=True, tooltip="EriSampleSpec's names, one per image."
+                ),
+                SPEC.Input("spec", optional=True, tooltip="EriSampleSpec's spec: run name, layout and prompts."),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, images: list[Any], name: list[str] | None = None, **lists: list[Any]) -> io.NodeOutput:
+        first = {key: values[0] for key, values in lists.items() if values}
+        for key, values in lists.items():
+            if any(value != values[0] for value in values[1:]):
+                raise NodeInputError(f"{key} has different values for the images of one run. Connect a single value.")
+        spec = first.pop("spec", None)
+        settings = SaveSettings(image_format=first.pop("format", "auto"), **first)
+        return io.NodeOutput(ui={"images": save_samples(images, name or [], spec, settings, cls.hidden)})
+
+
+class EriContactSheet(io.ComfyNode):
+    """All pictures on one labelled sheet."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        lines = "A linked list, or one label per line."
+        return schema(
+            node_id="EriContactSheet",
+            display_name="Contact Sheet",
+            category=OUTPUT_MENU,
+            description="Lays images out row by row on one sheet with row and column labels, e.g. prompts x steps.",
+            search_aliases=["grid", "xy plot"],
+            is_input_list=True,
+            inputs=[
+                io.String.Input("rows", multiline=True, default="", tooltip=f"Labels of the rows. {lines}"),
+                io.String.Input("columns", multiline=True, default="", tooltip=f"Labels of the columns. {lines}"),
+                io.String.Input("title", default="", tooltip="Heading of the sheet; empty = none."),
+                io.Int.Input(
+                    "cell",
+                    default=0,
+                    min=0,
+                    max=2048,
+                    tooltip="Longest side of a picture in pixels; 0 = as large as the largest, within 160 to 512.",
+                ),
+                io.Image.Input("images", tooltip="The pictures, row by row; sizes may differ."),
+            ],
+            outputs=[io.Image.Output(tooltip="The sheet, one image.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, rows: list[str], columns: list[str], title: list[str], cell: list[int], images: list[Any]
+    ) -> io.NodeOutput:
+        return io.NodeOutput(make_sheet(images, rows, columns, title[0], cell[0]))

@@ -1,0 +1,93 @@
+"""A training config on the canvas."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from comfy_api.latest import io
+
+from ._host_spec import TRAINERS, SpecInputs, as_text, columns, fingerprint, load_spec
+from ._schema import FAMILIES, SPEC, SPEC_MENU, schema
+
+log = logging.getLogger(__name__)
+
+
+class EriSampleSpec(io.ComfyNode):
+    """Reads the samples of a training config; see `_host_spec.load_spec`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="EriSampleSpec",
+            display_name="Sample Spec",
+            category=SPEC_MENU,
+            description="Reads a training config (EriDiffusion, ai-toolkit, …) and gives its samples, fully resolved, "
+            "as lists: nodes behind it run once per sample.",
+            search_aliases=["config", "yaml", "prompts"],
+            inputs=[
+                io.String.Input(
+                    "config",
+                    multiline=True,
+                    default="",
+                    placeholder="Paste the training config here, or the name of a file in the input folder",
+                    tooltip="The config's text, or a file name in ComfyUI's input folder or a loras folder.",
+                ),
+                io.Combo.Input(
+                    "family",
+                    options=["auto", *FAMILIES],
+                    default="auto",
+                    tooltip="Model family, where the config does not tell it or tells it wrongly.",
+                ),
+                io.Combo.Input(
+                    "trainer",
+                    options=["auto", *TRAINERS],
+                    default="auto",
+                    tooltip="Whose config this is, where the content is ambiguous.",
+                ),
+                io.String.Input(
+                    "trigger_word",
+                    default="",
+                    tooltip="Put into prompts that hold [trigger], where the config sets none.",
+                ),
+                io.String.Input(
+                    "items", default="", tooltip='Only these samples, counted from 0, e.g. "0,2-4". Empty = all.'
+                ),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: Any) -> str:
+        known = {key: value for key, value in inputs.items() if key in SpecInputs.__dataclass_fields__}
+        return fingerprint(SpecInputs(**known)) if isinstance(known.get("config"), str) else ""
+
+    @classmethod
+    def execute(cls, config: str, family: str, trainer: str, trigger_word: str, items: str) -> io.NodeOutput:
+        spec = load_spec(SpecInputs(config, family, trainer, trigger_word, items))
+        report = as_text(spec)
+        log.info("EriSampleSpec: %s", report)
+        lists = columns(spec)
+        second, third = lists.pop("prompt_2"), lists.pop("prompt_3")
+        return io.NodeOutput(*lists.values(), spec, report, second, third)
+
+
+def _outputs() -> list[io.Output]:
+    def listed(kind: Any, name: str, tip: str) -> io.Output:
+        return kind.Output(id=name, display_name=name, tooltip=f"{tip} One per sample.", is_output_list=True)
+
+    return [
+        listed(io.String, "prompt", "The prompt as it reaches the text encoders."),
+        listed(io.String, "negative", "The negative prompt, empty when there is none."),
+        listed(io.Int, "width", "Width in pixels, as the trainer rounds it."),
+        listed(io.Int, "height", "Height in pixels, as the trainer rounds it."),
+        listed(io.Int, "seed", "The seed; drawn now where the config leaves it to chance."),
+        listed(io.Int, "steps", "Sampling steps."),
+        listed(io.Float, "cfg", "True classifier-free guidance; 1 = off."),
+        listed(io.Float, "guidance", "Flux' embedded guidance; 0 where the family has none."),
+        listed(io.String, "name", "Name of the sample, for EriSaveSamples."),
+        SPEC.Output(id="spec", display_name="spec", tooltip="Everything that was read, for EriSaveSamples."),
+        io.String.Output(id="report", display_name="report", tooltip="What was read, and which fields were not used."),
+        listed(io.String, "prompt_2", "Text for the second encoder, empty = the same."),
+        listed(io.String, "prompt_3", "Text for the third encoder, empty = the same."),
+    ]

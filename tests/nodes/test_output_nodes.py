@@ -1,0 +1,253 @@
+"""EriSampleSpec, EriSaveSamples and EriContactSheet in the real host."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+CONFIG = """
+job: extension
+config:
+  name: my_run
+  process:
+    - type: sd_trainer
+      trigger_word: zibble
+      model:
+        name_or_path: flux1-dev.safetensors
+        is_flux: true
+      sample:
+        sampler: flowmatch
+        sample_every: 250
+        width: 128
+        height: 64
+        prompts:
+          - "a red [trigger] (word:1.2)"
+          - "second: größer"
+          - "third"
+        seed: 42
+        walk_seed: true
+        guidance_scale: 3.5
+        sample_steps: 20
+"""
+
+
+@pytest.fixture
+def output(comfy_host: Any, tmp_path: Path) -> Iterator[Path]:
+    import folder_paths
+
+    before = folder_paths.get_output_directory()
+    folder_paths.set_output_directory(str(tmp_path / "output"))
+    yield tmp_path / "output"
+    folder_paths.set_output_directory(before)
+
+
+def read(comfy_host: Any, config: str = CONFIG, **changes: Any) -> Any:
+    values = {"family": "auto", "trainer": "auto", "trigger_word": "", "items": "", **changes}
+    return comfy_host.nodes["EriSampleSpec"].execute(config=config, **values).args
+
+
+def save(comfy_host: Any, images: list[Any], hidden: Any = None, **changes: Any) -> list[dict[str, str]]:
+    values: dict[str, list[Any]] = {
+        "step": [500],
+        "layout": ["auto"],
+        "format": ["auto"],
+        "existing": ["overwrite"],
+        "rounding": ["truncate"],
+        "run": [""],
+        **changes,
+    }
+    node = comfy_host.nodes["EriSaveSamples"].PREPARE_CLASS_CLONE(hidden or {})
+    return node.execute(images=images, **values).ui["images"]
+
+
+def pictures(count: int, height: int = 64, width: int = 128) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(4)
+    return [torch.rand(1, height, width, 3, generator=generator) for _ in range(count)]
+
+
+def test_spec_becomes_parallel_lists(comfy_host: Any) -> None:
+    out = read(comfy_host)
+    prompts, negatives, widths, heights, seeds, steps, cfgs, guidances, names, spec, report, second, third = out
+    assert prompts == ["a red zibble (word:1.2)", "second: größer", "third"]
+    assert negatives == ["", "", ""]
+    assert (widths, heights) == ([128] * 3, [64] * 3)
+    assert seeds == [42, 43, 44]
+    assert (steps, cfgs, guidances) == ([20] * 3, [1.0] * 3, [3.5] * 3)
+    assert names == ["sample_00", "sample_01", "sample_02"]
+    assert (second, third) == ([""] * 3, [""] * 3)
+    assert spec.family == "flux"
+    assert "my_run" in report
+
+
+def test_some_items_keep_their_numbers(comfy_host: Any) -> None:
+    out = read(comfy_host, items="0,2")
+    assert out[8] == ["sample_00", "sample_02"]
+    assert out[4] == [42, 44]
+
+
+def test_the_native_json_reads_back(comfy_host: Any) -> None:
+    spec = read(comfy_host)[9]
+    assert read(comfy_host, config=spec.to_json())[9].items == spec.items
+
+
+def test_random_seeds_are_drawn_reported_and_drawn_anew(comfy_host: Any) -> None:
+    document = json.loads(read(comfy_host)[9].to_json())
+    for item in document["items"]:
+        item["seed"] = None
+    text = json.dumps(document)
+    first, again = read(comfy_host, config=text), read(comfy_host, config=text)
+    assert first[4] != again[4]
+    assert all(0 <= seed < 2**53 for seed in first[4])
+    assert all(str(seed) in first[10] for seed in first[4])
+    fingerprint = comfy_host.nodes["EriSampleSpec"].fingerprint_inputs
+    assert fingerprint(config=text) != fingerprint(config=text)
+    assert fingerprint(config=CONFIG) == fingerprint(config=CONFIG)
+    assert fingerprint(config=None) == ""
+
+
+def test_a_file_of_the_input_folder(comfy_host: Any, tmp_path: Path) -> None:
+    import folder_paths
+
+    path = Path(folder_paths.get_input_directory()) / "train.yaml"
+    path.write_text(CONFIG, encoding="utf-8")
+    assert read(comfy_host, config="train.yaml")[4] == [42, 43, 44]
+    fingerprint = comfy_host.nodes["EriSampleSpec"].fingerprint_inputs
+    first = fingerprint(config="train.yaml")
+    path.write_text(CONFIG + "# longer", encoding="utf-8")
+    assert fingerprint(config="train.yaml") != first
+    outside = tmp_path / "secret.yaml"
+    outside.write_text(CONFIG, encoding="utf-8")
+    for name, message in (
+        ("none.yaml", "no file 'none.yaml'"),
+        (str(outside), "outside the folders"),
+        ("../secret.yaml", "outside the folders"),
+        ("", "config is empty"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read(comfy_host, config=name)
+
+
+def test_a_trigger_word_fills_only_what_the_config_leaves_open(comfy_host: Any) -> None:
+    open_config = CONFIG.replace("      trigger_word: zibble\n", "").replace("a red [trigger]", "a red [trigger]")
+    assert read(comfy_host, config=open_config, trigger_word="wug")[0][0] == "a red wug (word:1.2)"
+    with pytest.raises(ValueError, match="sets 'zibble'"):
+        read(comfy_host, trigger_word="wug")
+
+
+def test_a_broken_config_is_a_spec_error(comfy_host: Any) -> None:
+    with pytest.raises(comfy_host.pack("spec").SpecError):
+        read(comfy_host, config="job: extension\nconfig: {name: x}")
+
+
+def test_samples_lie_where_the_trainer_puts_them(comfy_host: Any, output: Path) -> None:
+    out = read(comfy_host)
+    images = pictures(3)
+    results = save(comfy_host, images, name=out[8], spec=[out[9]])
+    folder = output / "my_run" / "samples_step_000500"
+    assert [entry["filename"] for entry in results] == [f"step_000500_sample_0{n}.png" for n in range(3)]
+    assert {entry["subfolder"] for entry in results} == {"my_run/samples_step_000500"}
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        f"step_000500_sample_0{n}.{kind}" for n in range(3) for kind in ("png", "txt")
+    )
+    assert (folder / "step_000500_sample_01.txt").read_text(encoding="utf-8") == "second: größer"
+    for n in range(3):
+        with Image.open(folder / f"step_000500_sample_0{n}.png") as picture:
+            expected = np.clip(images[n][0].numpy() * 255.0, 0, 255).astype(np.uint8)
+            assert np.array_equal(np.asarray(picture), expected)
+
+
+def test_selected_items_keep_their_file_numbers(comfy_host: Any, output: Path) -> None:
+    out = read(comfy_host, items="2")
+    results = save(comfy_host, pictures(1), name=out[8], spec=[out[9]])
+    assert results[0]["filename"] == "step_000500_sample_02.png"
+
+
+def test_metadata_is_the_stock_savers(comfy_host: Any, output: Path) -> None:
+    """The same hidden inputs through SaveImage and through ours give the same prompt and workflow."""
+    import nodes
+
+    prompt, info = {"1": {"class_type": "X", "inputs": {"t": "größer"}}}, {"workflow": {"nodes": [1, 2]}}
+    image = pictures(1)[0]
+    stock = nodes.SaveImage().save_images(image, "stock", prompt=prompt, extra_pnginfo=info)["ui"]["images"][0]
+    from comfy_api.latest import io
+
+    hidden = {io.Hidden.prompt: prompt, io.Hidden.extra_pnginfo: info}
+    out = read(comfy_host, items="0")
+    for kind in ("png", "webp", "jpg"):
+        ours = save(comfy_host, [image], hidden, name=out[8], spec=[out[9]], format=[kind])[0]
+        with Image.open(output / ours["subfolder"] / ours["filename"]) as picture:
+            if kind == "png":
+                with Image.open(output / stock["filename"]) as expected:
+                    for key in ("prompt", "workflow"):
+                        assert picture.info[key] == expected.info[key]
+                assert json.loads(picture.info["eridiffusion"])["prompt"] == "a red zibble (word:1.2)"
+            else:
+                exif = picture.getexif()
+                assert exif[0x0110] == "prompt:" + json.dumps(prompt)
+                assert exif[0x010F] == "workflow:" + json.dumps(info["workflow"])
+
+
+def test_without_a_spec(comfy_host: Any, output: Path) -> None:
+    results = save(comfy_host, [torch.cat(pictures(2))], name=["left", "right"], run=["run/../x"])
+    assert [entry["filename"] for entry in results] == ["left.png", "right.png"]
+    assert {path.parent.parent.parent for path in output.rglob("*.png")} == {output}
+    assert save(comfy_host, pictures(1))[0]["filename"] == "sample_00.png"
+
+
+def test_existing_files(comfy_host: Any, output: Path) -> None:
+    for _ in range(3):
+        names = [entry["filename"] for entry in save(comfy_host, pictures(1), name=["a"], existing=["number"])]
+    assert names == ["a_3.png"]
+    with pytest.raises(ValueError, match="exists already"):
+        save(comfy_host, pictures(1), name=["a"], existing=["error"])
+
+
+def test_bad_lists(comfy_host: Any, output: Path) -> None:
+    for changes, message in (
+        ({"name": ["a", "b"]}, "2 entries for 1 images"),
+        ({"name": ["a"], "step": [1, 2]}, "step has different values"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            save(comfy_host, pictures(1), **changes)
+    with pytest.raises(ValueError, match="step is unknown"):
+        save(comfy_host, pictures(1), step=[-1])
+    with pytest.raises(ValueError, match="images is empty"):
+        save(comfy_host, [])
+    with pytest.raises(ValueError, match="the same name twice"):
+        save(comfy_host, pictures(2), name=["a", "a"])
+    with pytest.raises(ValueError, match=r"NaN.*fp32-vae"):
+        save(comfy_host, [torch.full((1, 8, 8, 3), float("nan"))])
+    assert not list(output.rglob("*.png"))
+
+
+def sheet(comfy_host: Any, images: list[Any], rows: list[str], columns: list[str]) -> torch.Tensor:
+    node = comfy_host.nodes["EriContactSheet"]
+    return node.execute(rows=rows, columns=columns, title=[""], cell=[0], images=images).args[0]
+
+
+def test_contact_sheet_holds_every_picture(comfy_host: Any) -> None:
+    colours = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, 1.0, 0], [0, 1.0, 1.0], [1.0, 0, 1.0]])
+    images = [colour.expand(1, 160, 160, 3) for colour in colours]
+    for rows, columns in ((["one", "two"], ["a", "b", "c"]), (["one\ntwo"], ["a\nb\nc"]), (["one", "two"], [""])):
+        result = sheet(comfy_host, images, rows, columns)
+        assert result.shape[0] == 1
+        assert result.shape[3] == 3
+        for colour in colours:
+            assert int((result[0] == colour).all(dim=-1).sum()) == 160 * 160
+    with pytest.raises(ValueError, match="6 images do not fill"):
+        sheet(comfy_host, images, ["one", "two"], ["a"])
+
+
+def test_hidden_inputs_may_be_missing(comfy_host: Any) -> None:
+    texts = comfy_host.pack("nodes._host_output")._metadata(
+        SimpleNamespace(prompt=None, extra_pnginfo=None), None, None, 0
+    )
+    assert texts == {}

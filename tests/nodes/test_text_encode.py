@@ -1,0 +1,209 @@
+"""EriTripleTextEncode beside the host's own text-encode nodes, on small encoders with the host's real tokenizers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from comfyui_eridiffusion.tests.nodes import small_models
+
+WEIGHTED = "a (red:1.3) circle on a ((blue)) background"
+PLAIN = "a red circle on a blue background"
+LONG = "a red circle and a very tiny blue square, " * 12
+
+
+@pytest.fixture(scope="module")
+def clips(comfy_host: Any) -> dict[str, Any]:
+    return {
+        "flux": small_models.flux_clip(),
+        "sd35": small_models.sd35_clip(),
+        "sdxl": small_models.sdxl_clip(),
+        "sd1": small_models.sd1_clip(),
+    }
+
+
+def run(comfy_host: Any, node: str, **inputs: Any) -> Any:
+    cls = comfy_host.nodes[node]
+    if hasattr(cls, "execute"):
+        return cls.execute(**inputs).args[0]
+    return getattr(cls(), cls.FUNCTION)(**inputs)[0]
+
+
+def encode(comfy_host: Any, clip: Any, prompt: str, **changes: Any) -> Any:
+    inputs = {
+        "prompt_2": "",
+        "prompt_3": "",
+        "t5_length": 0,
+        "weighting": True,
+        "empty": "encode",
+        "width": 1024,
+        "height": 1024,
+        **changes,
+    }
+    return run(comfy_host, "EriTripleTextEncode", clip=clip, prompt=prompt, **inputs)
+
+
+def same(ours: Any, theirs: Any) -> None:
+    assert len(ours) == len(theirs)
+    for (cond, extra), (expected, expected_extra) in zip(ours, theirs, strict=True):
+        assert torch.equal(cond, expected)
+        assert set(extra) == set(expected_extra)
+        for key, value in expected_extra.items():
+            assert torch.equal(extra[key], value) if torch.is_tensor(value) else extra[key] == value
+
+
+@pytest.mark.parametrize("text", [WEIGHTED, PLAIN, LONG, "", "\\(literal\\) paren"])
+def test_equals_clip_text_encode_for_flux_and_sd35(comfy_host: Any, clips: dict[str, Any], text: str) -> None:
+    for family in ("flux", "sd35", "sd1"):
+        same(encode(comfy_host, clips[family], text), run(comfy_host, "CLIPTextEncode", clip=clips[family], text=text))
+
+
+@pytest.mark.parametrize(("second", "third"), [("a blue star", "grass (green:0.7)"), ("", ""), (LONG, "short")])
+def test_equals_sd3_node(comfy_host: Any, clips: dict[str, Any], second: str, third: str) -> None:
+    stock = run(
+        comfy_host,
+        "CLIPTextEncodeSD3",
+        clip=clips["sd35"],
+        clip_l=WEIGHTED,
+        clip_g=second or WEIGHTED,
+        t5xxl=third or WEIGHTED,
+        empty_padding="empty_prompt",
+    )
+    same(encode(comfy_host, clips["sd35"], WEIGHTED, prompt_2=second, prompt_3=third), stock)
+
+
+@pytest.mark.parametrize("second", ["something (else:1.4)", ""])
+def test_equals_flux_node(comfy_host: Any, clips: dict[str, Any], second: str) -> None:
+    stock = run(
+        comfy_host, "CLIPTextEncodeFlux", clip=clips["flux"], clip_l=WEIGHTED, t5xxl=second or WEIGHTED, guidance=2.5
+    )
+    ours = encode(comfy_host, clips["flux"], WEIGHTED, prompt_2=second)
+    same(run(comfy_host, "FluxGuidance", conditioning=ours, guidance=2.5), stock)
+
+
+@pytest.mark.parametrize("second", ["something (else:1.4)", "", LONG])
+def test_equals_sdxl_node(comfy_host: Any, clips: dict[str, Any], second: str) -> None:
+    size = {"width": 832, "height": 1216, "crop_w": 0, "crop_h": 0, "target_width": 832, "target_height": 1216}
+    stock = run(
+        comfy_host, "CLIPTextEncodeSDXL", clip=clips["sdxl"], text_l=WEIGHTED, text_g=second or WEIGHTED, **size
+    )
+    same(encode(comfy_host, clips["sdxl"], WEIGHTED, prompt_2=second, width=832, height=1216), stock)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a (red:1.3) circle", "x \\(y\\) \\\\(z", "an embedding:nothing here", "embedding:a\nembedding:b (c)", "((("],
+)
+def test_literal_tokens_are_those_of_the_plain_tokenizer(comfy_host: Any, clips: dict[str, Any], text: str) -> None:
+    """The expected ids come from the Hugging Face tokenizers themselves, which know no syntax."""
+    tokenize = comfy_host.pack("nodes._host_text").tokenize
+    settings = comfy_host.pack("nodes._host_text").TextSettings(weighting=False)
+    tokens = tokenize(clips["sd35"], (text, "", ""), settings)
+    for key, part in (("l", "clip_l"), ("g", "clip_g"), ("t5xxl", "t5xxl")):
+        expected = getattr(clips["sd35"].tokenizer, part).tokenizer(text)["input_ids"]
+        ids = [token for token, _ in tokens[key][0]]
+        assert ids[: len(expected)] == expected
+        assert all(weight == 1.0 for _, weight in tokens[key][0])
+
+
+def test_literal_differs_from_weighting_and_leaves_the_clip_alone(comfy_host: Any, clips: dict[str, Any]) -> None:
+    clip = clips["flux"]
+    before = {name: vars(part).copy() for name, part in vars(clip.tokenizer).items()}
+    literal = encode(comfy_host, clip, WEIGHTED, weighting=False)
+    assert not torch.equal(literal[0][0], encode(comfy_host, clip, WEIGHTED)[0][0])
+    same(encode(comfy_host, clip, PLAIN, weighting=False), run(comfy_host, "CLIPTextEncode", clip=clip, text=PLAIN))
+    assert {name: vars(part) for name, part in vars(clip.tokenizer).items()} == before
+    assert clip.tokenizer_options == {}
+
+
+def test_an_embedding_file_is_not_taken_for_a_literal_prompt(comfy_host: Any, tmp_path: Path) -> None:
+    module = comfy_host.pack("nodes._host_text")
+    save_file({"clip_l": torch.randn(2, small_models.CONTEXT)}, tmp_path / "thing.safetensors")
+    clip = small_models.sd1_clip()
+    clip.tokenizer.clip_l.embedding_directory = str(tmp_path)
+    clip.tokenizer.clip_l.embedding_size = small_models.CONTEXT
+
+    def has_vectors(weighting: bool) -> bool:
+        tokens = module.tokenize(clip, ("a embedding:thing here", "", ""), module.TextSettings(weighting=weighting))
+        return any(torch.is_tensor(item[0]) for item in tokens["l"][0])
+
+    assert has_vectors(weighting=True)
+    assert not has_vectors(weighting=False)
+
+
+@pytest.mark.parametrize("length", [3, 16, 77, 154, 300, 512])
+@pytest.mark.parametrize("text", [PLAIN, LONG, ""])
+def test_exact_t5_length_as_hugging_face(comfy_host: Any, clips: dict[str, Any], length: int, text: str) -> None:
+    module = comfy_host.pack("nodes._host_text")
+    for family in ("flux", "sd35"):
+        tokens = module.tokenize(clips[family], (text, "", ""), module.TextSettings(t5_length=length))
+        expected = clips[family].tokenizer.t5xxl.tokenizer(
+            text, padding="max_length", truncation=True, max_length=length
+        )["input_ids"]
+        assert [token for token, _ in tokens["t5xxl"][0]] == expected
+        assert len(tokens["t5xxl"]) == 1
+    cond = encode(comfy_host, clips["flux"], text, weighting=False, t5_length=length)
+    assert cond[0][0].shape[1] == length
+
+
+def test_truncated_prompt_as_hugging_face(comfy_host: Any, clips: dict[str, Any]) -> None:
+    module = comfy_host.pack("nodes._host_text")
+    settings = module.TextSettings(long_prompt="truncate")
+    for family, parts in (("sdxl", "lg"), ("sd35", "lg"), ("flux", "l")):
+        tokens = module.tokenize(clips[family], (LONG, "", ""), settings)
+        for key in parts:
+            tokenizer = getattr(clips[family].tokenizer, f"clip_{key}").tokenizer
+            expected = tokenizer(LONG, truncation=True, max_length=77)["input_ids"]
+            assert [[token for token, _ in chunk] for chunk in tokens[key]] == [expected]
+        short = module.tokenize(clips[family], (PLAIN, "", ""), settings)
+        assert short == module.tokenize(clips[family], (PLAIN, "", ""), module.TextSettings())
+
+
+@pytest.mark.parametrize(
+    "missing", [{"clip_l": False}, {"clip_g": False}, {"clip_l": False, "clip_g": False}, {"t5": False}]
+)
+def test_missing_encoders(comfy_host: Any, missing: dict[str, bool]) -> None:
+    clip = small_models.sd35_clip(**missing)
+    same(encode(comfy_host, clip, WEIGHTED), run(comfy_host, "CLIPTextEncode", clip=clip, text=WEIGHTED))
+    cond = encode(comfy_host, clip, PLAIN, weighting=False, t5_length=40)[0][0]
+    clip_tokens = 0 if not missing.get("clip_l", True) and not missing.get("clip_g", True) else 77
+    assert cond.shape == (1, clip_tokens + (40 if missing.get("t5", True) else 0), 4096)
+
+
+def test_zeros_for_the_empty_prompt(comfy_host: Any, clips: dict[str, Any]) -> None:
+    for family in ("sdxl", "flux", "sd35"):
+        encoded = encode(comfy_host, clips[family], "")
+        same(
+            encode(comfy_host, clips[family], "", empty="zeros"),
+            run(comfy_host, "ConditioningZeroOut", conditioning=encoded),
+        )
+        assert encoded[0][0].abs().max() > 0
+        same(encode(comfy_host, clips[family], PLAIN, empty="zeros"), encode(comfy_host, clips[family], PLAIN))
+
+
+def test_clip_skip_is_kept(comfy_host: Any, clips: dict[str, Any]) -> None:
+    skipped = run(comfy_host, "CLIPSetLastLayer", clip=clips["sdxl"], stop_at_clip_layer=-3)
+    size = {"width": 64, "height": 64, "crop_w": 0, "crop_h": 0, "target_width": 64, "target_height": 64}
+    stock = run(comfy_host, "CLIPTextEncodeSDXL", clip=skipped, text_l=PLAIN, text_g=PLAIN, **size)
+    same(encode(comfy_host, skipped, PLAIN, weighting=False, width=64, height=64), stock)
+
+
+def test_refusals(comfy_host: Any, clips: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="clip is empty"):
+        encode(comfy_host, None, PLAIN)
+
+    class Other:
+        tokenizer = clips["sd1"].tokenizer
+
+        def clone(self) -> Other:
+            return Other()
+
+        def tokenize(self, text: str, **_: Any) -> dict[str, Any]:
+            return {"gemma": [[(1, 1.0)]]}
+
+    with pytest.raises(ValueError, match=r"gemma.*stock text-encode"):
+        encode(comfy_host, Other(), PLAIN)
