@@ -1,0 +1,366 @@
+"""`eri`: training configs and LoRA runs in, samples from a ComfyUI host out.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+except ModuleNotFoundError as missing:
+    raise SystemExit(
+        f"eri needs the package {missing.name!r}, part of the extra 'cli'. "
+        "Install it from the pack's folder with: pip install -e '.[cli]'"
+    ) from None
+
+from .client import local_host
+from .client.errors import HostError
+from .spec import SampleSpec, SpecError, read_spec
+from .workflows import WorkflowError, build
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    help="A training run's samples, reproduced and compared in ComfyUI.\n\nExit codes: 0 done, 1 failed, 2 bad input",
+)  # fmt: skip
+host_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Set up, start, stop and look at a local ComfyUI.\n\nExample: eri host start",
+)
+app.add_typer(host_app, name="host")
+
+out = Console()
+err = Console(stderr=True)
+
+ConfigFile = Annotated[Path, typer.Argument(help="Training config with a sample section.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Trainer = Annotated[str | None, typer.Option(help="Read it as this trainer's config.", show_default="recognised")]
+Family = Annotated[str | None, typer.Option(help="flux, sd35 or sdxl.", show_default="from the config")]
+ModelsFile = Annotated[Path | None, typer.Option(help="YAML naming the base model's files or loader nodes.")]
+Run = Annotated[str | None, typer.Option(help="Run folder: a path, or a name below the host's loras folders.")]
+HostUrl = Annotated[
+    str | None,
+    typer.Option("--host", help="A running ComfyUI, e.g. http://127.0.0.1:8188.", show_default="a local one"),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for images, in the trainer's layout.")]
+
+
+def fail(error: Exception) -> NoReturn:
+    """Print an error as people read it and end with its exit code: 1 for the host's, 2 for the input's."""
+    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if isinstance(error, HostError | OSError) else 2)
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """Turn the package's errors into messages and exit codes."""
+    from .images.errors import ImagesError
+    from .lora.errors import LoraError
+
+    try:
+        yield
+    except (SpecError, WorkflowError, HostError, LoraError, ImagesError, OSError) as error:
+        fail(error)
+
+
+def notes(lines: list[str] | tuple[str, ...]) -> None:
+    """Print notes, one per line, to the error stream."""
+    for line in lines:
+        err.print(f"[yellow]note:[/] {escape(line)}", highlight=False, soft_wrap=True)
+
+
+def show(document: Mapping[str, Any]) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+@app.command()
+def spec(file: ConfigFile, trainer: Trainer = None, family: Family = None, as_json: AsJson = False) -> None:
+    """Show what the trainer will sample, fully resolved.
+
+    Example: eri spec train_flux.yaml
+    """
+    with reported():
+        found = read_spec(file, trainer=trainer, family=family)
+    if as_json:
+        show(found.to_dict())
+        return
+    kind = f"{found.family}{f' {found.variant}' if found.variant else ''}"
+    every = f", every {found.sample_every} steps" if found.sample_every else ""
+    out.print(f"[bold]{escape(found.name)}[/]  {kind}, {found.trainer}{every}, {len(found.items)} samples")
+    table = Table("", "prompt", "negative", "size", "seed", "steps", "cfg", "guidance", "LoRA")
+    for item in found.items:
+        table.add_row(
+            str(item.index), escape(item.prompt), escape(item.negative_prompt), f"{item.width}×{item.height}",
+            "random" if item.seed is None else str(item.seed), str(item.steps), f"{item.cfg_scale:g}",
+            "–" if item.guidance is None else f"{item.guidance:g}", f"{item.lora_scale:g}",
+        )  # fmt: skip
+    out.print(table)
+    notes(found.notes)
+    if found.ignored:
+        notes([f"not used: {', '.join(found.ignored)}"])
+
+
+@app.command()
+def graph(
+    file: ConfigFile,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of printing.")] = None,
+    models: ModelsFile = None,
+    run: Annotated[str | None, typer.Option(help="Run folder below the host's loras folders.")] = None,
+    step: Annotated[int | None, typer.Option(help="Training step; 0 = no LoRA.", show_default="newest")] = None,
+    trainer: Trainer = None,
+    family: Family = None,
+) -> None:
+    """Write the ComfyUI graph (API JSON) that samples a config as its trainer does.
+
+    Example: eri graph train_flux.yaml --run my_run --step 500 -o graph.json
+    """
+    with reported():
+        workflow = build(read_spec(file, trainer=trainer, family=family), models, run, step)
+        if output is not None:
+            output.write_text(json.dumps(workflow.api(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    if output is None:
+        show(workflow.api())
+    notes(workflow.notes)
+
+
+@app.command()
+def sample(
+    file: ConfigFile,
+    step: Annotated[int | None, typer.Option(help="Training step; 0 = no LoRA.", show_default="newest")] = None,
+    run: Run = None,
+    models: ModelsFile = None,
+    host: HostUrl = None,
+    output: Output = Path("eri_samples"),
+    trainer: Trainer = None,
+    family: Family = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sample one training step on a ComfyUI host.
+
+    Example: eri sample train_flux.yaml --run output/my_run --step 500 --models flux.yaml
+    """
+    with reported():
+        found = read_spec(file, trainer=trainer, family=family)
+        if run is None and step != 0:
+            run = found.name
+        document = _sample(found, [step], run, models, host, output, sheet=None, quiet=as_json)
+    _print_images(document, as_json)
+
+
+@app.command()
+def sweep(
+    file: ConfigFile,
+    steps: Annotated[
+        str, typer.Option(help="Comma list such as 0,250,500; or 'all' in --run DIR, 0 included.")
+    ] = "all",
+    run: Run = None,
+    models: ModelsFile = None,
+    host: HostUrl = None,
+    output: Output = Path("eri_samples"),
+    trainer: Trainer = None,
+    family: Family = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sample several training steps and put them on one contact sheet, prompts × steps.
+
+    Example: eri sweep train_flux.yaml --run output/my_run --steps 0,250,500
+    """
+    with reported():
+        found = read_spec(file, trainer=trainer, family=family)
+        run = run or found.name
+        document = _sample(
+            found, _steps(steps, run), run, models, host, output, sheet="contact_sheet.png", quiet=as_json
+        )
+    _print_images(document, as_json)
+
+
+@app.command()
+def lora(
+    path: Annotated[Path, typer.Argument(help="A LoRA file, or a run folder.", show_default=False)],
+    family: Family = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in a LoRA file, or which checkpoints a run folder holds.
+
+    Example: eri lora output/my_run/flux_lora_step500.safetensors
+    """
+    from .client.describe import describe_lora
+
+    with reported():
+        document = describe_lora(path, family)
+    if as_json:
+        show(document)
+        return
+    for entry in document.get("checkpoints", ()):
+        out.print(f"{entry['step'] if entry['step'] is not None else '?':>8}  {escape(entry['path'])}", highlight=False)
+    for key, value in document.items():
+        if key != "checkpoints":
+            text = ", ".join(map(str, value)) if isinstance(value, list) else value
+            out.print(f"[bold]{key}[/]: {escape(str(text))}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def demo(
+    host: HostUrl = None,
+    output: Output = Path("demo_output"),
+    families: Annotated[str, typer.Option(help="Which of the examples to run.")] = "flux,sd35,sdxl",
+    columns: Annotated[int, typer.Option(min=3, max=20, help="Training steps per contact sheet, step 0 included.")] = 5,
+) -> None:
+    """Run the three example configs against their LoRA runs in a real ComfyUI, and show where the images are.
+
+    Example: eri demo
+    """
+    from .client.demo import FAMILIES, jobs, run_demo
+
+    wanted = [name.strip() for name in families.split(",") if name.strip()]
+    if not wanted or not set(wanted) <= set(FAMILIES):
+        raise typer.BadParameter(f"choose from {', '.join(FAMILIES)}", param_hint="--families")
+    with reported():
+        work = jobs(wanted, columns)
+        with _host(host, output, None, quiet=False, background=False) as (url, local_output):
+            outcomes = asyncio.run(run_demo(url, work, output.absolute(), local_output, out))
+    for outcome in outcomes:
+        out.print(f"\n[bold]{outcome.family}[/]: {outcome.images} images in {outcome.seconds:.1f} s")
+        out.print(f"  contact sheet  {escape(_near(outcome.sheet))}", highlight=False, soft_wrap=True)
+        out.print(f"  images         {escape(_near(outcome.folder))}", highlight=False, soft_wrap=True)
+    notes(tuple(dict.fromkeys(note for outcome in outcomes for note in outcome.notes)))
+
+
+@host_app.command("setup")
+def host_setup() -> None:
+    """Find a ComfyUI, or fetch one, and make it ready.
+
+    Example: eri host setup
+    """
+    with reported():
+        install = local_host.set_up_host(report=lambda line: out.print(escape(line), highlight=False, soft_wrap=True))
+    out.print(f"ready: {escape(str(install.path))}", highlight=False, soft_wrap=True)
+
+
+@host_app.command("start")
+def host_start(
+    port: Annotated[int | None, typer.Option(min=1, max=65535, show_default="a free one")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The host's output folder.")] = None,
+    loras: Annotated[list[Path] | None, typer.Option(help="Folder that holds LoRA runs; may be repeated.")] = None,
+) -> None:
+    """Start a local ComfyUI with this pack and leave it running.
+
+    Example: eri host start --loras output
+    """
+    paths = {"loras": [folder.absolute() for folder in loras or ()]}
+    with reported(), err.status("starting ComfyUI …"):
+        state = local_host.start_background(
+            port=port, output_dir=None if output is None else output.absolute(), model_paths=paths
+        )
+    out.print(f"running at {state.url} (process {state.pid}), images in {state.output_dir}", soft_wrap=True)
+
+
+@host_app.command("stop")
+def host_stop() -> None:
+    """Stop the ComfyUI that `eri host start` started.
+
+    Example: eri host stop
+    """
+    with reported():
+        out.print("stopped" if local_host.stop_background() else "no host was running")
+
+
+@host_app.command("status")
+def host_status(as_json: AsJson = False) -> None:
+    """Say whether a ComfyUI started by `eri host start` is running. Exit code 1 when none is.
+
+    Example: eri host status --json
+    """
+    state = local_host.background_host()
+    if as_json:
+        show({"running": state is not None, **(asdict(state) if state else {})})
+    else:
+        out.print(f"running at {state.url} (process {state.pid})" if state else "no host is running", soft_wrap=True)
+    if state is None:
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _host(
+    url: str | None, output: Path, run: str | None, *, quiet: bool, background: bool = True
+) -> Iterator[tuple[str, Path | None]]:
+    """Address of a host and its output folder if that is here: the named one, the background one, or a new one."""
+    running = local_host.background_host() if background and url is None else None
+    if url is not None or running is not None:
+        yield (url, None) if url is not None else (running.url, Path(running.output_dir))  # type: ignore[union-attr]
+        return
+    loras = [Path(run).absolute().parent] if run and Path(run).exists() else []
+    new = local_host.LocalHost(output_dir=output.absolute(), model_paths={"loras": loras})
+    try:
+        with err.status("starting ComfyUI …") if not quiet else contextlib.nullcontext():
+            new.start()
+        yield new.url, new.output_dir
+    finally:
+        new.stop()
+
+
+def _sample(
+    found: SampleSpec, steps: list[int | None], run: str | None, models: Path | None, url: str | None, output: Path,
+    *, sheet: str | None, quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Sweep `steps` on a host; returns what was written, as JSON types."""
+    from .client.jobs import sample_steps
+
+    with _host(url, output, run, quiet=quiet) as (address, local_output):
+        console = None if quiet else err
+        return asyncio.run(sample_steps(address, found, steps, run, models, output, local_output, sheet, console))
+
+
+def _steps(text: str, run: str) -> list[int | None]:
+    """The steps in "0,250,500", or 0 and every checkpoint's of the local folder `run` for "all"."""
+    from .client.runs import steps_in
+
+    if text.strip() == "all":
+        return [0, *(step for step in steps_in(run) if step > 0)]
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise typer.BadParameter("write steps like 0,250,500, or 'all'", param_hint="--steps")
+    return [int(part) for part in dict.fromkeys(parts)]
+
+
+def _print_images(document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        show(document)
+        return
+    for image in document["images"]:
+        out.print(escape(_near(Path(image["path"]))), highlight=False, soft_wrap=True)
+    if document["sheet"]:
+        out.print(f"[bold]contact sheet[/] {escape(_near(Path(document['sheet'])))}", highlight=False, soft_wrap=True)
+    notes(document["notes"])
+
+
+def _near(path: Path) -> str:
+    """A path as seen from the working folder where it lies below it."""
+    with contextlib.suppress(ValueError):
+        return str(path.absolute().relative_to(Path.cwd()))
+    return str(path)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of `eri`; ends the program with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)  # stop the host we started as on Ctrl-C
+    app()

@@ -1,0 +1,397 @@
+"""A typed asyncio client of a ComfyUI host: queue a graph, follow it, fetch its images."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import aiohttp
+
+from .errors import HostError
+from .event_socket import EventSocket
+from .events import FINAL, Disconnected, Event, Executed, Failed, ImageRef, Interrupted, Reconnected, from_message
+from .refusals import failed, missing_node, refused
+
+#: Seconds between looks into the host's history while events flow, and while the WebSocket is down.
+_QUIET_POLL: Final = 5.0
+_DOWN_POLL: Final = 0.5
+
+
+@dataclass(frozen=True)
+class PromptResult:
+    """What a finished prompt left. images: per output node, in the node's order; outputs: the nodes' UI outputs."""
+
+    prompt_id: str
+    images: Mapping[str, tuple[ImageRef, ...]] = field(default_factory=dict)
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class HostClient:
+    """A client of the ComfyUI at `url` ("http://127.0.0.1:8188"; without a scheme, http is meant).
+
+    timeout: seconds for one HTTP answer. patience: seconds a host that answered before may be unreachable while a
+    prompt is followed. Use as an async context manager, inside one event loop. Every method raises HostError.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 30.0, patience: float = 30.0) -> None:
+        self.url = (url if "://" in url else f"http://{url}").rstrip("/")
+        self.client_id = uuid.uuid4().hex
+        self.patience = patience
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 10.0))
+        self._session: aiohttp.ClientSession | None = None
+        self._socket: EventSocket | None = None
+
+    async def __aenter__(self) -> HostClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Drop the connections; prompts that are queued or running go on."""
+        if self._socket is not None:
+            await self._socket.close()
+            self._socket = None
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def system_stats(self) -> dict[str, Any]:
+        """The host's versions, devices and memory; raises HostError of kind "protocol" where it is no ComfyUI."""
+        stats = await self._json("GET", "/system_stats")
+        if not isinstance(stats, dict) or "system" not in stats:
+            raise self._no_comfyui("its /system_stats is of another form")
+        return stats
+
+    async def object_info(self, class_type: str | None = None) -> dict[str, Any]:
+        """Schemas of all nodes by class, or of one; raises HostError of kind "missing_node" for an unknown class."""
+        path = "/object_info" if class_type is None else f"/object_info/{class_type}"
+        info = await self._json("GET", path)
+        if not isinstance(info, dict):
+            raise self._no_comfyui("its /object_info is no object")
+        if class_type is not None and class_type not in info:
+            raise missing_node(class_type)
+        return info
+
+    async def choices(self, class_type: str, name: str) -> list[str] | None:
+        """What a node's combo input offers now; None where the input is no combo or does not exist."""
+        schema = (await self.object_info(class_type))[class_type].get("input", {})
+        for group in ("required", "optional"):
+            entry = (schema.get(group) or {}).get(name)
+            if entry and isinstance(entry[0], list):
+                return [str(choice) for choice in entry[0]]
+            if entry and entry[0] == "COMBO" and len(entry) > 1:
+                return [str(choice) for choice in entry[1].get("options") or ()]
+        return None
+
+    async def queue_prompt(self, prompt: Mapping[str, Any], *, workflow: Mapping[str, Any] | None = None) -> str:
+        """Queue an API graph and return its prompt id; its events can be followed from here on.
+
+        workflow: UI graph to embed into saved images. Raises HostError naming node and input where the host objects to
+        any part of the graph; a graph that it would run only in part is taken back.
+        """
+        socket = await self._connected()
+        prompt_id = str(uuid.uuid4())
+        socket.subscribe(prompt_id)
+        body: dict[str, Any] = {"prompt": prompt, "client_id": self.client_id, "prompt_id": prompt_id}
+        if workflow is not None:
+            body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
+        try:
+            status, answer = await self._request("POST", "/prompt", json_body=body, accept=(200, 400))
+            document = self._parse(answer, "/prompt")
+            if status == 400 or document.get("error"):
+                raise refused(document)
+            given = str(document.get("prompt_id") or prompt_id)
+            if document.get("node_errors"):
+                await self.cancel(given)
+                raise refused(document)
+        except HostError:
+            socket.unsubscribe(prompt_id)
+            raise
+        if given != prompt_id:  # hosts that number prompts themselves
+            socket.rename(prompt_id, given)
+        return given
+
+    async def events(self, prompt_id: str) -> AsyncIterator[Event]:
+        """Events of a prompt queued by this client, ending with Succeeded, Failed or Interrupted.
+
+        Survives a dropped WebSocket: the host's history then tells how it ended, outputs included. Raises HostError of
+        kind "lost" where the host no longer knows the prompt and "down" where it stays away longer than `patience`.
+        """
+        socket = await self._connected()
+        queue = socket.subscribe(prompt_id)
+        seen: set[str] = set()
+        unreachable_since: float | None = None
+        getter = asyncio.ensure_future(queue.get())
+        try:
+            while True:
+                # asyncio.wait, not wait_for: the latter swallows cancellation up to Python 3.11.
+                await asyncio.wait({getter}, timeout=_QUIET_POLL if socket.connected else _DOWN_POLL)
+                event = getter.result() if getter.done() else None
+                if event is not None:
+                    getter = asyncio.ensure_future(queue.get())
+                if event is not None and not isinstance(event, Disconnected | Reconnected):
+                    if isinstance(event, Executed):
+                        seen.add(event.node)
+                    yield event
+                    if isinstance(event, FINAL):
+                        return
+                    continue
+                if event is not None:
+                    yield event
+                try:
+                    ending = await self._ending(prompt_id)
+                    unreachable_since = None
+                except HostError as error:
+                    if error.kind not in ("down", "timeout"):
+                        raise
+                    unreachable_since = unreachable_since or time.monotonic()
+                    if time.monotonic() - unreachable_since > self.patience:
+                        raise
+                    continue
+                for late in ending:
+                    if not (isinstance(late, Executed) and late.node in seen):
+                        yield late
+                if ending:
+                    return
+        finally:
+            getter.cancel()
+            socket.unsubscribe(prompt_id)
+
+    async def wait(
+        self, prompt_id: str, on_event: Callable[[Event], None] | None = None, timeout: float | None = None
+    ) -> PromptResult:
+        """Follow a prompt to its end and return what it wrote.
+
+        on_event: called with every event. timeout: seconds for the whole prompt, None = as long as it takes; when it
+        is over the prompt is cancelled. Raises HostError: "execution" or "out_of_memory" naming the node that failed,
+        "interrupted", "timeout", "lost", "down".
+        """
+        following = asyncio.ensure_future(self._follow(prompt_id, on_event))
+        try:
+            await asyncio.wait({following}, timeout=timeout)
+        except asyncio.CancelledError:
+            await _end(following)
+            raise
+        if not following.done():
+            await _end(following)
+            await self.cancel(prompt_id)
+            raise HostError(
+                f"The prompt was not done after {timeout:g} s and was cancelled",
+                remedy="Allow more time, or sample less.",
+                kind="timeout",
+            )
+        following.result()
+        return await self._result(prompt_id)
+
+    async def _follow(self, prompt_id: str, on_event: Callable[[Event], None] | None) -> None:
+        async for event in self.events(prompt_id):
+            if on_event is not None:
+                on_event(event)
+            if isinstance(event, Failed):
+                raise failed(event)
+            if isinstance(event, Interrupted):
+                raise HostError("The prompt was interrupted", kind="interrupted", node=event.node or None)
+
+    async def run(
+        self,
+        prompt: Mapping[str, Any],
+        on_event: Callable[[Event], None] | None = None,
+        timeout: float | None = None,
+    ) -> PromptResult:
+        """Queue a graph and wait for it; cancelling the task (Ctrl-C) also cancels the prompt on the host."""
+        prompt_id = await self.queue_prompt(prompt)
+        try:
+            return await self.wait(prompt_id, on_event, timeout)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._cancel_quietly(prompt_id))
+            raise
+
+    async def _cancel_quietly(self, prompt_id: str) -> None:
+        try:
+            await self.cancel(prompt_id)
+        except HostError:
+            return  # being cancelled ourselves: a host that is gone has nothing left to cancel
+
+    async def history(self, prompt_id: str) -> dict[str, Any] | None:
+        """The host's record of a finished prompt (`prompt`, `outputs`, `status`), None while it is not finished."""
+        record = (await self._json("GET", f"/history/{prompt_id}")).get(prompt_id)
+        return record if isinstance(record, dict) else None
+
+    async def queued(self) -> tuple[list[str], list[str]]:
+        """Prompt ids that run and that wait, in order."""
+        queue = await self._json("GET", "/queue")
+        running, pending = queue.get("queue_running") or (), queue.get("queue_pending") or ()
+        return [str(entry[1]) for entry in running], [str(entry[1]) for entry in sorted(pending, key=lambda e: e[0])]
+
+    async def interrupt(self, prompt_id: str | None = None) -> None:
+        """Stop the running prompt: this one if it runs, or whichever runs."""
+        await self._request("POST", "/interrupt", json_body={"prompt_id": prompt_id} if prompt_id else {})
+
+    async def cancel(self, prompt_id: str) -> None:
+        """Take a prompt out of the queue, and stop it if it runs."""
+        await self._request("POST", "/queue", json_body={"delete": [prompt_id]})
+        await self.interrupt(prompt_id)
+
+    async def free(self) -> None:
+        """Ask the host to unload its models and free their memory."""
+        await self._request("POST", "/free", json_body={"unload_models": True, "free_memory": True})
+
+    async def view(self, image: ImageRef) -> bytes:
+        """The bytes of an image file, as the host wrote it."""
+        query = {"filename": image.filename, "subfolder": image.subfolder, "type": image.type}
+        return (await self._request("GET", "/view", query=query))[1]
+
+    async def download(self, image: ImageRef, target: Path) -> Path:
+        """Write an image to `target`, whole or not at all; folders are made. Raises HostError."""
+        content = await self.view(image)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                os.replace(temporary, target)
+            except OSError:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise HostError(
+                f"Cannot write {target}: {error.strerror or error}", remedy="Choose another folder."
+            ) from error
+        return target
+
+    async def _ending(self, prompt_id: str) -> list[Event]:
+        """Outputs and final event of a prompt as the history has them, [] while it runs or waits."""
+        record = await self.history(prompt_id)
+        if record is None:
+            running, pending = await self.queued()
+            if prompt_id in running or prompt_id in pending:
+                return []
+            record = await self.history(prompt_id)  # it may have ended between the two questions
+        if record is None:
+            raise HostError(
+                "The host no longer knows the prompt",
+                remedy="It was restarted, or the queue was cleared: queue the graph again.",
+                kind="lost",
+            )
+        outputs = [
+            event
+            for node, output in (record.get("outputs") or {}).items()
+            for event in from_message("executed", {"prompt_id": prompt_id, "node": node, "output": output})
+        ]
+        status = record.get("status") or {}
+        for kind, data in reversed(status.get("messages") or ()):
+            found = from_message(kind, {**data, "prompt_id": prompt_id})
+            final = [event for event in found if isinstance(event, FINAL)]
+            if final:
+                return [*outputs, *final]
+        if status.get("status_str") == "error":
+            return [*outputs, Failed(prompt_id, message="The host reports a failure without saying which")]
+        return [*outputs, *from_message("execution_success", {"prompt_id": prompt_id})]
+
+    async def _result(self, prompt_id: str) -> PromptResult:
+        """What the history holds; the host files it a moment after it announces the end."""
+        for _ in range(100):
+            record = await self.history(prompt_id)
+            if record is not None:
+                outputs = record.get("outputs") or {}
+                executed = [
+                    event
+                    for node, output in outputs.items()
+                    for event in from_message("executed", {"prompt_id": prompt_id, "node": node, "output": output})
+                ]
+                images = {event.node: event.images for event in executed if isinstance(event, Executed)}
+                return PromptResult(prompt_id, images, outputs)
+            await asyncio.sleep(0.05)
+        raise HostError(
+            "The host finished the prompt, but its history has no record of it",
+            remedy="Somebody cleared the history; the images are in the host's output folder.",
+            kind="lost",
+        )
+
+    async def _connected(self) -> EventSocket:
+        if self._socket is None:
+            socket = EventSocket(self._open_session(), self.url, self.client_id)
+            try:
+                await socket.connect(self._timeout.sock_connect or 10.0)
+            except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+                await socket.close()
+                raise self._unreachable(error) from error
+            self._socket = socket
+        return self._socket
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=self._timeout)
+        return self._session
+
+    async def _json(self, method: str, path: str) -> Any:
+        return self._parse((await self._request(method, path))[1], path)
+
+    def _parse(self, answer: bytes, path: str) -> Any:
+        try:
+            return json.loads(answer)
+        except ValueError:
+            raise self._no_comfyui(f"its answer to {path} is no JSON") from None
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json_body: object = None,
+        query: Mapping[str, str] | None = None,
+        accept: tuple[int, ...] = (200,),
+    ) -> tuple[int, bytes]:
+        try:
+            async with self._open_session().request(method, self.url + path, json=json_body, params=query) as response:
+                body = await response.read()
+        except aiohttp.InvalidURL as error:
+            raise HostError(f"{self.url} is no URL", remedy="Write it like http://127.0.0.1:8188.") from error
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            raise self._unreachable(error) from error
+        if response.status not in accept:
+            raise HostError(
+                f"{self.url} answered {response.status} to {method} {path}",
+                remedy="Is this a ComfyUI, and does its log say more?",
+                kind="protocol",
+                details=body[:2000].decode("utf-8", "replace"),
+            )
+        return response.status, body
+
+    def _unreachable(self, error: BaseException) -> HostError:
+        if isinstance(error, aiohttp.WSServerHandshakeError):
+            return self._no_comfyui(f"its /ws answers {error.status}")
+        if isinstance(error, asyncio.TimeoutError):
+            return HostError(
+                f"{self.url} did not answer in time", remedy="Is the host overloaded or hanging?", kind="timeout"
+            )
+        return HostError(
+            f"No ComfyUI answers at {self.url}",
+            remedy="Start one (eri host start), or name another with --host URL.",
+            kind="down",
+            details=str(error),
+        )
+
+    def _no_comfyui(self, why: str) -> HostError:
+        return HostError(
+            f"{self.url} does not behave like a ComfyUI: {why}", remedy="Check the address and port.", kind="protocol"
+        )
+
+
+async def _end(task: asyncio.Future[None]) -> None:
+    """Cancel a task and wait until it is over, whatever it says."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,65 @@
+"""Which name the host knows a run folder by, and which training steps a local run folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from .errors import HostError
+from .host_client import HostClient
+
+
+async def host_run_name(client: HostClient, run: str | Path) -> str:
+    """The name under which the host offers `run` to EriLoraAtStep; `run` is such a name or a local path that it sees.
+
+    A path is recognised by its last parts: `/data/runs/hexa` is the host's `hexa` or `runs/hexa`, whichever is longer.
+    Raises HostError listing what the host offers where nothing fits or several fit equally well.
+    """
+    choices = await client.choices("EriLoraAtStep", "run")
+    parent = PurePosixPath(str(run)).parent.as_posix()  # `<folder>/<run name>`, where a folder holds several runs
+    if choices is None or str(run) in choices or parent in choices:
+        return str(run)
+    asked = PurePosixPath(Path(run).absolute().as_posix()).parts
+    fitting: dict[int, list[str]] = {}
+    for choice in choices:
+        parts = PurePosixPath(choice.replace("\\", "/")).parts
+        if parts and parts == asked[-len(parts) :]:
+            fitting.setdefault(len(parts), []).append(choice)
+    best = fitting[max(fitting)] if fitting else []
+    if len(best) == 1:
+        return best[0]
+    offered = ", ".join(choices[:12]) + (", …" if len(choices) > 12 else "")
+    raise HostError(
+        f"The host at {client.url} does not offer the run {str(run)!r}",
+        remedy=f"Put or link it into the host's models/loras folder. It offers: {offered or 'no run at all'}.",
+        kind="validation",
+        field="run",
+    )
+
+
+def steps_in(run: str | Path) -> list[int]:
+    """Training steps of the checkpoints in a local run folder, ascending, each once.
+
+    Checkpoints of unknown step are left out. Raises HostError where the folder does not exist or nothing is left.
+    """
+    from ..lora import find_checkpoints
+
+    folder = Path(run)
+    if not folder.is_dir():
+        raise HostError(
+            f"There is no run folder {folder} on this machine",
+            remedy="Give --run DIR, or list the steps: --steps 0,250.",
+        )
+    steps = sorted({checkpoint.step for checkpoint in find_checkpoints(folder) if checkpoint.step is not None})
+    if not steps:
+        raise HostError(f"{folder} holds no checkpoint of a known step", remedy="Look at it with: eri lora DIR.")
+    return steps
+
+
+def spread(steps: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the ascending `steps`, evenly spread by position, first and last included; count >= 2."""
+    if count < 2:
+        raise ValueError(f"count must be at least 2, not {count}")
+    if len(steps) <= count:
+        return list(steps)
+    return [steps[round(number * (len(steps) - 1) / (count - 1))] for number in range(count)]

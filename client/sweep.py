@@ -1,0 +1,184 @@
+"""A spec over several training steps: one queued prompt per step, its images collected, one sheet at the end."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..spec import SampleItem, SampleSpec
+from ..workflows import Workflow, build
+from ..workflows.models import Models
+from .errors import HostError
+from .events import Event, ImageRef, StepProgress
+from .host_client import HostClient, PromptResult
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: What a sweep tells while it runs: index of the step in the list, the step's graph, and the host's event
+#: (None = the step begins).
+Report = Callable[[int, Workflow, Event | None], None]
+
+
+@dataclass(frozen=True)
+class SweepImage:
+    """One image: which training step, which item of the spec, and where the host put it."""
+
+    step: int
+    item: SampleItem
+    ref: ImageRef
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep. spec: with every seed drawn. images: step by step, items in the spec's order."""
+
+    spec: SampleSpec
+    steps: tuple[int, ...]
+    images: tuple[SweepImage, ...]
+    notes: tuple[str, ...] = ()
+
+
+async def sweep(
+    client: HostClient,
+    spec: SampleSpec,
+    steps: Sequence[int | None],
+    *,
+    models: Models = None,
+    run: str | None = None,
+    report: Report | None = None,
+    timeout: float | None = None,
+) -> Sweep:
+    """Sample `spec` once per training step, with the same seeds each time, and collect what the host wrote.
+
+    steps: 0 = without LoRA, None = the newest checkpoint. run: a name the host offers (see `runs.host_run_name`).
+    timeout: seconds per step. Raises HostError or WorkflowError; cancelling the task cancels the prompt on the host.
+    """
+    if not steps:
+        raise ValueError("steps must name at least one training step")
+    images: list[SweepImage] = []
+    notes: list[str] = []
+    for number, step in enumerate(steps):
+        workflow = build(spec, models, run, step)
+        spec = workflow.spec  # seeds drawn for the first step serve the others too
+        notes += [note for note in workflow.notes if note not in notes]
+        if report is not None:
+            report(number, workflow, None)
+        result = await client.run(workflow.api(), _reporter(report, number, workflow), timeout)
+        images += _collect(workflow, result, -1 if step is None else step)
+    reached = tuple(dict.fromkeys(image.step for image in images))
+    return Sweep(spec, reached, tuple(images), tuple(notes))
+
+
+def _reporter(report: Report | None, number: int, workflow: Workflow) -> Callable[[Event], None] | None:
+    return None if report is None else lambda event: report(number, workflow, event)
+
+
+def _collect(workflow: Workflow, result: PromptResult, step: int) -> list[SweepImage]:
+    """Pair the savers' images with the spec's items; HostError where a saver wrote another number of images."""
+    refs: dict[int, ImageRef] = {}
+    for node, indices in workflow.saves.items():
+        written = result.images.get(node, ())
+        if len(written) != len(indices):
+            raise HostError(
+                f"{len(indices)} images were to be saved, {len(written)} were",
+                remedy="Read the host's log; is the pack on the host the same version as here?",
+                kind="protocol",
+                node=node,
+            )
+        refs.update(zip(indices, written, strict=True))
+    return [SweepImage(step, item, refs[item.index]) for item in workflow.spec.items]
+
+
+class Tally:
+    """How far one prompt is, in sampler steps over all its items; feed it every event.
+
+    The host reports steps per list entry, starting again with each item.
+    """
+
+    def __init__(self, workflow: Workflow) -> None:
+        self._steps: Mapping[str, list[int]] = {
+            save.replace("save", "sample", 1): [item.steps for item in workflow.spec.items if item.index in indices]
+            for save, indices in workflow.saves.items()
+        }
+        self._place: dict[str, tuple[int, float]] = dict.fromkeys(self._steps, (0, 0.0))
+        self.total = sum(item.steps for item in workflow.spec.items)
+
+    @property
+    def items_done(self) -> int:
+        """Items whose last sampler step was reported."""
+        return sum(
+            item + (value >= self._steps[node][item] if item < len(self._steps[node]) else 0)
+            for node, (item, value) in self._place.items()
+        )
+
+    @property
+    def done(self) -> float:
+        """Sampler steps done so far, 0..total."""
+        return sum(sum(self._steps[node][:item]) + value for node, (item, value) in self._place.items())
+
+    def feed(self, event: Event) -> None:
+        """Take an event into account; all but the samplers' progress are ignored."""
+        if not isinstance(event, StepProgress) or event.node not in self._place:
+            return
+        item, value = self._place[event.node]
+        if event.value < value and item + 1 < len(self._steps[event.node]):
+            item += 1
+        self._place[event.node] = (item, min(event.value, self._steps[event.node][item]))
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Where the images of a sweep are on this machine; sheet: the contact sheet's file, None when none was made."""
+
+    files: Mapping[SweepImage, Path] = field(default_factory=dict)
+    sheet: Path | None = None
+
+
+async def fetch(client: HostClient, done: Sweep, folder: Path, local_output: Path | None = None) -> Fetched:
+    """Bring the images (and prompt files) of a sweep into `folder`, in the trainer's layout.
+
+    local_output: the host's output folder where it is on this machine; images already below `folder` are left alone.
+    """
+    files: dict[SweepImage, Path] = {}
+    for image in done.images:
+        relative = Path(image.ref.subfolder) / image.ref.filename
+        target = folder / relative
+        if local_output is None or (local_output / relative).absolute() != target.absolute():
+            await client.download(image.ref, target)
+            await _fetch_prompt(client, done.spec, image.ref, target)
+        files[image] = target
+    return Fetched(files)
+
+
+async def _fetch_prompt(client: HostClient, spec: SampleSpec, ref: ImageRef, target: Path) -> None:
+    from ..images import layout_for
+
+    if layout_for(spec.layout).prompt_file:
+        text = ImageRef(Path(ref.filename).with_suffix(".txt").name, ref.subfolder, ref.type)
+        await client.download(text, target.with_suffix(".txt"))
+
+
+async def contact_sheet(client: HostClient, done: Sweep, title: str = "") -> Image.Image:
+    """One labelled sheet of a sweep: a row per prompt, a column per training step (0 reads "no LoRA")."""
+    from PIL import Image
+
+    from ..images import contact_sheet as draw
+
+    cells: dict[tuple[int, int], Image.Image] = {}
+    for image in done.images:
+        with Image.open(io.BytesIO(await client.view(image.ref))) as picture:
+            cells[image.item.index, image.step] = picture.convert("RGB")
+    items = done.spec.items
+    ordered = [cells.get((item.index, step)) for item in items for step in done.steps]
+    columns = [_column(step) for step in done.steps]
+    return draw(ordered, [item.prompt for item in items], columns, title)
+
+
+def _column(step: int) -> str:
+    if step < 0:
+        return "newest"
+    return f"step {step}" if step else "no LoRA"

@@ -1,0 +1,120 @@
+"""`eri` as a person or a program calls it, up to where a host is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from comfyui_eridiffusion import cli
+from comfyui_eridiffusion.spec import SampleSpec, read_spec
+from comfyui_eridiffusion.workflows import build
+
+CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
+COMMANDS = (["spec"], ["graph"], ["sample"], ["sweep"], ["lora"], ["demo"])
+HOST_COMMANDS = (["host", "setup"], ["host", "start"], ["host", "stop"], ["host", "status"])
+
+
+def eri(*arguments: object) -> int:
+    """Run a command in this process; its exit code."""
+    with pytest.raises(SystemExit) as done:
+        cli.app([str(argument) for argument in arguments])
+    code = done.value.code
+    return code if isinstance(code, int) else 0
+
+
+@pytest.mark.parametrize("family", ["flux", "sd35", "sdxl"])
+def test_spec_json_is_the_spec(capsys: pytest.CaptureFixture[str], family: str) -> None:
+    assert eri("spec", CONFIGS / f"{family}.yaml", "--json") == 0
+    assert SampleSpec.from_json(capsys.readouterr().out).items == read_spec(CONFIGS / f"{family}.yaml").items
+
+
+def test_spec_shows_prompts_and_what_is_not_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert eri("spec", CONFIGS / "sdxl.yaml") == 0
+    shown = capsys.readouterr()
+    assert "sdxl_blaff" in shown.out
+    assert "64×96" in shown.out
+    assert "train.lr" in shown.err
+
+
+def test_spec_keeps_brackets_in_prompts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """rich would take [b] for markup."""
+    path = tmp_path / "a.json"
+    item = {"index": 0, "prompt": "[b]a[/b] [/x]", "width": 64, "height": 64, "steps": 1}
+    path.write_text(json.dumps({"eri_spec": 1, "family": "sdxl", "trainer": "native", "items": [item]}))
+    assert eri("spec", path) == 0
+    assert "[b]a[/b]" in capsys.readouterr().out
+
+
+def test_graph_to_file_and_to_stdout(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config, target = CONFIGS / "flux.yaml", tmp_path / "graph.json"
+    expected = build(read_spec(config), None, "my_run", 250).api()
+    assert eri("graph", config, "--run", "my_run", "--step", 250, "-o", target) == 0
+    assert json.loads(target.read_text(encoding="utf-8")) == expected
+    assert capsys.readouterr().out == ""
+    assert eri("graph", config, "--run", "my_run", "--step", 250) == 0
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nonsense"], 2, "nonsense"),
+        (["spec"], 2, "file"),
+        (["spec", "/no/such.yaml"], 2, "/no/such.yaml"),
+        (["spec", CONFIGS / "flux.yaml", "--trainer", "nobody"], 2, "nobody"),
+        (["graph", CONFIGS / "flux.yaml", "--step", "-4"], 2, "step"),
+        (["graph", CONFIGS / "flux.yaml", "--models", CONFIGS / "flux.yaml"], 2, "models"),
+        (["graph", CONFIGS / "flux.yaml", "-o", "/no/such/folder/g.json"], 1, "/no/such/folder"),
+        (["sample", CONFIGS / "flux.yaml", "--host", "http://127.0.0.1:1", "--step", "0"], 1, "127.0.0.1:1"),
+        (["sweep", CONFIGS / "flux.yaml", "--run", "r", "--steps", "1,x"], 2, "--steps"),
+        (["sweep", CONFIGS / "flux.yaml", "--run", "/no/run"], 1, "/no/run"),
+        (["lora", "/no/such.safetensors"], 1, "/no/such.safetensors"),
+        (["demo", "--families", "sd15"], 2, "--families"),
+        (["demo", "--columns", "2"], 2, "columns"),
+    ],
+)
+def test_mistakes_are_explained(
+    capsys: pytest.CaptureFixture[str], arguments: list[object], code: int, words: str
+) -> None:
+    assert eri(*arguments) == code
+    shown = capsys.readouterr()
+    assert words in "".join(shown.err.split())
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *HOST_COMMANDS], ids=" ".join)
+def test_help_has_an_example(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    assert eri(*command, "--help") == 0
+    assert f"Example: eri {' '.join(command)}" in capsys.readouterr().out
+
+
+def test_lora_of_a_file_and_of_a_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    tensors = {
+        "double_blocks.0.img_mlp.0.lora_A.weight": torch.zeros(3, 192),
+        "double_blocks.0.img_mlp.0.lora_B.weight": torch.zeros(768, 3),
+    }
+    path = tmp_path / "flux_lora_step250.safetensors"
+    save_file(tensors, path, metadata={"__eridiffusion_ckpt__": json.dumps({"alpha": 6})})
+    assert eri("lora", path, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {key: found[key] for key in ("family", "rank", "alpha", "step", "modules")} == {
+        "family": "flux", "rank": 3, "alpha": 6.0, "step": 250, "modules": 1,
+    }  # fmt: skip
+    assert eri("lora", tmp_path, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["checkpoints"] == [{"step": 250, "path": str(path)}]
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_missing_extra_is_named(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from comfyui_eridiffusion.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "[cli]" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,124 @@
+"""The whole way: an example config, its LoRA run and a real host, to files and a contact sheet."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from comfyui_eridiffusion import cli
+from comfyui_eridiffusion.client import events
+from comfyui_eridiffusion.client.host_client import HostClient
+from comfyui_eridiffusion.client.runs import host_run_name, steps_in
+from comfyui_eridiffusion.client.sweep import Tally, contact_sheet, fetch, sweep
+from comfyui_eridiffusion.spec import SampleSpec, read_spec
+from comfyui_eridiffusion.workflows import Workflow
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FAMILIES = ("flux", "sd35", "sdxl")
+
+
+def short(family: str, steps: int = 4) -> SampleSpec:
+    """The family's example, two of its prompts, few sampler steps."""
+    spec = read_spec(EXAMPLES / "configs" / f"{family}.yaml").select("0,2")
+    items = [type(item)(**{**vars(item), "steps": steps}) for item in spec.items]
+    return type(spec)(**{**vars(spec), "items": items})
+
+
+def pixels(path: Path) -> bytes:
+    with Image.open(path) as picture:
+        return picture.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_sweep(host_server: Any, tmp_path: Path, family: str) -> None:
+    spec = short(family)
+    run = EXAMPLES / "runs" / spec.name
+    last = steps_in(run)[-1]
+    seen: list[tuple[int, events.Event]] = []
+    tallies: dict[int, Tally] = {}
+    fractions: list[float] = []
+
+    def report(number: int, workflow: Workflow, event: events.Event | None) -> None:
+        tally = tallies.setdefault(number, Tally(workflow))
+        if event is not None:
+            seen.append((number, event))
+            tally.feed(event)
+            fractions.append(number + tally.done / tally.total)
+
+    async with HostClient(host_server.url) as client:
+        name = await host_run_name(client, run)
+        done = await sweep(
+            client, spec, [0, last], models=EXAMPLES / "models" / f"{family}.yaml", run=name, report=report
+        )
+        fetched = await fetch(client, done, tmp_path)
+        sheet = await contact_sheet(client, done, "title")
+
+    item = spec.items[0]
+    expected = {
+        f"{spec.name}/samples_step_{step:06}/step_{step:06}_sample_{index:02}" for step in (0, last) for index in (0, 2)
+    }
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {f"{stem}{suffix}" for stem in expected for suffix in (".png", ".txt")}
+    for image, path in fetched.files.items():
+        with Image.open(path) as picture:
+            assert picture.size == (item.width, item.height)
+            assert json.loads(picture.text["prompt"])["save"]["class_type"] == "EriSaveSamples"  # type: ignore[attr-defined]
+        assert path.with_suffix(".txt").read_text(encoding="utf-8").strip() == image.item.prompt
+    by_step = {step: [pixels(p) for image, p in fetched.files.items() if image.step == step] for step in (0, last)}
+    assert by_step[0][0] != by_step[last][0]
+    assert by_step[0][0] != by_step[0][1]
+
+    progress = [event for _, event in seen if isinstance(event, events.StepProgress) and event.node == "sample"]
+    assert {event.maximum for event in progress} == {4.0}
+    assert all(tally.items_done == 2 and tally.done == tally.total == 8 for tally in tallies.values())
+    assert fractions == sorted(fractions)
+    previews = [event for _, event in seen if isinstance(event, events.Preview)]
+    assert {event.node for event in previews} == {"sample"}
+    assert Image.open(io.BytesIO(previews[0].image)).size[0] > 0
+    assert sheet.width > 2 * item.width
+    assert sheet.height > 2 * item.height
+
+
+async def test_same_graph_twice_gives_the_same_pixels(host_server: Any, tmp_path: Path) -> None:
+    spec = short("flux", steps=2)
+    last = steps_in(EXAMPLES / "runs" / spec.name)[-1]
+    runs = []
+    async with HostClient(host_server.url) as client:
+        for turn in range(2):
+            done = await sweep(client, spec, [last, 0], models=EXAMPLES / "models" / "flux.yaml", run=spec.name)
+            fetched = await fetch(client, done, tmp_path / str(turn))
+            runs.append([pixels(path) for path in fetched.files.values()])
+            await client.free()
+    assert runs[0] == runs[1]
+
+
+def test_sample_and_sweep_commands(
+    host_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "short.json"
+    spec = short("sdxl", steps=2)
+    config.write_text(spec.to_json(), encoding="utf-8")
+    common = ["--host", host_server.url, "--models", str(EXAMPLES / "models" / "sdxl.yaml"), "-o", "got"]
+    last = steps_in(EXAMPLES / "runs" / spec.name)[-1]
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["sample", str(config), "--run", spec.name, "--step", str(last), "--json", *common])
+    assert ended.value.code == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [(image["step"], image["index"], image["seed"]) for image in document["images"]] == [
+        (last, item.index, item.seed) for item in spec.items
+    ]
+    assert all(Path(image["path"]).is_file() for image in document["images"])
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["sweep", str(config), "--run", spec.name, "--steps", f"0,{last}", *common])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    sheet = Path("got") / spec.name / "contact_sheet.png"
+    assert str(sheet) in shown
+    with Image.open(sheet) as picture:
+        assert picture.width > 300
