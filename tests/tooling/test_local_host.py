@@ -144,7 +144,7 @@ def test_host_ends_with_its_parent(tmp_path: Path, how: signal.Signals) -> None:
         pid, port = map(int, parent.stdout.readline().split())
         assert listens(port)
         parent.send_signal(how)
-        parent.wait(20)
+        parent.wait(60)
         assert wait_until(lambda: not listens(port), 10)
     finally:
         parent.kill()
