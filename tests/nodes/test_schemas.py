@@ -1,39 +1,29 @@
-"""What every node must have: ids, inputs and outputs in the order that saved graphs rely on, tooltips, pages, names."""
+"""What every node must have: ids, inputs and outputs in the order that saved graphs rely on, tooltips, pages, names.
+
+`schemas.json` beside this file is the published interface. After a deliberate change write it anew with
+
+    ERI_UPDATE_SCHEMAS=1 make test ARGS="tests/nodes/test_schemas.py"
+
+and commit it with the change. That refuses what would break saved graphs (they address widgets by position and outputs
+by number): only what is appended passes. To break one on purpose, delete the node's entry from the file first.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SNAPSHOT = Path(__file__).with_name("schemas.json")
+#: What a saved graph or a client may rely on; tooltips and names may be improved at any time.
+FIELDS = ("default", "min", "max", "step", "options", "multiline", "forceInput", "control_after_generate", "lazy")
 
-#: id -> (inputs, outputs). Append only: a saved graph addresses widgets by position and outputs by number.
-SNAPSHOT: dict[str, tuple[str, str]] = {
-    "EriSampleSpec": (
-        "config family trainer trigger_word items",
-        "prompt* negative* width* height* seed* steps* cfg* guidance* name* spec report prompt_2* prompt_3*",
-    ),
-    "EriLoraAtStep": ("run step mode strength_model strength_clip model clip", "MODEL CLIP step report"),
-    "EriTripleTextEncode": (
-        "prompt prompt_2 prompt_3 t5_length weighting empty width height clip long_prompt",
-        "CONDITIONING",
-    ),
-    "EriTrainerNoise": ("seed profile family", "NOISE"),
-    "EriFluxSchedule": ("steps width height base_shift max_shift shifted", "SIGMAS"),
-    "EriFlowSchedule": ("steps shift spacing", "SIGMAS"),
-    "EriDDIMSchedule": ("steps spacing offset zero_terminal_snr final_alpha model", "SIGMAS"),
-    "EriFlowEulerSampler": ("s_churn s_tmin s_tmax s_noise", "SAMPLER"),
-    "EriDDIMSampler": ("eta clip_sample clip_range use_clipped_model_output", "SAMPLER"),
-    "EriGuidance": ("rescale threshold_percentile threshold_max mode model", "MODEL"),
-    "EriSample": ("cfg model positive negative noise sampler sigmas latent", "LATENT"),
-    "EriFluxPatchify": ("text_length latent", "tokens image_ids text_ids"),
-    "EriFluxUnpatchify": ("width height tokens", "LATENT"),
-    "EriSaveSamples": ("step layout format existing rounding run images name spec", ""),
-    "EriContactSheet": ("rows columns title cell images", "IMAGE"),
-}
+#: Inputs whose options are files of this machine.
+LISTINGS = {"run"}
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +31,93 @@ def schemas(comfy_host: Any) -> dict[str, Any]:
     return {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in comfy_host.pack("nodes").NODES}
 
 
-def test_snapshot(schemas: dict[str, Any]) -> None:
-    found = {
-        node: (
-            " ".join(entry.id for entry in schema.inputs),
-            " ".join(
-                (entry.display_name or str(entry.io_type)) + "*" * entry.is_output_list for entry in schema.outputs
-            ),
+def described(schema: Any) -> dict[str, Any]:
+    """The lasting part of a schema, from the host's own description of it."""
+    inputs = []
+    for entry in schema.inputs:
+        options = entry.as_dict()
+        if entry.id in LISTINGS:
+            options.pop("options", None)
+        inputs.append(
+            {"id": entry.id, "type": entry.get_io_type(), "optional": entry.optional}
+            | {key: options[key] for key in FIELDS if options.get(key) is not None}
         )
-        for node, schema in schemas.items()
-    }
-    assert found == SNAPSHOT
+    outputs = [
+        {"name": entry.display_name or entry.get_io_type(), "type": entry.get_io_type(), "list": entry.is_output_list}
+        for entry in schema.outputs
+    ]
+    flags = {"output_node": schema.is_output_node, "takes_lists": schema.is_input_list}
+    return {"inputs": inputs, "outputs": outputs, **flags}
+
+
+def one_entry_a_line(nodes: dict[str, Any]) -> str:
+    """JSON in which a changed input is one changed line."""
+    lines = []
+    for node, parts in nodes.items():
+        kinds = []
+        for key, value in parts.items():
+            rows = (
+                ",\n".join(f"   {json.dumps(row, ensure_ascii=False)}" for row in value)
+                if value and isinstance(value, list)
+                else ""
+            )
+            kinds.append(f'  "{key}": ' + (f"[\n{rows}\n  ]" if rows else json.dumps(value)))
+        lines.append(f' "{node}": {{\n' + ",\n".join(kinds) + "\n }")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def breaks(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What in `after` would break a graph that was saved with `before`; empty = nothing."""
+    found = []
+    for kind, key in (("inputs", "id"), ("outputs", "name")):
+        old, new = before[kind], after[kind]
+        if [entry[key] for entry in new[: len(old)]] != [entry[key] for entry in old]:
+            found.append(f"{kind} were renamed, moved or removed")
+        found += [
+            f"{kind[:-1]} {old_entry[key]} changed its type"
+            for old_entry, new_entry in zip(old, new, strict=False)
+            if old_entry["type"] != new_entry["type"]
+        ]
+    for old_entry, new_entry in zip(before["inputs"], after["inputs"], strict=False):
+        missing = set(old_entry.get("options", [])) - set(new_entry.get("options", []))
+        found += [f"{old_entry['id']} lost the options {sorted(missing)}"] if missing else []
+    found += [
+        f"the new input {entry['id']} is neither optional nor has a default"
+        for entry in after["inputs"][len(before["inputs"]) :]
+        if not entry["optional"] and "default" not in entry
+    ]
+    return found
+
+
+def test_snapshot(schemas: dict[str, Any]) -> None:
+    found = {node: described(schema) for node, schema in schemas.items()}
+    stored = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+    if os.environ.get("ERI_UPDATE_SCHEMAS") == "1":
+        broken = {node: breaks(stored[node], found[node]) for node in stored if node in found}
+        assert not any(broken.values()), {node: what for node, what in broken.items() if what}
+        SNAPSHOT.write_text(one_entry_a_line(found), encoding="utf-8")
+        stored = found
+    for node in found:
+        assert found[node] == stored.get(node), f"{node}: see the head of {Path(__file__).name}"
+    assert list(found) == list(stored)
+
+
+def test_what_would_break_saved_graphs_is_seen() -> None:
+    text = {"id": "a", "type": "STRING", "optional": False, "default": ""}
+    choice = {"id": "b", "type": "COMBO", "optional": False, "default": "x", "options": ["x", "y"]}
+    socket = {"id": "c", "type": "MODEL", "optional": False}
+    before = {"inputs": [text, choice], "outputs": [{"name": "MODEL", "type": "MODEL", "list": False}]}
+    assert breaks(before, before) == []
+    assert (
+        breaks(before, before | {"inputs": [text, choice | {"options": ["x", "y", "z"]}, socket | {"optional": True}]})
+        == []
+    )
+    for inputs in ([choice, text], [text], [text, choice | {"id": "d"}]):
+        assert "renamed" in breaks(before, before | {"inputs": inputs})[0]
+    assert "lost the options ['y']" in breaks(before, before | {"inputs": [text, choice | {"options": ["x"]}]})[0]
+    assert "changed its type" in breaks(before, before | {"inputs": [text | {"type": "INT"}, choice]})[0]
+    assert "new input c" in breaks(before, before | {"inputs": [text, choice, socket]})[0]
+    assert "outputs" in breaks(before, before | {"outputs": []})[0]
 
 
 def test_the_host_offers_exactly_these(comfy_host: Any, schemas: dict[str, Any]) -> None:
