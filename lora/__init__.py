@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from .errors import LoraError
     from .reader import Lora, read_lora
     from .report import LoadReport, change_norms, load_report
+    from .step_lists import select_steps
 
 _PLACES = {
     "Adapter": "adapter",
     "Checkpoint": "checkpoints",
     "find_checkpoints": "checkpoints",
     "select_checkpoint": "checkpoints",
+    "select_steps": "step_lists",
     "step_of": "checkpoints",
     "to_host_keys": "convert",
     "merged_delta": "delta",
@@ -45,6 +47,7 @@ __all__ = [
     "merged_delta",
     "read_lora",
     "select_checkpoint",
+    "select_steps",
     "step_of",
     "to_host_keys",
 ]

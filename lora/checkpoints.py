@@ -8,6 +8,7 @@ and is reachable only as "latest".
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from .errors import LoraError, shorten
-from .file_names import STEP_FOLDER, SUFFIX, Reading, read_name
+from .file_names import STEP_FOLDER, SUFFIX, Reading, is_clutter_folder, read_name
 from .header import read_header
 from .metadata import header_step, read_json, state_step
 from .suffixes import EVIDENCE, split
 
 Mode = Literal["exact", "nearest", "at_or_before", "latest"]
 _CONTAINERS = ("save", "checkpoints")
+_NESTED = 3  # levels of folders above runs, e.g. output/project/run
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,13 @@ def find_checkpoints(run_dir: str | Path) -> list[Checkpoint]:
     """List the LoRA checkpoints of a training run, ascending by step, those of unknown step last.
 
     `run_dir`: a run folder; or `<folder>/<name>` for one of several runs in a folder; or a single file. A folder with
-    several runs gives all of them, each entry with its `.run`. An existing folder without checkpoints gives [].
+    several runs gives all of them, each entry with its `.run`; one that holds no checkpoint itself gives those of the
+    run folders below it, `.run` being their path. An existing folder without checkpoints gives [].
     Raises LoraError, naming what is there, when the path is neither a folder nor a run in one.
     """
     path = Path(run_dir)
     if path.is_dir():
-        return _entries(_candidates(path), folder=path.name)
+        return _entries(_candidates(path), folder=path.name) or sorted(_nested(path, _NESTED), key=_order)
     if path.is_file():
         return [_single(path)]
     if not path.parent.is_dir():
@@ -86,7 +89,7 @@ def select_checkpoint(checkpoints: Iterable[Checkpoint], step: int | None, mode:
         raise LoraError(f"unknown mode '{mode}'", remedy=f"Use one of {', '.join(get_args(Mode))}")
     if not entries:
         raise LoraError("the run has no LoRA checkpoints yet", remedy="Check the run folder, or train further")
-    _refuse_several_runs(entries)
+    refuse_several_runs(entries)
     if mode == "latest":
         return max(entries, key=_order)
     if isinstance(step, bool) or not isinstance(step, int):
@@ -116,13 +119,14 @@ def _nothing_fits(entries: Sequence[Checkpoint], step: int, mode: str) -> str:
 def _steps_there(known: Sequence[tuple[int, Checkpoint]]) -> str:
     if not known:
         return "Use mode 'latest'"
-    return f"Steps there are: {shorten((str(step) for step, _ in sorted(known, key=lambda pair: pair[0])), limit=20)}"
+    return f"Steps there are: {shorten(map(str, sorted(step for step, _ in known)), limit=20)}"
 
 
-def _refuse_several_runs(entries: Sequence[Checkpoint]) -> None:
+def refuse_several_runs(entries: Sequence[Checkpoint]) -> None:
+    """Raise LoraError, naming the runs, when the checkpoints belong to more than one."""
     runs = sorted({entry.run or "" for entry in entries})
     if len(runs) > 1:
-        folder = entries[0].path.parent
+        folder = Path(os.path.commonpath([entry.path.parent for entry in entries]))
         raise LoraError(
             f"the folder holds several runs: {shorten(runs, limit=20)}",
             path=folder,
@@ -157,8 +161,22 @@ def _entries(candidates: Iterable[_Candidate], folder: str, name_runs: bool = Fa
     return sorted(entries, key=_order)
 
 
+def _nested(root: Path, levels: int) -> Iterator[Checkpoint]:
+    """The checkpoints of run folders below a folder that is none itself, each run named by its path."""
+    for folder in _listing(root) if levels else ():
+        if not folder.is_dir() or is_clutter_folder(folder.name):
+            continue
+        inside = _entries(_candidates(folder), folder=folder.name) or list(_nested(folder, levels - 1))
+        for entry in inside:
+            yield replace(entry, run=f"{folder.name}/{entry.run}" if entry.run else folder.name)
+
+
 def _candidates(root: Path) -> list[_Candidate]:
-    read = [(path, reading) for path, relative in _files(root) if (reading := read_name(relative)) is not None]
+    read = [
+        (path, _not_a_date(path, reading))
+        for path, relative in _files(root)
+        if (reading := read_name(relative)) is not None
+    ]
     if STEP_FOLDER.match(root.name) and not any(reading.numbered for _, reading in read):
         inside = [(path, read_name(f"{root.name}/{path.name}")) for path, _ in read]
         read = [(path, reading) for path, reading in inside if reading is not None]
@@ -177,6 +195,15 @@ def _is_checkpoint(path: Path, reading: Reading, folder: str, numbered: set[str]
     if expected:
         return facts is None or not facts.embedding
     return not numbered if facts is None else facts.adapter
+
+
+def _not_a_date(path: Path, reading: Reading) -> Reading:
+    """Undo the reading of `name-240501` as epoch 240501 where sd-scripts' header says that this is the run's name."""
+    if reading.trainer == "kohya" and reading.epoch is not None:
+        facts = _facts(path)
+        if facts is not None and facts.output_name == path.stem:
+            return Reading(run=path.stem, trainer="kohya")
+    return reading
 
 
 def _join_final(reading: Reading, numbered: set[str]) -> Reading:
@@ -232,11 +259,12 @@ def _resolve(path: Path, reading: Reading) -> _Candidate:
 
 
 class _Facts(NamedTuple):
-    """What discovery needs from a header: does it show an adapter, is it an embedding, which step does it record."""
+    """What discovery needs from a header: does it show an adapter, is it an embedding, its step, its run's name."""
 
     adapter: bool
     embedding: bool
     step: int | None
+    output_name: str | None
 
 
 def _facts(path: Path) -> _Facts | None:
@@ -251,7 +279,8 @@ def _facts(path: Path) -> _Facts | None:
 def _cached_facts(path: Path, mtime_ns: int, size: int) -> _Facts:
     header = read_header(path)
     kinds = {part.kind for name in header.shapes if (part := split(name)) is not None}
-    return _Facts(bool(kinds & EVIDENCE), "emb_params" in header.shapes, header_step(header))
+    embedding, name = "emb_params" in header.shapes, header.metadata.get("ss_output_name")
+    return _Facts(bool(kinds & EVIDENCE), embedding, header_step(header), name)
 
 
 def _trainer(candidate: _Candidate) -> str:
