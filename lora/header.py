@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import LoraError
 
@@ -20,13 +20,26 @@ _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 _WAIT = "The trainer may still be writing it: wait a moment and read it again"
 
 
+class Span(NamedTuple):
+    """Where a tensor's data lies: its type in the format's words ("BF16"), first byte and the one after the last."""
+
+    dtype: str
+    begin: int
+    end: int
+
+
 @dataclass(frozen=True)
 class Header:
-    """What a safetensors header says: shape per tensor name, and the free-text metadata."""
+    """What a safetensors header says: shape per tensor name, and the free-text metadata.
+
+    `spans` are counted from the start of the file. `stamp` is the file's (mtime_ns, size) when the header was read.
+    """
 
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    stamp: tuple[int, int] = (0, 0)
 
     def json_value(self, key: str) -> Any:
         """The metadata entry `key` parsed as JSON, or None when it is absent or not JSON."""
@@ -48,8 +61,8 @@ def read_header(path: str | Path) -> Header:
     _refuse_pickles(path)
     try:
         with path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            length = _header_length(path, stream.read(8), size)
+            stat = os.fstat(stream.fileno())
+            length = _header_length(path, stream.read(8), stat.st_size)
             text = stream.read(length)
     except IsADirectoryError as error:
         raise LoraError("is a folder, not a LoRA file", path=path, remedy="Name a file inside it") from error
@@ -61,7 +74,19 @@ def read_header(path: str | Path) -> Header:
         raise _another_format(path, text)
     if len(text) < length:
         raise LoraError(f"header cut off ({len(text)} of {length} bytes)", path=path, remedy=_WAIT, retryable=True)
-    return _parse(path, text, size - 8 - length)
+    return _parse(path, text, 8 + length, (stat.st_mtime_ns, stat.st_size))
+
+
+def bytes_written(path: str | Path) -> tuple[int, int | None]:
+    """How many bytes of a file are there, and how many its header promises (None while the header is not all there)."""
+    with Path(path).open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 + length or length > MAX_HEADER_BYTES:
+            return size, None
+        entries = json.loads(stream.read(length))
+    ends = (entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__")
+    return size, 8 + length + max(ends, default=0)
 
 
 def _refuse_pickles(path: Path) -> None:
@@ -91,20 +116,26 @@ def _another_format(path: Path, start: bytes) -> LoraError:
     )
 
 
-def _parse(path: Path, text: bytes, data_bytes: int) -> Header:
+def _parse(path: Path, text: bytes, start: int, stamp: tuple[int, int]) -> Header:
     try:
         entries = json.loads(text)
         if not isinstance(entries, dict):
             raise TypeError("not an object")
         metadata = {str(key): str(value) for key, value in (entries.pop("__metadata__", None) or {}).items()}
         shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
-        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+        spans = {name: _span(entry, start) for name, entry in entries.items()}
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise LoraError(
             "its header is not a safetensors header", path=path, remedy="The file is damaged or another format"
         ) from error
-    if data_bytes < end:
-        raise LoraError(
-            f"incomplete: {data_bytes} of {end} data bytes are there", path=path, remedy=_WAIT, retryable=True
-        )
-    return Header(path=path, shapes=shapes, metadata=metadata)
+    there, end = stamp[1] - start, max((span.end for span in spans.values()), default=start) - start
+    if there < end:
+        raise LoraError(f"incomplete: {there} of {end} data bytes are there", path=path, remedy=_WAIT, retryable=True)
+    return Header(path, shapes, metadata, spans, stamp)
+
+
+def _span(entry: Mapping[str, Any], start: int) -> Span:
+    first, last = (int(offset) for offset in entry["data_offsets"])
+    if not 0 <= first <= last:
+        raise ValueError("offsets in the wrong order")
+    return Span(str(entry["dtype"]), start + first, start + last)

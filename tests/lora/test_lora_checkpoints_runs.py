@@ -42,8 +42,9 @@ def test_simpletuner_run(tmp_path: Path) -> None:
         "checkpoint-100/pytorch_lora_weights.safetensors", "checkpoint-100/ema/pytorch_lora_weights.safetensors",
         "checkpoint-100/optimizer.bin", "checkpoint-100/random_states_0.pkl",
         "checkpoint-200/pytorch_lora_weights.safetensors", "checkpoint-200-rolling/pytorch_lora_weights.safetensors",
-        "checkpoint-250-rolling/pytorch_lora_weights.safetensors", "checkpoint-275-best/pytorch_lora_weights.safetensors",
-        "checkpoint-300-tmp/pytorch_lora_weights.safetensors", "validation_images/step_100_a_0_512x512.png",
+        "checkpoint-250-rolling/pytorch_lora_weights.safetensors",
+        "checkpoint-275-best/pytorch_lora_weights.safetensors", "checkpoint-300-tmp/pytorch_lora_weights.safetensors",
+        "validation_images/step_100_a_0_512x512.png",
     ])  # fmt: skip
     (tmp_path / "checkpoint-100" / "training_state.json").write_text('{"global_step": 100}')
     found = find_checkpoints(tmp_path)
