@@ -53,6 +53,17 @@ def factored_rank(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     return None
 
 
+def lycoris_factor(tensors: Mapping[str, Tensor], name: str, core: str) -> Tensor:
+    """One factor of LoHa or LoKr: whole, a @ b, or with a Tucker core [r, r, kh, kw] in between.
+
+    Source: github KohakuBlueleaf/LyCORIS, lycoris/functional (`rebuild_tucker`).
+    """
+    if name in tensors:
+        return tensors[name]
+    a, b = tensors[f"{name}_a"], tensors[f"{name}_b"]
+    return torch.einsum("ijhw,ip,jr->prhw", tensors[core], a, b) if core in tensors else a @ b
+
+
 def check_shapes(path: Path, module: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse a module whose tensors do not fit together; raises LoraError naming file, module and shapes.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from .adapter import Adapter
+from .adapter import Adapter, lycoris_factor
 from .errors import LoraError
 from .names.table import MODEL, Rows, Target
 from .names.text_encoders import HOST_PREFIX
 from .reader import Lora
-from .suffixes import ALPHA, DIFF_BIAS, DORA, DOWN, MAGNITUDE, UP, UP_BIAS
+from .suffixes import ALPHA, DIFF_BIAS, DORA, DOWN, MAGNITUDE, OFT, UP, UP_BIAS
 
 
 def to_host_keys(lora: Lora) -> dict[str, Tensor]:
@@ -19,16 +21,17 @@ def to_host_keys(lora: Lora) -> dict[str, Tensor]:
     Split projections are named `transformer.<diffusers>` and everything else `diffusion_model.<native>`, so that the
     host, which knows the model's width and depth, places slices and swapped halves; text encoders are
     `text_encoders.<host name>`. Pairs end in `.lora_down.weight`/`.lora_up.weight` with an explicit 0-d float32
-    `.alpha`; PEFT's magnitudes become `.dora_scale` [out, 1] and its biases full-length `.diff_b`. Tensors keep their
-    dtype and are shared with `lora`, not copied. Raises LoraError for biases of a layer whose width cannot be told.
+    `.alpha`; magnitudes become `.dora_scale` [out, 1] or [1, in] (rows in the host's order) and PEFT's biases
+    full-length `.diff_b`. Tensors keep their dtype and are shared with `lora`, not copied. Raises LoraError for biases
+    of a layer whose width cannot be told.
     Source of the accepted names: github comfyanonymous/ComfyUI, comfy/lora.py.
     """
     converted: dict[str, Tensor] = {}
     for adapter in lora.adapters:
         name = adapter.target.name
-        for kind, tensor in adapter.tensors.items():
-            if kind == MAGNITUDE:
-                converted[f"{name}.{DORA}"] = tensor.reshape(-1, 1)
+        for kind, tensor in _for_host(adapter).items():
+            if kind in (MAGNITUDE, DORA):
+                converted[f"{name}.{DORA}"] = host_magnitude(adapter)
             elif kind == DIFF_BIAS:
                 _add_bias(lora, converted, adapter, tensor.float())
             elif kind == UP_BIAS:
@@ -39,6 +42,40 @@ def to_host_keys(lora: Lora) -> dict[str, Tensor]:
         if alpha is not None:
             converted[f"{name}.{ALPHA}"] = torch.tensor(alpha, dtype=torch.float32)
     return converted
+
+
+def _for_host(adapter: Adapter) -> Mapping[str, Tensor]:
+    """The adapter's tensors by kind; a LoKr with a Tucker core multiplied out, because the host fails on it.
+
+    (Its Kronecker product of the core's transposed result raises under current torch and only logs the error.)
+    """
+    tensors = adapter.tensors
+    if "lokr_t2" not in tensors:
+        return tensors
+    own = {kind: tensor.float() for kind, tensor in tensors.items()}
+    second = (adapter.scale * lycoris_factor(own, "lokr_w2", "lokr_t2")).contiguous()
+    rest = {kind: tensor for kind, tensor in tensors.items() if not kind.startswith("lokr_")}
+    return {**rest, "lokr_w1": lycoris_factor(own, "lokr_w1", ""), "lokr_w2": second}
+
+
+def host_magnitude(adapter: Adapter) -> Tensor:
+    """A DoRA's magnitude as the host broadcasts it: [out, 1, …] or [1, in, …], rows in the host's order.
+
+    PEFT's has one dimension and would act on the wrong axis. The host swaps the halves of the product itself, but not
+    those of the magnitude.
+    """
+    magnitude = adapter.tensors.get(DORA, adapter.tensors.get(MAGNITUDE))
+    if magnitude is None:
+        raise KeyError(DORA)
+    if MAGNITUDE in adapter.tensors or magnitude.ndim == 1:
+        down = adapter.tensors.get(DOWN)
+        magnitude = magnitude.reshape(-1, *[1] * (1 if down is None else down.ndim - 1))
+    return swap_halves(adapter.target, magnitude, _width_in(adapter)) if magnitude.shape[0] > 1 else magnitude
+
+
+def _width_in(adapter: Adapter) -> int | None:
+    down = adapter.tensors.get(DOWN)
+    return None if down is None else down.shape[1]
 
 
 def bias_name(target: Target) -> str:
@@ -52,14 +89,20 @@ def place_rows(target: Target, values: Tensor, width_in: int | None = None) -> T
     `values`: [rows, …]; `width_in`: columns of the weight, which tell the short modulation of a last block (2 widths).
     Returns [all rows, …]. Raises ValueError when the rows are not a whole number of model widths.
     """
-    if target.swap == "always" or (target.swap == "last block" and width_in and values.shape[0] == 2 * width_in):
-        values = torch.cat(values.chunk(2, dim=0)[::-1], dim=0)
+    values = swap_halves(target, values, width_in)
     if target.rows is None:
         return values
     start, total = row_span(target.rows, values.shape[0])
     placed = values.new_zeros(total, *values.shape[1:])
     placed[start : start + values.shape[0]] = values
     return placed
+
+
+def swap_halves(target: Target, values: Tensor, width_in: int | None = None) -> Tensor:
+    """Exchange the two halves of the rows where the host keeps them the other way round (arguments as `place_rows`)."""
+    if target.swap == "always" or (target.swap == "last block" and width_in and values.shape[0] == 2 * width_in):
+        return torch.cat(values.chunk(2, dim=0)[::-1], dim=0)
+    return values
 
 
 def row_span(rows: Rows, height: int) -> tuple[int, int]:
@@ -71,9 +114,8 @@ def row_span(rows: Rows, height: int) -> tuple[int, int]:
 
 
 def _add_bias(lora: Lora, converted: dict[str, Tensor], adapter: Adapter, bias: Tensor) -> None:
-    down = adapter.tensors.get(DOWN)
     try:
-        placed = place_rows(adapter.target, bias.reshape(-1), None if down is None else down.shape[1])
+        placed = place_rows(adapter.target, bias.reshape(-1), _width_in(adapter))
     except ValueError as error:
         raise LoraError(f"bias: {error}", path=lora.path, keys=[adapter.module], remedy="Check the family") from error
     name = bias_name(adapter.target)
@@ -84,4 +126,6 @@ def _alpha_for_host(adapter: Adapter) -> float | None:
     """Alpha to write; a pair always gets one, other algorithms only what is known (the host then uses scale 1)."""
     if adapter.alpha is not None:
         return adapter.alpha
+    if OFT in adapter.tensors:
+        return 0.0  # no bound on the rotation; the host's BOFT cannot do without the number
     return float(adapter.rank) if UP in adapter.tensors and adapter.rank is not None else None

@@ -7,23 +7,25 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .adapter import Adapter
-from .convert import place_rows, row_span
+from .adapter import Adapter, lycoris_factor
+from .convert import host_magnitude, place_rows, row_span
 from .errors import LoraError
 from .reader import Lora
-from .suffixes import DIFF, DIFF_BIAS, DORA, DOWN, MAGNITUDE, MID, UP, UP_BIAS
+from .suffixes import ALPHA, DIFF, DIFF_BIAS, DORA, DOWN, MAGNITUDE, MID, OFT, UP, UP_BIAS
 
 
 def merged_delta(lora: Lora, strength: float = 1.0, base: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """The sum that the LoRA adds to each host weight, by the weight's name in the host.
 
     `strength`: any float. `base`: the host's weights by name (`diffusion_model.….weight`, `clip_l.….weight`), needed
-    for DoRA, whose change depends on them. Returns float32 tensors of the whole weight's shape; slices of a fused
-    weight are put together, zeros elsewhere. Plain pairs: strength · alpha / rank · up @ down (Hu et al. 2021, eq. 3).
+    for DoRA and OFT, whose change depends on them. Returns float32 tensors of the whole weight's shape; slices of a
+    fused weight are put together, zeros elsewhere; without `base` a LoHa or LoKr of a convolution stays flat, [out, in
+    · kh · kw]. Plain pairs: strength · alpha / rank · up @ down (Hu et al. 2021, eq. 3).
     DoRA follows the host: magnitude · (W + change) / norm, the norm per row of W or per column of W + change, and the
     result is W + strength · (W' - W) (github comfyanonymous/ComfyUI, comfy/weight_adapter/base.py `weight_decompose`).
-    Raises LoraError for DoRA without its base weight, for shapes that do not fit it, and for decompositions that are
-    not computed here.
+    OFT follows the host too: strength² · (R - 1) W (comfy/weight_adapter/oft.py).
+    Raises LoraError for DoRA and OFT without their base weight, for shapes that do not fit it, and for what is not
+    computed here (BOFT, DoRA on OFT).
     """
     deltas: dict[str, Tensor] = {}
     for adapter in lora.adapters:
@@ -34,10 +36,9 @@ def merged_delta(lora: Lora, strength: float = 1.0, base: Mapping[str, Tensor] |
 
 
 def weight_change(adapter: Adapter) -> Tensor | None:
-    """The unscaled change of the adapter's own rows, float32; None when it changes no weight (a bias only).
+    """The unscaled change of the adapter's own rows, float32; None when it changes no weight by itself (bias, OFT).
 
-    [out, in] for linear layers, [out, in, kh, kw] for convolutions. Raises NotImplementedError for Tucker-decomposed
-    LoHa and LoKr.
+    [out, in] for linear layers, [out, in, kh, kw] for convolutions ([out, in · kh · kw] for LoHa and LoKr of one).
     """
     tensors = {kind: tensor.float() for kind, tensor in adapter.tensors.items()}
     if UP in tensors:
@@ -47,36 +48,34 @@ def weight_change(adapter: Adapter) -> Tensor | None:
         return (up.flatten(1) @ down.flatten(1)).reshape(up.shape[0], *down.shape[1:])
     if DIFF in tensors:
         return tensors[DIFF]
-    if "hada_t1" in tensors or "lokr_t2" in tensors:
-        raise NotImplementedError("Tucker-decomposed LoHa or LoKr")
     if "hada_w1_a" in tensors:
-        return (tensors["hada_w1_a"] @ tensors["hada_w1_b"]) * (tensors["hada_w2_a"] @ tensors["hada_w2_b"])
+        return lycoris_factor(tensors, "hada_w1", "hada_t1") * lycoris_factor(tensors, "hada_w2", "hada_t2")
     if any(kind.startswith("lokr") for kind in tensors):
-        return _kronecker(tensors)
+        first, second = lycoris_factor(tensors, "lokr_w1", ""), lycoris_factor(tensors, "lokr_w2", "lokr_t2")
+        return torch.kron(first.reshape(*first.shape, *[1] * (second.ndim - first.ndim)), second.contiguous())
     return None
-
-
-def _kronecker(tensors: Mapping[str, Tensor]) -> Tensor:
-    first, second = (
-        tensors[f"lokr_{w}"] if f"lokr_{w}" in tensors else tensors[f"lokr_{w}_a"] @ tensors[f"lokr_{w}_b"]
-        for w in ("w1", "w2")
-    )
-    return torch.kron(first.reshape(*first.shape, *[1] * (second.ndim - first.ndim)), second)
 
 
 def _changes(lora: Lora, adapter: Adapter, strength: float, base: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """Placed changes of one adapter by parameter: "weight" and, where the file has one, "bias"."""
+    weight = None if base is None else base.get(f"{adapter.target.weight}.weight")
+    down = adapter.tensors.get(DOWN)
+    width_in = None if down is None else down.shape[1]
+    changes = {}
     try:
         change = weight_change(adapter)
-        down = adapter.tensors.get(DOWN)
-        width_in = None if down is None else down.shape[1]
-        changes = {}
-        if change is not None:
-            changes["weight"] = _placed_weight(lora, adapter, adapter.scale * change, strength, base, width_in)
+        if _depends_on_base(adapter):
+            changes["weight"] = _placed_on_base(lora, adapter, change, strength, weight)
+        elif change is not None:
+            placed = strength * place_rows(adapter.target, adapter.scale * change, width_in)
+            changes["weight"] = placed if weight is None else placed.reshape(weight.shape)
         for kind, factor in ((UP_BIAS, adapter.scale), (DIFF_BIAS, 1.0)):
             if kind in adapter.tensors:
                 bias = strength * factor * adapter.tensors[kind].float().reshape(-1)
-                changes["bias"] = place_rows(adapter.target, bias, width_in)
+                placed = place_rows(adapter.target, bias, width_in)
+                changes["bias"] = changes["bias"] + placed if "bias" in changes else placed
+    except LoraError:
+        raise
     except NotImplementedError as error:
         raise LoraError(f"{error} is not merged here", path=lora.path, keys=[adapter.module]) from error
     except (ValueError, RuntimeError) as error:
@@ -86,46 +85,64 @@ def _changes(lora: Lora, adapter: Adapter, strength: float, base: Mapping[str, T
     return changes
 
 
-def _placed_weight(
-    lora: Lora,
-    adapter: Adapter,
-    change: Tensor,
-    strength: float,
-    base: Mapping[str, Tensor] | None,
-    width_in: int | None,
+def _depends_on_base(adapter: Adapter) -> bool:
+    return any(kind in adapter.tensors for kind in (DORA, MAGNITUDE, OFT))
+
+
+def _placed_on_base(
+    lora: Lora, adapter: Adapter, change: Tensor | None, strength: float, weight: Tensor | None
 ) -> Tensor:
-    magnitude = adapter.tensors.get(DORA, adapter.tensors.get(MAGNITUDE))
-    weight = None if base is None else base.get(f"{adapter.target.weight}.weight")
-    if magnitude is None:
-        placed = strength * place_rows(adapter.target, change, width_in)
-        return placed if weight is None else placed.reshape(weight.shape)
+    """The change of a DoRA or OFT, in the rows of the whole weight that it belongs to."""
     if weight is None:
         raise LoraError(
-            "needs base: a DoRA's change depends on the weight it is added to",
+            "needs base: the change of a DoRA or OFT depends on the weight it is added to",
             path=lora.path,
             keys=[adapter.module],
             remedy=f"Pass base with '{adapter.target.weight}.weight'",
         )
-    if adapter.target.swap != "never":
-        change = place_rows(adapter.target, change, width_in)
-    if MAGNITUDE in adapter.tensors:
-        magnitude = magnitude.reshape(-1, 1)
-    placed = torch.zeros(weight.shape, dtype=torch.float32)
+    part = weight.float()
+    height = part.shape[0] if change is None else change.shape[0]
     rows = adapter.target.rows
-    start = 0 if rows is None else row_span(rows, change.shape[0])[0]
-    part = weight.float()[start : start + change.shape[0]]
-    placed[start : start + change.shape[0]] = strength * _dora_change(
-        part, change.reshape(part.shape), magnitude.float()
+    start = 0 if rows is None else row_span(rows, height)[0]
+    part = part[start : start + height]
+    placed = torch.zeros(weight.shape, dtype=torch.float32)
+    placed[start : start + height] = (
+        strength * strength * _oft_change(adapter, part)
+        if change is None
+        else strength * dora_change(adapter, part, change)
     )
     return placed
 
 
-def _dora_change(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
-    """W' - W as the host computes W': per row it divides by the norm of W, per column by that of W + change."""
-    changed = weight + change
+def dora_change(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool = True) -> Tensor:
+    """W' - W of a DoRA, for the rows `weight` that the unscaled `change` belongs to; float32, shaped as `weight`.
+
+    by_host: per row the host divides by the norm of W; False divides by that of W + change, as the trainers do (Liu et
+    al. 2024, eq. 5). Per column both divide by the norm of W + change.
+    """
+    if adapter.target.swap != "never":
+        down = adapter.tensors.get(DOWN)
+        change = place_rows(adapter.target, change, None if down is None else down.shape[1])
+    magnitude = host_magnitude(adapter).float()
+    changed = weight + adapter.scale * change.reshape(weight.shape)
+    ones = [1] * (weight.ndim - 1)
     if magnitude.shape[0] == changed.shape[0]:
-        norm = weight.flatten(1).norm(dim=1).reshape(-1, *[1] * (weight.ndim - 1))
+        norm = (weight if by_host else changed).flatten(1).norm(dim=1).reshape(-1, *ones)
     else:
-        columns = changed.transpose(0, 1)
-        norm = columns.flatten(1).norm(dim=1).reshape(-1, *[1] * (weight.ndim - 1)).transpose(0, 1)
+        norm = changed.transpose(0, 1).flatten(1).norm(dim=1).reshape(-1, *ones).transpose(0, 1)
     return changed * (magnitude / (norm + torch.finfo(torch.float32).eps)) - weight
+
+
+def _oft_change(adapter: Adapter, weight: Tensor) -> Tensor:
+    """(R - 1) W for block-diagonal rotations R = (1 + Q)(1 - Q)⁻¹, Q skew-symmetric (Qiu et al. 2023, eq. 5)."""
+    blocks = adapter.tensors[OFT].float()
+    if blocks.ndim != 3 or DORA in adapter.tensors:
+        raise NotImplementedError("BOFT or DoRA on OFT")
+    skew = blocks - blocks.transpose(1, 2)
+    length, bound = skew.norm() + 1e-8, adapter.alpha or 0.0
+    if ALPHA in adapter.tensors and 0 < bound < length:
+        skew = skew * (bound / length)
+    one = torch.eye(blocks.shape[1])
+    rotation = (one + skew) @ torch.linalg.inv(one - skew)
+    parts = weight.reshape(blocks.shape[0], blocks.shape[1], -1)
+    return ((rotation - one).transpose(1, 2) @ parts).reshape(weight.shape)

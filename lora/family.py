@@ -12,7 +12,10 @@ from .suffixes import DOWN
 
 # On names with "." written as "_", so that one pattern serves the dotted and the kohya spelling.
 _PROOF = {
-    "flux": re.compile(r"(?:^|_)(?:single_transformer_blocks|single_blocks|double_blocks)_\d|(?:^|_)guidance_"),
+    "flux": re.compile(
+        r"(?:^|_)(?:single_transformer_blocks|single_blocks|double_blocks)_\d|^lora_block\d"
+        r"|(?:^|_)guidance_"
+    ),
     "sd35": re.compile(r"(?:^|_)joint_blocks_\d|(?:^|_)pos_embed_proj$"),
     "sdxl": re.compile(r"(?:^|_)(?:input_blocks|output_blocks|middle_block|down_blocks|up_blocks|mid_block)_\d"),
 }
@@ -20,12 +23,18 @@ _SD35_ATTN2 = re.compile(r"(?:^|_)transformer_blocks_\d+_attn2_")
 _ATTENTION_IN = re.compile(r"(?:^|_)transformer_blocks_\d+_attn_(?:to_[qkv]|add_[qkv]_proj)$")
 _WIDTHS = {3072: "flux", 1536: "sd35", 2432: "sd35"}
 _CROSS_ATTENTION_IN = re.compile(r"_attn2_to_[kv]$")
-_NOT_SDXL_WIDTHS = {768: "Stable Diffusion 1.5", 1024: "Stable Diffusion 2"}
+_NOT_SDXL_WIDTHS = {768: "Stable Diffusion 1.5", 1024: "Stable Diffusion 2", 1280: "Stable Diffusion XL refiner"}
 _FAMILY_WORDS = (
-    ("flux", re.compile(r"flux[-_.]?1|^flux$|train_flux$|^fluxtransformer|flux-dev|flux-schnell", re.IGNORECASE)),
+    ("flux", re.compile(r"^flux(?![-_.]?2)|train_flux$", re.IGNORECASE)),
     ("sd35", re.compile(r"sd_?35?(?:$|[^0-9])|sd3\.5|stable-diffusion-v?3|sd3transformer", re.IGNORECASE)),
     ("sdxl", re.compile(r"sdxl|stable-diffusion-xl|train_sdxl", re.IGNORECASE)),
 )  # fmt: skip
+_OTHER_WORDS = re.compile(
+    r"^sd_?v?[12](?![0-9])|stable-diffusion-v[12]|flux[-_.]?2|^flex\.?2|chroma|(?<![a-z])wan|hunyuan|qwen|lumina"
+    r"|z-?image|pixart|hidream|klein",
+    re.IGNORECASE,
+)  # fmt: skip
+_V2_BINARY = "train_"
 _CHOOSE = f"Name the family: one of {', '.join(FAMILIES)}"
 
 
@@ -58,32 +67,32 @@ def detect_family(file: LoraFile, asked: str | None = None) -> str | None:
     """
     if asked is not None and asked not in FAMILIES:
         raise LoraError(f"unknown family '{asked}'", path=file.path, remedy=_CHOOSE)
+    modules = [module for module in file.modules if not is_text_encoder(module)]
     proven, stated = proven_family(file), stated_family(file)
-    if asked is not None and proven is not None and asked != proven:
-        modules = [module for module in file.modules if not is_text_encoder(module)]
+    found = proven or _family_by_width(file) or stated
+    if asked is not None and modules and found not in (None, asked):
         raise LoraError(
-            f"this LoRA is for {proven}, not for {asked}",
+            f"this LoRA is for {found}, not for {asked}",
             path=file.path,
             keys=modules,
-            remedy=f"Use it with a {proven} model, or choose a LoRA trained for {asked}",
+            remedy=f"Use it with a {found} model, or choose a LoRA trained for {asked}",
         )
-    if proven == "sdxl" and asked is None and stated != "sdxl":
+    if proven == "sdxl" and stated != "sdxl":
         _refuse_older(file)
-    family = proven or asked or _family_by_width(file) or stated
-    if family is None and not all(is_text_encoder(module) for module in file.modules):
+    if found is None and asked is None and modules:
         raise LoraError(
             "its module names fit more than one family and nothing else in it tells which",
             path=file.path,
-            keys=[module for module in file.modules if not is_text_encoder(module)],
+            keys=modules,
             remedy=_CHOOSE,
         )
-    return family
+    return found or asked
 
 
 def stated_family(file: LoraFile) -> str | None:
     """The family that the metadata names; None when it says nothing.
 
-    Raises LoraError when EriDiffusion V2's header names a model that is none of the supported families.
+    Raises LoraError when it names a model that is none of the supported families.
     """
     trainer = file.eridiffusion.get("trainer")
     mapping = file.adapter_config.get("auto_mapping")
@@ -93,11 +102,19 @@ def stated_family(file: LoraFile) -> str | None:
         file.metadata.get("modelspec.architecture"),
         mapping.get("base_model_class") if isinstance(mapping, dict) else None,
     )
-    for statement in statements:
+    texts = [statement for statement in statements if isinstance(statement, str)]
+    for text in texts:
         for family, pattern in _FAMILY_WORDS:
-            if isinstance(statement, str) and pattern.search(statement):
+            if pattern.search(text):
                 return family
-    if isinstance(trainer, str) and trainer.startswith("train_"):
+    for text in texts:
+        if not text.startswith(_V2_BINARY) and _OTHER_WORDS.search(text):
+            raise LoraError(
+                f"its metadata says it was trained for '{text}', none of the supported families",
+                path=file.path,
+                remedy=f"Supported are {shorten(FAMILIES)}",
+            )
+    if isinstance(trainer, str) and trainer.startswith(_V2_BINARY):
         raise LoraError(
             f"was written by EriDiffusion's '{trainer}', which trains none of the supported families",
             path=file.path,

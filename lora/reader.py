@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .adapter import Adapter, check_finite, check_shapes, factored_rank
+from .adapter import Adapter, check_shapes, factored_rank
 from .checkpoints import step_of
 from .dialects import DIALECTS, Alpha, Dialect
-from .dialects.eridiffusion_v2 import OPTIMIZER_PREFIX
 from .errors import LoraError
 from .family import detect_family
-from .header import read_header
 from .metadata import LoraFile
 from .names import Target
-from .suffixes import ALPHA, DIFF_BIAS, DORA, EVIDENCE, MAGNITUDE
+from .names.text_encoders import is_text_encoder, target_of
+from .other_models import refuse_other_models
+from .refusals import refuse_unusable
+from .suffixes import AITK_MAGNITUDE, ALPHA, DIFF_BIAS, DORA, EVIDENCE, MAGNITUDE, OFT
+from .tensor_data import read_tensors
 
 _T = TypeVar("_T")
+_MAGNITUDE_DROPPED = "ai-toolkit's DoRA magnitude"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Lora:
     reason (optimizer state, embeddings). `unmatched`: adapter tensors of modules that the family does not have.
     `family` is None only when the file holds text-encoder modules alone. `rank` and `alpha` are the most frequent ones,
     as the file states them; each adapter has its own. `alpha_source` says where alpha came from: "argument", "tensors",
-    "header", "adapter_config.json" or "none" (the file states none; scale 1, alpha = rank).
+    "header", the name of a JSON file beside it, "the trainer's rule" or "none" (the file states none; scale 1, alpha =
+    rank). `notes` is worth knowing; `warnings` name what makes the image another than the trainer's.
     """
 
     path: Path
@@ -49,15 +52,16 @@ class Lora:
     adapters: tuple[Adapter, ...]
     alpha_source: str
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def read_lora(path: str | Path, family: str | None = None, alpha: float | None = None) -> Lora:
     """Read a LoRA checkpoint in any known dialect.
 
     `path`: a .safetensors file. `family`: "flux", "sd35" or "sdxl" where the file does not tell. `alpha`: overrides
-    what the file says for every module (with rsLoRA it is still divided by the root of the rank). The file is
-    memory-mapped and only the adapter's tensors are copied out, so optimizer state costs nothing and a trainer that
-    overwrites the file cannot disturb a loaded model.
+    what the file says for every module (with rsLoRA it is still divided by the root of the rank). Only the
+    ranges of the adapter's tensors are read, so optimizer state costs nothing and a trainer that overwrites the file
+    cannot disturb a loaded model.
     Raises LoraError, naming file, keys and remedy: half-written files (`.retryable`), pickled or damaged files, files
     that are not LoRAs, unknown dialects, another family's modules, up/down shapes that do not fit, NaN or infinity.
     """
@@ -65,13 +69,13 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
     dialect = _recognise(file)
     family = detect_family(file, family)
     grouped, ignored = _group(file, dialect)
-    placed = {module: target for module in grouped if (target := dialect.target(module, family)) is not None}
+    placed = {module: target for module in grouped if (target := _target(dialect, module, family)) is not None}
     unmatched = [key for module, kinds in grouped.items() if module not in placed for key in kinds.values()]
     _refuse_nothing_placed(file, family, dialect, placed, unmatched)
     _refuse_same_place(file, placed)
     for module in placed:
         check_shapes(file.path, module, {kind: file.header.shapes[key] for kind, key in grouped[module].items()})
-    tensors = _read_tensors(file, [key for module in placed for key in grouped[module].values()])
+    tensors = read_tensors(file.header, [key for module in placed for key in grouped[module].values()])
     adapters, alphas = [], []
     for module, target in placed.items():
         kinds = grouped[module]
@@ -93,18 +97,14 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
         unmatched=tuple(unmatched),
         adapters=tuple(adapters),
         alpha_source=_most_frequent(scale.source for scale in stated) or "none",
-        notes=tuple(_notes(file, adapters, alphas)),
+        notes=tuple(_notes(adapters, alphas)),
+        warnings=(*_warnings(adapters, ignored), *dialect.warnings(file)),
     )
 
 
 def _recognise(file: LoraFile) -> Dialect:
-    if not any(part.kind in EVIDENCE for part in file.parts.values()):
-        raise LoraError(
-            f"not a LoRA: {_looks_like(file)}",
-            path=file.path,
-            keys=file.header.shapes,
-            remedy="Choose a LoRA checkpoint of the run",
-        )
+    refuse_unusable(file)
+    refuse_other_models(file)
     for dialect in DIALECTS:
         if dialect.recognises(file):
             return dialect
@@ -116,19 +116,11 @@ def _recognise(file: LoraFile) -> Dialect:
     )
 
 
-def _looks_like(file: LoraFile) -> str:
-    names = list(file.header.shapes)
-    if not names:
-        return "the file holds no tensors"
-    if "emb_params" in names or set(names) <= {"clip_l", "clip_g", "t5xxl"}:
-        return "it is an embedding (textual inversion)"
-    if any("exp_avg" in name or name.startswith(OPTIMIZER_PREFIX) for name in names):
-        return "it is optimizer state"
-    if any(name.startswith(("model.diffusion_model.", "first_stage_model.", "conditioner.")) for name in names):
-        return "it is a full checkpoint"
-    if all(name.split(".")[0] in ("encoder", "decoder", "quant_conv", "post_quant_conv") for name in names):
-        return "it is a VAE"
-    return f"none of its {len(names)} tensors belongs to a low-rank pair"
+def _target(dialect: Dialect, module: str, family: str | None) -> Target | None:
+    """The place of a module: text encoders by their own names, everything else as the dialect has it."""
+    if is_text_encoder(module):
+        return target_of(module)
+    return None if family is None else dialect.target(module, family)
 
 
 def _group(file: LoraFile, dialect: Dialect) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
@@ -139,6 +131,9 @@ def _group(file: LoraFile, dialect: Dialect) -> tuple[dict[str, dict[str, str]],
         reason, part = dialect.ignored(name), file.parts.get(name)
         if reason is not None or part is None:
             ignored[name] = reason or "no adapter tensor"
+            continue
+        if part.kind == AITK_MAGNITUDE:
+            ignored[name] = _MAGNITUDE_DROPPED
             continue
         kinds = grouped.setdefault(part.module, {})
         if part.kind in kinds:
@@ -180,26 +175,13 @@ def _refuse_same_place(file: LoraFile, placed: Mapping[str, Target]) -> None:
             )
 
 
-def _read_tensors(file: LoraFile, keys: Iterable[str]) -> dict[str, Tensor]:
-    tensors = {}
-    try:
-        with safe_open(str(file.path), framework="pt", device="cpu") as mapped:
-            for key in keys:
-                tensors[key] = mapped.get_tensor(key).clone()
-                check_finite(file.path, key, tensors[key])
-    except SafetensorError as error:
-        read_header(file.path)  # says so if the file is being rewritten at this moment
-        raise LoraError(f"cannot be read ({error})", path=file.path, remedy="The file is damaged") from error
-    return tensors
-
-
 def _alpha(
     file: LoraFile, dialect: Dialect, module: str, tensors: Mapping[str, Tensor], asked: float | None
 ) -> Alpha | None:
     """The alpha of one module: the argument's, else the tensor's, else what the file states elsewhere."""
     rank = factored_rank({kind: tuple(tensor.shape) for kind, tensor in tensors.items()})
-    if rank is None:
-        return None
+    if rank is None:  # OFT's alpha is a bound on its rotations, not a scale, and belongs to its module alone
+        return _tensor_alpha(file, module, tensors) if OFT in tensors and ALPHA in tensors else None
     stated = dialect.alpha(file, module, rank)
     used = asked if asked is not None or stated is None else stated.value
     if used is not None and not math.isfinite(used):
@@ -207,8 +189,10 @@ def _alpha(
     if asked is not None:
         ratio = stated.effective / stated.value if stated is not None and stated.value else 1.0
         return Alpha(float(asked), float(asked) * ratio, "argument")
-    if ALPHA not in tensors:
-        return stated
+    return _tensor_alpha(file, module, tensors) if ALPHA in tensors else stated
+
+
+def _tensor_alpha(file: LoraFile, module: str, tensors: Mapping[str, Tensor]) -> Alpha:
     if tensors[ALPHA].numel() != 1:
         shape = list(tensors[ALPHA].shape)
         raise LoraError(
@@ -221,7 +205,7 @@ def _alpha(
     return Alpha(value, value, "tensors")
 
 
-def _notes(file: LoraFile, adapters: Iterable[Adapter], alphas: Iterable[Alpha | None]) -> Iterator[str]:
+def _notes(adapters: Iterable[Adapter], alphas: Iterable[Alpha | None]) -> Iterator[str]:
     adapters = list(adapters)
     low_rank = [scale for adapter, scale in zip(adapters, alphas, strict=True) if adapter.rank is not None]
     if low_rank and not any(low_rank):
@@ -232,11 +216,24 @@ def _notes(file: LoraFile, adapters: Iterable[Adapter], alphas: Iterable[Alpha |
     ranks = sorted({adapter.rank for adapter in adapters if adapter.rank is not None})
     if len(ranks) > 1:
         yield f"rank differs between modules: {', '.join(map(str, ranks))}"
-    if any(DORA in adapter.tensors or MAGNITUDE in adapter.tensors for adapter in adapters):
+
+
+def _warnings(adapters: Iterable[Adapter], ignored: Mapping[str, str]) -> Iterator[str]:
+    """What the host does otherwise than the trainer, or cannot do."""
+    kinds = {kind for adapter in adapters for kind in adapter.tensors}
+    rows = any(
+        adapter.tensors[kind].shape[0] != 1
+        for adapter in adapters
+        for kind in (DORA, MAGNITUDE)
+        if kind in adapter.tensors
+    )
+    if rows:
         yield "DoRA: the host divides per-row magnitudes by the norm of W, the trainers by that of W + change"
-    network_args = file.header.json_value("ss_network_args")
-    if isinstance(network_args, dict) and str(network_args.get("split_qkv", "")).lower() == "true":
-        yield "trained with split_qkv: the trainer's own samples applied qkv 3× (linear1 4×) as strongly as any reload"
+    if OFT in kinds:
+        yield "OFT: the host applies the strength twice, so that 0.5 acts as 0.25 (1 is exact)"
+    dropped = sum(reason == _MAGNITUDE_DROPPED for reason in ignored.values())
+    if dropped:
+        yield f"{dropped} DoRA magnitudes of ai-toolkit are left out: the host cannot apply them, a plain LoRA loads"
 
 
 def _most_frequent(values: Iterable[_T | None]) -> _T | None:

@@ -6,7 +6,6 @@ host's own loader spells its endings, so that a converted file needs no second t
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 DOWN = "lora_down.weight"
@@ -15,35 +14,58 @@ MID = "lora_mid.weight"
 ALPHA = "alpha"
 DORA = "dora_scale"
 MAGNITUDE = "lora_magnitude_vector"  # PEFT's DoRA magnitude, [out]; the host wants dora_scale [out, 1]
+AITK_MAGNITUDE = "magnitude"  # ai-toolkit's DoRA, whose own formula the host does not have
 UP_BIAS = "lora_B.bias"  # PEFT lora_bias; the host wants diff_b
 DIFF = "diff"
 DIFF_BIAS = "diff_b"
+OFT = "oft_blocks"
+RESCALE = "rescale"
 
 LOHA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2")
 LOKR = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
 
-# Longest first where one is the end of another. A PEFT adapter may carry its adapter's name: `.lora_A.default.weight`.
-_SPELLINGS: tuple[tuple[str, str], ...] = (
-    (r"\.lora_down\.weight", DOWN),
-    (r"\.lora_up\.weight", UP),
-    (r"\.lora_mid\.weight", MID),
-    (r"\.lora_A(?:\.[^.]+)?\.weight", DOWN),
-    (r"\.lora_B(?:\.[^.]+)?\.weight", UP),
-    (r"\.lora_A", DOWN),
-    (r"\.lora_B", UP),
-    (r"\.lora_B(?:\.[^.]+)?\.bias", UP_BIAS),
-    (r"\.lora_magnitude_vector(?:\.[^.]+)?(?:\.weight)?", MAGNITUDE),
-    (r"\.dora_scale", DORA),
-    (r"\.alpha", ALPHA),
-    (r"\.diff(?:\.weight)?", DIFF),
-    (r"\.diff_b", DIFF_BIAS),
-    *((rf"\.{kind}", kind) for kind in (*LOHA, *LOKR)),
-)
-_PATTERN = re.compile("(?P<module>.+?)(?:" + "|".join(f"({spelling})" for spelling, _ in _SPELLINGS) + ")$")
-_KINDS = tuple(kind for _, kind in _SPELLINGS)
+# What follows the module's last dot. Who writes which: see the dialects.
+_ENDINGS: dict[str, str] = {
+    "lora_down.weight": DOWN,
+    "lora_up.weight": UP,
+    "lora_mid.weight": MID,
+    "lora_A.weight": DOWN,
+    "lora_B.weight": UP,
+    "lora_A": DOWN,
+    "lora_B": UP,
+    "lora_B.bias": UP_BIAS,
+    "lora.down.weight": DOWN,
+    "lora.up.weight": UP,
+    "lora_linear_layer.down.weight": DOWN,
+    "lora_linear_layer.up.weight": UP,
+    "lora.A": DOWN,
+    "lora.B": UP,
+    "lora_a.weight": DOWN,
+    "lora_b.weight": UP,
+    "lora_down": DOWN,
+    "lora_up": UP,
+    "lora_magnitude_vector": MAGNITUDE,
+    "lora_magnitude_vector.weight": MAGNITUDE,
+    "magnitude": AITK_MAGNITUDE,
+    "dora_scale": DORA,
+    "alpha": ALPHA,
+    "diff": DIFF,
+    "diff.weight": DIFF,
+    "diff_b": DIFF_BIAS,
+    "w_norm": DIFF,
+    "b_norm": DIFF_BIAS,
+    OFT: OFT,
+    RESCALE: RESCALE,
+    **{kind: kind for kind in (*LOHA, *LOKR)},
+}
+_LONGEST = 3
+# A PEFT adapter may carry its adapter's name: `.lora_A.default.weight`, `.lora_magnitude_vector.default`.
+_NAMED = frozenset({"lora_A", "lora_B", "lora_magnitude_vector"})
+_JOINED = "_lora"  # `to_q_lora.down.weight`: no dot before the ending
+_NUMBERED = ("_lora1", "_lora2")  # x-flux: `qkv_lora1.down.weight`; the number is part of the module
 
-# A file with one of these is an adapter; alpha alone, or a full weight difference alone, could be something else.
-EVIDENCE = frozenset({DOWN, UP, DIFF, *LOHA, *LOKR})
+# A file with one of these is an adapter; alpha alone could be something else.
+EVIDENCE = frozenset({DOWN, UP, DIFF, OFT, *LOHA, *LOKR})
 
 
 class Split(NamedTuple):
@@ -55,8 +77,27 @@ class Split(NamedTuple):
 
 def split(name: str) -> Split | None:
     """Take an adapter tensor's name apart; None when its ending is none of the known ones."""
-    match = _PATTERN.match(name)
-    if match is None or match.lastindex is None:
+    words = name.rsplit(".", _LONGEST)
+    for count in range(min(_LONGEST, len(words) - 1), 0, -1):
+        kind = _kind(words[-count:])
+        if kind is not None:
+            module = ".".join(words[:-count])
+            return Split(module, kind) if module else None
+    return _joined(name, words)
+
+
+def _kind(ending: list[str]) -> str | None:
+    kind = _ENDINGS.get(".".join(ending))
+    if kind is None and len(ending) > 1 and ending[0] in _NAMED:
+        return _ENDINGS.get(".".join([ending[0], *ending[2:]]))
+    return kind
+
+
+def _joined(name: str, words: list[str]) -> Split | None:
+    """Endings without a dot between module and `lora`."""
+    if len(words) < 3 or words[-1] != "weight" or words[-2] not in ("down", "up"):
         return None
-    # Group 1 is the module; the one alternative that took part is the last group.
-    return Split(match["module"], _KINDS[match.lastindex - 2])
+    module, kind = ".".join(words[:-2]), DOWN if words[-2] == "down" else UP
+    if words[-3].endswith(_NUMBERED):
+        return Split(module, kind)
+    return Split(module.removesuffix(_JOINED), kind) if words[-3].endswith(_JOINED) else None

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from .base import Alpha, Dialect
+from .ai_toolkit import AiToolkit
+from .base import OPTIMIZER_PREFIX, Alpha, Dialect
+from .comfy import Comfy
+from .comfy_diffusers import ComfyDiffusers
+from .diffusers_old import DiffusersOld
+from .eridiffusion_v1_flux import EriDiffusionV1Flux
+from .eridiffusion_v1_generic import EriDiffusionV1Generic
+from .eridiffusion_v1_sdxl import EriDiffusionV1Sdxl
 from .eridiffusion_v2 import EriDiffusionV2
 from .kohya import Kohya
+from .kohya_diffusers import KohyaDiffusers
+from .lycoris import Lycoris
+from .native import Native
+from .onetrainer_internal import OneTrainerInternal
 from .peft import Peft
+from .xflux import XFlux
 
+# Those that are told by something only they have come first; of two prefixes the more particular one.
 DIALECTS: tuple[Dialect, ...] = (
+    EriDiffusionV1Flux(),
+    EriDiffusionV1Sdxl(),
     EriDiffusionV2(),
+    EriDiffusionV1Generic(),
+    XFlux(),
+    Lycoris(),
+    KohyaDiffusers(),
     Kohya(),
+    ComfyDiffusers(),
+    Comfy(),
+    DiffusersOld(),
+    OneTrainerInternal(),
+    AiToolkit(),
     Peft(),
+    Native(),
 )
 
-__all__ = ["DIALECTS", "Alpha", "Dialect"]
+__all__ = ["DIALECTS", "OPTIMIZER_PREFIX", "Alpha", "Dialect"]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
+from ..errors import LoraError
 from ..metadata import LoraFile
 from ..names import Target
+
+OPTIMIZER_PREFIX = "__opt__/"
+_EMBEDDING_NAMES = ("emb_params", "clip_l", "clip_g", "t5", "t5xxl")
+_EMBEDDING_PREFIX = "bundle_emb."
 
 
 class Alpha(NamedTuple):
@@ -16,23 +21,45 @@ class Alpha(NamedTuple):
     source: str
 
 
-class Dialect(Protocol):
-    """The four questions that reading a file asks; one small file per dialect answers them."""
+class Dialect:
+    """The questions that reading a file asks; one small file per dialect answers them.
+
+    Text-encoder modules never reach `target`: their names are the same few in all dialects (names/text_encoders.py).
+    """
 
     name: ClassVar[str]
 
     def recognises(self, file: LoraFile) -> bool:
         """Whether the file is written in this dialect, from its names and header alone."""
-        ...
+        raise NotImplementedError
 
     def ignored(self, name: str) -> str | None:
         """Why a tensor is not part of the adapter although it is rightly in the file; None when it may be part."""
-        ...
+        if name.startswith(OPTIMIZER_PREFIX):
+            return "optimizer state"
+        return "embedding" if name in _EMBEDDING_NAMES or name.startswith(_EMBEDDING_PREFIX) else None
 
-    def target(self, module: str, family: str | None) -> Target | None:
+    def target(self, module: str, family: str) -> Target | None:
         """The place in the host of a module named as in the file; None when the family has no such module."""
-        ...
+        raise NotImplementedError
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         """The alpha of a module that the file states outside its tensors; None when it states none."""
-        ...
+        return None
+
+    def warnings(self, file: LoraFile) -> tuple[str, ...]:
+        """What makes the image another than the trainer's although every key is read."""
+        return ()
+
+
+def stated_alpha(file: LoraFile, value: object, source: str) -> Alpha:
+    """An alpha from a header or a JSON file, as a number or as its text; raises LoraError for anything else."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise LoraError(
+            f"alpha in its {source} is {value!r}, not a number", path=file.path, remedy="Give alpha explicitly"
+        ) from error
+    return Alpha(number, number, source)

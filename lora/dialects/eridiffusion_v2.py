@@ -2,7 +2,8 @@
 
 In `--save-mode full` (the default) the optimizer's moments lie in the same file under `__opt__/` and alpha stands only
 in the header's JSON; in `--save-mode weights` there is an `.alpha` scalar per module. Flux keeps the native block names
-but splits the fused projections. The text encoder may be trained too; its names are the host's own.
+but splits the fused projections. The text encoder may be trained too; its names are the host's own. `--algo` saves
+LyCORIS tensors under the same module names.
 Source: github CodeAlexx/EriDiffusionV2, crates/eridiffusion-core (lora.rs, models/*.rs, training/checkpoint.rs).
 """
 
@@ -11,14 +12,12 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from ..errors import LoraError
+from ..file_names import read_name
 from ..metadata import ERIDIFFUSION_KEY, LoraFile
 from ..names import TABLES, Target
-from ..names.text_encoders import host_name
-from .base import Alpha
+from .base import OPTIMIZER_PREFIX, Alpha, Dialect, stated_alpha
+from .native import NATIVE
 
-OPTIMIZER_PREFIX = "__opt__/"
-_NATIVE = re.compile(r"(?:(?:double|single|joint|input|output)_blocks\.\d|middle_block\.\d|text_encoders\.)")
 # Flux, split projection of a native block -> the same projection in diffusers' words
 _FLUX_SPLIT = (
     (re.compile(r"double_blocks\.(\d+)\.img_attn\.to_([qkv])$"), "transformer_blocks.{}.attn.to_{}"),
@@ -26,9 +25,10 @@ _FLUX_SPLIT = (
     (re.compile(r"single_blocks\.(\d+)\.attn\.to_([qkv])$"), "single_transformer_blocks.{}.attn.to_{}"),
     (re.compile(r"single_blocks\.(\d+)\.(proj_mlp|proj_out)$"), "single_transformer_blocks.{}.{}"),
 )
+_HYBRID = re.compile(r"(?:double_blocks\.\d+\.(?:img|txt)_attn\.to_|single_blocks\.\d+\.(?:attn\.to_|proj_))")
 
 
-class EriDiffusionV2:
+class EriDiffusionV2(Dialect):
     """The dialect of EriDiffusion V2's binaries (`train_flux`, `train_sd35`, `train_sdxl`)."""
 
     name: ClassVar[str] = "eridiffusion-v2"
@@ -36,15 +36,13 @@ class EriDiffusionV2:
     def recognises(self, file: LoraFile) -> bool:
         if ERIDIFFUSION_KEY in file.metadata or any(n.startswith(OPTIMIZER_PREFIX) for n in file.header.shapes):
             return True
-        return any(_NATIVE.match(module) for module in file.modules)
+        if any(_HYBRID.match(module) for module in file.modules):
+            return True
+        reading = read_name(file.path.name)  # SDXL and SD 3.5 without header look like any other native file
+        by_name = reading is not None and reading.trainer == self.name
+        return by_name and any(NATIVE.match(module) for module in file.modules)
 
-    def ignored(self, name: str) -> str | None:
-        return "optimizer state" if name.startswith(OPTIMIZER_PREFIX) else None
-
-    def target(self, module: str, family: str | None) -> Target | None:
-        text_encoder = host_name(module)
-        if text_encoder is not None or family is None:
-            return text_encoder
+    def target(self, module: str, family: str) -> Target | None:
         if family == "flux":
             for pattern, diffusers in _FLUX_SPLIT:
                 match = pattern.match(module)
@@ -54,10 +52,4 @@ class EriDiffusionV2:
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         value = file.eridiffusion.get("alpha")
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise LoraError(
-                f"alpha in its header is {value!r}, not a number", path=file.path, remedy="Give alpha explicitly"
-            )
-        return Alpha(float(value), float(value), "header")
+        return None if value is None else stated_alpha(file, value, "header")

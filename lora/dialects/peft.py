@@ -16,9 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 from ..errors import LoraError
 from ..metadata import LoraFile
 from ..names import TABLES, Target
-from ..names.text_encoders import host_name, is_text_encoder, trainer_name
-from ..suffixes import DOWN, UP
-from .base import Alpha
+from .base import Alpha, Dialect
 
 _WRAPPER = "base_model.model."
 _COMPONENTS = ("transformer", "unet", "text_encoder_3", "text_encoder_2", "text_encoder")
@@ -44,28 +42,19 @@ def place(module: str) -> Place:
     return Place("", module)
 
 
-class Peft:
-    """The dialect of PEFT's and diffusers' own savers, and of ai-toolkit for Flux and SD 3.5."""
+class Peft(Dialect):
+    """The dialect of PEFT's and diffusers' own savers."""
 
     name: ClassVar[str] = "peft"
 
     def recognises(self, file: LoraFile) -> bool:
-        kinds = {part.module: part.kind for part in file.parts.values() if part.kind in (DOWN, UP)}
-        places = [place(module) for module in kinds]
+        places = [place(module) for module in file.modules]
         return any(at.component or _BARE.match(at.module) for at in places) or (
-            bool(file.adapter_config) and any(module.startswith(_WRAPPER) for module in kinds)
+            bool(file.adapter_config) and any(module.startswith(_WRAPPER) for module in file.modules)
         )
 
-    def ignored(self, name: str) -> str | None:
-        return "embedding" if name in ("emb_params", "clip_l", "clip_g") else None
-
-    def target(self, module: str, family: str | None) -> Target | None:
-        if is_text_encoder(module):
-            return host_name(module) or trainer_name(module)
-        component, name = place(module)
-        if component.startswith("text_encoder"):
-            return trainer_name(f"{component}.{name}")
-        return None if family is None else TABLES[family].diffusers(name)
+    def target(self, module: str, family: str) -> Target | None:
+        return TABLES[family].diffusers(place(module).module)
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         component, name = place(module)

@@ -29,6 +29,10 @@ DIFFUSERS = (
       for i, name in enumerate("qkv")),
     *(Rule(_DIFFUSERS_SINGLE + f"attn.to_{name}", _SINGLE + "linear1", Rows(i, 1, 7))
       for i, name in enumerate("qkv")),
+    # diffusers' fused projections, and x-flux's of the single blocks
+    Rule(_DIFFUSERS_DOUBLE + "attn.to_qkv", _DOUBLE + "img_attn.qkv"),
+    Rule(_DIFFUSERS_DOUBLE + "attn.to_added_qkv", _DOUBLE + "txt_attn.qkv"),
+    Rule(_DIFFUSERS_SINGLE + "attn.to_qkv", _SINGLE + "linear1", Rows(0, 3, 7), host=_SINGLE + "linear1_qkv"),
     Rule(_DIFFUSERS_SINGLE + "proj_mlp", _SINGLE + "linear1", Rows(3, 4, 7)),
     Rule(_DIFFUSERS_SINGLE + "proj_out", _SINGLE + "linear2"),
     Rule(_DIFFUSERS_SINGLE + "norm.linear", _SINGLE + "modulation.lin"),

@@ -26,6 +26,10 @@ DIFFUSERS = (
       for attention in ("attn", "attn2") for i, name in enumerate("qkv")),
     *(Rule(_DIFFUSERS_BLOCK + f"attn.add_{name}_proj", _BLOCK + "context_block.attn.qkv", Rows(i, 1, 3))
       for i, name in enumerate("qkv")),
+    # diffusers' fused projections
+    Rule(_DIFFUSERS_BLOCK + "attn.to_qkv", _BLOCK + "x_block.attn.qkv"),
+    Rule(_DIFFUSERS_BLOCK + "attn2.to_qkv", _BLOCK + "x_block.attn2.qkv"),
+    Rule(_DIFFUSERS_BLOCK + "attn.to_added_qkv", _BLOCK + "context_block.attn.qkv"),
     Rule(_DIFFUSERS_BLOCK + "attn.to_out.0", _BLOCK + "x_block.attn.proj"),
     Rule(_DIFFUSERS_BLOCK + "attn2.to_out.0", _BLOCK + "x_block.attn2.proj"),
     Rule(_DIFFUSERS_BLOCK + "attn.to_add_out", _BLOCK + "context_block.attn.proj"),

@@ -18,6 +18,8 @@ _ATTENTION = (
       for name in ("q", "k", "v", "out.0")),
     "transformer_blocks.{}.ff.net.0.proj",
     "transformer_blocks.{}.ff.net.2",
+    "norm",
+    *(f"transformer_blocks.{{}}.norm{i}" for i in (1, 2, 3)),
 )  # fmt: skip
 # diffusers' name -> native name
 _RESIDUAL = {
@@ -25,9 +27,12 @@ _RESIDUAL = {
     "time_emb_proj": "emb_layers.1",
     "conv2": "out_layers.3",
     "conv_shortcut": "skip_connection",
+    "norm1": "in_layers.0",  # norms carry no pairs; LyCORIS can train them whole
+    "norm2": "out_layers.0",
 }
 _WHOLE = {
     "conv_in": "input_blocks.0.0",
+    "conv_norm_out": "out.0",
     "conv_out": "out.2",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",

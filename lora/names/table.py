@@ -51,12 +51,14 @@ class Rule:
     """One module, or one per block: `source` and `native` are dotted names, `{}` stands for an index.
 
     `native` may be a function of the indices where numbers change; it returns None for blocks that do not exist.
+    `host` is the host's name for a slice that it knows under a name of its own.
     """
 
     source: str
     native: str | Callable[..., str | None]
     rows: Rows | None = None
     swap: Swap = "never"
+    host: str | None = None
 
     def pattern(self, separator: str) -> re.Pattern[str]:
         """A pattern for `source` whose words are joined by `separator` ("." or "_")."""
@@ -72,6 +74,8 @@ class Rule:
         # Slices and swapped halves are left to the host, which knows the model's width and depth.
         by_host = self.rows is not None or self.swap != "never"
         name = DIFFUSERS_PREFIX + self.source.format(*numbers) if by_host else weight
+        if self.host is not None:
+            name = MODEL_PREFIX + self.host.format(*numbers)
         return Target(name=name, part=MODEL, weight=weight, rows=self.rows, swap=self.swap)
 
 
@@ -89,25 +93,41 @@ class NameTable:
 
     def native(self, name: str, separator: str = ".") -> Target | None:
         """Look up a native module name, words joined by `separator`; None when the family has no such module."""
-        return _first_match(self._patterns["native", separator], name)
+        return _look_up(self._indexes["native", separator], name, separator)
 
     def diffusers(self, name: str, separator: str = ".") -> Target | None:
         """Look up a diffusers module name, words joined by `separator`; None when the family has no such module."""
-        return _first_match(self._patterns["diffusers", separator], name)
+        return _look_up(self._indexes["diffusers", separator], name, separator)
 
     @cached_property
-    def _patterns(self) -> dict[tuple[str, str], list[tuple[re.Pattern[str], Rule]]]:
+    def _indexes(self) -> dict[tuple[str, str], _Index]:
         spellings = {"native": self.native_rules, "diffusers": self.diffusers_rules}
         return {
-            (spelling, separator): [(rule.pattern(separator), rule) for rule in rules]
+            (spelling, separator): _index(rules, separator)
             for spelling, rules in spellings.items()
             for separator in (".", "_")
         }
 
 
-def _first_match(patterns: list[tuple[re.Pattern[str], Rule]], name: str) -> Target | None:
-    for pattern, rule in patterns:
+# Rules by their name with every number replaced: a file has thousands of names and a family a hundred rules.
+_Index = dict[str, list[tuple[re.Pattern[str], Rule]]]
+
+
+def _index(rules: Iterable[Rule], separator: str) -> _Index:
+    index: _Index = {}
+    for rule in rules:
+        shape = _without_numbers(rule.source.replace(".", separator), separator)
+        index.setdefault(shape, []).append((rule.pattern(separator), rule))
+    return index
+
+
+def _look_up(index: _Index, name: str, separator: str) -> Target | None:
+    for pattern, rule in index.get(_without_numbers(name, separator), ()):
         match = pattern.match(name)
         if match is not None:
             return rule.target(match.groups())
     return None
+
+
+def _without_numbers(name: str, separator: str) -> str:
+    return separator.join("{}" if word.isdecimal() else word for word in name.split(separator))

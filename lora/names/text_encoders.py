@@ -14,11 +14,12 @@ HOST_PREFIX = "text_encoders."
 ENCODERS = ("clip_l", "clip_g", "t5xxl")
 
 _HOST = re.compile(r"text_encoders\.(clip_l|clip_g|t5xxl)\.transformer\.(?P<module>.+)$")
-_CLIP = re.compile(r"text_model[._]encoder[._]layers[._](\d+)[._](self_attn|mlp)[._]((?:q|k|v|out)_proj|fc[12])$")
+_CLIP = re.compile(r"(?:text_model[._])?encoder[._]layers[._](\d+)[._](self_attn|mlp)[._]((?:q|k|v|out)_proj|fc[12])$")
 _T5 = re.compile(
     r"encoder[._]block[._](\d+)[._]layer[._](\d)[._](SelfAttention|DenseReluDense)[._](q|k|v|o|wi_0|wi_1|wi|wo)$"
 )
-_PREFIXES = re.compile(r"(?:lora_te(?P<kohya>[123])_|text_encoder(?:_(?P<diffusers>[23]))?\.)(?P<module>.+)$")
+_PREFIXES = re.compile(r"(?:lora_te(?P<kohya>[123])?_|text_encoder(?:_(?P<diffusers>[23]))?\.)(?P<module>.+)$")
+_WRAPPER = "base_model.model."
 _CLIP_BY_NUMBER = {"1": "clip_l", "2": "clip_g"}
 
 
@@ -29,8 +30,11 @@ def host_name(name: str) -> Target | None:
 
 
 def trainer_name(name: str) -> Target | None:
-    """kohya's `lora_te1_text_model_…`, `lora_te3_encoder_block_…` or diffusers' `text_encoder_2.…`; else None."""
-    match = _PREFIXES.match(name)
+    """kohya's `lora_te1_text_model_…`, `lora_te3_encoder_block_…` or diffusers' `text_encoder_2.…`; else None.
+
+    A PEFT wrapper around either (`text_encoder.base_model.model.…`) is looked through.
+    """
+    match = _PREFIXES.match(name.replace(_WRAPPER, ""))
     if match is None:
         return None
     number, module = match["kohya"] or match["diffusers"] or "1", match["module"]
@@ -48,7 +52,12 @@ def trainer_name(name: str) -> Target | None:
 
 def is_text_encoder(name: str) -> bool:
     """Whether a module name speaks of a text encoder, known to the host or not."""
-    return name.startswith((HOST_PREFIX, "text_encoder.", "text_encoder_", "lora_te"))
+    return name.removeprefix(_WRAPPER).startswith((HOST_PREFIX, "text_encoder.", "text_encoder_", "lora_te"))
+
+
+def target_of(name: str) -> Target | None:
+    """The place of a text encoder's module, under the host's, kohya's or diffusers' name; None for anything else."""
+    return host_name(name) or trainer_name(name)
 
 
 def _target(encoder: str, module: str) -> Target:

@@ -149,9 +149,90 @@ def test_slices_of_one_weight_add_up(tmp_path: Path) -> None:
     agree(write(tmp_path / "a.safetensors", tensors))
 
 
-def test_what_is_not_merged_is_said(tmp_path: Path) -> None:
-    kinds = {"lokr_w1": (4, 4), "lokr_w2_a": (5, 8), "lokr_w2_b": (5, 8), "lokr_t2": (5, 5, 3, 3)}
+CORES = {
+    "loha": {"hada_w1_a": (3, 32), "hada_w1_b": (3, 32), "hada_t1": (3, 3, 3, 3),
+             "hada_w2_a": (3, 32), "hada_w2_b": (3, 32), "hada_t2": (3, 3, 3, 3)},
+    "flat lokr": {"lokr_w1": (4, 8), "lokr_w2_a": (8, 5), "lokr_w2_b": (5, 36)},
+    "flat loha": {"hada_w1_a": (32, 3), "hada_w1_b": (3, 288), "hada_w2_a": (32, 3), "hada_w2_b": (3, 288)},
+    "lokr": {"lokr_w1": (4, 8), "lokr_w2_a": (5, 8), "lokr_w2_b": (5, 4), "lokr_t2": (5, 5, 3, 3)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CORES)
+def test_convolutions_of_lycoris(tmp_path: Path, kind: str) -> None:
+    """Tucker cores between the factors, and factors over the flattened kernel."""
     module = "input_blocks.1.0.in_layers.2"
-    path = write(tmp_path / "a.safetensors", {f"{module}.{kind}": rand(*shape) for kind, shape in kinds.items()})
-    with pytest.raises(LoraError, match=rf"Tucker.*{module}"):
+    tensors = {f"{module}.{name}": rand(*shape, seed=n) for n, (name, shape) in enumerate(CORES[kind].items())}
+    path = write(tmp_path / "a.safetensors", {**tensors, f"{module}.alpha": torch.tensor(2.0)})
+    (change,) = agree(path, family="sdxl", base=True).values()
+    assert change.abs().max() > 0.1
+    if kind == "lokr":  # multiplied out for the host, which cannot: the formula, entry by entry
+        first, core, a, b = (t.double() for t in (tensors[f"{module}.{k}"] for k in
+                             ("lokr_w1", "lokr_t2", "lokr_w2_a", "lokr_w2_b")))  # fmt: skip
+        expected = 0.6 * (2 / 5) * sum(
+            core[i, j] * (first[:, None, :, None] * torch.outer(a[i], b[j])[None, :, None, :]).reshape(32, 32, 1, 1)
+            for i in range(5) for j in range(5)
+        )  # fmt: skip
+        assert torch.allclose(change.double(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("strength", "alpha"), [(1.0, None), (0.6, 0.5), (-0.5, 0.0)])
+def test_oft_rotates_the_weight(tmp_path: Path, strength: float, alpha: float | None) -> None:
+    """At strength 1 the rows of each block keep their norms as a whole; the host squares other strengths."""
+    blocks = 0.1 * rand(6, H // 6, H // 6)
+    tensors = {f"{PROJ}.oft_blocks": blocks, **({} if alpha is None else {f"{PROJ}.alpha": torch.tensor(alpha)})}
+    path = write(tmp_path / "a.safetensors", tensors)
+    (change,) = agree(path, strength, base=True).values()
+    if strength == 1.0:
+        weight = host_base("flux")[f"diffusion_model.{PROJ}.weight"]
+        before, after = ((w.reshape(6, -1).norm(dim=1)) for w in (weight, weight + change))
+        assert torch.allclose(before, after, rtol=1e-4)
+    assert any("strength twice" in warning for warning in read_lora(path).warnings)
+    with pytest.raises(LoraError, match="needs base"):
         merged_delta(read_lora(path))
+
+
+def test_butterfly_oft_reaches_the_host_but_is_not_merged_here(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", {f"{PROJ}.oft_blocks": 0.1 * rand(2, H // 8, 8, 8)})
+    (change,) = host_changes("flux", to_host_keys(read_lora(path))).values()
+    assert change.abs().max() > 0.01
+    with pytest.raises(LoraError, match=rf"BOFT.*{PROJ}"):
+        merged_delta(read_lora(path), base=host_base("flux"))
+
+
+def test_magnitudes_follow_swapped_halves(tmp_path: Path) -> None:
+    """diffusers keeps norm_out's halves the other way round: with no change and the rows' own norms, W' = W."""
+    weight = host_base("flux")["diffusion_model.final_layer.adaLN_modulation.1.weight"]
+    tensors = {
+        f"{SWAPPED}.lora_A.weight": rand(RANK, H),
+        f"{SWAPPED}.lora_B.weight": torch.zeros(2 * H, RANK),
+        f"{SWAPPED}.lora_magnitude_vector": torch.cat([weight[H:], weight[:H]]).norm(dim=1),
+        f"{SINGLE}.lora_A.weight": rand(RANK, 5 * H),
+        f"{SINGLE}.lora_B.weight": torch.zeros(H, RANK),
+    }
+    changes = agree(write(tmp_path / "a.safetensors", tensors), base=True)
+    assert max(change.abs().max().item() for change in changes.values()) < 1e-5
+
+
+def test_magnitude_of_a_convolution(tmp_path: Path) -> None:
+    """One magnitude per output channel, over all of its kernel."""
+    module = "unet.down_blocks.0.resnets.0.conv1"
+    weight = host_base("sdxl")["diffusion_model.input_blocks.1.0.in_layers.2.weight"]
+    tensors = {
+        f"{module}.lora_A.weight": rand(RANK, 32, 3, 3),
+        f"{module}.lora_B.weight": torch.zeros(32, RANK, 1, 1),
+        f"{module}.lora_magnitude_vector": weight.flatten(1).norm(dim=1).reshape(1, 32, 1, 1),
+    }
+    (change,) = agree(write(tmp_path / "a.safetensors", tensors), family="sdxl", base=True).values()
+    assert change.abs().max() < 1e-5
+
+
+def test_norm_layers_of_lycoris(tmp_path: Path) -> None:
+    """`train_norm` stores whole differences of a norm's weight and bias."""
+    module = "lora_unet_input_blocks_4_1_transformer_blocks_0_norm1"
+    weight, bias = rand(64), rand(64, seed=1)
+    path = write(tmp_path / "a.safetensors", {f"{module}.w_norm": weight, f"{module}.b_norm": bias})
+    changes = agree(path, family="sdxl")
+    name = "diffusion_model.input_blocks.4.1.transformer_blocks.0.norm1"
+    assert torch.allclose(changes[f"{name}.weight"], 0.6 * weight)
+    assert torch.allclose(changes[f"{name}.bias"], 0.6 * bias)

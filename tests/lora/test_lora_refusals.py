@@ -128,7 +128,7 @@ def test_files_that_are_no_loras(tmp_path: Path, kind: str) -> None:
 
 def test_unknown_names_list_the_known_dialects(tmp_path: Path) -> None:
     refused(
-        write(tmp_path / "a.safetensors", pair("layers.0.attention.to_q")), "eridiffusion-v2, kohya, peft", "layers.0"
+        write(tmp_path / "a.safetensors", pair("stack.0.unit.to_q")), "eridiffusion-v2", "kohya", "peft", "stack.0"
     )
 
 
@@ -196,7 +196,7 @@ def test_two_names_of_one_weight(tmp_path: Path) -> None:
 
 def test_report_refuses_when_the_host_took_nothing(tmp_path: Path) -> None:
     lora = read_lora(write(tmp_path / "a.safetensors", pair()))
-    with pytest.raises(LoraError, match="no key of this eridiffusion-v2 LoRA for flux") as caught:
+    with pytest.raises(LoraError, match="no key of this native LoRA for flux") as caught:
         load_report(lora, {"diffusion_model.input_blocks.1.0.op"})
     assert caught.value.keys == tuple(pair())
     assert str(lora.path) in str(caught.value)

@@ -1,0 +1,38 @@
+"""ComfyUI's own generic names, `diffusion_model.<native>` and `text_encoders.<host name>`: OneTrainer's COMFY format.
+
+The host reads these itself, alphas and biases included.
+Source: github comfyanonymous/ComfyUI, comfy/lora.py `model_lora_keys_unet`; github Nerogar/OneTrainer,
+modules/modelSaver/mixin/LoRASaverMixin.py `_save_comfy`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..metadata import LoraFile
+from ..names import TABLES, Target
+from ..names.text_encoders import HOST_PREFIX
+from .base import Dialect
+from .comfy_diffusers import PREFIX
+
+_LINEAR1_QKV = ".linear1_qkv"
+
+
+class Comfy(Dialect):
+    """`diffusion_model.` and the model's own module names."""
+
+    name: ClassVar[str] = "comfy"
+
+    def recognises(self, file: LoraFile) -> bool:
+        return any(module.startswith(PREFIX) for module in file.modules) or all(
+            module.startswith(HOST_PREFIX) for module in file.modules
+        )
+
+    def target(self, module: str, family: str) -> Target | None:
+        if not module.startswith(PREFIX):
+            return None
+        name = module.removeprefix(PREFIX)
+        if family == "flux" and name.endswith(_LINEAR1_QKV):  # the host's name for q ‖ k ‖ v of a single block
+            block = name.removesuffix(_LINEAR1_QKV).replace("single_blocks", "single_transformer_blocks")
+            return TABLES[family].diffusers(f"{block}.attn.to_qkv")
+        return TABLES[family].native(name)

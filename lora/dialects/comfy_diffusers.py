@@ -1,0 +1,35 @@
+"""`diffusion_model.` in front of diffusers' names: SimpleTuner's `lora_format: comfyui` for Flux and SD 3.5.
+
+The prefix is ComfyUI's, the names are not: the host alone matches nothing. Alphas are tensors.
+Source: github bghira/SimpleTuner, `lora_format` conversion at saving.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from ..metadata import LoraFile
+from ..names import TABLES, Target
+from .base import Dialect
+
+PREFIX = "diffusion_model."
+_DIFFUSERS = re.compile(
+    r"diffusion_model\.(?:(?:single_)?transformer_blocks|(?:down|up)_blocks|mid_block|time_text_embed|norm_out"
+    r"|proj_out|x_embedder$|pos_embed)"
+)
+
+
+class ComfyDiffusers(Dialect):
+    """`diffusion_model.` and diffusers' module names."""
+
+    name: ClassVar[str] = "comfy-diffusers"
+
+    def recognises(self, file: LoraFile) -> bool:
+        return any(_DIFFUSERS.match(module) for module in file.modules)
+
+    def target(self, module: str, family: str) -> Target | None:
+        if not module.startswith(PREFIX):
+            return None
+        name, table = module.removeprefix(PREFIX), TABLES[family]
+        return table.diffusers(name) or table.native(name)

@@ -1,0 +1,38 @@
+"""EriDiffusion V1's generic adapter managers: any model's names, `.lora_a.weight`/`.lora_b.weight` or `.lora_down`.
+
+Alpha is `network_alpha` in `metadata.json` beside the file.
+Source: github CodeAlexx/EriDiffusion, its checkpoint managers.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..metadata import LoraFile, read_json
+from ..names import TABLES, Target
+from .base import Alpha, Dialect, stated_alpha
+from .peft import place
+
+_ENDINGS = (".lora_a.weight", ".lora_b.weight", ".lora_down", ".lora_up")
+_STATE = "metadata.json"
+_PREFIXES = ("model.", "diffusion_model.")
+
+
+class EriDiffusionV1Generic(Dialect):
+    """Native or diffusers' names with the managers' endings."""
+
+    name: ClassVar[str] = "eridiffusion-v1-generic"
+
+    def recognises(self, file: LoraFile) -> bool:
+        return any(name.endswith(_ENDINGS) for name in file.header.shapes)
+
+    def target(self, module: str, family: str) -> Target | None:
+        name = place(module).module
+        for prefix in _PREFIXES:
+            name = name.removeprefix(prefix)
+        name, table = name.removesuffix(".weight"), TABLES[family]
+        return table.native(name) or table.diffusers(name)
+
+    def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
+        value = read_json(file.path.with_name(_STATE)).get("network_alpha")
+        return None if value is None else stated_alpha(file, value, _STATE)

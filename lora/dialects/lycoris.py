@@ -1,0 +1,30 @@
+"""LyCORIS as SimpleTuner saves it: `lycoris_` and diffusers' names, dots as underscores; any LyCORIS algorithm.
+
+Source: github bghira/SimpleTuner (adapters through github KohakuBlueleaf/LyCORIS, lycoris/wrapper.py).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..metadata import LoraFile
+from ..names import TABLES, Target
+from .base import Dialect
+
+_PREFIX = "lycoris_"
+_SEPARATOR = "_"
+
+
+class Lycoris(Dialect):
+    """`lycoris_` and diffusers' (or, from native models, native) module names."""
+
+    name: ClassVar[str] = "lycoris"
+
+    def recognises(self, file: LoraFile) -> bool:
+        return any(module.startswith(_PREFIX) for module in file.modules)
+
+    def target(self, module: str, family: str) -> Target | None:
+        if not module.startswith(_PREFIX):
+            return None
+        name, table = module.removeprefix(_PREFIX), TABLES[family]
+        return table.diffusers(name, _SEPARATOR) or table.native(name, _SEPARATOR)

@@ -1,0 +1,31 @@
+"""Native names without a prefix: OneTrainer's ORIGINAL format, and whatever saves the model's own module names.
+
+EriDiffusion V2's files are a relative with its own header and split projections (eridiffusion_v2.py).
+Source: github Nerogar/OneTrainer, modules/modelSaver/mixin/LoRASaverMixin.py `_save_original`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from ..metadata import LoraFile
+from ..names import TABLES, Target
+from .base import Dialect
+
+NATIVE = re.compile(
+    r"(?:(?:double|single|joint|input|output)_blocks\.\d|middle_block\.\d|text_encoders\.|(?:img|txt|time|vector"
+    r"|guidance)_in(?:\.|$)|final_layer\.|(?:time|label)_embed?\.|(?:x|t|y)_embedder\.)"
+)
+
+
+class Native(Dialect):
+    """Bare native module names, any endings."""
+
+    name: ClassVar[str] = "native"
+
+    def recognises(self, file: LoraFile) -> bool:
+        return any(NATIVE.match(module) for module in file.modules)
+
+    def target(self, module: str, family: str) -> Target | None:
+        return TABLES[family].native(module)

@@ -1,0 +1,28 @@
+"""OneTrainer's own form in its backups: `transformer.`/`unet.` and diffusers' names, but down/up and alpha tensors.
+
+Source: github Nerogar/OneTrainer, modules/modelSaver/mixin/LoRASaverMixin.py `_save_internal`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..metadata import LoraFile
+from ..names import TABLES, Target
+from .base import Dialect
+from .peft import place
+
+_ENDINGS = (".lora_down.weight", ".lora_up.weight")
+_COMPONENTS = ("transformer.", "unet.", "text_encoder.", "text_encoder_2.", "text_encoder_3.")
+
+
+class OneTrainerInternal(Dialect):
+    """The canonical names of OneTrainer's modules."""
+
+    name: ClassVar[str] = "onetrainer-internal"
+
+    def recognises(self, file: LoraFile) -> bool:
+        return any(name.startswith(_COMPONENTS) and name.endswith(_ENDINGS) for name in file.header.shapes)
+
+    def target(self, module: str, family: str) -> Target | None:
+        return TABLES[family].diffusers(place(module).module)

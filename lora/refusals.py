@@ -1,0 +1,106 @@
+"""Files that look like LoRAs and cannot be used: each with the reason, before a dialect is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from .dialects import OPTIMIZER_PREFIX
+from .errors import LoraError
+from .metadata import LoraFile
+from .suffixes import EVIDENCE
+
+_CHECKPOINT = "Choose a LoRA checkpoint of the run"
+_EXPORT = "Export the LoRA as lora_A/lora_B or lora_down/lora_up pairs"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A kind of file: what it is, when one is that, and what to do instead."""
+
+    reason: str
+    applies: Callable[[LoraFile], bool]
+    remedy: str = _CHECKPOINT
+
+
+def refuse_unusable(file: LoraFile) -> None:
+    """Raise LoraError when the file can be no LoRA for the supported families, with the reason and the keys."""
+    for refusal in REFUSALS:
+        if refusal.applies(file):
+            raise LoraError(refusal.reason, path=file.path, keys=_shown(file), remedy=refusal.remedy)
+
+
+def _shown(file: LoraFile) -> Iterable[str]:
+    return file.parts if any(part.kind in EVIDENCE for part in file.parts.values()) else file.header.shapes
+
+
+def _every(pattern: str) -> Callable[[LoraFile], bool]:
+    compiled = re.compile(pattern)
+    return lambda file: bool(file.header.shapes) and all(compiled.search(name) for name in file.header.shapes)
+
+
+def _some(pattern: str) -> Callable[[LoraFile], bool]:
+    compiled = re.compile(pattern)
+    return lambda file: any(compiled.search(name) for name in file.header.shapes)
+
+
+def _no_pair(applies: Callable[[LoraFile], bool]) -> Callable[[LoraFile], bool]:
+    """Only files in which nothing is an adapter tensor."""
+    return lambda file: not any(part.kind in EVIDENCE for part in file.parts.values()) and applies(file)
+
+
+def _empty(file: LoraFile) -> bool:
+    return not file.header.shapes
+
+
+def _no_block_number(file: LoraFile) -> bool:
+    return bool(file.modules) and all(_FLUX_LAYER.match(module) for module in file.modules)
+
+
+# Names of whole models: full checkpoints, the host's and diffusers' diffusion models.
+_WHOLE_MODEL = (
+    r"^(?:model\.diffusion_model|first_stage_model|conditioner|cond_stage_model)\."
+    r"|^(?:model\.|diffusion_model\.|transformer\.|unet\.)?(?:double_blocks|single_blocks|joint_blocks|input_blocks"
+    r"|output_blocks|middle_block|down_blocks|up_blocks|mid_block|(?:single_)?transformer_blocks)\.\d.*\.weight$"
+)
+_FLUX_LAYER = re.compile(r"(?:img|txt)_(?:attn|mlp|mod)(?:\.|$)|linear[12]$|modulation\.lin$")
+_VAE = r"^(?:encoder|decoder|quant_conv|post_quant_conv)\."
+_EMBEDDING = r"^(?:emb_params|clip_l|clip_g|t5|t5xxl)$|^bundle_emb\."
+
+REFUSALS: tuple[Refusal, ...] = (
+    Refusal("not a LoRA: the file holds no tensors", _empty),
+    Refusal(
+        "holds EMA shadow weights (a moving average of the adapter, kept beside it), not the adapter itself",
+        _every(r"^(?:ema|shadow|ema_model)\.|\.ema$"),
+        "Choose the file beside it, lora.safetensors, or have the trainer save the averaged weights as a LoRA",
+    ),
+    Refusal(
+        "holds numbered tensors without module names (EriDiffusion V1's Chroma loop): nothing says where they belong",
+        _every(r"^lora_param_\d+$"),
+        "Save the LoRA with a trainer version that writes names",
+    ),
+    Refusal(
+        "its modules carry no block number (EriDiffusion V1's first Flux writer): the same name stands for every "
+        "block, and that trainer never applied these weights",
+        _no_block_number,
+        "Train again with EriDiffusion V2, or with V1's crates/training, whose files are named lora.block00…",
+    ),
+    Refusal("not a LoRA: it is an embedding (textual inversion)", _no_pair(_every(_EMBEDDING))),
+    Refusal("not a LoRA: it is optimizer state", _no_pair(_some(rf"exp_avg|^{OPTIMIZER_PREFIX}|^optimizer[./]"))),
+    Refusal("not a LoRA: it is a VAE", _no_pair(_every(_VAE))),
+    Refusal(
+        "holds OFT rotations as PEFT and OneTrainer store them (oft_R), which the host's loader cannot read",
+        _some(r"\.oft_[RS]\b"),
+        _EXPORT,
+    ),
+    Refusal(
+        "holds sd-scripts' OFT (oft_unet_…), whose names and constraint the host's loader does not have",
+        _some(r"^oft_unet_"),
+        _EXPORT,
+    ),
+    Refusal("holds GLoRA tensors, which are not supported", _no_pair(_some(r"\.[ab][12]\.weight$")), _EXPORT),
+    Refusal("holds IA³ scales, which are not supported", _no_pair(_some(r"\.on_input$|\.ia3_l$")), _EXPORT),
+    Refusal("not a LoRA: it is a full checkpoint, a whole model without low-rank pairs", _no_pair(_some(_WHOLE_MODEL))),
+    Refusal("not a LoRA: none of its tensors belongs to a low-rank pair", _no_pair(lambda file: True)),
+)
