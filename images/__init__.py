@@ -8,7 +8,8 @@ from __future__ import annotations
 from .contact_sheet import contact_sheet
 from .errors import ImagesError
 from .files import SavedImage, save_image
-from .layouts import LAYOUTS, Layout, SampleFile, layout_for, relative_path, safe_name, sample_name
+from .layouts import LAYOUTS, Layout, SampleFile, layout_for, relative_path, sample_name
+from .names import safe_name
 from .pixels import to_array, to_image
 
 __all__ = [

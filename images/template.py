@@ -1,0 +1,112 @@
+"""Paths from templates: `{run}/step_{step:06}/{name}[_{seed}]`, nothing evaluated, nothing that leaves the folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from .errors import ImagesError
+from .names import clean, cut, safe_name
+
+#: placeholder -> what it stands for; the app's help lists the same.
+PLACEHOLDERS: Final[dict[str, str]] = {
+    "run": "name of the run",
+    "trainer": "trainer id",
+    "family": "flux, sd35 or sdxl",
+    "step": "training step; {step:06} = at least six digits",
+    "index": "number of the sample, from 0",
+    "nth": "the same, but nothing where the step has one sample only",
+    "count": "samples of this step",
+    "name": "name of the sample (sample_00)",
+    "label": "the trainer's short name of the prompt, else its words",
+    "prompt": "the prompt; {prompt:40} = at most 40 characters",
+    "words": "the prompt without punctuation that some systems forbid in names",
+    "seed": "seed, nothing where it is random",
+    "width": "width in pixels",
+    "height": "height in pixels",
+    "time": "time of saving; {time:%Y-%m-%d_%H-%M-%S}",
+    "ms": "time of saving in milliseconds since 1970",
+}
+
+Value = str | int | datetime | None
+
+_TOKEN: Final = re.compile(
+    r"(?P<escaped>\{\{|\}\}|\[\[|\]\])|\{(?P<field>[a-z]+)(?::(?P<format>[^{}\[\]/\\]*))?\}|(?P<bracket>[\[\]{}])"
+    r"|(?P<text>[^\[\]{}]+)"
+)
+_TIME_FORMAT: Final = re.compile(r"(%[YymdHMSfjU]|[A-Za-z0-9_. -])+")
+_LENGTH: Final = re.compile(r"0?[1-9][0-9]?|1[0-9][0-9]")
+_MAX_VALUE: Final = 120  # characters of one placeholder's text where the template sets no length
+_MAX_BYTES: Final = 240  # of one file or folder name; the suffix comes on top, and most systems allow 255
+
+
+def render(template: str, values: Mapping[str, Value]) -> str:
+    """The path that a template gives, "/" between folders, without suffix.
+
+    template: text with `{placeholder}` or `{placeholder:format}` (`PLACEHOLDERS`; format: digits for numbers, a
+    greatest length for texts, strftime for time). `[…]` is left out when a placeholder in it has no value. `{{`, `}}`,
+    `[[` and `]]` are the characters themselves. values: by placeholder; None or "" = no value. A value never makes a
+    folder: its separators become "_". Every name in the result is one that Windows and POSIX accept.
+    Raises ImagesError on an unknown placeholder or format, unpaired brackets, and a template that is empty, absolute
+    or has ".." in it.
+    """
+    if not template.strip():
+        raise ImagesError("The file name template is empty. Write for example {run}/{step:06}/{name}.")
+    if template.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", template):
+        raise _bad(template, "starts at the root of a drive", "Write a path below the output folder.")
+    path = _fill(template, values)
+    parts = path.split("/")
+    if any(part.strip() == "" for part in parts):
+        raise _bad(template, f"gives {path!r}, in which a name is empty", "Put text around placeholders.")
+    if any(part.strip(". ") == "" for part in parts):
+        raise _bad(template, f"gives {path!r}", "Leave out '.' and '..': they lead elsewhere.")
+    return "/".join(safe_name(part, limit=_MAX_BYTES) for part in parts)
+
+
+def _fill(template: str, values: Mapping[str, Value]) -> str:
+    kept, section, complete = "", "", True
+    inside = False
+    for token in _TOKEN.finditer(template):
+        piece = ""
+        if token["bracket"]:
+            if token["bracket"] not in "[]" or (token["bracket"] == "[") == inside:
+                raise _bad(template, f"has a {token['bracket']!r} without its partner", "Double it to mean itself.")
+            if inside:
+                kept += section if complete else ""
+            inside, section, complete = not inside, "", True
+        elif token["field"]:
+            piece = _value(template, token["field"], token["format"], values)
+            complete = complete and piece != ""
+        else:
+            piece = token["escaped"][0] if token["escaped"] else token["text"].replace("\\", "/")
+        if inside:
+            section += piece
+        else:
+            kept += piece
+    if inside:
+        raise _bad(template, "has a '[' without its partner", "Double it to mean itself.")
+    return kept
+
+
+def _value(template: str, field: str, form: str | None, values: Mapping[str, Value]) -> str:
+    if field not in PLACEHOLDERS:
+        raise _bad(template, f"has the unknown placeholder {{{field}}}", f"Known: {', '.join(PLACEHOLDERS)}.")
+    value = values.get(field)
+    if value is None or value == "":
+        return ""
+    if isinstance(value, datetime):
+        form = "%Y%m%d%H%M%S" if form is None else form
+        if not _TIME_FORMAT.fullmatch(form):
+            raise _bad(template, f"has the time format {form!r}", "Use %Y %m %d %H %M %S and - _ . between them.")
+        return value.strftime(form)
+    if form is not None and not _LENGTH.fullmatch(form):
+        raise _bad(template, f"has {{{field}:{form}}}", "After ':' write digits, e.g. {step:06} or {prompt:40}.")
+    if isinstance(value, int):
+        return f"{value:{form or ''}}"
+    return cut(clean(value), int(form) if form else _MAX_VALUE)
+
+
+def _bad(template: str, problem: str, remedy: str) -> ImagesError:
+    return ImagesError(f"The file name template {template!r} {problem}. {remedy}")
