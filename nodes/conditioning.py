@@ -6,12 +6,15 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ._host_text import TextSettings, encode
+from ._host_text import encode_inputs
 from ._schema import CONDITIONING_MENU, MAX_RESOLUTION, schema
 
 
 class EriTripleTextEncode(io.ComfyNode):
-    """One text-encode node for SD 3.5, Flux and SDXL; see `_host_text.encode`."""
+    """One text-encode node for SD 3.5, Flux and SDXL; see `_host_text.encode`.
+
+    It takes lists so that lists which do not fit each other are an error, and equal prompts are encoded once.
+    """
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -22,7 +25,8 @@ class EriTripleTextEncode(io.ComfyNode):
             description="Encodes a prompt for SD 3.5 (CLIP-L, CLIP-G, T5), Flux (CLIP-L, T5) or SDXL (CLIP-L, CLIP-G, "
             "size ids) exactly as a trainer does: literal text and exact token lengths. With weighting on and "
             "T5 length 0 it equals the stock nodes bit for bit.",
-            search_aliases=["CLIPTextEncode", "prompt", "T5"],
+            search_aliases=["CLIPTextEncode", "CLIPTextEncodeFlux", "CLIPTextEncodeSD3", "CLIPTextEncodeSDXL", "T5"],
+            is_input_list=True,
             inputs=[
                 *_prompts(),
                 io.Int.Input(
@@ -31,7 +35,7 @@ class EriTripleTextEncode(io.ComfyNode):
                     min=0,
                     max=4096,
                     tooltip="Exact number of T5 tokens, padded or cut. 0 = the host's rule (at least 77, Flux 256). "
-                    "Trainers: 512 for Flux dev, 256 for schnell, 77, 154 or 256 for SD 3.5.",
+                    "Trainers: 512 for Flux dev, 256 for schnell, 77, 154 or 256 for SD 3.5. Unused without a T5.",
                 ),
                 io.Boolean.Input(
                     "weighting",
@@ -43,10 +47,11 @@ class EriTripleTextEncode(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "empty",
-                    options=["encode", "zeros"],
+                    options=["encode", "zeros", "none"],
                     default="encode",
-                    tooltip="What an empty prompt means: the encoders' answer to an empty text, or all zeros "
-                    "(diffusers' SDXL pipeline, some trainers).",
+                    tooltip="What an empty prompt means. encode: the encoders' answer to an empty text. zeros: all "
+                    "zeros, when every prompt is empty (diffusers' SDXL pipeline, some trainers). none: no tokens for "
+                    "that encoder (SD 3.5 only, as CLIPTextEncodeSD3's empty_padding).",
                 ),
                 io.Int.Input(
                     "width",
@@ -70,30 +75,30 @@ class EriTripleTextEncode(io.ComfyNode):
                     optional=True,
                     tooltip="More CLIP tokens than 77: further chunks as ComfyUI does, or cut as most trainers do.",
                 ),
+                io.Combo.Input(
+                    "missing",
+                    options=["host", "zeros"],
+                    default="host",
+                    optional=True,
+                    tooltip="What SD 3.5 gets for text encoders that are not loaded. host: zeros for one missing CLIP, "
+                    "no tokens for a missing T5 or both CLIPs. zeros: zero tokens for these too, as diffusers.",
+                ),
             ],
-            outputs=[io.Conditioning.Output(tooltip="The encoded prompt; for Flux put FluxGuidance behind it.")],
+            outputs=[
+                io.Conditioning.Output(
+                    is_output_list=True,
+                    tooltip="The encoded prompt, one per entry of the inputs; for Flux put FluxGuidance behind it.",
+                )
+            ],
         )
 
     @classmethod
-    def execute(
-        cls,
-        clip: Any,
-        prompt: str,
-        prompt_2: str,
-        prompt_3: str,
-        t5_length: int,
-        weighting: bool,
-        empty: str,
-        width: int,
-        height: int,
-        long_prompt: str = "chunks",
-    ) -> io.NodeOutput:
-        settings = TextSettings(t5_length, weighting, empty, width, height, long_prompt)
-        return io.NodeOutput(encode(clip, (prompt, prompt_2, prompt_3), settings))
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return io.NodeOutput(encode_inputs(inputs))
 
 
 def _prompts() -> list[io.Input]:
-    same = "Empty = the same as prompt."
+    same = "Empty = the same as prompt; a single space = an empty text."
     return [
         io.String.Input(
             "prompt", multiline=True, default="", tooltip="Text for the first encoder (CLIP-L) and the others."

@@ -174,6 +174,62 @@ def test_missing_encoders(comfy_host: Any, missing: dict[str, bool]) -> None:
     assert cond.shape == (1, clip_tokens + (40 if missing.get("t5", True) else 0), 4096)
 
 
+@pytest.mark.parametrize(
+    "missing", [{"t5": False}, {"clip_l": False, "clip_g": False}, {"clip_l": False}, {"clip_g": False}, {}]
+)
+def test_missing_encoders_as_zero_tokens(comfy_host: Any, missing: dict[str, bool]) -> None:
+    """diffusers' SD 3 pipeline gives zeros [1, max_sequence_length, 4096] for a text encoder that is not there."""
+    clip = small_models.sd35_clip(**missing)
+    ours = encode(comfy_host, clip, PLAIN, weighting=False, t5_length=154, missing="zeros")
+    there = encode(comfy_host, clip, PLAIN, weighting=False, t5_length=154)
+    assert ours[0][0].shape == (1, 77 + 154, 4096)
+    t5 = slice(77, None) if missing.get("t5", True) else slice(0, 0)
+    clips = slice(0, 77) if missing.get("clip_l", True) or missing.get("clip_g", True) else slice(0, 0)
+    zero = torch.ones(77 + 154, dtype=torch.bool)
+    zero[t5] = zero[clips] = False
+    assert torch.equal(ours[0][0][:, zero], torch.zeros(1, int(zero.sum()), 4096))
+    assert torch.equal(ours[0][0][:, ~zero], there[0][0])
+    assert torch.equal(ours[0][1]["pooled_output"], there[0][1]["pooled_output"])
+    assert encode(comfy_host, clip, PLAIN, weighting=False, missing="zeros")[0][0].shape == (1, 77 + 77, 4096)
+
+
+@pytest.mark.parametrize("without", [{}, {"clip_g": False}, {"t5": False}])
+def test_no_tokens_for_empty_prompts_as_the_sd3_node(comfy_host: Any, without: dict[str, bool]) -> None:
+    clip = small_models.sd35_clip(**without)
+    for texts in (("", "", ""), ("", " ", PLAIN), (PLAIN, " ", " "), (LONG, PLAIN, " ")):
+        names = dict(zip(("clip_l", "clip_g", "t5xxl"), (text.strip(" ") for text in texts), strict=True))
+        stock = run(comfy_host, "CLIPTextEncodeSD3", clip=clip, empty_padding="none", **names)
+        same(encode(comfy_host, clip, texts[0], prompt_2=texts[1], prompt_3=texts[2], empty="none"), stock)
+
+
+def test_a_blank_prompt_is_an_empty_text_of_its_own(comfy_host: Any, clips: dict[str, Any]) -> None:
+    stock = run(comfy_host, "CLIPTextEncodeFlux", clip=clips["flux"], clip_l=PLAIN, t5xxl="", guidance=1.0)
+    ours = encode(comfy_host, clips["flux"], PLAIN, prompt_2=" ")
+    same(run(comfy_host, "FluxGuidance", conditioning=ours, guidance=1.0), stock)
+
+
+def test_sdxl_adds_only_size_ids_to_clip_text_encode(comfy_host: Any, clips: dict[str, Any]) -> None:
+    for text in (WEIGHTED, LONG, ""):
+        (ours,), (stock,) = (
+            encode(comfy_host, clips["sdxl"], text),
+            run(comfy_host, "CLIPTextEncode", clip=clips["sdxl"], text=text),
+        )
+        assert torch.equal(ours[0], stock[0])
+        assert torch.equal(ours[1].pop("pooled_output"), stock[1]["pooled_output"])
+        size = {"width": 1024, "height": 1024, "target_width": 1024, "target_height": 1024}
+        assert ours[1] == {**size, "crop_w": 0, "crop_h": 0}
+
+
+@pytest.mark.parametrize("length", [77, 154, 256, 512])
+def test_t5_length_equals_the_stock_option(comfy_host: Any, clips: dict[str, Any], length: int) -> None:
+    """T5TokenizerOptions pads and does not cut, so it agrees for prompts that are short enough."""
+    for family in ("flux", "sd35"):
+        clip = run(comfy_host, "T5TokenizerOptions", clip=clips[family], min_padding=0, min_length=length)
+        stock = run(comfy_host, "CLIPTextEncode", clip=clip, text=WEIGHTED)
+        same(encode(comfy_host, clips[family], WEIGHTED, t5_length=length), stock)
+        same(encode(comfy_host, clip, WEIGHTED), stock)
+
+
 def test_zeros_for_the_empty_prompt(comfy_host: Any, clips: dict[str, Any]) -> None:
     for family in ("sdxl", "flux", "sd35"):
         encoded = encode(comfy_host, clips[family], "")
@@ -193,8 +249,15 @@ def test_clip_skip_is_kept(comfy_host: Any, clips: dict[str, Any]) -> None:
 
 
 def test_refusals(comfy_host: Any, clips: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="clip is empty"):
+    with pytest.raises(ValueError, match=r"clip is empty.*DualCLIPLoader"):
         encode(comfy_host, None, PLAIN)
+    with pytest.raises(ValueError, match="prompt_3 holds a text, but this CLIP has only CLIP-L and T5"):
+        encode(comfy_host, clips["flux"], PLAIN, prompt_3="lost")
+    with pytest.raises(ValueError, match="prompt_2 holds a text, but this CLIP has only CLIP-L"):
+        encode(comfy_host, clips["sd1"], PLAIN, prompt_2="lost")
+    with pytest.raises(ValueError, match=r"SD 3\.5 only; this CLIP has CLIP-L and CLIP-G.*encode"):
+        encode(comfy_host, clips["sdxl"], "", empty="none")
+    same(encode(comfy_host, clips["flux"], PLAIN, prompt_3=PLAIN), encode(comfy_host, clips["flux"], PLAIN))
 
     class Other:
         tokenizer = clips["sd1"].tokenizer
