@@ -3,13 +3,15 @@
 A SIGMAS tensor says one noise level per step, but diffusers' DDIM needs more: the previous timestep is
 `t - 1000 // steps`, which is the next one in the list only for even spacings, and the final alpha need not be 1.
 Nothing has to travel beside the tensor, though: `ddim_sigmas` writes levels that sit exactly on the noise table, and
-`plan` recognises them there. Sigmas from elsewhere (another scheduler, a slice) are stepped from each to the next.
+`plan` recognises them there, whole or in pieces (image to image starts late; Split Sigmas cuts anywhere). Sigmas from
+elsewhere (another scheduler) are stepped from each to the next.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import torch
@@ -17,8 +19,6 @@ from torch import Tensor
 
 from ..samplers.schedules import ddim_timesteps
 from ._schema import NodeInputError
-
-SPACINGS: Final = ("leading", "trailing", "linspace")
 
 #: The host stands in for alpha 0 (an infinite sigma) by this value: comfy.model_sampling's zero-SNR tables end on it.
 ZERO_ALPHA: Final = 4.8973451890853435e-08
@@ -35,10 +35,22 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """All steps; `exact` where the sigmas are one of diffusers' schedules, so that its own rules were followed."""
+    """All steps. exact: the sigmas are (a piece of) one of diffusers' schedules, so that its own rules were followed.
+
+    ends: the last step lands where that schedule ends; otherwise another sampler goes on from there.
+    """
 
     steps: list[Step]
     exact: bool
+    ends: bool
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run of timesteps was cut from: t - stride is the timestep before t; ends: nothing was cut off behind."""
+
+    stride: int
+    ends: bool
 
 
 def alphas_from(sigmas: Tensor) -> Tensor:
@@ -60,20 +72,24 @@ def sigmas_from(alphas: Tensor) -> Tensor:
     return ((1.0 - alphas) / alphas).sqrt()
 
 
-def ddim_sigmas(alphas: Tensor, steps: int, spacing: str, offset: int, final_alpha: str) -> Tensor:
+def ddim_sigmas(
+    alphas: Tensor, steps: int, spacing: str, offset: int, final_alpha: str, total: int | None = None
+) -> Tensor:
     """SIGMAS, float32 [steps + 1], of diffusers' DDIM timesteps on the table `alphas` [T].
 
     spacing: "leading" (offset counts), "trailing", "linspace". final_alpha: "alpha[0]" (set_alpha_to_one=False, SDXL)
     or "1": what the last step lands on when its previous timestep lies before the table; the last sigma says it.
+    total: steps of the whole schedule, of which these are the last ones (image to image); None = all.
     Raises ValueError (NodeInputError) for steps and offsets that leave the table.
     """
-    timesteps = ddim_timesteps(steps, spacing, offset, len(alphas))
-    if int(timesteps[0]) >= len(alphas) or int(timesteps[-1]) < 0:
+    whole = steps if total is None else total
+    if whole > len(alphas):
         raise NodeInputError(
-            f"{steps} steps with offset {offset} need timesteps {int(timesteps[-1])} to {int(timesteps[0])}, but the "
-            f"model has 0 to {len(alphas) - 1}. Use fewer steps or a smaller offset."
+            f"the schedule would have {whole} steps, but the model knows {len(alphas)} timesteps. Use fewer steps"
+            + (" or a denoise nearer to 1." if whole > steps else ".")
         )
-    previous = int(timesteps[-1]) - len(alphas) // steps
+    timesteps = ddim_timesteps(whole, spacing, offset, len(alphas))[-steps:]
+    previous = int(timesteps[-1]) - len(alphas) // whole
     final = alphas[previous] if previous >= 0 else alphas[0] if final_alpha == "alpha[0]" else alphas.new_ones(())
     levels = torch.cat([sigmas_from(alphas[timesteps]), ((1.0 - final) / final).sqrt().reshape(1)])
     return levels.to(torch.float32)
@@ -84,12 +100,89 @@ def plan(sigmas: Tensor, table: Tensor) -> Plan:
     own = alphas_from(table)
     candidates = [own] if float(own[-1]) == 0.0 else [own, zero_terminal_snr(own)]
     for alphas in candidates:
-        timesteps = _on_table(sigmas[:-1], sigmas_from(alphas))
-        if timesteps is not None and _is_ddim(timesteps, len(alphas)):
-            return Plan(_exact_steps(timesteps, alphas, table, float(sigmas[-1])), True)
-    levels = [float(s) for s in sigmas]
-    alphas_of = [1.0 / (1.0 + s * s) for s in levels]
-    return Plan([Step(s, a, b) for s, a, b in zip(levels[:-1], alphas_of[:-1], alphas_of[1:], strict=True)], False)
+        levels = sigmas_from(alphas)
+        timesteps = _on_table(sigmas[:-1], levels)
+        origin = None if timesteps is None else find_origin(tuple(timesteps), float(sigmas[-1]), levels)
+        if timesteps is not None and origin is not None:
+            steps = _exact_steps(timesteps, alphas, table, float(sigmas[-1]), origin)
+            return Plan(steps, True, origin.ends)
+    levels_of = [float(s) for s in sigmas]
+    alphas_of = [1.0 / (1.0 + s * s) for s in levels_of]
+    steps = [Step(s, a, b) for s, a, b in zip(levels_of[:-1], alphas_of[:-1], alphas_of[1:], strict=True)]
+    return Plan(steps, False, levels_of[-1] <= float(table[0]) * 1.001)
+
+
+def find_origin(timesteps: tuple[int, ...], last_sigma: float, levels: Tensor) -> Origin | None:
+    """The diffusers schedule that `timesteps` are a run of, and None for none or where several would step otherwise.
+
+    last_sigma: the level behind them; levels [T]: the table's sigmas. It tells an end from a cut: at an end it is the
+    level of t - stride (where that lies before the table: the final alpha's), at a cut that of the next timestep.
+    """
+    train = len(levels)
+    found = [
+        Origin(train // total, following is None)
+        for total, offset, spacing in _schedules(timesteps, train)
+        for following in _following(timesteps, total, offset, spacing, train)
+        if _lands(timesteps[-1], following, train // total, last_sigma, levels)
+    ]
+    if len({tuple(max(t - origin.stride, -1) for t in timesteps) for origin in found}) != 1:
+        return None
+    # A run that may be a whole schedule or the head of a longer one: only at an end is there no further step to take.
+    return Origin(found[0].stride, all(origin.ends for origin in found))
+
+
+def _schedules(timesteps: tuple[int, ...], train: int) -> list[tuple[int, int, str]]:
+    """(steps, offset, spacing) of the schedules that may hold these timesteps, each to be compared number by number."""
+    count, last = len(timesteps), timesteps[-1]
+    uneven = [(total, 0, spacing) for total in _totals(timesteps, train) for spacing in ("trailing", "linspace")]
+    gaps = {a - b for a, b in pairwise(timesteps)}
+    if len(gaps) > 1:
+        return uneven
+    # leading: a whole schedule of any offset, or a run of one whose offset is the smallest possible, below its stride
+    leading = [(count, last, "leading")]
+    if gaps and (stride := gaps.pop()) > 0:
+        totals = range(max(count, train // (stride + 1) + 1), train // stride + 1)
+        leading += [(total, last % stride, "leading") for total in totals]
+    return leading + uneven
+
+
+def _totals(timesteps: tuple[int, ...], train: int) -> range:
+    """Numbers of steps whose even spacing, each timestep rounded, may give these timesteps."""
+    count, width = len(timesteps), timesteps[0] - timesteps[-1]
+    if count == 1:
+        return range(1, train + 1)
+    if width <= 0:
+        return range(0)
+    narrow, wide = max(width - 1.0, 0.5) / (count - 1), (width + 1.0) / (count - 1)
+    return range(max(count, int((train - 1) / wide)), min(train, int(train / narrow) + 1) + 1)
+
+
+def _following(timesteps: tuple[int, ...], total: int, offset: int, spacing: str, train: int) -> list[int | None]:
+    """The timestep after the run in that schedule (None at its end), in a list; an empty one if it is no run of it."""
+    try:
+        full = ddim_timesteps(total, spacing, offset, train).tolist()
+    except ValueError:  # an offset out of range: not this schedule
+        return []
+    if timesteps[0] not in full:
+        return []
+    start = full.index(timesteps[0])
+    end = start + len(timesteps)
+    if tuple(full[start:end]) != timesteps:
+        return []
+    return [full[end] if end < len(full) else None]
+
+
+def _lands(last: int, following: int | None, stride: int, sigma: float, levels: Tensor) -> bool:
+    if following is not None:
+        return _close(sigma, float(levels[following]))
+    previous = last - stride
+    if previous >= 0:
+        return _close(sigma, float(levels[previous]))
+    return sigma <= float(levels[0]) * (1.0 + 1e-5)
+
+
+def _close(first: float, second: float) -> bool:
+    return math.isclose(first, second, rel_tol=1e-5)
 
 
 def _on_table(sigmas: Tensor, table: Tensor) -> list[int] | None:
@@ -100,26 +193,13 @@ def _on_table(sigmas: Tensor, table: Tensor) -> list[int] | None:
     return [int(i) for i in index] if float(distance.max()) < 1e-5 else None
 
 
-def _is_ddim(timesteps: list[int], train: int) -> bool:
-    steps = len(timesteps)
-    for spacing in SPACINGS:
-        try:
-            expected = ddim_timesteps(steps, spacing, timesteps[-1], train)
-        except ValueError:  # more steps than timesteps, an offset out of range: not this spacing
-            continue
-        if expected.tolist() == timesteps:
-            return True
-    return False
-
-
-def _exact_steps(timesteps: list[int], alphas: Tensor, table: Tensor, last_sigma: float) -> list[Step]:
-    stride = len(alphas) // len(timesteps)
+def _exact_steps(timesteps: list[int], alphas: Tensor, table: Tensor, last_sigma: float, origin: Origin) -> list[Step]:
     final = 1.0 / (1.0 + last_sigma**2)
     if math.isclose(final, float(alphas[0]), rel_tol=1e-6):
         final = float(alphas[0])
     steps = []
     for t in timesteps:
-        previous = float(alphas[t - stride]) if t >= stride else final
+        previous = float(alphas[t - origin.stride]) if t >= origin.stride else final
         # The model is asked at its own table's sigma: that is how the host turns a sigma into timestep t.
         steps.append(Step(float(table[t]), float(alphas[t]), previous))
     return steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import comfy.model_management
@@ -13,7 +14,7 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from ..samplers import diffusion, flow
-from ._ddim import Plan, Step, plan
+from ._ddim import Step, plan
 from ._schema import NodeInputError
 
 Callback = Callable[[dict[str, Any]], None]
@@ -56,9 +57,11 @@ def sample_flow_euler(
 
     model(x, sigma [B], **extra_args) -> x0; x [B, C, H, W]; sigmas [n + 1]. s_churn > 0 adds noise before a step
     whose sigma lies within s_tmin..s_tmax, with the right variance for x = (1 - sigma) x0 + sigma eps (see
-    samplers.flow.churn). Raises NodeInputError for churn on a model that is no flow model.
+    samplers.flow.churn). Raises NodeInputError for churn on a model that is no flow model, and for sigmas that no step
+    can be made of.
     """
     extra_args = extra_args or {}
+    check_levels(model, sigmas, "s_churn" if s_churn > 0 else None)
     if s_churn > 0 and not _is_flow(model):
         raise NodeInputError("s_churn works on flow models (Flux, SD 3.5). Set it to 0, or use KSamplerSelect 'euler'.")
     noise = StepNoise(x, extra_args.get("seed")) if s_churn > 0 else None
@@ -93,9 +96,12 @@ def sample_ddim(
     On VP models sigmas from EriDDIMSchedule follow diffusers' DDIMScheduler exactly, its previous timesteps and final
     alpha included, and an empty latent starts from the noise itself (unit variance) as there; other sigmas are
     stepped from each to the next. On flow models eta 0 equals Euler. clip_sample, clip_range: clamp x0;
-    use_clipped_model_output: recompute the noise from the clamped x0. Raises NodeInputError for other models.
+    use_clipped_model_output: recompute the noise from the clamped x0. With a noise mask, what lies outside comes back
+    as it was, although such a schedule may end above sigma 0. Raises NodeInputError for other models, and for sigmas
+    that no step can be made of.
     """
     extra_args = extra_args or {}
+    check_levels(model, sigmas, "eta" if eta > 0 else None)
     noise = StepNoise(x, extra_args.get("seed")) if eta > 0 else None
     clip = clip_range if clip_sample else None
     if _is_flow(model):
@@ -129,7 +135,9 @@ def sample_ddim(
             clip_range=clip_range,
             use_clipped_model_output=use_clipped_model_output,
         )
-    return x if _finished(todo, sigmas, sampling) else x * math.sqrt(1.0 + float(sigmas[-1]) ** 2)
+    if not todo.ends:  # a further sampler goes on from the host's own scaling
+        return x * math.sqrt(1.0 + float(sigmas[-1]) ** 2)
+    return _keep_unmasked(model, x, denoised, sigmas, extra_args)
 
 
 def _flow_ddim(
@@ -213,14 +221,63 @@ def _start(model: Any, x: Tensor, sigma: float) -> Tensor:
     The host scales noise by sigma and so gives it less than unit variance unless sigma is the model's largest;
     DDIM pipelines start from unit noise at whatever timestep comes first.
     """
-    latent, noise = getattr(model, "latent_image", None), getattr(model, "noise", None)
-    if latent is not None and noise is not None and noise.shape == x.shape:
-        empty = torch.count_nonzero(latent) == 0 and torch.count_nonzero(noise) > 0
-        if bool(empty):
-            return noise.to(x)
+    if _starts_empty(model) and model.noise.shape == x.shape:
+        noise: Tensor = model.noise
+        return noise.to(x)
     return x / math.sqrt(1.0 + sigma**2)
 
 
-def _finished(todo: Plan, sigmas: Tensor, sampling: Any) -> bool:
-    """Whether the last sigma is the end; if not, a further sampler goes on from the host's own scaling."""
-    return todo.exact or float(sigmas[-1]) <= float(sampling.sigma_min) * 1.001
+def _starts_empty(model: Any) -> bool:
+    """Whether the run makes a picture from nothing but noise."""
+    latent, noise = getattr(model, "latent_image", None), getattr(model, "noise", None)
+    if latent is None or noise is None:
+        return False
+    return bool(torch.count_nonzero(latent) == 0) and bool(torch.count_nonzero(noise) > 0)
+
+
+def _keep_unmasked(model: Any, x: Tensor, denoised: Tensor, sigmas: Tensor, extra_args: dict[str, Any]) -> Tensor:
+    """The end of an inpainting run: outside the mask the last x0, which there is the latent that came in.
+
+    Only matters where the last step leaves noise in (alpha[0]) or clamped x0. A mask that changes with the noise level
+    (Differential Diffusion) is taken as it was at the last step, as the host takes it.
+    """
+    mask = extra_args.get("denoise_mask")
+    if mask is None:
+        return x
+    change = extra_args.get("model_options", {}).get("denoise_mask_function")
+    if change is not None:
+        level = sigmas[-2] * x.new_ones([x.shape[0]])
+        mask = change(level, mask, extra_options={"model": model.inner_model, "sigmas": sigmas})
+    return x * mask + denoised * (1.0 - mask)
+
+
+def check_levels(model: Any, sigmas: Tensor, drawn_by: str | None = None) -> None:
+    """Raise NodeInputError for sigmas that no step can be made of on this model: stock nodes pass on any.
+
+    Rising sigmas are fine (inversion) unless an option that draws noise, `drawn_by`, is on.
+    """
+    values = [float(value) for value in sigmas]
+    if len(values) < 2:
+        raise NodeInputError(f"sigmas hold {len(values)} values; a step needs two. Set steps to 1 or more.")
+    if not all(math.isfinite(value) and value >= 0 for value in values) or min(values[:-1]) == 0:
+        raise NodeInputError(
+            f"sigmas must be finite and above 0, only the last may be 0, got {shown(values)}. Use a scheduler node; "
+            "for flipped sigmas put SetFirstSigma before the sampler."
+        )
+    if drawn_by is not None and any(after > before for before, after in pairwise(values)):
+        raise NodeInputError(f"sigmas rise, got {shown(values)}: set {drawn_by} to 0 or use falling sigmas.")
+    if _is_flow(model) and max(values) > 1.0 + 1e-4:
+        raise NodeInputError(
+            f"sigmas start at {values[0]:.4g}, but this is a flow model, whose sigmas lie in 0..1. Use EriFluxSchedule "
+            "or EriFlowSchedule instead of an SDXL schedule."
+        )
+    if not _is_flow(model) and values[0] == 1.0 and _starts_empty(model):
+        raise NodeInputError(
+            "sigmas start at 1, as a flow model's do, but this model's noise goes up to "
+            f"{float(_sampling(model).sigma_max):.4g}: most of it would stay in. Use EriDDIMSchedule."
+        )
+
+
+def shown(values: list[float]) -> str:
+    """The first few of `values`, for an error."""
+    return ", ".join(f"{value:.4g}" for value in values[:6]) + (", …" if len(values) > 6 else "")

@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from . import _tensor_files
 from ._host_flux import patchify_latent, unpatchify_latent
 from ._schema import FLUX_MENU, MAX_RESOLUTION, schema
 
@@ -26,18 +27,35 @@ class EriFluxPatchify(io.ComfyNode):
                 io.Int.Input(
                     "text_length", default=512, min=0, max=4096, tooltip="Number of text tokens, for text_ids."
                 ),
-                io.Latent.Input("latent", tooltip="A latent [B, C, H, W]; odd sizes are padded circularly to even."),
+                io.Latent.Input("latent", tooltip="A latent [B, 16, H, W]; odd sizes are padded circularly to even."),
+                io.Int.Input(
+                    "index",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    optional=True,
+                    tooltip="Channel 0 of image_ids: 0 for the picture itself, 1, 2, … for reference pictures.",
+                ),
+                io.Boolean.Input(
+                    "model_space",
+                    default=False,
+                    optional=True,
+                    tooltip="On: tokens hold the values as the model sees them, (z - 0.1159) * 0.3611, which is what "
+                    "trainers store. Off: ComfyUI's latents as they are; right for noise.",
+                ),
             ],
             outputs=[
-                io.Latent.Output(id="tokens", display_name="tokens", tooltip="[B, N, 4C], N = H/2 x W/2."),
-                io.Latent.Output(id="image_ids", display_name="image_ids", tooltip="[B, N, 3]: 0, row, column."),
+                io.Latent.Output(id="tokens", display_name="tokens", tooltip="[B, N, 64], N = H/2 x W/2."),
+                io.Latent.Output(id="image_ids", display_name="image_ids", tooltip="[B, N, 3]: index, row, column."),
                 io.Latent.Output(id="text_ids", display_name="text_ids", tooltip="[B, text_length, 3], all zero."),
             ],
         )
 
     @classmethod
-    def execute(cls, text_length: int, latent: dict[str, Any]) -> io.NodeOutput:
-        return io.NodeOutput(*patchify_latent(latent, text_length))
+    def execute(
+        cls, text_length: int, latent: dict[str, Any], index: int = 0, model_space: bool = False
+    ) -> io.NodeOutput:
+        return io.NodeOutput(*patchify_latent(latent, text_length, index, model_space))
 
 
 class EriFluxUnpatchify(io.ComfyNode):
@@ -49,16 +67,50 @@ class EriFluxUnpatchify(io.ComfyNode):
             node_id="EriFluxUnpatchify",
             display_name="Flux Unpatchify",
             category=FLUX_MENU,
-            description="Unpacks Flux tokens into a latent, e.g. packed latents or noise that a trainer wrote.",
-            search_aliases=["unpack latents"],
+            description="Unpacks Flux tokens into a latent: those of EriFluxPatchify, or packed latents that a trainer "
+            "wrote to a safetensors file.",
+            search_aliases=["unpack latents", "import latents"],
             inputs=[
                 io.Int.Input("width", default=1024, min=8, max=MAX_RESOLUTION, tooltip="Image width in pixels."),
                 io.Int.Input("height", default=1024, min=8, max=MAX_RESOLUTION, tooltip="Image height in pixels."),
-                io.Latent.Input("tokens", tooltip="Tokens [B, N, 4C] from EriFluxPatchify or Load Latent."),
+                io.Latent.Input(
+                    "tokens",
+                    optional=True,
+                    tooltip="Tokens [B, N, 64] from EriFluxPatchify or Load Latent. Leave it open to read file.",
+                ),
+                io.String.Input(
+                    "file",
+                    default="",
+                    optional=True,
+                    tooltip="A safetensors file of packed (or unpacked) latents in the input folder or a loras folder; "
+                    "used when tokens is not connected.",
+                ),
+                io.Boolean.Input(
+                    "model_space",
+                    default=False,
+                    optional=True,
+                    tooltip="On: the values are as the model sees them, which is what trainers store; they are turned "
+                    "into ComfyUI's latents, z / 0.3611 + 0.1159. Off: taken as they are.",
+                ),
             ],
-            outputs=[io.Latent.Output(tooltip="The latent [B, C, height/8, width/8].")],
+            outputs=[io.Latent.Output(tooltip="The latent [B, 16, height/8, width/8].")],
         )
 
     @classmethod
-    def execute(cls, width: int, height: int, tokens: dict[str, Any]) -> io.NodeOutput:
-        return io.NodeOutput(unpatchify_latent(tokens, width, height))
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        return _tensor_files.problem(file or "") or True
+
+    @classmethod
+    def fingerprint_inputs(cls, file: Any = None, **_: Any) -> str:
+        return _tensor_files.fingerprint(file) if isinstance(file, str) else ""
+
+    @classmethod
+    def execute(
+        cls,
+        width: int,
+        height: int,
+        tokens: dict[str, Any] | None = None,
+        file: str = "",
+        model_space: bool = False,
+    ) -> io.NodeOutput:
+        return io.NodeOutput(unpatchify_latent(tokens, width, height, file, model_space))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..samplers.noise import NoiseProfile
-from ._noise import PROFILES, TrainerNoise
+from . import _tensor_files
+from ._noise import PROFILES, WALKS, TrainerNoise, stored_noise
 from ._schema import FAMILIES, MAX_SEED, SAMPLING_MENU, schema
 
 
@@ -19,7 +22,8 @@ class EriTrainerNoise(io.ComfyNode):
             display_name="Trainer Noise",
             category=SAMPLING_MENU,
             description="The trainer's own initial noise for a seed: its random generator, its layout (NCHW or Flux "
-            "packed) and its number type. torch-cpu/nchw/float32 is ComfyUI's own noise.",
+            "packed) and its number type; or noise that the trainer wrote to a file. torch-cpu/nchw/float32 is "
+            "ComfyUI's own noise.",
             search_aliases=["RandomNoise", "seed"],
             inputs=[
                 io.Int.Input(
@@ -44,19 +48,38 @@ class EriTrainerNoise(io.ComfyNode):
                     default="auto",
                     tooltip="Checks that the latent is of this family; auto takes any.",
                 ),
+                io.Combo.Input(
+                    "walk",
+                    options=list(WALKS),
+                    default=WALKS[0],
+                    optional=True,
+                    tooltip="How the seed goes through a batch. one draw: all pictures from one generator, as ComfyUI. "
+                    "seed + index, same seed: each picture by itself, as trainers with and without walk_seed.",
+                ),
+                io.String.Input(
+                    "file",
+                    default="",
+                    optional=True,
+                    tooltip="A safetensors file of the trainer's noise in the input folder or a loras folder, taken "
+                    "instead of drawing; {seed} in the name becomes the seed. Empty = draw.",
+                ),
             ],
             outputs=[io.Noise.Output(tooltip="For EriSample or SamplerCustomAdvanced.")],
         )
 
     @classmethod
-    def validate_inputs(cls, profile: str | None = None) -> bool | str:
+    def validate_inputs(cls, profile: str | None = None, file: str | None = None) -> bool | str:
         try:
             if profile is not None:
                 NoiseProfile.parse(profile)
         except ValueError as error:
             return str(error)
-        return True
+        return _tensor_files.problem(file or "") or True
 
     @classmethod
-    def execute(cls, seed: int, profile: str, family: str) -> io.NodeOutput:
-        return io.NodeOutput(TrainerNoise(seed, profile, family))
+    def fingerprint_inputs(cls, seed: Any = None, file: Any = None, **_: Any) -> str:
+        return _tensor_files.fingerprint(file, seed) if isinstance(file, str) else ""
+
+    @classmethod
+    def execute(cls, seed: int, profile: str, family: str, walk: str = WALKS[0], file: str = "") -> io.NodeOutput:
+        return io.NodeOutput(TrainerNoise(seed, profile, family, walk, stored_noise(file, seed) if file else None))

@@ -6,12 +6,24 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..samplers.schedules import flow_sigmas
-from ._host_schedules import ddim_schedule, flux_schedule
+from ._host_schedules import ddim_schedule, flow_schedule, flux_schedule
 from ._schema import MAX_RESOLUTION, SAMPLING_MENU, schema
 
 _OUTPUT_TIP = "Noise levels from high to low, one more than steps."
 _STEPS_TIP = "Number of sampling steps."
+
+
+def _denoise() -> io.Float.Input:
+    return io.Float.Input(
+        "denoise",
+        default=1.0,
+        min=0.01,
+        max=1.0,
+        step=0.01,
+        optional=True,
+        tooltip="Image to image: how much of the schedule to run. 1 = all of it, for an empty latent; 0.6 keeps the "
+        "composition of the latent. The number of steps stays, as in BasicScheduler.",
+    )
 
 
 class EriFluxSchedule(io.ComfyNode):
@@ -51,15 +63,23 @@ class EriFluxSchedule(io.ComfyNode):
                 io.Boolean.Input(
                     "shifted", default=True, tooltip="On for Flux dev; off for schnell, whose sigmas fall evenly."
                 ),
+                _denoise(),
             ],
             outputs=[io.Sigmas.Output(tooltip=_OUTPUT_TIP)],
         )
 
     @classmethod
     def execute(
-        cls, steps: int, width: int, height: int, base_shift: float, max_shift: float, shifted: bool
+        cls,
+        steps: int,
+        width: int,
+        height: int,
+        base_shift: float,
+        max_shift: float,
+        shifted: bool,
+        denoise: float = 1.0,
     ) -> io.NodeOutput:
-        return io.NodeOutput(flux_schedule(steps, width, height, base_shift, max_shift, shifted))
+        return io.NodeOutput(flux_schedule(steps, width, height, base_shift, max_shift, shifted, denoise))
 
 
 class EriFlowSchedule(io.ComfyNode):
@@ -91,13 +111,14 @@ class EriFlowSchedule(io.ComfyNode):
                     default="timesteps",
                     tooltip="How t is spaced before the shift.",
                 ),
+                _denoise(),
             ],
             outputs=[io.Sigmas.Output(tooltip=_OUTPUT_TIP)],
         )
 
     @classmethod
-    def execute(cls, steps: int, shift: float, spacing: str) -> io.NodeOutput:
-        return io.NodeOutput(flow_sigmas(steps, shift, spacing))
+    def execute(cls, steps: int, shift: float, spacing: str, denoise: float = 1.0) -> io.NodeOutput:
+        return io.NodeOutput(flow_schedule(steps, shift, spacing, denoise))
 
 
 class EriDDIMSchedule(io.ComfyNode):
@@ -140,12 +161,20 @@ class EriDDIMSchedule(io.ComfyNode):
                     tooltip="Where the last step lands: alpha[0] (set_alpha_to_one off, SDXL) or 1 (no noise left).",
                 ),
                 io.Model.Input("model", tooltip="An epsilon or v model (SDXL); its noise table gives the sigmas."),
+                _denoise(),
             ],
             outputs=[io.Sigmas.Output(tooltip=_OUTPUT_TIP)],
         )
 
     @classmethod
     def execute(
-        cls, steps: int, spacing: str, offset: int, zero_terminal_snr: bool, final_alpha: str, model: Any
+        cls,
+        steps: int,
+        spacing: str,
+        offset: int,
+        zero_terminal_snr: bool,
+        final_alpha: str,
+        model: Any,
+        denoise: float = 1.0,
     ) -> io.NodeOutput:
-        return io.NodeOutput(ddim_schedule(model, steps, spacing, offset, zero_terminal_snr, final_alpha))
+        return io.NodeOutput(ddim_schedule(model, steps, spacing, offset, zero_terminal_snr, final_alpha, denoise))

@@ -162,6 +162,8 @@ def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None) -> 
         seed=chain.source.out("seed"),
         profile=chain.profile.noise,
         family=chain.spec.family,
+        walk="one draw",
+        file="",
     )
     sample = chain.add(
         "sample",

@@ -31,6 +31,7 @@ def add_sampling(chain: Chain) -> Sampling:
         base_shift=chain.profile.base_shift,
         max_shift=chain.profile.max_shift,
         shifted=chain.profile.shifted,
+        denoise=1.0,
     )
     return Sampling(positive, negative, latent.out("latent"), sigmas.out("sigmas"), chain.euler().out("sampler"))
 

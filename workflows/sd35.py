@@ -17,6 +17,7 @@ def add_sampling(chain: Chain) -> Sampling:
         steps=chain.source.out("steps"),
         shift=chain.profile.shift,
         spacing=chain.profile.spacing,
+        denoise=1.0,
     )
     return Sampling(
         positive=positive.out("conditioning"),

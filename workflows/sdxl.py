@@ -21,6 +21,7 @@ def add_sampling(chain: Chain) -> Sampling:
         offset=profile.offset,
         zero_terminal_snr=profile.zero_snr,
         final_alpha=profile.final_alpha,
+        denoise=1.0,
     )
     sampler = chain.add(
         "sampler",
