@@ -15,7 +15,7 @@ from .base import Dialect
 
 NATIVE = re.compile(
     r"(?:(?:double|single|joint|input|output)_blocks\.\d|middle_block\.\d|text_encoders\.|(?:img|txt|time|vector"
-    r"|guidance)_in(?:\.|$)|final_layer\.|(?:time|label)_embed?\.|(?:x|t|y)_embedder\.)"
+    r"|guidance)_in(?:\.|$)|final_layer\.|time_embed\.|label_emb\.|(?:x|t|y)_embedder\.)"
 )
 
 

@@ -22,7 +22,7 @@ _WRAPPER = "base_model.model."
 _COMPONENTS = ("transformer", "unet", "text_encoder_3", "text_encoder_2", "text_encoder")
 _BARE = re.compile(
     r"(?:(?:single_)?transformer_blocks|(?:down|up)_blocks|mid_block|time_text_embed|time_embedding|add_embedding"
-    r"|norm_out|proj_out|x_embedder|context_embedder|pos_embed|conv_in|conv_out)(?:\.|$)"
+    r"|norm_out|proj_out|x_embedder$|pos_embed|conv_in|conv_out)(?:\.|$)"
 )
 
 

@@ -1,4 +1,4 @@
-"""Every dialect and family: the host adds strength · alpha / rank · up @ down, as computed here, to its weights."""
+"""What reading must get right beyond a dialect's names: alphas and their sources, text encoders, every module."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from comfyui_eridiffusion.lora import load_report, merged_delta, read_lora, to_host_keys
 from comfyui_eridiffusion.tests.lora import module_tables as tables
@@ -45,33 +44,24 @@ def check(path: Path, family: str, places: list[Place], pairs: dict[str, Any], a
     assert report.matched == len(lora.tensors)
 
 
-@pytest.mark.parametrize(("family", "ending"), [*((family, ".weight") for family in FAMILIES), ("flux", "")])
-def test_eridiffusion_v2_full_save(tmp_path: Path, family: str, ending: str) -> None:
-    """Alpha only in the header, optimizer moments in the same file; older files end in bare lora_A/lora_B."""
-    places = V2_PLACES[family]
-    pairs = pairs_for(places, alpha=1.0)
-    tensors = tensors_of(pairs, f".lora_A{ending}", f".lora_B{ending}")
-    header = eridiffusion_header(f"train_{family}", 250, RANK, 1.0)
-    path = write(tmp_path / f"{family}_lora_step250.safetensors", with_moments(tensors), header)
-
-    lora = read_lora(path)
-    assert (lora.dialect, lora.family, lora.rank, lora.alpha) == ("eridiffusion-v2", family, RANK, 1.0)
+def test_eridiffusion_v2_full_save_reads_a_third_of_itself(tmp_path: Path) -> None:
+    """Two moments of the optimizer per tensor lie in the same file; the step stands in its name and in its header."""
+    pairs = pairs_for(V2_PLACES["flux"], alpha=1.0)
+    tensors = tensors_of(pairs, ".lora_A.weight", ".lora_B.weight")
+    header = eridiffusion_header("train_flux", 250, RANK, 1.0)
+    lora = read_lora(write(tmp_path / "flux_lora_step250.safetensors", with_moments(tensors), header))
+    assert (lora.dialect, lora.family, lora.rank, lora.alpha) == ("eridiffusion-v2", "flux", RANK, 1.0)
     assert (lora.step, lora.alpha_source) == (250, "header")
     assert set(lora.tensors) == set(tensors)
+    assert set(lora.ignored.values()) == {"optimizer state"}
     assert len(lora.ignored) == 2 * len(tensors)
-    check(path, family, places, pairs)
 
 
-@pytest.mark.parametrize(("family", "alpha_shape"), [("flux", ()), ("sd35", (1,)), ("sdxl", ())])
-def test_eridiffusion_v2_weights_save(tmp_path: Path, family: str, alpha_shape: tuple[int, ...]) -> None:
-    """Alpha as a scalar per module, no header."""
-    places = V2_PLACES[family]
-    pairs = pairs_for(places, alpha=2.0)
-    tensors = tensors_of(pairs, ".lora_A.weight", ".lora_B.weight", alpha_tensors=True, alpha_shape=alpha_shape)
-    path = write(tmp_path / f"{family}_lora_1000steps.safetensors", tensors)
-    lora = read_lora(path)
-    assert (lora.dialect, lora.alpha, lora.step, lora.alpha_source) == ("eridiffusion-v2", 2.0, 1000, "tensors")
-    check(path, family, places, pairs)
+def test_alpha_of_one_element(tmp_path: Path) -> None:
+    """The writer's 0-d tensor may arrive as [1]."""
+    pairs = pairs_for(V2_PLACES["sd35"], alpha=2.0)
+    tensors = tensors_of(pairs, ".lora_A.weight", ".lora_B.weight", alpha_tensors=True, alpha_shape=(1,))
+    check(write(tmp_path / "sd35_lora_1000steps.safetensors", tensors), "sd35", V2_PLACES["sd35"], pairs)
 
 
 @pytest.mark.parametrize(("family", "encoder"), [("flux", "clip_l"), ("sd35", "clip_g"), ("sdxl", "clip_l")])
@@ -87,109 +77,13 @@ def test_eridiffusion_v2_with_text_encoder(tmp_path: Path, family: str, encoder:
     assert report.parts["model"].matched == 2 * len(V2_PLACES[family])
 
 
-KOHYA = {
-    "flux": tables.flux_native(),
-    "sd35": tables.sd35_native() + tables.sd35_modulation(),
-    "sdxl": tables.sdxl("native", convolutions=True),
-}
-
-
-@pytest.mark.parametrize(
-    ("family", "dtype"), [("flux", torch.float32), ("sd35", torch.bfloat16), ("sdxl", torch.float16)]
-)
-def test_kohya(tmp_path: Path, family: str, dtype: torch.dtype) -> None:
-    """Native names with underscores, fused projections, convolutions, alpha tensors, half precision."""
-    places = tables.renamed(KOHYA[family], "lora_unet_", "_")
-    pairs = pairs_for(places, alpha=2.0, dtype=dtype)
-    tensors = tensors_of(pairs, ".lora_down.weight", ".lora_up.weight", alpha_tensors=True)
-    path = write(tmp_path / "char-step00000400.safetensors", tensors, {"ss_steps": "400"})
-    lora = read_lora(path)
-    assert (lora.dialect, lora.alpha, lora.rank, lora.step) == ("kohya", 2.0, RANK, 400)
-    check(path, family, places, pairs)
-
-
-KOHYA_TEXT = {
-    "flux": tables.text_encoder("clip_l", "lora_te1_", "_") + tables.t5("lora_te3_", "_"),
-    "sd35": (
-        tables.text_encoder("clip_l", "lora_te1_", "_")
-        + tables.text_encoder("clip_g", "lora_te2_", "_")
-        + tables.t5("lora_te3_", "_")
-    ),
-    "sdxl": tables.text_encoder("clip_l", "lora_te1_", "_") + tables.text_encoder("clip_g", "lora_te2_", "_"),
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_kohya_text_encoders(tmp_path: Path, family: str) -> None:
-    places = tables.renamed(KOHYA[family], "lora_unet_", "_") + KOHYA_TEXT[family]
-    pairs = pairs_for(places, alpha=1.0)
-    tensors = tensors_of(pairs, ".lora_down.weight", ".lora_up.weight", alpha_tensors=True)
-    check(write(tmp_path / "last.safetensors", tensors), family, places, pairs)
-
-
 def test_text_encoders_alone_need_no_family(tmp_path: Path) -> None:
-    places = KOHYA_TEXT["sdxl"]
+    places = tables.text_encoder("clip_l", "lora_te1_", "_") + tables.text_encoder("clip_g", "lora_te2_", "_")
     pairs = pairs_for(places, alpha=1.0)
     tensors = tensors_of(pairs, ".lora_down.weight", ".lora_up.weight", alpha_tensors=True)
     lora = read_lora(write(tmp_path / "te.safetensors", tensors))
     assert lora.family is None
     assert_same_changes(host_changes("sdxl", to_host_keys(lora)), expected_changes(places, pairs))
-
-
-def test_onetrainer_t5_number_of_flux(tmp_path: Path) -> None:
-    """OneTrainer's T5 of Flux is te2, where SDXL and SD 3.5 have CLIP-G; the names below tell them apart."""
-    places = tables.renamed(KOHYA["flux"], "lora_unet_", "_") + tables.t5("lora_te2_", "_")
-    pairs = pairs_for(places, alpha=1.0)
-    tensors = tensors_of(pairs, ".lora_down.weight", ".lora_up.weight", alpha_tensors=True)
-    check(write(tmp_path / "a.safetensors", tensors), "flux", places, pairs)
-
-
-def test_eridiffusion_comfyui_companion(tmp_path: Path) -> None:
-    """SDXL's companion of every save has kohya's names; it says the same as the primary."""
-    places = tables.renamed(V2_PLACES["sdxl"], "lora_unet_", "_")
-    pairs = pairs_for(places, alpha=1.0)
-    tensors = tensors_of(pairs, ".lora_down.weight", ".lora_up.weight", alpha_tensors=True)
-    path = write(tmp_path / "sdxl_lora_step500_comfyui.safetensors", tensors)
-    assert read_lora(path).step == 500
-    check(path, "sdxl", places, pairs)
-
-
-PEFT_PLACES = {
-    "flux": tables.flux_diffusers(),
-    "sd35": tables.sd35_diffusers(),
-    "sdxl": tables.sdxl("diffusers", convolutions=True),
-}
-PEFT_PREFIXES = {
-    "flux": ("transformer.", "base_model.model.", "base_model.model.transformer.", ""),
-    "sd35": ("transformer.", "base_model.model.", "transformer.base_model.model.", ""),
-    "sdxl": ("unet.", "base_model.model.", "unet.base_model.model.", ""),
-}
-PEFT_CASES = [(family, prefix) for family, prefixes in PEFT_PREFIXES.items() for prefix in prefixes]
-
-
-@pytest.mark.parametrize(("family", "prefix"), PEFT_CASES)
-def test_peft_prefixes(tmp_path: Path, family: str, prefix: str) -> None:
-    """diffusers' names behind every prefix, without any alpha: scale 1. A wrapped file may name its adapter."""
-    ending = ".default.weight" if prefix == "base_model.model." else ".weight"
-    places = tables.renamed(PEFT_PLACES[family], prefix)
-    pairs = pairs_for(places, alpha=None)
-    tensors = tensors_of(pairs, f".lora_A{ending}", f".lora_B{ending}")
-    path = write(tmp_path / "pytorch_lora_weights.safetensors", tensors)
-    lora = read_lora(path, family=family)
-    assert (lora.dialect, lora.alpha, lora.alpha_source) == ("peft", float(RANK), "none")
-    assert any("no alpha" in note for note in lora.notes)
-    check(path, family, places, pairs, asked=family)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_diffusers_text_encoders(tmp_path: Path, family: str) -> None:
-    prefix = PEFT_PREFIXES[family][0]
-    places = tables.renamed(PEFT_PLACES[family], prefix) + tables.text_encoder("clip_l", "text_encoder.")
-    if family != "flux":
-        places += tables.text_encoder("clip_g", "text_encoder_2.")
-    pairs = pairs_for(places, alpha=None)
-    tensors = tensors_of(pairs, ".lora_A.weight", ".lora_B.weight")
-    check(write(tmp_path / "a.safetensors", tensors), family, places, pairs, asked=family)
 
 
 @pytest.mark.parametrize("rslora", [False, True])

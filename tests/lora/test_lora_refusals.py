@@ -127,9 +127,7 @@ def test_files_that_are_no_loras(tmp_path: Path, kind: str) -> None:
 
 
 def test_unknown_names_list_the_known_dialects(tmp_path: Path) -> None:
-    refused(
-        write(tmp_path / "a.safetensors", pair("stack.0.unit.to_q")), "eridiffusion-v2", "kohya", "peft", "stack.0"
-    )
+    refused(write(tmp_path / "a.safetensors", pair("stack.0.unit.to_q")), "eridiffusion-v2", "kohya", "peft", "stack.0")
 
 
 def test_another_familys_file(tmp_path: Path) -> None:
