@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .eridiffusion_flat import read_flat
-from .eridiffusion_process import read_process
+from .eridiffusion_process import read_process, read_sections
 from .fields import Reading
 from .model import SampleSpec
 from .tree import Document
@@ -27,4 +27,6 @@ def read_eridiffusion(document: Document, family: str | None) -> SampleSpec:
             "a training template has no sample section, so there is nothing to sample",
             "Use a config with config.process[].sample or validation.prompts.",
         )
+    if root.has("sample"):
+        return read_sections(reading, root, root.text("name"), family)
     return read_flat(reading, root, family)

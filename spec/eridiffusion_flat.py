@@ -1,4 +1,7 @@
-"""EriDiffusion V1, layout B: flat sections `model`, `training`, `dataset`, `validation`."""
+"""EriDiffusion V1, layout B: flat sections `model`, `training`, `dataset`, `validation`.
+
+Size, seed and negative prompt are no fields of its `validation`; where one gives them, they count.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from .eridiffusion_fields import (
     build_items,
     guidance_of,
     model_files_of,
+    pixel_size,
     prompts_of,
     rounded,
     steps_of,
@@ -18,7 +22,7 @@ from .eridiffusion_fields import (
 )
 from .families import MAX_PIXELS, MAX_SEED, variant_of
 from .fields import Reading, Section
-from .model import FAMILIES, SampleSpec
+from .model import FAMILIES, SampleItem, SampleSpec
 
 _FAMILIES: Final = {"sd35": "sd35", "sd3": "sd35", "sd3.5": "sd35", "flux": "flux", "sdxl": "sdxl"}
 _VARIANTS: Final = {"flux": ("dev", "schnell"), "sd35": ("medium", "large", "large-turbo"), "sdxl": ()}
@@ -32,14 +36,8 @@ def read_flat(reading: Reading, root: Section, family: str | None) -> SampleSpec
     training = root.section("training")
     family = _family(root, model, family)
     variant = _variant(model, family)
-    prompts = prompts_of(validation, "prompts", None)
-    seed = _seed(reading, training)
     output = training.text("output_dir") if training else None
-    side = _side(root, family)
-    scales = guidance_of(validation, "guidance_scale", family, variant)
-    items = build_items(
-        prompts, [seed] * len(prompts), (side, side), steps_of(validation, "num_inference_steps"), scales, "", None
-    )
+    items = validation_items(root, validation, family, variant, root.text("trigger_word"))
     files = {f"model.{key}": value for key, value in model_files_of(model, ("path",)).items()}
     for name, keys in (("text_encoders", ("clip_path", "clip_l_path", "clip_g_path", "t5_path")), ("vae", ("path",))):
         section = root.section(name)
@@ -51,6 +49,7 @@ def read_flat(reading: Reading, root: Section, family: str | None) -> SampleSpec
         layout=TRAINER,
         items=items,
         name=PurePosixPath(output.replace("\\", "/")).name if output else "samples",
+        trigger_word=root.text("trigger_word"),
         sample_every=_interval(training),
         t5_length=t5_length_of(model, family),
         source=reading.document.source,
@@ -60,19 +59,47 @@ def read_flat(reading: Reading, root: Section, family: str | None) -> SampleSpec
     )
 
 
-def _family(root: Section, model: Section | None, family: str | None) -> str:
-    named = {key: model.text(key) for key in ("type", "architecture")} if model else {}
-    if family is not None:
-        return family
-    for key, value in named.items():
-        if model is not None and value is not None:
+def validation_items(
+    root: Section, validation: Section, family: str, variant: str | None, trigger: str | None
+) -> list[SampleItem]:
+    """Items of a `validation` section; what it does not say comes from the sections beside it in `root`."""
+    prompts = prompts_of(validation, "prompts", trigger)
+    seed = _seed(root, validation)
+    negative = next((text for key in ("neg", "negative_prompt") if (text := validation.text(key)) is not None), "")
+    if family == "flux" and negative:
+        root.reading.note("The negative prompt is kept but has no effect: Flux runs one pass (CFG 1).")
+    steps = "num_inference_steps" if validation.has("num_inference_steps") else "sample_steps"
+    steps = steps if validation.has(steps) else "num_inference_steps"
+    scales = guidance_of(validation, "guidance_scale", family, variant)
+    return build_items(
+        prompts, [seed] * len(prompts), _size(root, validation, family), steps_of(validation, steps), scales, negative,
+        None,
+    )  # fmt: skip
+
+
+def named_family(model: Section) -> str | None:
+    """Family as `model.type` or `model.architecture` names it, None without either; SpecError when it is not ours."""
+    for key in ("type", "architecture"):
+        value = model.text(key)
+        if value is not None:
             found = _FAMILIES.get(value.lower())
             if found is None:
                 raise model.error(
                     key, f"the model family {value!r} is not supported", f"Supported are {', '.join(FAMILIES)}."
                 )
             return found
-    raise (model or root).missing("type" if model else "model", "Write `model:` with `type: flux`, sd35 or sdxl.")
+    return None
+
+
+def _family(root: Section, model: Section | None, family: str | None) -> str:
+    named = named_family(model) if model and family is None else None
+    if model is not None:
+        for key in ("type", "architecture"):
+            model.get(key)
+    found = family or named
+    if found is None:
+        raise (model or root).missing("type" if model else "model", "Write `model:` with `type: flux`, sd35 or sdxl.")
+    return found
 
 
 def _variant(model: Section | None, family: str) -> str | None:
@@ -88,21 +115,27 @@ def _variant(model: Section | None, family: str) -> str | None:
     return word
 
 
-def _seed(reading: Reading, training: Section | None) -> int:
-    seed = training.integer("seed", 0, MAX_SEED) if training else None
-    if seed is None:
-        reading.note(f"training.seed is absent: {DEFAULT_SEED}, the trainer's default for samples, is used.")
-        return DEFAULT_SEED
-    return seed
+def _seed(root: Section, validation: Section) -> int:
+    """validation.seed, else training.seed, else the trainer's default."""
+    for section in (validation, root.section("training")):
+        seed = section.integer("seed", 0, MAX_SEED) if section else None
+        if seed is not None:
+            return seed
+    root.reading.note(f"training.seed is absent: {DEFAULT_SEED}, the trainer's default for samples, is used.")
+    return DEFAULT_SEED
 
 
-def _side(root: Section, family: str) -> int:
-    for name in ("dataset", "data"):
-        section = root.section(name)
+def _size(root: Section, validation: Section, family: str) -> tuple[int, int]:
+    """Height and width: the section's own, else its resolution or the data's, square."""
+    if validation.has("width") or validation.has("height"):
+        return pixel_size(validation, "height", family), pixel_size(validation, "width", family)
+    for name in ("validation", "dataset", "data"):
+        section = validation if name == "validation" else root.section(name)
         side = section.integer("resolution", 1, MAX_PIXELS) if section else None
         if section is not None and side is not None:
             root.reading.note(f"The config has no sample size: {name}.resolution is used, square.")
-            return rounded(section, "resolution", side, family)
+            side = rounded(section, "resolution", side, family)
+            return side, side
     raise root.missing("dataset.resolution", "Write `dataset:` with `resolution: 1024`; samples are that size, square.")
 
 

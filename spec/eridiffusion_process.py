@@ -1,4 +1,7 @@
-"""EriDiffusion V1, layout A: `config.process[]` with a sample section, the shape it shares with ai-toolkit."""
+"""EriDiffusion V1, layout A: `config.process[]` with a sample section, the shape it shares with ai-toolkit.
+
+The same sections also stand at the top level of a document, and a `validation` section may take sample's place.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from .eridiffusion_fields import (
     t5_length_of,
     variant_from,
 )
+from .eridiffusion_flat import named_family, validation_items
 from .families import MAX_SEED
 from .fields import Reading, Section
 from .model import SampleItem, SampleSpec
@@ -33,26 +37,39 @@ def read_process(reading: Reading, root: Section, family: str | None) -> SampleS
     if config is None:
         raise root.missing("config", "Give `config:` its `name:` and `process:`.")
     process = first_process(config, PROCESS_TYPES, "EriDiffusion")
+    root.get("job")
+    return read_sections(reading, process, config.text("name"), family)
+
+
+def read_sections(reading: Reading, process: Section, name: str | None, family: str | None) -> SampleSpec:
+    """Spec of a section that holds `model`, `train` and `sample` or `validation`: a process, or a whole document.
+
+    name: of the run.
+    """
     model, train, sample = (process.section(key) for key in ("model", "train", "sample"))
-    if sample is None:
+    validation = process.section("validation") if sample is None else None
+    if sample is None and validation is None:
         raise process.missing("sample", "Add a sample section with prompts; without one there is nothing to sample.")
     if model is None and family is None:
         raise process.missing("model", "Add the model section; it tells the family. Or pass family=.")
-    family = family or (detect_family(model, train) if model else "")
-    use_family_fields(model, ("arch", "is_v3", "is_flux", "is_sdxl"))
-    root.get("job")
+    family = family or (_family(model, train) if model else "")
+    use_family_fields(model, ("arch", "is_v3", "is_flux", "is_sdxl", "type", "architecture"))
     note_disabled_sampling(reading, train)
-    variant = variant_from(family, model, "name_or_path")
+    variant = variant_from(family, model, "name_or_path") or variant_from(family, model, "path")
     trigger = process.text("trigger_word")
+    if sample is not None:
+        items, every = _items(sample, family, variant, trigger), sample.integer("sample_every", 0, 2**31)
+    else:
+        items, every = validation_items(process, validation or process, family, variant, trigger), None
     return SampleSpec(
         family=family,
         variant=variant,
         trainer=TRAINER,
         layout=TRAINER,
-        items=_items(sample, family, variant, trigger),
-        name=config.text("name") or "samples",
+        items=items,
+        name=name or "samples",
         trigger_word=trigger,
-        sample_every=sample.integer("sample_every", 0, 2**31) or None,
+        sample_every=every or None,
         t5_length=t5_length_of(model, family),
         precision=precision_of(train, "dtype"),
         source=reading.document.source,
@@ -60,6 +77,11 @@ def read_process(reading: Reading, root: Section, family: str | None) -> SampleS
         notes=reading.notes,
         ignored=reading.ignored(),
     )
+
+
+def _family(model: Section, train: Section | None) -> str:
+    """Family as the flat layout names it, where it does, else as layout A tells it."""
+    return named_family(model) or detect_family(model, train)
 
 
 def _items(sample: Section, family: str, variant: str | None, trigger: str | None) -> list[SampleItem]:

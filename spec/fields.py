@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,7 +21,9 @@ _INTEGER_11: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
 _HEX: Final = re.compile(r"[-+]?0x[0-9a-fA-F]+")
 _NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _VARIABLE: Final = re.compile(r"\$\{([^}]+)\}")
+_INDEX: Final = re.compile(r"\[[0-9]+\]")
 _MAX_DIGITS: Final = 40
+_MANY: Final = 3
 
 
 @dataclass
@@ -29,7 +32,8 @@ class Reading:
 
     yaml11: the trainer reads YAML 1.1 (`yes`/`on` are booleans, `1_000` a number, `<<` merges). variables: the trainer
     replaces `${VAR}` from its environment, so such text in a used field is an error unless it was replaced before.
-    replace: (token, text) replaced in every text that is read.
+    replace: (token, text) replaced in every text that is read. elsewhere: unused fields of files the config names.
+    sampling: as in SampleSpec.
     """
 
     document: Document
@@ -39,6 +43,8 @@ class Reading:
     notes: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     unused: list[tuple[int, int, str]] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    sampling: dict[str, str | float | bool] = field(default_factory=dict)
 
     def root(self) -> Section:
         """The document as a section; SpecError when it is a list or plain text."""
@@ -49,11 +55,12 @@ class Reading:
 
     def error(self, problem: str, node: Node | None, path: str | None, remedy: str) -> SpecError:
         """SpecError at a node."""
+        line, column = self.document.place(node) if node else (None, None)
         return SpecError(
             problem,
             source=self.document.source,
-            line=node.line if node else None,
-            column=node.column if node else None,
+            line=line,
+            column=column,
             field=path or None,
             remedy=remedy,
         )
@@ -64,13 +71,25 @@ class Reading:
             self.notes.append(text)
 
     def ignored(self) -> list[str]:
-        """Dotted names of fields nobody used, in the document's order; a section nobody opened is one name."""
+        """Dotted names of fields nobody used, in the document's order; a section nobody opened is one name.
+
+        A field that is unused in more than three entries of a list is named once: `samples[*].frames`.
+        """
         found = list(self.unused)
         for section in self.sections:
-            for key, node in section.members.items():
-                if key not in section.used and not (key == "<<" and self.yaml11):
+            for key in section.members.keys() - section.used:
+                if key != "<<" or not self.yaml11:
+                    node = section.members[key]
                     found.append((node.line, node.column, section.path_of(key)))
-        return list(dict.fromkeys(path for _, _, path in sorted(found)))
+        return [*_folded([path for _, _, path in sorted(found)]), *self.elsewhere]
+
+
+def _folded(paths: list[str]) -> list[str]:
+    """Paths once each, those that differ in one index only as one when they are many."""
+    patterns = [_INDEX.sub("[*]", path) for path in paths]
+    counts = Counter(patterns)
+    named = (pattern if counts[pattern] > _MANY else path for path, pattern in zip(paths, patterns, strict=True))
+    return list(dict.fromkeys(named))
 
 
 class Section:
@@ -79,6 +98,7 @@ class Section:
     def __init__(self, reading: Reading, node: Node, path: str) -> None:
         self.reading, self.node, self.path = reading, node, path
         self.used: set[str] = set()
+        self._opened: dict[str, Section] = {}
         self.members: dict[str, Node] = node.value if isinstance(node.value, dict) else {}
         if reading.yaml11 and "<<" in self.members:
             self.members = self._merged()
@@ -132,7 +152,9 @@ class Section:
             return None
         if not isinstance(node.value, dict):
             raise self.error(key, "a section of `key: value` lines is expected", "Indent its fields below it.")
-        return Section(self.reading, node, self.path_of(key))
+        if key not in self._opened:
+            self._opened[key] = Section(self.reading, node, self.path_of(key))
+        return self._opened[key]
 
     def items(self, key: str) -> list[Node] | None:
         """The field's list, None when it is missing or null."""

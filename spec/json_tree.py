@@ -17,12 +17,15 @@ _COLON: Final = re.compile(f"{_SPACE}:{_SPACE}")
 _PLAIN_KEY: Final = re.compile(rf'"([ !#-\[\]-~]*)"{_SPACE}:{_SPACE}')  # no escapes: the usual key, in one match
 _MARK: Final = re.compile(f"{_SPACE}([,}}\\]]){_SPACE}")
 _LITERAL: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?(?![\w.+-])|(?:true|false|null)\b")
+_STARTS: Final = frozenset((("{", '"'), ("{", "}"), ("[", "{"), ("[", '"'), ("[", "]")))
 
 
 def looks_like_json(text: str) -> bool:
-    """True when a text starts as a JSON object does: a brace, then a quoted key or the closing brace."""
+    """True when a text starts as a JSON object or list does: its bracket, then a quote, a brace or the closing one."""
     start = _skip(text, 0)
-    return text[start : start + 1] == "{" and text[_skip(text, start + 1) :][:1] in ('"', "}")
+    after = _skip(text, start + 1)
+    following = text[after : after + 1]
+    return (text[start : start + 1], following) in _STARTS
 
 
 def parse_json(text: str, source: str) -> Node:

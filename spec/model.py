@@ -9,6 +9,25 @@ from typing import Any, Final
 
 FAMILIES: Final = ("flux", "sd35", "sdxl")
 
+#: What a config may say about sampling beyond the items: name of a `workflows.profiles.Profile` field -> its type.
+SAMPLING: Final[dict[str, type]] = {
+    "noise": str,
+    "rounding": str,
+    "long_prompt": str,
+    "weighting": bool,
+    "empty": str,
+    "shifted": bool,
+    "base_shift": float,
+    "max_shift": float,
+    "shift": float,
+    "spacing": str,
+    "offset": int,
+    "final_alpha": str,
+    "zero_snr": bool,
+    "clip_sample": bool,
+    "eta": float,
+}
+
 #: Version of the JSON form; it is also the key by which that form is recognised (`"eri_spec": 1`).
 SPEC_VERSION: Final = 1
 
@@ -56,6 +75,7 @@ class SampleItem:
     cfg_scale: true classifier-free guidance (two passes), 1.0 = off.
     guidance: the value fed to Flux's guidance embedding, None where there is none.
     sampler: the trainer's own word for it, None when it has none. lora_scale: LoRA strength.
+    label: the part of the trainer's file name that the prompt alone does not tell, None where there is none.
     """
 
     index: int
@@ -71,6 +91,7 @@ class SampleItem:
     guidance: float | None = None
     sampler: str | None = None
     lora_scale: float = 1.0
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,8 @@ class SampleSpec:
     image_format: file type the config asks for ("jpg", "png", ...), None = the trainer's default.
     source: path of the config, "<text>" when it was text. model_files: what the config calls its base model files,
     by the config's own key (`{"name_or_path": "black-forest-labs/FLUX.1-dev"}`).
+    sampling: what the config changes in the trainer's own way of sampling, by the names in `SAMPLING`
+    (`{"shift": 14.5}`); empty = the trainer's defaults.
     ignored: dotted names of config fields that do not act on the samples made here. notes: sentences for people on
     what was decided while reading (replaced trigger words, random seeds, rounded sizes, ...).
     """
@@ -102,6 +125,7 @@ class SampleSpec:
     image_format: str | None = None
     source: str = "<text>"
     model_files: dict[str, str] = field(default_factory=dict)
+    sampling: dict[str, str | float | bool] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -111,7 +135,7 @@ class SampleSpec:
         for entry in fields(self):
             document[entry.name] = getattr(self, entry.name)
         document["items"] = [dict(vars(item)) for item in self.items]
-        document["model_files"] = dict(self.model_files)
+        document["model_files"], document["sampling"] = dict(self.model_files), dict(self.sampling)
         document["ignored"], document["notes"] = list(self.ignored), list(self.notes)
         return document
 

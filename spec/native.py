@@ -10,7 +10,7 @@ from typing import Final
 
 from .families import MAX_PIXELS, MAX_SEED, MAX_STEPS
 from .fields import Reading, Section
-from .model import FAMILIES, SPEC_VERSION, SampleItem, SampleSpec
+from .model import FAMILIES, SAMPLING, SPEC_VERSION, SampleItem, SampleSpec
 from .tree import Document, Node
 
 TRAINER: Final = "native"
@@ -48,6 +48,7 @@ def read_native(document: Document, family: str | None) -> SampleSpec:
         image_format=root.text("image_format"),
         source=_or(root.text("source"), document.source),
         model_files=_files(root),
+        sampling=_sampling(root),
         notes=notes + reading.notes,
         ignored=ignored + [name for name in reading.ignored() if name not in ignored],
     )
@@ -77,6 +78,7 @@ def _item(reading: Reading, node: Node, position: int) -> SampleItem:
         guidance=item.number("guidance") if item.get("guidance") is not None else None,
         sampler=item.text("sampler"),
         lora_scale=1.0 if lora is None else lora,
+        label=item.text("label"),
     )
 
 
@@ -101,6 +103,22 @@ def _files(root: Section) -> dict[str, str]:
     section = root.section("model_files")
     values = {key: section.text(key) for key in section.members} if section else {}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _sampling(root: Section) -> dict[str, str | float | bool]:
+    """`sampling`: only names of SAMPLING, each of its type; a misspelt one would change pictures without a word."""
+    section = root.section("sampling")
+    values: dict[str, str | float | bool] = {}
+    for key in section.members if section else ():
+        kind = SAMPLING.get(key)
+        if section is None or kind is None:
+            raise root.error("sampling", f"there is no setting {key!r}", f"Known ones: {', '.join(SAMPLING)}.")
+        read = {str: section.text, float: section.number, bool: section.flag}.get(kind)
+        value = read(key) if read else section.integer(key, 0, 1000)
+        if value is None:
+            raise section.error(key, "the value is empty", "Write one, or remove the line.")
+        values[key] = value
+    return values
 
 
 def _or(value: str | None, default: str) -> str:

@@ -4,30 +4,48 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Final
 
 from .ai_toolkit import read_ai_toolkit
 from .eridiffusion import read_eridiffusion
-from .json_tree import looks_like_json, parse_json
+from .eridiffusion_v2 import read_eridiffusion_v2
+from .kohya import read_kohya
 from .model import FAMILIES, SampleSpec, SpecError
+from .musubi import read_musubi
 from .native import MARKER, read_native
-from .recognise import has_any, is_ambiguous, process_shape
-from .tree import Document, Node, check_length, open_source
-from .yaml_tree import parse_yaml
+from .onetrainer import read_onetrainer
+from .parse import parse
+from .recognise import (
+    has_any,
+    is_ambiguous,
+    is_eridiffusion_v2,
+    is_flat_eridiffusion,
+    is_kohya,
+    is_musubi,
+    is_onetrainer,
+    is_simpletuner,
+    process_shape,
+)
+from .second_file import Folders
+from .simpletuner import read_simpletuner
+from .tree import Document, check_length, open_source
 
+#: What a config is called in messages when it came as text.
+TEXT: Final = "<text>"
 _VARIABLE: Final = re.compile(r"\$\{([^}]+)\}")
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """A trainer this pack knows. read is None where its configs are recognised but not read yet."""
+    """A trainer this pack knows: its id, its name for people, how its configs are told apart, and their reader."""
 
     id: str
     title: str
     recognise: Callable[[Document], bool]
-    read: Callable[[Document, str | None], SampleSpec] | None = None
+    read: Callable[[Document, str | None], SampleSpec]
 
 
 #: In order: the first that recognises a config reads it. EriDiffusion V1 and ai-toolkit share one shape; see
@@ -38,14 +56,14 @@ TRAINERS: Final = (
     Trainer(
         "eridiffusion",
         "EriDiffusion V1",
-        lambda doc: process_shape(doc) == "eridiffusion" or has_any(doc, "validation", "model_kind"),
+        lambda doc: process_shape(doc) == "eridiffusion" or is_flat_eridiffusion(doc),
         read_eridiffusion,
     ),
-    Trainer("simpletuner", "SimpleTuner", lambda doc: has_any(doc, "model_family", "--model_family")),
-    Trainer("eridiffusion-v2", "EriDiffusion V2", lambda doc: has_any(doc, "validation_prompts_file")),
-    Trainer("onetrainer", "OneTrainer", lambda doc: has_any(doc, "training_method", "sample_definition_file_name")),
-    Trainer("kohya", "kohya sd-scripts", lambda doc: doc.suffix == ".toml" or has_any(doc, "sample_prompts")),
-    Trainer("musubi", "musubi-tuner", lambda doc: has_any(doc, "dit", "sample_at_first")),
+    Trainer("simpletuner", "SimpleTuner", is_simpletuner, read_simpletuner),
+    Trainer("eridiffusion-v2", "EriDiffusion V2", is_eridiffusion_v2, read_eridiffusion_v2),
+    Trainer("onetrainer", "OneTrainer", is_onetrainer, read_onetrainer),
+    Trainer("musubi", "musubi-tuner", is_musubi, read_musubi),
+    Trainer("kohya", "kohya sd-scripts", is_kohya, read_kohya),
 )
 
 
@@ -55,6 +73,8 @@ def read_spec(
     family: str | None = None,
     *,
     env: Mapping[str, str] | None = None,
+    prompts: str | os.PathLike[str] | None = None,
+    roots: Sequence[str | os.PathLike[str]] | None = None,
 ) -> SampleSpec:
     """What a training config samples, fully resolved.
 
@@ -62,10 +82,14 @@ def read_spec(
     reads for EriDiffusion V1 and ai-toolkit alike, EriDiffusion is taken and a note says so). family: "flux", "sd35"
     or "sdxl" instead of what the config says, None or "auto" = by content. env: variables for ai-toolkit's `${VAR}`
     (e.g. `os.environ`); without it nothing is taken from the environment and such a field is an error.
+    prompts: a prompts file instead of the one that the config names. roots: folders in which files that the config
+    names must lie, None = anywhere; a config that came as text opens none at all.
     Raises SpecError naming file, line, field and the fix.
     """
     text, name, suffix = open_source(source)
-    return _read(text, name, suffix, _given(trainer), _given(family), env)
+    base = Path(name).absolute().parent if name != TEXT else None
+    folders = Folders(base, roots, prompts)
+    return _read(text, name, suffix, _given(trainer), _given(family), env, folders)
 
 
 def read_text(
@@ -73,11 +97,18 @@ def read_text(
     trainer: str | None = None,
     family: str | None = None,
     *,
-    source: str = "<text>",
+    source: str = TEXT,
     env: Mapping[str, str] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> SampleSpec:
-    """As `read_spec`, for text that is certainly no path; source: what to call it in messages."""
-    return _read(check_length(text), source, "", _given(trainer), _given(family), env)
+    """As `read_spec`, for text that is certainly no path; no file is ever opened.
+
+    source: what to call it in messages; its suffix tells the notation, where it has one. files: texts of the files
+    that the config names, by name or path as it is written there.
+    """
+    suffix = PurePath(source).suffix.lower() if source != TEXT else ""
+    folders = Folders(given=files or {})
+    return _read(check_length(text, source), source, suffix, _given(trainer), _given(family), env, folders)
 
 
 def _given(value: str | None) -> str | None:
@@ -85,29 +116,23 @@ def _given(value: str | None) -> str | None:
 
 
 def _read(
-    text: str, name: str, suffix: str, trainer: str | None, family: str | None, env: Mapping[str, str] | None
+    text: str,
+    name: str,
+    suffix: str,
+    trainer: str | None,
+    family: str | None,
+    env: Mapping[str, str] | None,
+    folders: Folders,
 ) -> SampleSpec:
     known = {entry.id: entry for entry in TRAINERS}
     if trainer is not None and trainer not in known:
         raise SpecError(f"there is no trainer {trainer!r}", remedy=f"Trainers are {', '.join(known)}.")
     if family is not None and family not in FAMILIES:
         raise SpecError(f"there is no model family {family!r}", remedy=f"Families are {', '.join(FAMILIES)}.")
-    if suffix == ".toml" or (suffix == ".txt" and trainer not in ("native", "ai-toolkit", "eridiffusion")):
-        raise SpecError(
-            f"{suffix} configs (kohya sd-scripts, musubi-tuner) cannot be read yet",
-            source=name,
-            remedy=f"Supported are {_supported()}.",
-        )
-    document = Document(_parse(text, name, suffix), name, suffix)
+    document = parse(text, name, suffix, trainer, folders)
     found = known[trainer] if trainer else _recognised(document)
     if found.id == "ai-toolkit" and env is not None:
-        document = Document(_parse(_substituted(text, name, env), name, suffix), name, suffix)
-    if found.read is None:
-        raise SpecError(
-            f"this is a config of {found.title}, which cannot be read yet",
-            source=name,
-            remedy=f"Supported are {_supported()}.",
-        )
+        document = parse(_substituted(text, name, env), name, suffix, trainer, folders)
     if found.id != "native":
         _refuse_native(document)
     spec = found.read(document, family)
@@ -116,32 +141,17 @@ def _read(
     return spec
 
 
-def _parse(text: str, name: str, suffix: str) -> Node:
-    """JSON by suffix or look, else YAML; a text that only looks like JSON may still be YAML."""
-    if suffix in (".json", ".jsonc"):
-        return parse_json(text, name)
-    if suffix not in (".yaml", ".yml") and looks_like_json(text):
-        try:
-            return parse_json(text, name)
-        except SpecError as json_error:
-            try:
-                return parse_yaml(text, name)
-            except SpecError:
-                raise json_error from None
-    return parse_yaml(text, name)
-
-
 def _recognised(document: Document) -> Trainer:
+    for entry in TRAINERS:
+        if entry.recognise(document):
+            return entry
     if not isinstance(document.root.value, dict):
         raise SpecError(
             "this is no training config: a set of `key: value` lines is expected",
             source=document.source,
-            line=document.root.line,
+            line=document.place(document.root)[0],
             remedy="Give a path that exists, or the text of a config.",
         )
-    for entry in TRAINERS:
-        if entry.recognise(document):
-            return entry
     keys = ", ".join(list(document.root.value)[:8]) or "none"
     raise SpecError(
         f"no known trainer's config (its top-level keys: {keys})",
@@ -151,7 +161,7 @@ def _recognised(document: Document) -> Trainer:
 
 
 def _supported() -> str:
-    return ", ".join(f"{entry.title} ({entry.id})" for entry in TRAINERS if entry.read is not None)
+    return ", ".join(f"{entry.title} ({entry.id})" for entry in TRAINERS)
 
 
 def _refuse_native(document: Document) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from .kohya_prompts import is_prompt_file
 from .tree import Document, Node
 
 #: trainer, field below the process ("type" = the process's own type), pattern its text must match or None = any.
@@ -67,6 +68,84 @@ def has_any(document: Document, *keys: str) -> bool:
     return isinstance(root, dict) and any(key in root for key in keys)
 
 
+def is_flat_eridiffusion(document: Document) -> bool:
+    """True for EriDiffusion V1's flat sections: `validation:` or `sample:` beside a model, or a template."""
+    root = document.root.value
+    if not isinstance(root, dict) or document.kind in ("env", "toml", "command"):
+        return False
+    sections = [root[key] for key in ("validation", "sample") if key in root]
+    return "model_kind" in root or any(isinstance(section.value, dict) for section in sections)
+
+
+def is_simpletuner(document: Document) -> bool:
+    """True for SimpleTuner's options in any notation."""
+    return has_any(document, "model_family", "--model_family", "MODEL_FAMILY", "VALIDATION_PROMPT")
+
+
+def is_eridiffusion_v2(document: Document) -> bool:
+    """True for V2's command lines, its JSON configs (OneTrainer's, with fields of its own) and prompt libraries."""
+    if document.kind == "command":
+        return True
+    if document.kind != "json":
+        return False
+    if _entries_with(document, "prompts", {"negative", "seeds", "size"}):
+        return True
+    if has_any(document, *_ONETRAINER_ONLY):
+        return False
+    kind = _find(document.root, "model_type")
+    return has_any(document, *_V2_ONLY) or (kind is not None and _matches(kind, r"FluxDev1|StableDiffusion\w*"))
+
+
+def is_onetrainer(document: Document) -> bool:
+    """True for OneTrainer's configs and its samples files."""
+    if document.kind != "json":
+        return False
+    return has_any(document, "training_method", "sample_definition_file_name") or _entries_with(
+        document, "", {"diffusion_steps", "cfg_scale", "noise_scheduler", "random_seed"}
+    )
+
+
+def is_musubi(document: Document) -> bool:
+    """True for musubi-tuner's training arguments: they name a `dit` where sd-scripts' name a checkpoint."""
+    names = _argument_names(document)
+    return "dit" in names and "pretrained_model_name_or_path" not in names
+
+
+def is_kohya(document: Document) -> bool:
+    """True for sd-scripts' training arguments and for prompt files, whose family and trainer nothing tells."""
+    if is_prompt_file(document):
+        return True
+    return not _argument_names(document).isdisjoint(_KOHYA_ARGUMENTS)
+
+
+_ONETRAINER_ONLY: Final = ("samples", "sample_definition_file_name", "sample_after_unit", "concepts", "tensorboard")
+_V2_ONLY: Final = (
+    *("validation_prompts_file", "validation_every_steps", "validation_dataset_dir", "multi_backend_weights"),
+    *("tread_keep_ratio", "tread_route_pattern", "ema_validation_swap", "gamma_input_perturbation", "lr_min_factor"),
+)
+_KOHYA_ARGUMENTS: Final = frozenset(("sample_prompts", "pretrained_model_name_or_path", "network_module"))
+
+
+def _argument_names(document: Document) -> set[str]:
+    """Names at the top level and one level below it."""
+    root = document.root.value
+    if not isinstance(root, dict) or document.kind not in ("toml", "yaml", "json"):
+        return set()
+    names = set(root)
+    for node in root.values():
+        if isinstance(node.value, dict) and document.kind == "toml":
+            names |= set(node.value)
+    return names
+
+
+def _entries_with(document: Document, key: str, names: set[str]) -> bool:
+    """True when the list below a key ("" = the document itself) holds a section with one of these fields."""
+    listed = _find(document.root, key) if key else document.root
+    if listed is None or not isinstance(listed.value, list):
+        return False
+    return any(isinstance(node.value, dict) and not names.isdisjoint(node.value) for node in listed.value)
+
+
 def process_shape(document: Document) -> str | None:
     """ "eridiffusion" or "ai-toolkit" for a `config.process[]` document, None for any other."""
     process = _process(document.root)
@@ -95,7 +174,7 @@ def _process(root: Node) -> Node | None:
     if listed is None or not isinstance(listed.value, list):
         return None
     processes = [node for node in listed.value if isinstance(node.value, dict)]
-    with_sample = [node for node in processes if isinstance(node.value, dict) and "sample" in node.value]
+    with_sample = [node for node in processes if not {"sample", "validation"}.isdisjoint(node.value)]
     return next(iter(with_sample or processes), None)
 
 

@@ -6,11 +6,15 @@ import os
 import re
 import stat
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .model import SpecError
+
+if TYPE_CHECKING:
+    from .second_file import Folders
 
 #: Largest config read, in bytes. A thousand long prompts are about 0.3 MB.
 MAX_BYTES: Final = 4 << 20
@@ -24,15 +28,16 @@ _BOMS: Final = (
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
 )
-_PATH_LIKE: Final = re.compile(r"(?:(?!: )[^\n])*\.(?:ya?ml|jsonc?|toml|txt)", re.IGNORECASE)
+_PATH_LIKE: Final = re.compile(r"(?:(?!: )[^\n])*\.(?:ya?ml|jsonc?|toml|txt|env|sh)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
 class Node:
     """One value of the document.
 
-    value: text of a scalar as written, or the children. line, column: from 1. plain: a scalar without quotes,
-    the only kind that may be a number, a boolean or null. size: characters with all aliases written out.
+    value: text of a scalar as written, or the children. line, column: from 1; line 0 = not known yet, `column` is
+    then the node's ordinal in the document (see `json_fast`). plain: a scalar without quotes, the only kind that may
+    be a number, a boolean or null. size: characters with all aliases written out.
     """
 
     value: str | list[Node] | dict[str, Node]
@@ -44,11 +49,25 @@ class Node:
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed config. suffix: the file's extension in lower case, "" for text."""
+    """A parsed config.
+
+    suffix: the file's extension in lower case, "" for text. kind: what it was parsed as ("json", "yaml", "toml",
+    "env", "lines"). locate: place of a node that does not carry its own, by ordinal. folders: where files that the
+    config names may come from.
+    """
 
     root: Node
     source: str
     suffix: str = ""
+    kind: str = "yaml"
+    locate: Callable[[int], tuple[int, int]] | None = None
+    folders: Folders | None = None
+
+    def place(self, node: Node) -> tuple[int, int]:
+        """Line and column of a node, from 1."""
+        if node.line or self.locate is None:
+            return node.line, node.column
+        return self.locate(node.column)
 
 
 class Lines:
@@ -82,7 +101,7 @@ def open_source(source: str | bytes | os.PathLike[str]) -> tuple[str, str, str]:
     """Text of a config, its name for messages and its suffix.
 
     source: a path, or the text itself. A string is a path when it is one line that names an existing file or ends
-    like a config file (.yaml, .yml, .json, .jsonc, .toml, .txt). Raises SpecError when it cannot be read.
+    like a config file (.yaml, .yml, .json, .jsonc, .toml, .txt, .env, .sh). Raises SpecError when it cannot be read.
     """
     if isinstance(source, bytes):
         return decode(source, "<text>"), "<text>", ""
@@ -94,14 +113,14 @@ def open_source(source: str | bytes | os.PathLike[str]) -> tuple[str, str, str]:
             return check_length(source), "<text>", ""
         source = source if _exists(source) else one_line
     path = Path(source)
-    return decode(_read_file(path), str(path)), str(path), path.suffix.lower()
+    return decode(read_file(path), str(path)), str(path), path.suffix.lower()
 
 
-def check_length(text: str) -> str:
+def check_length(text: str, source: str = "<text>") -> str:
     """Return the text, without its byte order mark; SpecError when it is longer than MAX_BYTES or is no Unicode."""
     if len(text) > MAX_BYTES:
-        raise _too_large(len(text), "<text>")
-    check_text(text, "<text>", 1, 1)
+        raise _too_large(len(text), source)
+    check_text(text, source, 1, 1)
     return text.removeprefix("\ufeff")
 
 
@@ -134,7 +153,7 @@ def _exists(path: str) -> bool:
         return False
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """Bytes of a regular file of at most MAX_BYTES."""
     try:
         status = path.stat()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from comfyui_eridiffusion.spec import SpecError, read_spec
+from comfyui_eridiffusion.spec import SpecError, read_spec, read_text
 
 DATA = Path(__file__).parent / "data"
 
@@ -77,26 +77,52 @@ def test_fields_that_tell(changes: dict[str, Any], trainer: str) -> None:
 @pytest.mark.parametrize(
     ("text", "trainer"),
     [
-        ('{"model_family": "flux", "validation_prompt": "a"}', "SimpleTuner"),
-        ('{"--model_family": "flux"}', "SimpleTuner"),
-        ('{"training_method": "LORA", "model_type": "FLUX_DEV_1", "samples": []}', "OneTrainer"),
-        ('{"model_type": "StableDiffusion35", "validation_prompts_file": null}', "EriDiffusion V2"),
-        ("sample_prompts: prompts.txt\n", "kohya"),
+        ('{"model_family": "flux", "validation_prompt": "a"}', "simpletuner"),
+        ('{"--model_family": "flux", "--validation_prompt": "a"}', "simpletuner"),
+        ("model_family = 'flux'\nvalidation_prompt = 'a'\n", "simpletuner"),
+        ("# options\nexport MODEL_FAMILY='flux'\nVALIDATION_PROMPT='a'\n", "simpletuner"),
+        ('{"training_method": "LORA", "model_type": "FLUX_DEV_1", "samples": [{"prompt": "a"}]}', "onetrainer"),
+        ("sample_sd35 --prompt 'a lake' --transformer sd35.safetensors", "eridiffusion-v2"),
+        ("./target/release/train_sd35 \\\n  --sample-every 50 --sample-prompt 'a lake'", "eridiffusion-v2"),
     ],
 )
-def test_known_but_unread_trainers_are_named(text: str, trainer: str) -> None:
-    with pytest.raises(SpecError, match=trainer) as caught:
+def test_one_file_configs_in_every_notation(text: str, trainer: str) -> None:
+    assert read_spec(text).trainer == trainer
+
+
+@pytest.mark.parametrize(
+    ("config", "trainer"),
+    [
+        ('{"model_type": "StableDiffusion35", "validation_prompts_file": "p.txt"}', "eridiffusion-v2"),
+        (
+            '{"model_type": "FluxDev1", "training_method": "Lora", "validation_prompts_file": "p.txt"}',
+            "eridiffusion-v2",
+        ),
+        ("[model]\nae = 'ae.sft'\n[samples]\nsample_prompts = 'p.txt'\n", "kohya"),
+        ("dit = 'kontext.sft'\nnetwork_module = 'networks.lora_flux'\nsample_prompts = 'p.txt'\n", "musubi"),
+    ],
+)
+def test_configs_that_name_their_prompts(config: str, trainer: str) -> None:
+    spec = read_text(config, files={"p.txt": "a fox\n"})
+    assert (spec.trainer, spec.layout, [item.prompt for item in spec.items]) == (trainer, trainer, ["a fox"])
+
+
+@pytest.mark.parametrize(
+    ("text", "trainer"),
+    [
+        ('["a fox --w 512"]', "kohya"),
+        ('[{"prompt": "a fox", "sample_steps": 4}]', "kohya"),
+        ("[prompt]\n[[prompt.subset]]\nprompt = 'a fox'\n", "kohya"),
+        ("a fox --w 512 --h 640\nan owl --d 3\n", "kohya"),
+        ('[{"prompt": "a fox", "diffusion_steps": 4}]', "onetrainer"),
+        ('{"prompts": [{"prompt": "a fox", "seeds": [1, 2]}]}', "eridiffusion-v2"),
+    ],
+)
+def test_prompt_files_need_the_family(text: str, trainer: str) -> None:
+    assert read_spec(text, family="flux").trainer == trainer
+    with pytest.raises(SpecError, match="does not tell the model family") as caught:
         read_spec(text)
-    assert "EriDiffusion V1" in str(caught.value.remedy)
-
-
-def test_toml_and_prompt_files(tmp_path: Path) -> None:
-    for name in ("train.toml", "prompts.txt"):
-        path = tmp_path / name
-        path.write_text("sample_prompts = 'x'\n")
-        with pytest.raises(SpecError, match="kohya") as caught:
-            read_spec(path)
-        assert caught.value.source == str(path)
+    assert "--family" in str(caught.value.remedy)
 
 
 def test_unknown_documents() -> None:

@@ -1,0 +1,35 @@
+"""Training arguments that a TOML file groups into sections for people only: the trainer sees one flat set of names."""
+
+from __future__ import annotations
+
+from .fields import Reading, Section
+from .tree import Node
+
+
+class FlatSection(Section):
+    """All arguments of a document, whatever section they stand in; of several with one name the last counts.
+
+    Source: kohya-ss/sd-scripts `library/train_util.py::read_config_from_file`.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        root = reading.root()
+        reading.sections.remove(root)
+        super().__init__(reading, Node({}, root.node.line, root.node.column), "")
+        self._paths: dict[str, str] = {}
+        for name, node in root.members.items():
+            if isinstance(node.value, dict):
+                for key, child in node.value.items():
+                    self._add(key, child, f"{name}.{key}")
+            else:
+                self._add(name, node, name)
+
+    def _add(self, key: str, node: Node, path: str) -> None:
+        if key in self.members:
+            self.reading.unused.append((self.members[key].line, self.members[key].column, self._paths[key]))
+            self.reading.note(f"{key} is given twice; as in the trainer the later one, {path}, counts.")
+        self.members[key] = node
+        self._paths[key] = path
+
+    def path_of(self, key: str) -> str:
+        return self._paths.get(key, key)

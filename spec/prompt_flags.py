@@ -1,0 +1,121 @@
+"""kohya's inline flags in a prompt line, which musubi-tuner took over with other letters.
+
+Sources: kohya-ss/sd-scripts `library/train_util.py::line_to_prompt_dict`, kohya-ss/musubi-tuner
+`training/sampling_prompts.py::line_to_prompt_dict`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+#: How a flag's value is read: the start of it that looks right counts, the rest of it is dropped.
+_PATTERNS: Final = {
+    "int": re.compile(r"\d+"),
+    "steps": re.compile(r"\d+"),
+    "float": re.compile(r"[\d.]+"),
+    "any float": re.compile(r".+"),
+    "text": re.compile(r".+"),
+    "path": re.compile(r".+"),
+}
+_MOST_STEPS: Final = 1000
+
+
+class Grammar:
+    """The flags of one trainer. flags: letters -> (setting, kind); kinds are those of `_PATTERNS`."""
+
+    def __init__(self, flags: Mapping[str, tuple[str, str]]) -> None:
+        self.flags = dict(flags)
+        self.kinds = dict(flags.values())
+        longest_first = sorted(flags, key=len, reverse=True)
+        self.start = re.compile(rf"({'|'.join(longest_first)}) ", re.IGNORECASE)
+
+
+KOHYA: Final = Grammar(
+    {
+        "w": ("width", "int"),
+        "h": ("height", "int"),
+        "d": ("seed", "int"),
+        "s": ("sample_steps", "steps"),
+        "l": ("scale", "float"),
+        "g": ("guidance_scale", "float"),
+        "n": ("negative_prompt", "text"),
+        "ss": ("sample_sampler", "text"),
+        "cn": ("controlnet_image", "text"),
+        "ctr": ("cfg_trunc_ratio", "any float"),
+        "rcfg": ("renorm_cfg", "any float"),
+        "fs": ("flow_shift", "text"),
+    }
+)
+MUSUBI: Final = Grammar(
+    {
+        "w": ("width", "int"),
+        "h": ("height", "int"),
+        "f": ("frame_count", "int"),
+        "d": ("seed", "int"),
+        "s": ("sample_steps", "steps"),
+        "g": ("guidance_scale", "float"),
+        "fs": ("discrete_flow_shift", "float"),
+        "l": ("cfg_scale", "float"),
+        "n": ("negative_prompt", "text"),
+        "i": ("image_path", "path"),
+        "ei": ("end_image_path", "path"),
+        "cn": ("control_video_path", "path"),
+        "ci": ("control_image_path", "path"),
+        "of": ("one_frame", "path"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class PromptLine:
+    """A prompt and what its flags set. dropped: texts that have no effect, as written. surprises: sentences."""
+
+    prompt: str
+    settings: dict[str, Any]
+    dropped: list[str]
+    surprises: list[str]
+
+
+def parse_prompt_line(line: str, grammar: Grammar) -> PromptLine:
+    """Split a prompt from its flags: at every " --", the last of several equal flags counts.
+
+    The prompt itself is looked at as well, as in the trainers: one that starts like "s 4 ..." sets the steps, too.
+    Nothing raises: what does not fit a flag is dropped, by the trainers without a word, here into `dropped`.
+    """
+    parts = line.split(" --")
+    found = PromptLine(parts[0], {}, [], [])
+    for position, part in enumerate(parts):
+        flag = grammar.start.match(part)
+        # (ignoring case, "ſ" equals "s" and "K" (Kelvin) equals "k"; the trainers' patterns share this)
+        name = flag[1].lower().replace("ſ", "s") if flag else ""
+        setting, kind = grammar.flags.get(name, ("", "text"))
+        value = _PATTERNS[kind].match(part, flag.end()) if flag and setting else None
+        number = _value(value[0], kind) if value else None
+        if value is None or number is None:
+            if position:
+                found.dropped.append(f"--{part}")
+            continue
+        found.settings[setting] = number
+        rest = part[value.end() :].strip()
+        if not position:
+            found.surprises.append(f"the prompt itself starts like the flag --{name} and sets {setting} to {number!r}")
+        elif rest:
+            found.dropped.append(rest)
+    return found
+
+
+def _value(word: str, kind: str) -> Any:
+    """A flag's value, None when Python reads no number in it (the trainers log that and go on)."""
+    try:
+        if kind == "int":
+            return int(word)
+        if kind == "steps":
+            return max(1, min(_MOST_STEPS, int(word)))
+        if kind in ("float", "any float"):
+            return float(word)
+    except ValueError:
+        return None
+    return word.strip() if kind == "path" else word
