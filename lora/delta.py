@@ -64,7 +64,7 @@ def _changes(lora: Lora, adapter: Adapter, strength: float, base: Mapping[str, T
     changes = {}
     try:
         change = weight_change(adapter)
-        if _depends_on_base(adapter):
+        if depends_on_base(adapter):
             changes["weight"] = _placed_on_base(lora, adapter, change, strength, weight)
         elif change is not None:
             placed = strength * place_rows(adapter.target, adapter.scale * change, width_in)
@@ -85,7 +85,8 @@ def _changes(lora: Lora, adapter: Adapter, strength: float, base: Mapping[str, T
     return changes
 
 
-def _depends_on_base(adapter: Adapter) -> bool:
+def depends_on_base(adapter: Adapter) -> bool:
+    """Whether the adapter's change cannot be told without the weight it is added to (DoRA, OFT)."""
     return any(kind in adapter.tensors for kind in (DORA, MAGNITUDE, OFT))
 
 
@@ -131,6 +132,25 @@ def dora_change(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool 
     else:
         norm = changed.transpose(0, 1).flatten(1).norm(dim=1).reshape(-1, *ones).transpose(0, 1)
     return changed * (magnitude / (norm + torch.finfo(torch.float32).eps)) - weight
+
+
+def dora_gaps(lora: Lora, base: Mapping[str, Tensor]) -> dict[str, float]:
+    """Per module how far the host's DoRA is from the trainer's: |difference| / |the trainer's change|.
+
+    `base`: as in `merged_delta`; modules whose weight is not in it, and those without a magnitude, are left out.
+    """
+    gaps = {}
+    for adapter in lora.adapters:
+        weight, change = base.get(f"{adapter.target.weight}.weight"), weight_change(adapter)
+        if weight is None or change is None or not {DORA, MAGNITUDE} & adapter.tensors.keys():
+            continue
+        rows = adapter.target.rows
+        start = 0 if rows is None else row_span(rows, change.shape[0])[0]
+        part = weight.float()[start : start + change.shape[0]]
+        by_host, by_trainer = (dora_change(adapter, part, change, by_host=host) for host in (True, False))
+        length = by_trainer.norm().item()
+        gaps[adapter.module] = (by_host - by_trainer).norm().item() / length if length else 0.0
+    return gaps
 
 
 def _oft_change(adapter: Adapter, weight: Tensor) -> Tensor:

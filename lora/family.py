@@ -69,6 +69,8 @@ def detect_family(file: LoraFile, asked: str | None = None) -> str | None:
         raise LoraError(f"unknown family '{asked}'", path=file.path, remedy=_CHOOSE)
     modules = [module for module in file.modules if not is_text_encoder(module)]
     proven, stated = proven_family(file), stated_family(file)
+    if proven == "sdxl" and stated != "sdxl":
+        _refuse_older(file)
     found = proven or _family_by_width(file) or stated
     if asked is not None and modules and found not in (None, asked):
         raise LoraError(
@@ -77,8 +79,6 @@ def detect_family(file: LoraFile, asked: str | None = None) -> str | None:
             keys=modules,
             remedy=f"Use it with a {found} model, or choose a LoRA trained for {asked}",
         )
-    if proven == "sdxl" and stated != "sdxl":
-        _refuse_older(file)
     if found is None and asked is None and modules:
         raise LoraError(
             "its module names fit more than one family and nothing else in it tells which",

@@ -26,6 +26,9 @@ from .tensor_data import read_tensors
 
 _T = TypeVar("_T")
 _MAGNITUDE_DROPPED = "ai-toolkit's DoRA magnitude"
+_NOT_AN_ADAPTER = "no adapter tensor"
+_NO_WEIGHTS = "scale or magnitude without weights"
+DROPPED = frozenset({_NOT_AN_ADAPTER, _NO_WEIGHTS})  # reasons in Lora.ignored that a user must hear about
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def _group(file: LoraFile, dialect: Dialect) -> tuple[dict[str, dict[str, str]],
     for name in file.header.shapes:
         reason, part = dialect.ignored(name), file.parts.get(name)
         if reason is not None or part is None:
-            ignored[name] = reason or "no adapter tensor"
+            ignored[name] = reason or _NOT_AN_ADAPTER
             continue
         if part.kind == AITK_MAGNITUDE:
             ignored[name] = _MAGNITUDE_DROPPED
@@ -146,7 +149,7 @@ def _group(file: LoraFile, dialect: Dialect) -> tuple[dict[str, dict[str, str]],
         kinds[part.kind] = name
     changes = EVIDENCE | {DIFF_BIAS}
     for module in [module for module, kinds in grouped.items() if not changes & kinds.keys()]:
-        ignored.update(dict.fromkeys(grouped.pop(module).values(), "scale or magnitude without weights"))
+        ignored.update(dict.fromkeys(grouped.pop(module).values(), _NO_WEIGHTS))
     return grouped, ignored
 
 

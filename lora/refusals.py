@@ -86,8 +86,9 @@ REFUSALS: tuple[Refusal, ...] = (
         _no_block_number,
         "Train again with EriDiffusion V2, or with V1's crates/training, whose files are named lora.block00…",
     ),
+    Refusal("not a LoRA: it is optimizer state", _every(rf"^{OPTIMIZER_PREFIX}")),
     Refusal("not a LoRA: it is an embedding (textual inversion)", _no_pair(_every(_EMBEDDING))),
-    Refusal("not a LoRA: it is optimizer state", _no_pair(_some(rf"exp_avg|^{OPTIMIZER_PREFIX}|^optimizer[./]"))),
+    Refusal("not a LoRA: it is optimizer state", _no_pair(_some(r"exp_avg|^optimizer[./]"))),
     Refusal("not a LoRA: it is a VAE", _no_pair(_every(_VAE))),
     Refusal(
         "holds OFT rotations as PEFT and OneTrainer store them (oft_R), which the host's loader cannot read",

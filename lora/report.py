@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from .adapter import Adapter
+from .adapter import Adapter, lycoris_factor
 from .convert import bias_name
+from .delta import depends_on_base, dora_gaps, weight_change
 from .errors import LoraError, shorten
-from .reader import Lora
-from .suffixes import DOWN, MID, UP
+from .reader import DROPPED, Lora
+from .suffixes import DOWN, LOKR, MID, UP
 
 _UNPLACED = "unknown"
 
@@ -31,7 +33,8 @@ class LoadReport:
     """What a LoRA file is and what of it arrived in the host; `as_text` for people, `as_dict` for machines.
 
     `parts`: "model", "clip_l", "clip_g", "t5xxl", and "unknown" for keys that name no module of the family. `norms`:
-    Frobenius norm of the change at strength 1, per group of blocks (plain low-rank pairs only).
+    Frobenius norm of the change at strength 1, per group of blocks (without what depends on the base: DoRA, OFT).
+    `notes` is worth knowing; `warnings` name what did not arrive and what acts otherwise than in the trainer.
     """
 
     path: str
@@ -45,6 +48,7 @@ class LoadReport:
     ignored: dict[str, str]
     notes: tuple[str, ...]
     norms: dict[str, float]
+    warnings: tuple[str, ...] = ()
 
     @property
     def matched(self) -> int:
@@ -68,38 +72,30 @@ class LoadReport:
         for name, part in self.parts.items():
             total = part.matched + len(part.unmatched)
             lines.append(f"{name}: {part.matched} of {total} keys loaded")
-            if part.unmatched:
-                lines.append(f"  NOT loaded: {shorten(part.unmatched, limit=10)}")
         reasons: dict[str, list[str]] = defaultdict(list)
         for key, reason in self.ignored.items():
             reasons[reason].append(key)
         lines += [f"left out, {reason}: {len(keys)} ({shorten(keys, limit=3)})" for reason, keys in reasons.items()]
         if self.norms:
             lines.append("change: " + ", ".join(f"{group} {norm:.3g}" for group, norm in self.norms.items()))
+        lines += [f"WARNING: {warning}" for warning in self.warnings]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def load_report(lora: Lora, loaded: Collection[str]) -> LoadReport:
+def load_report(
+    lora: Lora,
+    loaded: Collection[str],
+    judged: Collection[str] | None = None,
+    base: Mapping[str, Tensor] | None = None,
+) -> LoadReport:
     """Compare what the LoRA holds with what the host took.
 
     `loaded`: names that the host knows, as keys of `to_host_keys` or the same without their ending (the keys of the
-    host's own key map). Raises LoraError, naming file and keys, when the host took nothing at all.
+    host's own key map). `judged`: the parts that `loaded` speaks of, None = all; others are named in a note. `base`:
+    the host's weights by name, to say by how much the host's DoRA differs from the trainer's. Raises LoraError, naming
+    file and keys, when the host took nothing at all.
     """
-    names = set(loaded)
-    matched: dict[str, int] = defaultdict(int)
-    unmatched: dict[str, list[str]] = defaultdict(list)
-    for adapter in lora.adapters:
-        part = adapter.target.part
-        if _is_loaded(adapter, names):
-            matched[part] += len(adapter.keys)
-        else:
-            unmatched[part] += adapter.keys
-    unmatched[_UNPLACED] += lora.unmatched
-    parts = {
-        part: PartReport(matched[part], tuple(unmatched[part]))
-        for part in sorted({*matched, *unmatched}, key=_part_order)
-        if matched[part] or unmatched[part]
-    }
+    parts = _parts(lora, set(loaded), judged)
     if not any(part.matched for part in parts.values()):
         raise LoraError(
             f"no key of this {lora.dialect} LoRA for {lora.family or 'a text encoder'} matches the loaded model",
@@ -117,24 +113,82 @@ def load_report(lora: Lora, loaded: Collection[str]) -> LoadReport:
         step=lora.step,
         parts=parts,
         ignored=dict(lora.ignored),
-        notes=lora.notes,
+        notes=(*lora.notes, *_not_judged(lora, judged)),
         norms=change_norms(lora),
+        warnings=(*_not_loaded(parts, lora), *lora.warnings, *_dora_warnings(lora, base)),
     )
 
 
-def change_norms(lora: Lora) -> dict[str, float]:
-    """Frobenius norm of the change at strength 1 per group of blocks, from the low-rank factors alone.
+def _parts(lora: Lora, names: Collection[str], judged: Collection[str] | None) -> dict[str, PartReport]:
+    matched: dict[str, int] = defaultdict(int)
+    unmatched: dict[str, list[str]] = defaultdict(list)
+    for adapter in lora.adapters:
+        part = adapter.target.part
+        if judged is not None and part not in judged:
+            continue
+        if _is_loaded(adapter, names):
+            matched[part] += len(adapter.keys)
+        else:
+            unmatched[part] += adapter.keys
+    unmatched[_UNPLACED] += lora.unmatched
+    return {
+        part: PartReport(matched[part], tuple(unmatched[part]))
+        for part in sorted({*matched, *unmatched}, key=_part_order)
+        if matched[part] or unmatched[part]
+    }
 
-    Uses |up @ down|² = sum of (upᵀup) ∘ (down downᵀ), so no full matrix is ever built. Modules that are not plain pairs
-    are left out.
+
+def _not_judged(lora: Lora, judged: Collection[str] | None) -> Iterator[str]:
+    keys = Counter[str]()
+    for adapter in lora.adapters:
+        keys[adapter.target.part] += len(adapter.keys)
+    for part in sorted(keys.keys() - set(keys if judged is None else judged), key=_part_order):
+        yield f"{part} was not looked at: its {keys[part]} keys are neither loaded nor missing"
+
+
+def _not_loaded(parts: Mapping[str, PartReport], lora: Lora) -> Iterator[str]:
+    for name, part in parts.items():
+        if part.unmatched:
+            place = "of no module that the family has" if name == _UNPLACED else f"of {name}"
+            yield f"{len(part.unmatched)} keys {place} were NOT loaded: {shorten(part.unmatched, limit=10)}"
+    strange = [key for key, reason in lora.ignored.items() if reason in DROPPED]
+    if strange:
+        yield f"{len(strange)} tensors that are no part of an adapter were left out: {shorten(strange, limit=10)}"
+
+
+def _dora_warnings(lora: Lora, base: Mapping[str, Tensor] | None) -> Iterator[str]:
+    gaps = {} if base is None else dora_gaps(lora, base)
+    if gaps:
+        module, gap = max(gaps.items(), key=lambda item: item[1])
+        yield f"DoRA: the host's weights differ from the trainer's by up to {gap:.2g} of the change ({module})"
+
+
+def change_norms(lora: Lora) -> dict[str, float]:
+    """Frobenius norm of the change at strength 1 per group of blocks; what depends on the base is left out.
+
+    For pairs |up @ down|² = sum of (upᵀup) ∘ (down downᵀ), and a Kronecker product's norm is the product of its
+    factors', so that no full matrix is built for them.
     """
     squares: dict[str, float] = defaultdict(float)
     for adapter in lora.adapters:
-        if UP in adapter.tensors and MID not in adapter.tensors:
-            up, down = (adapter.tensors[kind].float().flatten(1) for kind in (UP, DOWN))
-            square = torch.sum((up.T @ up) * (down @ down.T)).clamp_min(0.0)
-            squares[adapter.target.group] += adapter.scale**2 * float(square)
+        square = _squared_norm(adapter)
+        if square is not None:
+            squares[adapter.target.group] += adapter.scale**2 * square
     return {group: square**0.5 for group, square in squares.items()}
+
+
+def _squared_norm(adapter: Adapter) -> float | None:
+    if depends_on_base(adapter):
+        return None
+    tensors = {kind: tensor.float() for kind, tensor in adapter.tensors.items()}
+    if UP in tensors and MID not in tensors:
+        up, down = tensors[UP].flatten(1), tensors[DOWN].flatten(1)
+        return float(torch.sum((up.T @ up) * (down @ down.T)).clamp_min(0.0))
+    if any(kind in LOKR for kind in tensors):
+        factors = (lycoris_factor(tensors, "lokr_w1", ""), lycoris_factor(tensors, "lokr_w2", "lokr_t2"))
+        return float(factors[0].square().sum() * factors[1].square().sum())
+    change = weight_change(adapter)
+    return None if change is None else float(change.square().sum())
 
 
 def _is_loaded(adapter: Adapter, names: Collection[str]) -> bool:

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from ..metadata import LoraFile
 from ..names import TABLES, Target
+from ..suffixes import DOWN
 from .base import Dialect
 
 PREFIX = "lora_unet_"
@@ -31,10 +32,25 @@ class Kohya(Dialect):
         return TABLES[family].native(module.removeprefix(PREFIX), _SEPARATOR) if module.startswith(PREFIX) else None
 
     def warnings(self, file: LoraFile) -> tuple[str, ...]:
-        arguments = file.header.json_value("ss_network_args")
-        if isinstance(arguments, dict) and str(arguments.get("split_qkv", "")).lower() == "true":
+        if _trained_split(file):
             return (
                 "trained with split_qkv: the trainer's own samples applied qkv 3× (linear1 4×) as strongly as this or "
                 "any other reload does",
             )
         return ()
+
+
+def _trained_split(file: LoraFile) -> bool:
+    """Whether qkv was trained as separate pairs and saved merged: the header says so, or the ranks are multiples."""
+    arguments = file.header.json_value("ss_network_args")
+    if isinstance(arguments, dict) and "split_qkv" in arguments:
+        return str(arguments["split_qkv"]).lower() == "true"
+    trained = file.metadata.get("ss_network_dim", "")
+    if not trained.isdecimal():
+        return False
+    merged = {"_qkv": 3 * int(trained), "_linear1": 4 * int(trained)}
+    return any(
+        part.kind == DOWN and part.module.endswith(ending) and file.header.shapes[name][:1] == (rank,)
+        for name, part in file.parts.items()
+        for ending, rank in merged.items()
+    )

@@ -1,0 +1,64 @@
+"""A LoRA file against a model file: what would match, from the model's header alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .errors import LoraError
+from .fit import check_fit
+from .header import read_header
+from .names import MODEL, TABLES
+from .names.table import MODEL_PREFIX
+from .reader import Lora
+from .report import LoadReport, load_report
+
+# As the host's checkpoints name their parts -> as the host names them once loaded.
+_PARTS = (
+    (re.compile(r"model\.diffusion_model\."), MODEL_PREFIX),
+    (re.compile(r"text_encoders\.(clip_l|clip_g|t5xxl)\.(?:transformer\.)?"), r"\1.transformer."),
+    (re.compile(r"conditioner\.embedders\.0\.transformer\."), "clip_l.transformer."),
+)
+
+
+def model_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Shape by the host's name of every weight and bias in a model file; only the header is read.
+
+    `path`: a checkpoint (`model.diffusion_model.…`) or a diffusion model under native names, .safetensors. Raises
+    LoraError as `read_header` does, and when the file holds no diffusion model under the host's names.
+    """
+    header = read_header(path)
+    shapes = {_host_name(name): shape for name, shape in header.shapes.items()}
+    if not any(_is_module(name) for name in shapes):
+        raise LoraError(
+            "holds no diffusion model under ComfyUI's names",
+            path=header.path,
+            keys=header.shapes,
+            remedy="Name the checkpoint or diffusion model that ComfyUI loads (not diffusers' folder format)",
+        )
+    return shapes
+
+
+def report_against(lora: Lora, shapes: dict[str, tuple[int, ...]]) -> LoadReport:
+    """What of `lora` a model with these weights (`model_shapes`) takes.
+
+    Text encoders that the file does not hold are not judged; a note says so. Raises LoraError when nothing matches or
+    a shape does not fit.
+    """
+    check_fit(lora, shapes)
+    loaded = [adapter.target.name for adapter in lora.adapters if f"{adapter.target.weight}.weight" in shapes]
+    encoders = {name.split(".", 1)[0] for name in shapes if not name.startswith(MODEL_PREFIX)}
+    return load_report(lora, loaded, judged={MODEL, *encoders})
+
+
+def _host_name(name: str) -> str:
+    for pattern, host in _PARTS:
+        match = pattern.match(name)
+        if match is not None:
+            return match.expand(host) + name[match.end() :]
+    return name if name.startswith(MODEL_PREFIX) else MODEL_PREFIX + name
+
+
+def _is_module(name: str) -> bool:
+    module = name.removeprefix(MODEL_PREFIX).removesuffix(".weight")
+    return name.endswith(".weight") and any(table.native(module) is not None for table in TABLES.values())
