@@ -20,13 +20,14 @@ def flux_schedule(
     max_shift: float = 1.15,
     shifted: bool = True,
     denoise: float = 1.0,
+    spacing: str = "linear",
 ) -> Tensor:
     """Flux sigmas, float32 [steps + 1], for an image of width x height pixels (tokens of 16 x 16, rounded up).
 
-    denoise: see `total_steps`.
+    denoise: see `total_steps`; spacing: see samplers.schedules.flux_sigmas.
     """
     image_tokens = -(-height // 16) * -(-width // 16)
-    sigmas = flux_sigmas(total_steps(steps, denoise), image_tokens, base_shift, max_shift, shifted)
+    sigmas = flux_sigmas(total_steps(steps, denoise), image_tokens, base_shift, max_shift, shifted, spacing)
     return sigmas[-(steps + 1) :]
 
 

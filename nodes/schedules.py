@@ -64,6 +64,14 @@ class EriFluxSchedule(io.ComfyNode):
                     "shifted", default=True, tooltip="On for Flux dev; off for schnell, whose sigmas fall evenly."
                 ),
                 _denoise(),
+                io.Combo.Input(
+                    "spacing",
+                    options=["linear", "timesteps"],
+                    default="linear",
+                    optional=True,
+                    tooltip="Before the shift: 'linear' = evenly from 1 to 0, as nearly all trainers do; 'timesteps' = "
+                    "evenly from 1 to 0.001, then 0 (OneTrainer).",
+                ),
             ],
             outputs=[io.Sigmas.Output(tooltip=_OUTPUT_TIP)],
         )
@@ -78,8 +86,9 @@ class EriFluxSchedule(io.ComfyNode):
         max_shift: float,
         shifted: bool,
         denoise: float = 1.0,
+        spacing: str = "linear",
     ) -> io.NodeOutput:
-        return io.NodeOutput(flux_schedule(steps, width, height, base_shift, max_shift, shifted, denoise))
+        return io.NodeOutput(flux_schedule(steps, width, height, base_shift, max_shift, shifted, denoise, spacing))
 
 
 class EriFlowSchedule(io.ComfyNode):

@@ -11,6 +11,7 @@ from torch import Tensor
 from . import _checks
 
 SPACINGS = ("timesteps", "linear", "cosine", "simple")
+FLUX_SPACINGS = ("linear", "timesteps")
 DDIM_SPACINGS = ("leading", "trailing", "linspace")
 BETA_SCHEDULES = ("scaled_linear", "linear")
 _FLOW_TRAIN_STEPS = 1000
@@ -44,18 +45,28 @@ def flux_mu(
 
 
 def flux_sigmas(
-    steps: int, image_tokens: int, base_shift: float = 0.5, max_shift: float = 1.15, shifted: bool = True
+    steps: int,
+    image_tokens: int,
+    base_shift: float = 0.5,
+    max_shift: float = 1.15,
+    shifted: bool = True,
+    spacing: str = "linear",
 ) -> Tensor:
-    """Return Flux's sigmas: linspace(1, 0, steps + 1), shifted by the image's size.
+    """Return Flux's sigmas: evenly spaced times, shifted by the image's size.
 
     float32 `[steps + 1]`, descending from exactly 1 to exactly 0. `steps` >= 1; `image_tokens` as in `flux_mu`;
-    `shifted=False` is schnell's plain line (the other arguments then have no effect but are still checked).
+    `shifted=False` is schnell's plain line (the shifts then have no effect but are still checked). `spacing`:
+    "linear" is linspace(1, 0, steps + 1); "timesteps" is linspace(1, 0.001, steps) and 0, which a scheduler of
+    diffusers takes when it is given a number of steps only, as OneTrainer does.
 
-    Raises ValueError as `flux_mu` does, and for `steps` < 1.
-    Source: black-forest-labs/flux, sampling.py, `get_schedule`: sigma = e^mu / (e^mu + (1/t - 1)).
+    Raises ValueError as `flux_mu` does, for `steps` < 1 and for an unknown spacing.
+    Source: black-forest-labs/flux, sampling.py, `get_schedule`: sigma = e^mu / (e^mu + (1/t - 1)); diffusers
+    `FlowMatchEulerDiscreteScheduler.set_timesteps`.
     """
     mu = flux_mu(image_tokens, base_shift, max_shift)
     times = _descending_line(steps)
+    if _checks.choice("spacing", spacing, FLUX_SPACINGS) == "timesteps":
+        times = torch.cat((torch.linspace(1, 1 / _FLOW_TRAIN_STEPS, steps, dtype=times.dtype), times.new_zeros(1)))
     # e^mu / (e^mu + 1/t - 1) is the shift s·t / (1 + (s - 1)·t) with s = e^mu, written so that t = 0 is no exception.
     return _as_sigmas(_shift(times, math.exp(mu)) if shifted else times)
 

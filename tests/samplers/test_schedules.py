@@ -83,6 +83,14 @@ def test_flux_sigmas_are_those_of_diffusers(width: int, height: int) -> None:
     torch.testing.assert_close(schedules.flux_sigmas(steps, count), scheduler.sigmas, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 4, 30])
+def test_flux_sigmas_by_timesteps_are_those_of_diffusers_without_sigmas(steps: int) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0)
+    scheduler.set_timesteps(steps, mu=1.15)
+    ours = schedules.flux_sigmas(steps, 4096, spacing="timesteps")
+    torch.testing.assert_close(ours, scheduler.sigmas, rtol=0, atol=1e-6)
+
+
 def test_flux_sigmas_are_near_the_hosts_simple_scheduler(host_samplers: ModuleType, host_sampling: ModuleType) -> None:
     sampling = host_sampling.ModelSamplingFlux()
     sampling.set_parameters(shift=0.63)
@@ -179,6 +187,7 @@ def test_alphas_give_the_hosts_sigmas(host_sampling: ModuleType) -> None:
         (lambda: schedules.flux_sigmas(True, 4096), "steps"),
         (lambda: schedules.flux_sigmas(4, 0), "image_tokens"),
         (lambda: schedules.flux_sigmas(4, 4096, base_shift=math.nan), "base_shift"),
+        (lambda: schedules.flux_sigmas(4, 4096, spacing="cosine"), "spacing"),
         (lambda: schedules.flux_mu(4096, max_shift=math.inf), "max_shift"),
         (lambda: schedules.flux_mu(4096, base_tokens=256, max_tokens=256), "max_tokens"),
         (lambda: schedules.flow_sigmas(-1), "steps"),
