@@ -20,7 +20,7 @@ class SampleFile:
     run: name of the training run. step: training step (0 = before training). index: the sample's position in the
     trainer's numbering, from 0. name: file stem for layouts that take one. count: samples of this step.
     prompt, seed (None = random), width, height (pixels): of this sample. created: moment of writing, local time.
-    label: the trainer's short name of the prompt, None where it has none. trainer, family: ids of the spec, "" = none.
+    label: the trainer's own name of the sample within a step, None where it has none. trainer, family: ids of the spec, "" = none.
     """
 
     run: str
@@ -65,11 +65,11 @@ LAYOUTS: Final[dict[str, Layout]] = {
     "eridiffusion-v2": Layout("{run}/sample_step{step}[_seed{nth}]", "png"),
     "ai-toolkit": Layout("{run}/samples/{ms}__{step:09}_{index}", "jpg"),
     "kohya": Layout(_KOHYA, "png"),
-    "simpletuner": Layout("{run}/validation_images/step_{step}_{label}_{index}_{width}x{height}", "png"),
+    "simpletuner": Layout("{run}/validation_images/step_{step}_{label}[_{spot}]", "png"),
     "onetrainer": Layout(
         "{run}/samples/{index} - {words:32}/{time:%Y-%m-%d_%H-%M-%S}-training-sample-{step}-0-{step}", "jpg"
     ),
-    "musubi": Layout(_KOHYA, "png"),
+    "musubi": Layout(_KOHYA + "_000", "png"),
     "native": Layout("{run}/step_{step:06}/{name}", "png", prompt_file=True),
 }
 
@@ -101,7 +101,7 @@ def relative_path(
 def _values(sample: SampleFile) -> dict[str, Value]:
     # Without a trainer's own short name the letters of the prompt stand in for it.
     slug = re.sub(r"[^a-z0-9]+", "-", sample.prompt.lower())[:40].strip("-") or "unconditional"
-    words = "".join(c for c in sample.prompt if c.isalnum() or c in " ._-,()[]").strip()
+    words = "".join(c for c in sample.prompt if c.isalnum() or c in " ._-#").strip()  # OneTrainer's safe_filename
     return {
         "run": safe_name(sample.run),
         "trainer": sample.trainer,
@@ -112,6 +112,7 @@ def _values(sample: SampleFile) -> dict[str, Value]:
         "count": sample.count,
         "name": safe_name(sample.name, sample_name(sample.index)),
         "label": sample.label or slug,
+        "spot": None if sample.label else f"{sample.index}_{sample.width}x{sample.height}",
         "prompt": sample.prompt,
         "words": words or "empty",
         "seed": sample.seed,

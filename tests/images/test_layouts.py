@@ -39,11 +39,11 @@ def sample(**changes: object) -> SampleFile:
         ("eridiffusion-v2", "my_run/sample_step500_seed3.png"),
         ("ai-toolkit", f"my_run/samples/{int(CREATED.timestamp() * 1000)}__000000500_3.jpg"),
         ("kohya", "my_run/sample/my_run_000500_03_20260304050607_42.png"),
-        ("musubi", "my_run/sample/my_run_000500_03_20260304050607_42.png"),
+        ("musubi", "my_run/sample/my_run_000500_03_20260304050607_42_000.png"),
         ("simpletuner", "my_run/validation_images/step_500_a-red-circle-on-blue_3_1024x768.png"),
         (
             "onetrainer",
-            "my_run/samples/3 - A red circle, on BLUE/2026-03-04_05-06-07-training-sample-500-0-500.jpg",
+            "my_run/samples/3 - A red circle on BLUE/2026-03-04_05-06-07-training-sample-500-0-500.jpg",
         ),
         ("native", "my_run/step_000500/sample_03.png"),
     ],
@@ -55,6 +55,8 @@ def test_names(trainer: str, expected: str) -> None:
 def test_variants() -> None:
     assert relative_path("eridiffusion-v2", sample(index=0, count=1)).name == "sample_step500.png"
     assert relative_path("kohya", sample(seed=None)).name == "my_run_000500_03_20260304050607.png"
+    named = relative_path("simpletuner", sample(label="validation_0_1024x1024"))
+    assert named.name == "step_500_validation_0_1024x1024.png"
     assert relative_path("ai-toolkit", sample(), "webp").suffix == ".webp"
     assert relative_path("eridiffusion", sample(step=1_234_567)).name == "step_1234567_sample_03.png"
     assert [name for name, layout in LAYOUTS.items() if layout.prompt_file] == ["eridiffusion", "native"]
