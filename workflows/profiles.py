@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from ..spec import SampleSpec
 
@@ -19,7 +20,7 @@ class Profile:
     long_prompt: more than 77 CLIP tokens are cut ("truncate") or go on in further chunks ("chunks").
     weighting: whether `(word:1.2)` is syntax (True) or text (False). empty: what an empty prompt means,
     "encode" or "zeros". rounding: how a pixel becomes one of 256 values, "truncate" or "round" (diffusers).
-    Flux: shifted (False = schnell), base_shift, max_shift. SD 3.5: shift, spacing.
+    Flux: shifted (False = schnell), base_shift, max_shift, spacing ("linear" or "timesteps"). SD 3.5: shift, spacing.
     SDXL: spacing, offset, final_alpha ("alpha[0]" or "1"), zero_snr, clip_sample, eta.
     notes: what a person should know about the match.
     """
@@ -44,7 +45,7 @@ class Profile:
 
 
 _REFERENCE: Final[dict[str, Profile]] = {
-    "flux": Profile(t5_length=512),
+    "flux": Profile(t5_length=512, spacing="linear"),
     "sd35": Profile(t5_length=256, spacing="timesteps"),
     "sdxl": Profile(spacing="leading"),
 }
@@ -54,7 +55,20 @@ _V1_NOTE: Final = (
     "uniform noise and use schedules of their own."
 )
 
-#: (trainer, family) -> what differs from the reference of that family.
+_V2_FLUX_NOTE: Final = (
+    "EriDiffusion V2's Flux schedule is not published; Black Forest Labs' with mu kept within 0.5 and 1.15 is used."
+)
+_V2_SDXL_NOTE: Final = "EriDiffusion V2's SDXL sampler is not published: the family's reference settings are used."
+_HALF_NOTE: Final = "The trainer steps in half precision, the host in float32: close, not equal."
+_KOHYA_WEIGHTS: Final = (
+    "kohya multiplies embeddings by a weight like (word:1.2), ComfyUI moves them away from the empty prompt's: close, "
+    "not equal."
+)
+#: musubi-tuner shifts Flux by the same factor at every size; as mu it is this.
+_MUSUBI_MU: Final = math.log(14.5)
+
+#: (trainer, family) -> what differs from the reference of that family. Sources: the trainers' sampling code, named in
+#: `spec/<trainer>.py` and in `samplers.noise`.
 PROFILES: Final[dict[tuple[str, str], Profile]] = {
     ("native", "flux"): _REFERENCE["flux"],
     ("native", "sd35"): _REFERENCE["sd35"],
@@ -62,17 +76,58 @@ PROFILES: Final[dict[tuple[str, str], Profile]] = {
     ("eridiffusion", "flux"): replace(_REFERENCE["flux"], notes=(_V1_NOTE,)),
     ("eridiffusion", "sd35"): replace(_REFERENCE["sd35"], t5_length=154, spacing="linear", notes=(_V1_NOTE,)),
     ("eridiffusion", "sdxl"): replace(_REFERENCE["sdxl"], notes=(_V1_NOTE,)),
+    ("eridiffusion-v2", "flux"): replace(_REFERENCE["flux"], notes=(_V2_FLUX_NOTE, _HALF_NOTE)),
+    ("eridiffusion-v2", "sd35"): replace(
+        _REFERENCE["sd35"], t5_length=77, spacing="linear", rounding="round", notes=(_HALF_NOTE,)
+    ),
+    ("eridiffusion-v2", "sdxl"): replace(_REFERENCE["sdxl"], notes=(_V2_SDXL_NOTE,)),
     ("ai-toolkit", "flux"): replace(_REFERENCE["flux"], rounding="round"),
     ("ai-toolkit", "sd35"): replace(_REFERENCE["sd35"], rounding="round"),
     ("ai-toolkit", "sdxl"): replace(_REFERENCE["sdxl"], offset=0, rounding="round"),
+    ("kohya", "flux"): replace(_REFERENCE["flux"], notes=(_HALF_NOTE,)),
+    ("kohya", "sd35"): replace(_REFERENCE["sd35"], notes=(_HALF_NOTE,)),
+    ("kohya", "sdxl"): replace(
+        _REFERENCE["sdxl"],
+        offset=0,
+        final_alpha="1",
+        clip_sample=True,
+        weighting=True,
+        rounding="round",
+        notes=(_KOHYA_WEIGHTS,),
+    ),
+    ("simpletuner", "flux"): replace(_REFERENCE["flux"], rounding="round"),
+    ("simpletuner", "sd35"): replace(_REFERENCE["sd35"], t5_length=154, rounding="round"),
+    ("simpletuner", "sdxl"): replace(_REFERENCE["sdxl"], spacing="trailing", rounding="round"),
+    ("onetrainer", "flux"): replace(_REFERENCE["flux"], t5_length=77, spacing="timesteps", rounding="round"),
+    ("onetrainer", "sd35"): replace(_REFERENCE["sd35"], t5_length=77, rounding="round"),
+    ("onetrainer", "sdxl"): replace(_REFERENCE["sdxl"], rounding="round"),
+    ("musubi", "flux"): replace(_REFERENCE["flux"], base_shift=_MUSUBI_MU, max_shift=_MUSUBI_MU, notes=(_HALF_NOTE,)),
 }
 
 #: Trainer's sampler words that need no remark, for flow models.
-_FLOW_WORDS: Final = ("flowmatch", "euler")
+_FLOW_WORDS: Final = ("flowmatch", "euler", "flow_matching", "flow_match_euler")
+#: What a trainer's Euler for SDXL starts from where it is not DDIM's timesteps (diffusers' EulerDiscreteScheduler).
+_EULER_SPACING: Final = {"kohya": "linspace", "onetrainer": "linspace"}
+_EULER_NOTE: Final = "Euler's timesteps are fractions in the trainer and the nearest whole ones here: close, not equal."
+#: Words for which kohya takes something else than DDIM; all it does not know are DDIM to it.
+_KOHYA_SAMPLERS: Final = frozenset(
+    (
+        *("ddpm", "pndm", "lms", "euler", "euler_a", "dpmsolver", "dpmsolver++", "dpmsingle", "heun"),
+        *("dpm_2", "dpm_2_a"),
+    )
+)
+#: Trainers that shift Flux schnell like dev -> its T5 tokens there, None = as for dev.
+_SCHNELL_SHIFTED: Final[dict[str, int | None]] = {
+    "ai-toolkit": None,
+    "eridiffusion-v2": None,
+    "kohya": 256,
+    "simpletuner": 256,
+    "onetrainer": None,
+}
 
 
 def profile_for(spec: SampleSpec, sampler: str | None = None) -> Profile:
-    """How `spec.trainer` samples `spec.family`, with the config's own token length and sampler word applied.
+    """How `spec.trainer` samples `spec.family`, with the config's own settings and sampler word applied.
 
     sampler: the trainer's word for the sampler of these items, None = its default. A trainer without a row gets the
     family's reference settings and a note. Source: the trainers' own sampling code, see each row.
@@ -82,19 +137,23 @@ def profile_for(spec: SampleSpec, sampler: str | None = None) -> Profile:
         note = f"No sampling profile for trainer {spec.trainer!r}: the family's reference settings are used."
         profile = replace(_REFERENCE[spec.family], notes=(note,))
     profile = _with_noise(profile, spec)
-    if spec.t5_length is not None and spec.family != "sdxl":
-        profile = replace(profile, t5_length=spec.t5_length)
     if spec.family == "sdxl":
-        return _diffusion_sampler(profile, sampler)
-    if sampler is not None and sampler.lower() not in _FLOW_WORDS:
-        note = f"Sampler {sampler!r} does not exist for flow models: Euler is used."
-        profile = replace(profile, notes=(*profile.notes, note))
-    return _schnell(profile, spec) if spec.variant == "schnell" else profile
+        profile = _diffusion_sampler(profile, spec.trainer, sampler)
+    else:
+        if sampler is not None and sampler.lower() not in _FLOW_WORDS:
+            note = f"Sampler {sampler!r} does not exist for flow models: Euler is used."
+            profile = replace(profile, notes=(*profile.notes, note))
+        if spec.variant == "schnell":
+            profile = _schnell(profile, spec)
+        if spec.t5_length is not None:
+            profile = replace(profile, t5_length=spec.t5_length)
+    changes: dict[str, Any] = dict(spec.sampling)
+    return replace(profile, **changes)
 
 
 def _with_noise(profile: Profile, spec: SampleSpec) -> Profile:
     """Ask `samplers.noise` for the trainer's noise; keep the fallback, with a note, where no seed can give it."""
-    if spec.trainer in ("native", "eridiffusion"):
+    if spec.trainer in ("native", "eridiffusion") or "noise" in spec.sampling:
         return profile
     from ..samplers.noise import noise_profile
 
@@ -107,21 +166,26 @@ def _with_noise(profile: Profile, spec: SampleSpec) -> Profile:
 
 
 def _schnell(profile: Profile, spec: SampleSpec) -> Profile:
-    """Flux schnell: BFL samples it unshifted with 256 tokens; ai-toolkit shifts it like dev and keeps 512."""
-    if spec.trainer == "ai-toolkit":
-        return profile
-    if spec.trainer == "native" and spec.t5_length is None:
+    """Flux schnell: BFL samples it unshifted with 256 tokens; most trainers shift it like dev."""
+    if spec.trainer in _SCHNELL_SHIFTED:
+        return replace(profile, t5_length=_SCHNELL_SHIFTED[spec.trainer] or profile.t5_length)
+    if spec.trainer == "native":
         profile = replace(profile, t5_length=256)
     return replace(profile, shifted=False)
 
 
-def _diffusion_sampler(profile: Profile, sampler: str | None) -> Profile:
+def _diffusion_sampler(profile: Profile, trainer: str, sampler: str | None) -> Profile:
     """Apply the trainer's sampler word to an SDXL profile: Euler takes DDIM's steps, but ends on sigma 0 (alpha 1)."""
     word = (sampler or "ddim").lower()
+    if trainer == "kohya":
+        word = word.removeprefix("k_")
+        word = word if word in _KOHYA_SAMPLERS else "ddim"
     if word == "ddim":
         return profile
     if word == "euler":
-        return replace(profile, final_alpha="1")
+        spacing = _EULER_SPACING.get(trainer, profile.spacing)
+        notes = (*profile.notes, _EULER_NOTE) if spacing == "linspace" else profile.notes
+        return replace(profile, final_alpha="1", clip_sample=False, spacing=spacing, notes=notes)
     if word == "ddpm":
         note = "DDPM draws new noise at every step; the host's generator differs from the trainer's."
         return replace(profile, eta=1.0, notes=(*profile.notes, note))

@@ -1,0 +1,188 @@
+"""What each trainer's profile makes of a family, against diffusers' schedulers and the trainers' own numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
+
+from comfyui_eridiffusion.images.layouts import LAYOUTS
+from comfyui_eridiffusion.samplers.noise import NoiseProfile
+from comfyui_eridiffusion.samplers.schedules import ddim_timesteps, flow_sigmas, flux_sigmas
+from comfyui_eridiffusion.spec import SampleItem, SampleSpec
+from comfyui_eridiffusion.spec.model import SAMPLING
+from comfyui_eridiffusion.spec.readers import TRAINERS
+from comfyui_eridiffusion.workflows.profiles import PROFILES, Profile, profile_for
+
+FAMILIES = ("flux", "sd35", "sdxl")
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+def profile(trainer: str, family: str, sampler: str | None = None, **changes: object) -> Profile:
+    item = SampleItem(0, "a", 1024, 1024, 20)
+    spec = SampleSpec(family, trainer, [item], **changes)  # type: ignore[arg-type]
+    return profile_for(spec, sampler)
+
+
+def test_every_trainer_has_a_row_for_every_family_it_trains_and_a_layout() -> None:
+    rows = {(entry.id, family) for entry in TRAINERS for family in FAMILIES}
+    assert set(PROFILES) == rows - {("musubi", "sd35"), ("musubi", "sdxl")}
+    assert {entry.id for entry in TRAINERS} == set(LAYOUTS)
+
+
+@pytest.mark.parametrize(("trainer", "family"), sorted(PROFILES))
+def test_noise_is_a_profile_that_can_be_drawn(trainer: str, family: str) -> None:
+    NoiseProfile.parse(profile(trainer, family).noise)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "family", "noise"),
+    [
+        ("kohya", "flux", "torch-cuda/packed/bfloat16"),
+        ("kohya", "sd35", "torch-cpu/nchw/float32/bfloat16"),
+        ("kohya", "sdxl", "torch-cuda/nchw/bfloat16"),
+        ("musubi", "flux", "torch-cuda/packed/bfloat16"),
+        ("onetrainer", "flux", "torch-cuda/nchw/float32"),
+        ("onetrainer", "sd35", "torch-cuda/nchw/float32"),
+        ("onetrainer", "sdxl", "torch-cuda/nchw/bfloat16"),
+        ("simpletuner", "flux", "torch-cpu/nchw/bfloat16"),
+        ("simpletuner", "sdxl", "torch-cpu/nchw/bfloat16"),
+    ],
+)
+def test_noise_sources(trainer: str, family: str, noise: str) -> None:
+    assert profile(trainer, family, precision="bfloat16").noise == noise
+
+
+@pytest.mark.parametrize(
+    ("trainer", "family", "tokens"),
+    [
+        ("kohya", "flux", 512),
+        ("kohya", "sd35", 256),
+        ("simpletuner", "flux", 512),
+        ("simpletuner", "sd35", 154),
+        ("onetrainer", "flux", 77),
+        ("onetrainer", "sd35", 77),
+        ("musubi", "flux", 512),
+        ("eridiffusion-v2", "flux", 512),
+        ("eridiffusion-v2", "sd35", 77),
+    ],
+)
+def test_t5_tokens(trainer: str, family: str, tokens: int) -> None:
+    assert profile(trainer, family).t5_length == tokens
+    assert profile(trainer, family, t5_length=99).t5_length == 99
+
+
+@pytest.mark.parametrize("trainer", ["kohya", "simpletuner"])
+def test_schnell_is_shifted_like_dev_with_fewer_tokens(trainer: str) -> None:
+    found = profile(trainer, "flux", variant="schnell")
+    assert (found.shifted, found.t5_length) == (True, 256)
+
+
+def flux(found: Profile, steps: int) -> torch.Tensor:
+    return flux_sigmas(steps, 4096, found.base_shift, found.max_shift, found.shifted, found.spacing)
+
+
+def test_onetrainers_flux_schedule() -> None:
+    theirs = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0)
+    theirs.set_timesteps(20, mu=1.15)
+    torch.testing.assert_close(flux(profile("onetrainer", "flux"), 20), theirs.sigmas, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("trainer", ["simpletuner", "kohya", "ai-toolkit"])
+def test_flux_pipelines_schedule(trainer: str) -> None:
+    theirs = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0)
+    theirs.set_timesteps(sigmas=np.linspace(1.0, 1 / 20, 20).tolist(), mu=1.15)
+    torch.testing.assert_close(flux(profile(trainer, "flux"), 20), theirs.sigmas, rtol=0, atol=1e-6)
+
+
+def test_musubis_schedule_has_one_shift_for_every_size() -> None:
+    found = profile("musubi", "flux")
+    times = np.linspace(1, 0, 21)
+    expected = 14.5 * times / (1 + 13.5 * times)
+    for tokens in (256, 1024, 4096):
+        ours = flux_sigmas(20, tokens, found.base_shift, found.max_shift)
+        np.testing.assert_allclose(ours.double(), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("trainer", ["kohya", "simpletuner", "onetrainer"])
+def test_sd35_schedules_are_those_of_diffusers(trainer: str) -> None:
+    found, theirs = profile(trainer, "sd35"), FlowMatchEulerDiscreteScheduler(shift=3.0)
+    theirs.set_timesteps(28)
+    torch.testing.assert_close(flow_sigmas(28, found.shift, found.spacing), theirs.sigmas, rtol=0, atol=1e-6)
+
+
+def test_v2s_sd35_schedule() -> None:
+    found = profile("eridiffusion-v2", "sd35")
+    times = np.array([1 - i / 28 for i in range(29)])
+    ours = flow_sigmas(28, found.shift, found.spacing).double()
+    np.testing.assert_allclose(ours, 3 * times / (1 + 2 * times), rtol=0, atol=1e-6)
+
+
+DDIM = {
+    "kohya": DDIMScheduler(**BETAS),
+    "onetrainer": DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+    "simpletuner": DDIMScheduler(
+        **BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="trailing"
+    ),
+}
+
+
+@pytest.mark.parametrize("trainer", sorted(DDIM))
+@pytest.mark.parametrize("steps", [20, 30])
+def test_sdxl_ddim_is_that_of_diffusers(trainer: str, steps: int) -> None:
+    found, theirs = profile(trainer, "sdxl"), DDIM[trainer]
+    theirs.set_timesteps(steps)
+    assert ddim_timesteps(steps, found.spacing, found.offset).tolist() == theirs.timesteps.tolist()
+    assert found.clip_sample == theirs.config["clip_sample"]
+    final = theirs.alphas_cumprod[0] if found.final_alpha == "alpha[0]" else torch.tensor(1.0)
+    assert theirs.final_alpha_cumprod == final
+
+
+@pytest.mark.parametrize(("trainer", "word"), [("kohya", "euler"), ("kohya", "k_euler"), ("onetrainer", "EULER")])
+def test_sdxl_euler_starts_where_diffusers_does(trainer: str, word: str) -> None:
+    found, theirs = profile(trainer, "sdxl", word), EulerDiscreteScheduler(**BETAS)
+    theirs.set_timesteps(20)
+    ours = ddim_timesteps(20, found.spacing, found.offset).double()
+    torch.testing.assert_close(ours, theirs.timesteps.double(), rtol=0, atol=0.5)
+    assert (found.final_alpha, found.clip_sample) == ("1", False)
+
+
+def test_kohya_takes_ddim_for_words_it_does_not_know() -> None:
+    assert profile("kohya", "sdxl", "unipc") == profile("kohya", "sdxl", "ddim")
+    assert any("not among those" in note for note in profile("kohya", "sdxl", "euler_a").notes)
+    assert any("not among those" in note for note in profile("onetrainer", "sdxl", "UNIPC").notes)
+
+
+def test_only_kohya_reads_weights_in_prompts() -> None:
+    weighting = {key for key, row in PROFILES.items() if row.weighting}
+    assert weighting == {("kohya", "sdxl")}
+
+
+def test_truncation_is_where_the_trainer_converts_pixels_itself() -> None:
+    truncating = {key for key, row in PROFILES.items() if row.rounding == "truncate"}
+    assert {key for key in truncating if key[0] in ("kohya", "musubi", "simpletuner", "onetrainer")} == {
+        ("kohya", "flux"),
+        ("kohya", "sd35"),
+        ("musubi", "flux"),
+    }
+
+
+def test_a_config_changes_what_it_names() -> None:
+    found = profile("simpletuner", "sdxl", sampling={"spacing": "leading", "zero_snr": True})
+    assert (found.spacing, found.zero_snr) == ("leading", True)
+    mu = math.log(3.0)
+    assert profile("musubi", "flux", sampling={"base_shift": mu, "max_shift": mu}).max_shift == mu
+    assert profile("simpletuner", "flux", sampling={"noise": "torch-cuda/nchw/float16"}).noise == (
+        "torch-cuda/nchw/float16"
+    )
+
+
+def test_everything_a_config_may_change_is_part_of_a_profile() -> None:
+    kinds = {entry.name: entry.type for entry in fields(Profile)}
+    assert {name: kind.__name__ for name, kind in SAMPLING.items()} == {
+        name: kind for name, kind in kinds.items() if name not in ("notes", "t5_length")
+    }
