@@ -82,7 +82,7 @@ def test_unknown_sampler_is_reported(family: str) -> None:
 
 
 def test_unknown_trainer_is_reported() -> None:
-    assert any("'kohya'" in note for note in build(spec_of("flux", "kohya")).notes)
+    assert any("'someone'" in note for note in build(spec_of("flux", "someone")).notes)
 
 
 def test_flux_without_cfg_encodes_no_negative() -> None:
