@@ -11,6 +11,7 @@ from typing import Final
 from ..images import sample_name
 from ..spec import SampleItem, SampleSpec, read_spec
 from ..spec.readers import read_text
+from ..spec.triggers import fill_trigger
 from ._host_paths import candidates, input_roots
 from ._schema import NodeInputError
 
@@ -26,7 +27,6 @@ TRAINERS: Final = (
     "musubi",
     "native",
 )
-_TRIGGERS: Final = ("[trigger]", "{trigger_word}")
 _SUFFIXES: Final = (".yaml", ".yml", ".json", ".jsonc", ".toml", ".txt")
 _RANDOM_SEEDS: Final = 2**53
 
@@ -53,7 +53,7 @@ def load_spec(inputs: SpecInputs) -> SampleSpec:
     if path is None:
         spec = read_text(inputs.config, trainer=trainer, family=family)
     else:
-        spec = read_spec(path, trainer=trainer, family=family)
+        spec = read_spec(path, trainer=trainer, family=family, roots=input_roots())
     return with_seeds(with_trigger(spec.select(inputs.items), inputs.trigger_word.strip()))
 
 
@@ -90,12 +90,7 @@ def with_trigger(spec: SampleSpec, trigger: str) -> SampleSpec:
             "already. Leave trigger_word empty, or change it in the config."
         )
 
-    def fill(text: str) -> str:
-        for placeholder in _TRIGGERS:
-            text = text.replace(placeholder, trigger)
-        return text
-
-    items = [replace(item, prompt=fill(item.prompt)) for item in spec.items]
+    items = [replace(item, prompt=fill_trigger(item.prompt, trigger)) for item in spec.items]
     count = sum(old != new for old, new in zip(spec.items, items, strict=True))
     note = f"trigger_word {trigger!r} was put into {count} of {len(items)} prompts."
     return replace(spec, items=items, trigger_word=trigger, notes=[*spec.notes, note])
@@ -122,7 +117,7 @@ def fingerprint(inputs: SpecInputs) -> str:
         if path is not None:
             stat = path.stat()
             state = f"{path}|{stat.st_mtime_ns}|{stat.st_size}"
-            spec = read_spec(path, trainer=trainer, family=family)
+            spec = read_spec(path, trainer=trainer, family=family, roots=input_roots())
         else:
             state, spec = inputs.config, read_text(inputs.config, trainer=trainer, family=family)
         random = any(item.seed is None for item in spec.items)

@@ -2,5 +2,6 @@
 
 from .model import SampleItem, SampleSpec, SpecError
 from .readers import read_spec, read_text
+from .templating import expand_prompts
 
-__all__ = ["SampleItem", "SampleSpec", "SpecError", "read_spec", "read_text"]
+__all__ = ["SampleItem", "SampleSpec", "SpecError", "expand_prompts", "read_spec", "read_text"]

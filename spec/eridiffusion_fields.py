@@ -21,10 +21,10 @@ from .families import (
 from .fields import Reading, Section, is_boolean, is_null, is_number, shown
 from .model import FAMILIES, SampleItem
 from .tree import Node
+from .triggers import fill_trigger, placeholders
 
 TRAINER: Final = "eridiffusion"
 DEFAULT_SEED: Final = 42
-_TRIGGERS: Final = ("[trigger]", "{trigger_word}")
 _MODEL_FILES: Final = (
     "name_or_path",
     "vae_path",
@@ -118,7 +118,7 @@ def _prompt(reading: Reading, node: Node, path: str, trigger: str | None) -> str
     if is_number(node) or is_boolean(node, False):
         reading.note(f"{path} is taken as the text {node.value!r}; the trainer itself needs it in quotes.")
     prompt = node.value
-    present = [token for token in _TRIGGERS if token in prompt]
+    present = placeholders(prompt)
     if not present:
         return prompt
     if trigger is None:
@@ -127,9 +127,7 @@ def _prompt(reading: Reading, node: Node, path: str, trigger: str | None) -> str
     reading.note(
         f"{' and '.join(present)} in prompts became the trigger word {trigger!r}; the trainer leaves it as is."
     )
-    for token in present:
-        prompt = prompt.replace(token, trigger)
-    return prompt
+    return fill_trigger(prompt, trigger)
 
 
 def pixel_size(section: Section, key: str, family: str) -> int:

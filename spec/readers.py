@@ -32,6 +32,7 @@ from .recognise import (
 from .second_file import Folders
 from .simpletuner import read_simpletuner
 from .tree import Document, check_length, open_source
+from .triggers import placeholders
 
 #: What a config is called in messages when it came as text.
 TEXT: Final = "<text>"
@@ -136,9 +137,17 @@ def _read(
     if found.id != "native":
         _refuse_native(document)
     spec = found.read(document, family)
+    _note_placeholders(spec)
     if trainer is None and found.id == "eridiffusion" and is_ambiguous(document):
         spec.notes.append("ai-toolkit would read this config too; it is taken as EriDiffusion's. Pass trainer= if not.")
     return spec
+
+
+def _note_placeholders(spec: SampleSpec) -> None:
+    """Say so when a trigger placeholder reaches the text encoders as it is written."""
+    left = next((found[0] for item in spec.items if (found := placeholders(item.prompt))), None)
+    if left is not None and spec.trainer != "native" and not any("stays in the prompts" in note for note in spec.notes):
+        spec.notes.append(f"{left} stays in the prompts as text: the trainer does not replace it.")
 
 
 def _recognised(document: Document) -> Trainer:
