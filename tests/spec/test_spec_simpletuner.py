@@ -1,0 +1,208 @@
+"""SimpleTuner's config in its three notations, with its prompt library."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comfyui_eridiffusion.spec import SampleSpec, SpecError, read_spec, read_text
+
+BASE: dict[str, Any] = {"model_family": "sdxl", "validation_prompt": "a fox", "output_dir": "output/zorp"}
+
+
+def spec_of(files: dict[str, str] | None = None, **options: Any) -> SampleSpec:
+    return read_text(json.dumps(BASE | options), files=files)
+
+
+def test_defaults() -> None:
+    spec = spec_of()
+    assert (spec.trainer, spec.family, spec.name, spec.sample_every) == ("simpletuner", "sdxl", "zorp", 100)
+    empty, fox = spec.items
+    assert (empty.prompt, fox.prompt) == ("", "a fox")
+    assert (empty.label, fox.label) == ("unconditional_0_256x256", "validation_0_256x256")
+    for item in spec.items:
+        assert (item.width, item.height, item.steps, item.seed) == (256, 256, 30, 0)
+        assert (item.cfg_scale, item.negative_prompt, item.guidance) == (7.5, "blurry, cropped, ugly", None)
+
+
+def test_the_three_notations_say_the_same() -> None:
+    options = {
+        "model_family": "sd3",
+        "model_flavour": "large",
+        "validation_prompt": "a fox in fog",
+        "validation_seed": 7,
+        "validation_guidance": 4.5,
+        "validation_num_inference_steps": 28,
+        "validation_resolution": "1024x768",
+        "output_dir": "output/zorp",
+        "validation_step_interval": 50,
+    }
+    dashed = {f"--{key}": str(value) for key, value in options.items()}
+    toml = "".join(f"{key} = {json.dumps(value)}\n" for key, value in options.items())
+    env = "".join(f"{key.upper()}='{value}'\n" for key, value in options.items() if "flavour" not in key)
+    env = env.replace("VALIDATION_STEP_INTERVAL", "VALIDATION_STEPS") + "TRAINER_EXTRA_ARGS='--model_flavour=large'\n"
+    specs = [read_text(text) for text in (json.dumps(options), json.dumps(dashed), toml, "export " + env)]
+    for spec in specs:
+        assert (spec.trainer, spec.family, spec.variant, spec.sample_every) == ("simpletuner", "sd35", "large", 50)
+        assert spec.items == specs[0].items
+        item = spec.items[1]
+        assert (item.width, item.height, item.steps, item.seed, item.cfg_scale) == (1024, 768, 28, 7, 4.5)
+
+
+@pytest.mark.parametrize(
+    ("written", "sizes"),
+    [
+        ("1024", [(1024, 1024)]),
+        (1024, [(1024, 1024)]),
+        ("1024x768", [(1024, 768)]),
+        ("1024x768,512", [(1024, 768), (512, 512)]),
+        ("1000x760", [(992, 768)]),  # 62.5 and 47.5 cells of 16: halves go to the even one
+        ("1016", [(1024, 1024)]),
+        ("1", [(1024, 1024)]),  # megapixels
+        ("1.0", [(1024, 1024)]),
+        ("2", [(2000, 2000)]),
+    ],
+)
+def test_resolution(written: str | int, sizes: list[tuple[int, int]]) -> None:
+    spec = spec_of(validation_resolution=written, validation_disable_unconditional=True)
+    assert [(item.width, item.height) for item in spec.items] == sizes
+
+
+def test_every_prompt_at_every_resolution() -> None:
+    library = {"owl": "an owl", "hill": {"prompt": "a hill", "adapter_strength": 0.5}, "sea": {"caption": "the sea"}}
+    spec = spec_of(
+        {"lib.json": json.dumps(library)},
+        user_prompt_library="config/lib.json",
+        validation_resolution="512,1024x768",
+        validation_lycoris_strength=0.8,
+    )
+    assert [item.label for item in spec.items] == [
+        f"{name}_{number}_{size}"
+        for name in ("unconditional", "owl", "hill", "sea", "validation")
+        for number, size in enumerate(("512x512", "1024x768"))
+    ]
+    assert [item.prompt for item in spec.items][::2] == ["", "an owl", "a hill", "the sea", "a fox"]
+    assert [item.lora_scale for item in spec.items][::2] == [0.8, 0.8, 0.5, 0.8, 0.8]
+    assert [item.index for item in spec.items] == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("options", "seed"),
+    [
+        ({"validation_seed": 5, "seed": 9}, 5),
+        ({"validation_seed": 0, "seed": 9}, 9),
+        ({"seed": 9}, 9),
+        ({"validation_seed": "12"}, 12),
+        ({"validation_seed": 5, "validation_randomize": True}, None),
+        ({"validation_seed": 5, "validation_randomize": "false"}, 5),
+        ({}, 0),
+    ],
+)
+def test_seed(options: dict[str, Any], seed: int | None) -> None:
+    assert {item.seed for item in spec_of(**options).items} == {seed}
+
+
+@pytest.mark.parametrize(
+    ("options", "cfg", "guidance"),
+    [
+        ({"validation_guidance": 3.0}, 1.0, 3.0),
+        ({"validation_guidance": 3.0, "validation_guidance_real": 4.0}, 4.0, 3.0),
+        ({"validation_guidance_real": 0.5}, 1.0, 7.5),
+    ],
+)
+def test_flux_guidance(options: dict[str, Any], cfg: float, guidance: float) -> None:
+    spec = spec_of(model_family="flux", **options)
+    assert {(item.cfg_scale, item.guidance) for item in spec.items} == {(cfg, guidance)}
+    assert any("leaves out CFG in the first 2 steps" in note for note in spec.notes) == (cfg > 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "variant"),
+    [
+        ({"model_family": "flux"}, "dev"),
+        ({"model_family": "flux", "model_flavour": "schnell"}, "schnell"),
+        ({"model_family": "sd3"}, "medium"),
+        ({"model_family": "sd3", "pretrained_model_name_or_path": "stabilityai/stable-diffusion-3.5-large"}, "large"),
+        ({"model_family": "sdxl"}, None),
+    ],
+)
+def test_variant(options: dict[str, Any], variant: str | None) -> None:
+    assert spec_of(**options).variant == variant
+
+
+@pytest.mark.parametrize(
+    ("options", "sampling"),
+    [
+        ({"inference_scheduler_timestep_spacing": "leading"}, {"spacing": "leading"}),
+        ({"rescale_betas_zero_snr": True}, {"zero_snr": True}),
+        ({"validation_seed_source": "gpu", "mixed_precision": "fp16"}, {"noise": "torch-cuda/nchw/float16"}),
+        ({"model_family": "sd3", "flow_schedule_shift": 1.5}, {"shift": 1.5}),
+        ({"model_family": "flux", "flow_schedule_shift": 1.5}, {}),
+    ],
+)
+def test_what_changes_the_sampling(options: dict[str, Any], sampling: dict[str, Any]) -> None:
+    assert spec_of(**options).sampling == sampling
+
+
+def test_sd3_takes_at_most_154_tokens() -> None:
+    assert spec_of(model_family="sd3", tokenizer_max_length=256).t5_length == 154
+    assert spec_of(model_family="sd3", tokenizer_max_length=77).t5_length == 77
+    spec = spec_of(model_family="flux", tokenizer_max_length=77)
+    assert spec.t5_length is None
+    assert "tokenizer_max_length" in spec.ignored
+
+
+def test_unused_options_are_named() -> None:
+    assert spec_of(learning_rate=1e-4, lora_rank="16").ignored == ["learning_rate", "lora_rank"]
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"validation_num_inference_steps": "many"}, "validation_num_inference_steps"),
+        ({"validation_num_inference_steps": 0}, "validation_num_inference_steps"),
+        ({"validation_guidance": "high"}, "validation_guidance"),
+        ({"validation_guidance": float("inf")}, "validation_guidance"),
+        ({"validation_resolution": "wide"}, "validation_resolution"),
+        ({"validation_resolution": "0.5"}, "validation_resolution"),
+        ({"validation_resolution": "1024x99999"}, "validation_resolution"),
+        ({"validation_seed": -3}, "validation_seed"),
+        ({"validation_randomize": "maybe"}, "validation_randomize"),
+        ({"model_family": "wan"}, "model_family"),
+        ({"validation_prompt": ["a"]}, "validation_prompt"),
+        ({"output_dir": "{env:HOME}/x"}, "output_dir"),
+        ({"inference_scheduler_timestep_spacing": "odd"}, "inference_scheduler_timestep_spacing"),
+    ],
+)
+def test_wrong_values(options: dict[str, Any], field: str | None) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec_of(**options)
+    assert caught.value.field == field
+    assert caught.value.line == 1
+    assert caught.value.remedy
+
+
+def test_nothing_to_sample() -> None:
+    with pytest.raises(SpecError, match="no prompt"):
+        read_text('{"model_family": "flux", "validation_disable_unconditional": true}')
+
+
+def test_library_errors_name_the_library(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(BASE | {"user_prompt_library": "lib.json"}))
+    (tmp_path / "lib.json").write_text('{"owl": {"adapter_strength": 1}}')
+    with pytest.raises(SpecError, match="missing") as caught:
+        read_spec(tmp_path / "config.json")
+    assert caught.value.source == str(tmp_path / "lib.json")
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.text(max_size=20), min_size=1, max_size=4))
+def test_any_library_is_kept_verbatim_and_in_order(library: dict[str, str]) -> None:
+    spec = spec_of({"l.json": json.dumps(library)}, user_prompt_library="l.json", validation_prompt=None)
+    assert [item.prompt for item in spec.items[1:]] == list(library.values())
+    assert SampleSpec.from_json(spec.to_json()) == spec
