@@ -24,6 +24,7 @@ def read_native(document: Document, family: str | None) -> SampleSpec:
     version = root.integer(MARKER, 1, SPEC_VERSION)
     if version is None:
         raise root.missing(MARKER, f"Write `{MARKER}: {SPEC_VERSION}`.")
+    root.get("$schema")
     trainer = root.text("trainer") or TRAINER
     named = root.text("family") or family
     if named not in FAMILIES or (family is not None and family != named):

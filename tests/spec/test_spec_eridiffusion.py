@@ -277,3 +277,56 @@ def test_merge_keys_are_not_applied_but_reported() -> None:
     spec = read_spec(text)
     assert spec.items[0].negative_prompt == ""
     assert "config.process[0].sample.<<" in spec.ignored
+
+
+TOP_LEVEL = """
+name: zorp
+trigger_word: zo
+model: {arch: sdxl, name_or_path: sd_xl_base.safetensors}
+train: {dtype: bf16}
+sample:
+  prompts: ["[trigger] at noon", "a hill"]
+  neg: grey
+  seed: 9
+  walk_seed: true
+  width: 836
+  height: 1024
+  sample_steps: 25
+  guidance_scale: 6
+  sample_every: 100
+"""
+
+
+def test_sample_at_the_top_level_is_read_like_that_of_a_process() -> None:
+    spec = read_spec(TOP_LEVEL)
+    nested = read_spec(
+        "config:\n  name: zorp\n  process:\n  - type: sd_trainer\n"
+        + "".join(f"    {line}\n" for line in TOP_LEVEL.strip().splitlines() if not line.startswith("name"))
+    )
+    assert (spec.trainer, spec.family, spec.name, spec.sample_every) == ("eridiffusion", "sdxl", "zorp", 100)
+    assert spec.items == nested.items
+    assert [(item.prompt, item.seed, item.width) for item in spec.items] == [
+        ("zo at noon", 9, 832),
+        ("a hill", 10, 832),
+    ]
+
+
+def test_validation_in_a_process() -> None:
+    spec = read_spec("""
+config:
+  name: zorp
+  process:
+  - type: sd_trainer
+    model: {is_v3: true, name_or_path: sd3.5_large.safetensors}
+    validation: {prompts: [a fox], num_inference_steps: 28, guidance_scale: 4.5, width: 768, height: 1000, seed: 3}
+""")
+    (item,) = spec.items
+    assert (spec.family, spec.variant, spec.name) == ("sd35", "large", "zorp")
+    assert (item.width, item.height, item.steps, item.cfg_scale, item.seed) == (768, 992, 28, 4.5, 3)
+
+
+def test_top_level_sample_with_the_flat_models_names() -> None:
+    text = TOP_LEVEL.replace("arch: sdxl, name_or_path: sd_xl_base.safetensors", "type: sd35, path: sd3.5_medium.sft")
+    assert (read_spec(text).family, read_spec(text).variant) == ("sd35", "medium")
+    with pytest.raises(SpecError, match="not supported"):
+        read_spec(text.replace("type: sd35", "type: sd15"))
