@@ -257,15 +257,3 @@ def test_any_value_in_any_field_ends_in_a_spec_or_spec_error(path: Path, data: s
         place = place[key]
     place[key] = data.draw(VALUES)
     accepts(yaml.safe_dump(document))
-
-
-def test_a_thousand_prompts_take_less_than_a_tenth_of_a_second() -> None:
-    prompts = "".join(f'          - "picture number {n}, {"finely drawn, " * 8} at noon"\n' for n in range(1000))
-    text = NEUTRAL.replace('prompts: ["[trigger] at noon", "a plain prompt"]', "prompts:\n" + prompts)
-    for trainer in ("eridiffusion", "ai-toolkit"):
-        times = []
-        for _ in range(5):
-            start = time.process_time()
-            assert len(read_spec(text, trainer).items) == 1000
-            times.append(time.process_time() - start)
-        assert min(times) < 0.1
