@@ -29,7 +29,8 @@ except ModuleNotFoundError as missing:
 
 from .client import local_host
 from .client.errors import HostError
-from .spec import SampleSpec, SpecError, read_spec
+from .spec import SampleSpec, SpecError, expand_prompts, read_spec
+from .spec.readers import TRAINERS
 from .workflows import WorkflowError, build
 
 app = typer.Typer(
@@ -46,9 +47,13 @@ app.add_typer(host_app, name="host")
 out = Console()
 err = Console(stderr=True)
 
-ConfigFile = Annotated[Path, typer.Argument(help="Training config with a sample section.", show_default=False)]
+ConfigFile = Annotated[Path, typer.Argument(help="Training config, or a trainer's prompt file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Trainer = Annotated[str | None, typer.Option(help="Read it as this trainer's config.", show_default="recognised")]
+Trainer = Annotated[
+    str | None,
+    typer.Option(help=f"Whose config it is: {', '.join(entry.id for entry in TRAINERS)}.", show_default="recognised"),
+]
+Prompts = Annotated[Path | None, typer.Option(help="Prompts file to take instead of the one the config names.")]
 Family = Annotated[str | None, typer.Option(help="flux, sd35 or sdxl.", show_default="from the config")]
 ModelsFile = Annotated[Path | None, typer.Option(help="YAML naming the base model's files or loader nodes.")]
 Run = Annotated[str | None, typer.Option(help="Run folder: a path, or a name below the host's loras folders.")]
@@ -89,13 +94,30 @@ def show(document: Mapping[str, Any]) -> None:
 
 
 @app.command()
-def spec(file: ConfigFile, trainer: Trainer = None, family: Family = None, as_json: AsJson = False) -> None:
-    """Show what the trainer will sample, fully resolved.
+def spec(
+    file: ConfigFile,
+    trainer: Trainer = None,
+    family: Family = None,
+    prompts: Prompts = None,
+    expand: Annotated[
+        int | None, typer.Option(help="Choose one of every {a|b} and __wildcard__, with this seed.", show_default="off")
+    ] = None,
+    wildcards: Annotated[Path | None, typer.Option(help="Folder of wildcards for --expand: colour.txt, ...")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the trainer will sample, fully resolved, and every field of the config that has no part in it.
+
+    Reads EriDiffusion V1 (YAML) and V2 (JSON, command line), ai-toolkit, kohya sd-scripts, SimpleTuner, OneTrainer and
+    musubi-tuner configs, kohya's and EriDiffusion V2's prompt files, and the pack's own form, which --json writes.
 
     Example: eri spec train_flux.yaml
+    Example: eri spec prompts.txt --trainer kohya --family sdxl
+    Example: eri spec config.json --trainer eridiffusion-v2 --prompts prompts.txt
     """
     with reported():
-        found = read_spec(file, trainer=trainer, family=family)
+        found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
+        if expand is not None:
+            found = expand_prompts(found, expand, wildcards)
     if as_json:
         show(found.to_dict())
         return
@@ -124,13 +146,14 @@ def graph(
     step: Annotated[int | None, typer.Option(help="Training step; 0 = no LoRA.", show_default="newest")] = None,
     trainer: Trainer = None,
     family: Family = None,
+    prompts: Prompts = None,
 ) -> None:
     """Write the ComfyUI graph (API JSON) that samples a config as its trainer does.
 
     Example: eri graph train_flux.yaml --run my_run --step 500 -o graph.json
     """
     with reported():
-        workflow = build(read_spec(file, trainer=trainer, family=family), models, run, step)
+        workflow = build(read_spec(file, trainer=trainer, family=family, prompts=prompts), models, run, step)
         if output is not None:
             output.write_text(json.dumps(workflow.api(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     if output is None:
@@ -148,6 +171,7 @@ def sample(
     output: Output = Path("eri_samples"),
     trainer: Trainer = None,
     family: Family = None,
+    prompts: Prompts = None,
     as_json: AsJson = False,
 ) -> None:
     """Sample one training step on a ComfyUI host.
@@ -155,7 +179,7 @@ def sample(
     Example: eri sample train_flux.yaml --run output/my_run --step 500 --models flux.yaml
     """
     with reported():
-        found = read_spec(file, trainer=trainer, family=family)
+        found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         if run is None and step != 0:
             run = found.name
         document = _sample(found, [step], run, models, host, output, sheet=None, quiet=as_json)
@@ -174,6 +198,7 @@ def sweep(
     output: Output = Path("eri_samples"),
     trainer: Trainer = None,
     family: Family = None,
+    prompts: Prompts = None,
     as_json: AsJson = False,
 ) -> None:
     """Sample several training steps and put them on one contact sheet, prompts × steps.
@@ -181,7 +206,7 @@ def sweep(
     Example: eri sweep train_flux.yaml --run output/my_run --steps 0,250,500
     """
     with reported():
-        found = read_spec(file, trainer=trainer, family=family)
+        found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         run = run or found.name
         document = _sample(
             found, _steps(steps, run), run, models, host, output, sheet="contact_sheet.png", quiet=as_json
