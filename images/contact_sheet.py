@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from .errors import ImagesError
+from .fonts import Typeface, typeface
+from .labels import SMALLEST, Label, fit_all
 
-_INK: Final = "#1f2328"
+log = logging.getLogger(__name__)
+
 _FAINT: Final = "#8b949e"
 _EMPTY: Final = "#f2f3f5"
 _BORDER: Final = "#d8dee4"
 _MARGIN: Final = 20
-_LABEL_GAP: Final = 14
 _GAP: Final = 8
-_MIN_CELL, _MAX_CELL = 160, 512
-_MAX_PIXELS: Final = 400_000_000
-_ELLIPSIS: Final = "…"
+_MIN_CELL, _MAX_CELL, _LEAST_CELL = 160, 512, 32
+#: Pixels of a sheet: chosen cells stay below the first, nothing goes beyond the second. Pillow, and with it every
+#: program that opens the file with Pillow, warns at 89 million and refuses 179 million.
+_CHOSEN_PIXELS: Final = 64_000_000
+_MAX_PIXELS: Final = 128_000_000
+_NO_IMAGE: Final = "no image"
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-
-@dataclass(frozen=True)
-class _Label:
-    lines: list[str]
-    font: Font
-    line_height: int
-
-    @property
-    def height(self) -> int:
-        return len(self.lines) * self.line_height
+Size = tuple[int, int]
 
 
 def contact_sheet(
@@ -41,55 +37,101 @@ def contact_sheet(
     columns: Sequence[str] = (),
     title: str = "",
     cell: int = 0,
+    sizes: Sequence[Size | None] | None = None,
 ) -> Image.Image:
     """One RGB sheet with a label before every row and above every column.
 
     images: row by row, `len(rows) * len(columns)` of them; None leaves a marked empty cell; sizes may differ. Without
-    rows (or columns) the number follows from the other, without both everything is one row. Labels are wrapped;
-    only what does not fit beside its picture even in small type ends in "…". cell: longest side of a picture in
-    pixels, 0 = that of the largest, within 160..512 (small pictures are enlarged so that labels stay readable).
+    rows (or columns) the number follows from the other, without both everything is one row. Labels are wrapped, in
+    type that grows with the sheet; only what does not fit beside its picture even in small type ends in "…". Characters
+    that neither Pillow's font nor the system's fonts have appear as their number and are named in the log.
+    cell: longest side of a picture in pixels, 0 = that of the largest, within 160..512 (small pictures are enlarged so
+    that labels stay readable), and less where there are so many that the sheet would get too large. sizes: width and
+    height of the images, None = ask them; with it each image is asked for once, when it is drawn, so that a lazy
+    sequence never holds more than one.
     Raises ImagesError when the counts do not match, there is no picture at all, or the sheet would be absurdly large.
     """
-    n_rows, n_columns = _grid(len(images), len(rows), len(columns))
-    sizes = _sizes(images, cell)
-    widths = [max(sizes[r * n_columns + c][0] for r in range(n_rows)) for c in range(n_columns)]
-    heights = [max(sizes[r * n_columns + c][1] for c in range(n_columns)) for r in range(n_rows)]
+    if sizes is None:
+        sizes = [None if image is None else image.size for image in images]
+    plan = _plan(sizes, _grid(len(images), len(rows), len(columns)), rows, columns, title, cell)
+    sheet = Image.new("RGB", plan.size, "white")
+    draw = ImageDraw.Draw(sheet)
+    _draw_labels(draw, plan)
+    for place, image in enumerate(images):
+        row, column = divmod(place, len(plan.widths))
+        box = (plan.lefts[column], plan.tops[row], plan.widths[column], plan.heights[row])
+        _place(sheet, draw, _scaled(image, plan.pictures[place]), box, plan.small_type)
+    return sheet
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where everything stands on the sheet, in pixels."""
+
+    size: Size
+    pictures: list[Size]
+    lefts: list[int]
+    tops: list[int]
+    widths: list[int]
+    heights: list[int]
+    heading: Label | None
+    row_labels: list[Label]
+    row_width: int
+    column_labels: list[Label]
+    small_type: int
+
+
+def _plan(
+    sizes: Sequence[Size | None], grid: Size, rows: Sequence[str], columns: Sequence[str], title: str, cell: int
+) -> _Plan:
+    n_rows, n_columns = grid
+    pictures = _scaled_sizes(sizes, cell)
+    widths = [max(pictures[r * n_columns + c][0] for r in range(n_rows)) for c in range(n_columns)]
+    heights = [max(pictures[r * n_columns + c][1] for c in range(n_columns)) for r in range(n_rows)]
     widths, heights = [w or max(widths) for w in widths], [h or max(heights) for h in heights]
 
-    base = max(14, min(30, round(max(max(widths), max(heights)) / 13)))
-    row_width, row_labels = _row_labels(rows, heights, base, max(widths))
+    face = _face([*rows, *columns, title])
+    base, largest = _type_sizes(widths, heights)
+    floor = max(SMALLEST, round(base * 0.7))
+    row_width, row_labels = _row_labels(rows, heights, face, max(widths), (floor, largest))
     shown = columns if any(columns) else ()
-    column_labels = [_fit(text, width, 6 * base, base) for text, width in zip(shown, widths, strict=False)]
+    column_labels = fit_all(shown, [(width, 6 * base) for width in widths[: len(shown)]], face, largest, floor)
     # The label panel, every column with the gap before it, and nothing after the last one.
-    left = _MARGIN + (row_width + _LABEL_GAP if row_width else 0)
-    full_width = left + sum(widths) + _GAP * (n_columns - 1) + _MARGIN
-    heading = _fit(title, full_width - 2 * _MARGIN, 4 * base, round(base * 1.5)) if title else None
+    left = _MARGIN + (row_width + base if row_width else 0)
+    lefts = [left + sum(widths[:c]) + _GAP * c for c in range(n_columns)]
+    full_width = lefts[-1] + widths[-1] + _MARGIN
+    heading_type = round(largest * 1.5)
+    box = (full_width - 2 * _MARGIN, 3 * heading_type)
+    heading = fit_all([title], [box], face, heading_type, floor)[0] if title.strip() else None
     top = _MARGIN + (heading.height + _GAP * 2 if heading else 0)
-    header = max((label.height for label in column_labels), default=0)
-    first_row = top + (header + _GAP if header else 0)
-    full_height = first_row + sum(heights) + _GAP * (n_rows - 1) + _MARGIN
+    top += max((label.height + _GAP for label in column_labels), default=0)
+    tops = [top + sum(heights[:r]) + _GAP * r for r in range(n_rows)]
+    full_height = tops[-1] + heights[-1] + _MARGIN
     if full_width * full_height > _MAX_PIXELS:
         size = f"{full_width} x {full_height}"
         raise ImagesError(f"The sheet would be {size} pixels. Use a smaller cell or fewer images.")
+    return _Plan(
+        size=(full_width, full_height),
+        pictures=pictures,
+        lefts=lefts,
+        tops=tops,
+        widths=widths,
+        heights=heights,
+        heading=heading,
+        row_labels=row_labels,
+        row_width=row_width,
+        column_labels=column_labels,
+        small_type=max(SMALLEST, round(base * 0.8)),
+    )
 
-    sheet = Image.new("RGB", (full_width, full_height), "white")
-    draw = ImageDraw.Draw(sheet)
-    if heading:
-        _draw(draw, heading, _MARGIN, _MARGIN, full_width - 2 * _MARGIN, "left")
-    y = first_row
-    for r, row_height in enumerate(heights):
-        if r < len(row_labels):
-            label = row_labels[r]
-            _draw(draw, label, _MARGIN, y + (row_height - label.height) // 2, row_width, "right")
-        x = left
-        for c, width in enumerate(widths):
-            if r == 0 and c < len(column_labels):
-                _draw(draw, column_labels[c], x, top + header - column_labels[c].height, width, "center")
-            place = r * n_columns + c
-            _place(sheet, draw, _scaled(images[place], sizes[place]), (x, y, width, row_height), base)
-            x += width + _GAP
-        y += row_height + _GAP
-    return sheet
+
+def _draw_labels(draw: ImageDraw.ImageDraw, plan: _Plan) -> None:
+    if plan.heading:
+        plan.heading.draw(draw, _MARGIN, _MARGIN, plan.size[0] - 2 * _MARGIN, "left")
+    for label, y, height in zip(plan.row_labels, plan.tops, plan.heights, strict=False):
+        label.draw(draw, _MARGIN, y + (height - label.height) // 2, plan.row_width, "right")
+    for label, x, width in zip(plan.column_labels, plan.lefts, plan.widths, strict=False):
+        label.draw(draw, x, plan.tops[0] - _GAP - label.height, width, "center")
 
 
 def _grid(count: int, n_rows: int, n_columns: int) -> tuple[int, int]:
@@ -109,26 +151,30 @@ def _grid(count: int, n_rows: int, n_columns: int) -> tuple[int, int]:
     return n_rows, n_columns
 
 
-def _sizes(images: Sequence[Image.Image | None], cell: int) -> list[tuple[int, int]]:
+def _scaled_sizes(sizes: Sequence[Size | None], cell: int) -> list[Size]:
     """Width and height on the sheet, (0, 0) for a missing picture: all scaled by one factor."""
-    longest = max((max(image.size) for image in images if image is not None), default=0)
+    longest = max((max(size) for size in sizes if size is not None), default=0)
     if longest == 0:
         raise ImagesError("Every image of the contact sheet is missing.")
     wanted = cell if cell > 0 else min(_MAX_CELL, max(_MIN_CELL, longest))
-    if cell <= 0 and longest < _MIN_CELL:
-        wanted = longest * -(-_MIN_CELL // longest)  # whole multiples keep small pictures crisp
+    if cell <= 0:
+        if longest < _MIN_CELL:
+            wanted = longest * -(-_MIN_CELL // longest)  # whole multiples keep small pictures crisp
+        most = math.isqrt(_CHOSEN_PIXELS // len(sizes)) - _GAP
+        if most < _LEAST_CELL:
+            raise ImagesError(f"{len(sizes)} images are too many for one sheet. Make several sheets, or set cell.")
+        wanted = min(wanted, most)
     factor = wanted / longest
     return [
-        (0, 0) if image is None else (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-        for image in images
+        (0, 0) if size is None else (max(1, round(size[0] * factor)), max(1, round(size[1] * factor))) for size in sizes
     ]
 
 
-def _scaled(image: Image.Image | None, size: tuple[int, int]) -> Image.Image | None:
+def _scaled(image: Image.Image | None, size: Size) -> Image.Image | None:
     if image is None:
         return None
     flat = _flatten(image)
-    return flat if size == image.size else flat.resize(size, Image.Resampling.LANCZOS)
+    return flat if size == image.size else flat.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -139,63 +185,42 @@ def _flatten(image: Image.Image) -> Image.Image:
     return background.convert("RGB")
 
 
-def _row_labels(rows: Sequence[str], heights: list[int], base: int, cell: int) -> tuple[int, list[_Label]]:
+def _face(texts: Sequence[str]) -> Typeface:
+    face = typeface(texts)
+    if face.missing:
+        named = ", ".join(f"{character} (U+{ord(character):04X})" for character in face.missing[:20])
+        more = f" and {len(face.missing) - 20} more" if len(face.missing) > 20 else ""
+        log.warning(
+            "No font of this machine draws %s%s; the sheet shows their numbers. Install a font that has them, for "
+            "example Noto Sans CJK.",
+            named,
+            more,
+        )
+    return face
+
+
+def _type_sizes(widths: Sequence[int], heights: Sequence[int]) -> tuple[int, int]:
+    """Usual and largest size of type: it grows with the pictures, and with the sheet they make."""
+    cell = max(max(widths), max(heights))
+    base = max(14, round(cell / 17))
+    whole = max(sum(widths), sum(heights))
+    return base, max(base, min(round(cell / 5), round(whole / 240)))
+
+
+def _row_labels(
+    rows: Sequence[str], heights: list[int], face: Typeface, cell: int, sizes: tuple[int, int]
+) -> tuple[int, list[Label]]:
     """The narrowest label panel that shows every row label whole, and the labels set in it."""
     if not any(rows):
         return 0, []
-    labels: list[_Label] = []
+    labels: list[Label] = []
     width = 0
     for share in (0.75, 1.0, 1.4, 1.9):
         width = max(150, round(cell * share))
-        labels = [_fit(text, width, height, base) for text, height in zip(rows, heights, strict=True)]
-        if not any(_ELLIPSIS in label.lines[-1] for label, text in zip(labels, rows, strict=True) if label.lines):
+        labels = fit_all(rows, [(width, height) for height in heights], face, sizes[1], sizes[0])
+        if all(label.whole for label in labels):
             break
-    used = max((label.font.getlength(line) for label in labels for line in label.lines), default=0)
-    return min(width, int(used) + 2), labels
-
-
-def _fit(text: str, width: int, height: int, size: int) -> _Label:
-    """Wrap text into width × height, in smaller type where needed, and cut it with "…" where even that is too long."""
-    smallest = max(11, round(size * 0.7))
-    for current in range(size, smallest - 1, -1):
-        font = ImageFont.load_default(current)
-        line_height = round(current * 1.3)
-        lines = _wrap(text, font, width)
-        room = max(1, height // line_height)
-        if len(lines) <= room:
-            return _Label(lines, font, line_height)
-    kept = lines[:room]
-    while kept[-1] and font.getlength(kept[-1] + _ELLIPSIS) > width:
-        kept[-1] = kept[-1][:-1]
-    kept[-1] = kept[-1].rstrip() + _ELLIPSIS
-    return _Label(kept, font, line_height)
-
-
-def _wrap(text: str, font: Font, width: int) -> list[str]:
-    lines: list[str] = []
-    for paragraph in text.splitlines() or [""]:
-        line = ""
-        for word in paragraph.split():
-            candidate = f"{line} {word}" if line else word
-            if font.getlength(candidate) <= width:
-                line = candidate
-                continue
-            if line:
-                lines.append(line)
-            while font.getlength(word) > width and len(word) > 1:
-                cut = next((n for n in range(len(word) - 1, 1, -1) if font.getlength(word[:n]) <= width), 1)
-                lines.append(word[:cut])
-                word = word[cut:]
-            line = word
-        lines.append(line)
-    return lines
-
-
-def _draw(draw: ImageDraw.ImageDraw, label: _Label, x: int, y: int, width: int, align: str) -> None:
-    for number, line in enumerate(label.lines):
-        free = width - label.font.getlength(line)
-        shift = {"left": 0.0, "center": free / 2, "right": free}[align]
-        draw.text((x + max(0, round(shift)), y + number * label.line_height), line, fill=_INK, font=label.font)
+    return min(width, int(max(label.width for label in labels)) + 2), labels
 
 
 def _place(
@@ -209,6 +234,7 @@ def _place(
         draw.rectangle((left - 1, top - 1, left + image.width, top + image.height), outline=_BORDER)
         return
     draw.rectangle((x, y, x + width - 1, y + height - 1), fill=_EMPTY)
-    font = ImageFont.load_default(max(11, round(size * 0.8)))
-    text = "no image"
-    draw.text((x + (width - font.getlength(text)) / 2, y + height / 2 - size / 2), text, fill=_FAINT, font=font)
+    font = Typeface().at(size)
+    free = width - font.getlength(_NO_IMAGE)
+    if free >= 0:
+        font.draw(draw, (x + free / 2, y + (height - size * 1.3) / 2), _NO_IMAGE, _FAINT)

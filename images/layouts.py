@@ -20,7 +20,8 @@ class SampleFile:
     run: name of the training run. step: training step (0 = before training). index: the sample's position in the
     trainer's numbering, from 0. name: file stem for layouts that take one. count: samples of this step.
     prompt, seed (None = random), width, height (pixels): of this sample. created: moment of writing, local time.
-    label: the trainer's own name of the sample within a step, None where it has none. trainer, family: ids of the spec, "" = none.
+    label: the trainer's own name of the sample within a step, None where it has none. trainer, family: ids of the
+    spec, "" = none.
     """
 
     run: str

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
 from comfyui_eridiffusion.images import ImagesError, contact_sheet
-from comfyui_eridiffusion.images import contact_sheet as _function
+from comfyui_eridiffusion.images.fonts import typeface
+from comfyui_eridiffusion.images.labels import fit_all
 
 COLOURS = ["#ff0000", "#00ff00", "#0000ff", "#ffff00", "#00ffff", "#ff00ff"]
 
@@ -84,6 +88,58 @@ def test_counts_must_fit() -> None:
         contact_sheet([])
     with pytest.raises(ImagesError, match="smaller cell"):
         contact_sheet(pictures((100, 100), 40), cell=8000)
+    with pytest.raises(ImagesError, match="too many for one sheet"):
+        contact_sheet(pictures((100, 100), 1) * 50_000)
+
+
+def test_fifty_by_fifty_and_one_by_one() -> None:
+    tile = Image.new("RGB", (150, 150), "#336699")
+    labels = [f"step {number * 100}" for number in range(50)]
+    sheet = contact_sheet([tile] * 2500, labels, labels, "all steps")
+    assert sheet.width * sheet.height < 89_478_485  # beyond it Pillow takes a file for an attack
+    assert min(sheet.size) > 50 * 100
+    one = contact_sheet([tile], ["a"], ["b"], "c")
+    assert one.width < 600
+
+
+class OneAtATime(Sequence[Image.Image]):
+    """Pictures that are made when asked for; remembers how often."""
+
+    def __init__(self, count: int) -> None:
+        self.asked: list[int] = []
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: Any) -> Any:
+        if number >= self.count:
+            raise IndexError
+        self.asked.append(number)
+        return Image.new("RGB", (64, 64), "red")
+
+
+def test_a_lazy_sequence_is_asked_for_each_picture_once() -> None:
+    images = OneAtATime(6)
+    contact_sheet(images, ["a", "b"], ["c", "d", "e"], sizes=[(64, 64)] * 6)
+    assert images.asked == list(range(6))
+
+
+@pytest.mark.parametrize("cell", [48, 160, 512, 1024, 2048])
+def test_type_grows_with_the_pictures(cell: int) -> None:
+    """Capital letters stand at least 7 pixels high, and 1 % of the picture."""
+    sheet = contact_sheet(pictures((200, 200), 2), ["HHH", "HHH"], ["HH"], cell=cell)
+    left, top, _, _ = box(sheet, COLOURS[0])
+    ink = np.asarray(sheet.convert("L"))[:, : left - 2][top : top + cell] < 100
+    height = np.flatnonzero(ink.any(axis=1))
+    assert height[-1] - height[0] + 1 >= max(7, cell / 100)
+
+
+def test_labels_of_one_axis_are_set_in_one_size() -> None:
+    face = typeface(["a"])
+    labels = fit_all(["short", "a much longer label that needs smaller type " * 3], [(200, 60)] * 2, face, 30)
+    assert len({label.font.size for label in labels}) == 1
+    assert all(label.whole for label in labels)
 
 
 def test_transparency_lies_on_white() -> None:
@@ -94,20 +150,19 @@ def test_transparency_lies_on_white() -> None:
 WORDS = st.lists(st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=60), max_size=80).map(" ".join)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(WORDS, st.integers(60, 400), st.integers(20, 300))
 def test_wrapped_text_fits_its_box_and_loses_nothing_unless_it_says_so(text: str, width: int, height: int) -> None:
-    import importlib
-
-    module = importlib.import_module(_function.__module__)
-    label = module._fit(text, width, height, 18)
+    face = typeface([text])
+    (label,) = fit_all([text], [(width, height)], face, 18)
     assert label.height <= max(height, label.line_height)
     assert all(label.font.getlength(line) <= width or len(line) <= 1 for line in label.lines)
-    joined = "".join("".join(label.lines).split())
-    if label.lines and label.lines[-1].endswith("…") and not text.endswith("…"):
-        assert joined[:-1] == "".join(text.split())[: len(joined) - 1]
+    joined, expected = "".join("".join(label.lines).split()), "".join(face.drawable(text).split())
+    if label.whole:
+        assert joined == expected
     else:
-        assert joined == "".join(text.split())
+        assert joined.endswith("…")
+        assert joined[:-1] == expected[: len(joined) - 1]
 
 
 def test_the_built_in_font_is_scalable() -> None:

@@ -1,0 +1,261 @@
+"""Fonts for labels: Pillow's own for ASCII, a small one of ours for Europe, the system's for the rest; gaps are named.
+
+Pillow's built-in font has ASCII and little more. Labels beyond that are set in the DejaVu Sans subset that lies here
+(Latin, Vietnamese, Greek, Cyrillic, common signs); what it lacks is looked for in the fonts installed on this machine.
+Character tables are read directly (OpenType specification, table `cmap`, formats 4 and 12).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from PIL import ImageDraw, ImageFont
+
+_SUFFIXES: Final = (".ttf", ".ttc", ".otf")
+#: Words of a file name, best first and worst first: a label is set in an upright sans serif of usual weight.
+_GOOD: Final = ("regular", "sans", "gothic", "hei", "noto", "dejavu", "arial")
+_BAD: Final = ("emoji", "bold", "italic", "oblique", "thin", "light", "black", "mono", "condensed", "narrow", "serif")
+_MAX_FONT_FILES: Final = 4000
+_PACKAGED: Final = Path(__file__).with_name("dejavu_sans_subset.ttf")
+
+
+@dataclass(frozen=True)
+class FontFile:
+    """The (first) face of a font file, with the table that says which characters it has."""
+
+    path: Path
+    table: bytes
+
+    def has(self, character: str) -> bool:
+        """Whether the face draws this character."""
+        return _glyph(self.table, ord(character)) != 0
+
+
+class TextFont:
+    """Sets text in one size; what the first font lacks is taken from the others. Made by `Typeface.at`."""
+
+    def __init__(self, size: int, files: Sequence[FontFile] = ()) -> None:
+        self.size = size
+        self._files = files
+        self._fonts = [_load(file.path, size) for file in files] or [_built_in(size)]
+        self._ascent = self._fonts[0].getmetrics()[0]  # one base line, whatever room another font asks for
+
+    def getlength(self, text: str) -> float:
+        """Width in pixels."""
+        return sum(font.getlength(piece) for font, piece in self._pieces(text))
+
+    def draw(self, draw: ImageDraw.ImageDraw, position: tuple[float, float], text: str, fill: str) -> None:
+        """Draw one line; position: left end of the line, top of its tallest letters."""
+        x, y = position
+        for font, piece in self._pieces(text):
+            draw.text((x, y + self._ascent), piece, fill=fill, font=font, anchor="ls")
+            x += font.getlength(piece)
+
+    def _pieces(self, text: str) -> list[tuple[ImageFont.FreeTypeFont, str]]:
+        if len(self._fonts) == 1:
+            return [(self._fonts[0], text)]
+        pieces: list[tuple[ImageFont.FreeTypeFont, str]] = []
+        for character in text:
+            font = self._fonts[self._which(character)]
+            if pieces and (pieces[-1][0] is font or character == " "):
+                pieces[-1] = (pieces[-1][0], pieces[-1][1] + character)
+            else:
+                pieces.append((font, character))
+        return pieces
+
+    def _which(self, character: str) -> int:
+        return next((number for number, file in enumerate(self._files) if file.has(character)), 0)
+
+
+@dataclass(frozen=True)
+class Typeface:
+    """The fonts that a sheet's labels need, none = the built-in one.
+
+    missing: characters that no font has, in the order of their numbers.
+    """
+
+    files: tuple[FontFile, ...] = ()
+    missing: str = ""
+
+    def at(self, size: int) -> TextFont:
+        """The fonts in one size."""
+        return _text_font(self.files, size)
+
+    def drawable(self, text: str) -> str:
+        """The text with a missing character written as its number, `[U+5927]`, and invisible ones left out."""
+        out = []
+        for character in unicodedata.normalize("NFC", text):
+            if character in self.missing:
+                out.append(f"[U+{ord(character):04X}]")
+            elif not _invisible(character):
+                out.append(character)
+        return "".join(out).replace("][", " ")
+
+
+def typeface(texts: Iterable[str], folders: Sequence[Path] | None = None) -> Typeface:
+    """As few fonts as draw all characters of `texts`: the built-in one, or the packaged one and some of the system's.
+
+    folders: where to look for fonts; None = where the system keeps them.
+    """
+    wanted = {c for text in texts for c in unicodedata.normalize("NFC", text)}
+    wanted = {c for c in wanted if not c.isspace() and not _invisible(c)}
+    if all(_in_built_in(c) for c in wanted):
+        return Typeface()
+    files = _faces(_PACKAGED)
+    wanted = {c for c in wanted if not files[0].has(c)}
+    candidates = _font_files(tuple(font_folders() if folders is None else folders)) if wanted else ()
+    while wanted:
+        best = max(candidates, key=lambda file: (sum(file.has(c) for c in wanted), _looks(file.path)), default=None)
+        drawn = {c for c in wanted if best is not None and best.has(c)}
+        if best is None or not drawn:
+            break
+        files.append(best)
+        wanted -= drawn
+    return Typeface(tuple(files), "".join(sorted(wanted)))
+
+
+def font_folders() -> list[Path]:
+    """Where this system keeps fonts; folders that do not exist are left out."""
+    home = Path.home()
+    if sys.platform == "win32":
+        places = [Path(os.environ.get("WINDIR", r"C:\Windows")) / "Fonts"]
+        places.append(Path(os.environ.get("LOCALAPPDATA", home / "AppData/Local")) / "Microsoft/Windows/Fonts")
+    elif sys.platform == "darwin":
+        places = [Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library/Fonts"]
+    else:
+        data = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
+        places = [*(Path(folder) / "fonts" for folder in data.split(":") if folder), home / ".local/share/fonts"]
+        places.append(home / ".fonts")
+    return [place for place in places if place.is_dir()]
+
+
+@functools.lru_cache(maxsize=4)
+def _font_files(folders: tuple[Path, ...]) -> tuple[FontFile, ...]:
+    """Every usable face below the folders."""
+    found: list[FontFile] = []
+    for folder in folders:
+        for place, _, names in sorted(os.walk(folder)):
+            for name in sorted(names):
+                if name.lower().endswith(_SUFFIXES) and len(found) < _MAX_FONT_FILES:
+                    found += _faces(Path(place, name))
+    return tuple(found)
+
+
+def _faces(path: Path) -> list[FontFile]:
+    """The first face of a font file; none where it is damaged, unreadable or made of coloured pictures."""
+    try:
+        with open(path, "rb") as file:
+            start = 0
+            head = file.read(16)
+            if head[:4] == b"ttcf":
+                start = struct.unpack(">I", head[12:16])[0]
+            file.seek(start + 4)
+            tables = {}
+            for _ in range(struct.unpack(">H", file.read(8)[:2])[0]):
+                tag, _sum, offset, length = struct.unpack(">4sIII", file.read(16))
+                tables[tag] = (offset, length)
+            if b"cmap" not in tables or not tables.keys() & {b"glyf", b"CFF ", b"CFF2"}:
+                return []
+            file.seek(tables[b"cmap"][0])
+            table = _unicode_subtable(file.read(tables[b"cmap"][1]))
+        return [FontFile(path, table)] if table else []
+    except (OSError, struct.error):
+        return []  # a font that cannot be read is one that does not help
+
+
+def _unicode_subtable(cmap: bytes) -> bytes:
+    """The subtable with the most characters in a format that `_glyph` knows; empty = there is none."""
+    best = (0, 0)
+    for number in range(struct.unpack_from(">H", cmap, 2)[0]):
+        platform, encoding, offset = struct.unpack_from(">HHI", cmap, 4 + 8 * number)
+        if platform == 0 or (platform, encoding) in ((3, 1), (3, 10)):
+            form = struct.unpack_from(">H", cmap, offset)[0]
+            if form in (4, 12) and form > best[0]:
+                best = (form, offset)
+    return cmap[best[1] :] if best[0] else b""
+
+
+def _glyph(table: bytes, code: int) -> int:
+    """Glyph number of a character, 0 = the font has none."""
+    if struct.unpack_from(">H", table)[0] == 12:
+        low, high = 0, struct.unpack_from(">I", table, 12)[0]
+        while low < high:
+            middle = (low + high) // 2
+            first, last, glyph = struct.unpack_from(">III", table, 16 + 12 * middle)
+            if code < first:
+                high = middle
+            elif code > last:
+                low = middle + 1
+            else:
+                return int(glyph + code - first)
+        return 0
+    if code > 0xFFFF:
+        return 0
+    double = struct.unpack_from(">H", table, 6)[0]  # twice the number of segments
+    low, high = 0, double // 2
+    while low < high:  # the first segment that ends at or behind the character
+        middle = (low + high) // 2
+        if struct.unpack_from(">H", table, 14 + 2 * middle)[0] < code:
+            low = middle + 1
+        else:
+            high = middle
+    place = 16 + double + 2 * low
+    if low == double // 2 or (start := struct.unpack_from(">H", table, place)[0]) > code:
+        return 0
+    delta = struct.unpack_from(">H", table, place + double)[0]
+    skip = struct.unpack_from(">H", table, place + 2 * double)[0]
+    if skip == 0:
+        return int((code + delta) & 0xFFFF)
+    glyph = struct.unpack_from(">H", table, place + 2 * double + skip + 2 * (code - start))[0]
+    return int((glyph + delta) & 0xFFFF) if glyph else 0
+
+
+def _looks(path: Path) -> tuple[int, int, int]:
+    name = path.stem.lower()
+    bad, good = sum(word in name for word in _BAD), sum(word in name for word in _GOOD)
+    return -bad, good, -len(name)
+
+
+def _invisible(character: str) -> bool:
+    return unicodedata.category(character) in ("Cf", "Cc", "Cs") or "\ufe00" <= character <= "\ufe0f"
+
+
+@functools.lru_cache(maxsize=64)
+def _built_in(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise TypeError("This Pillow was built without FreeType; install the usual one: pip install --force pillow")
+    return font
+
+
+@functools.lru_cache(maxsize=4096)
+def _in_built_in(character: str) -> bool:
+    return _glyph(_built_in_table(), ord(character)) != 0
+
+
+@functools.lru_cache(maxsize=1)
+def _built_in_table() -> bytes:
+    data: bytes = _built_in(20).font_bytes
+    for number in range(struct.unpack_from(">H", data, 4)[0]):
+        tag, _sum, offset, length = struct.unpack_from(">4sIII", data, 12 + 16 * number)
+        if tag == b"cmap":
+            return _unicode_subtable(data[offset : offset + length])
+    raise ValueError("Pillow's built-in font has no character table.")
+
+
+@functools.lru_cache(maxsize=64)
+def _load(path: Path, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(path), size)
+
+
+@functools.lru_cache(maxsize=64)
+def _text_font(files: tuple[FontFile, ...], size: int) -> TextFont:
+    return TextFont(size, files)
