@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,9 +12,12 @@ from typing import Any, Final
 from ..spec import SampleItem, SampleSpec
 from . import flux, sd35, sdxl
 from .chain import Chain, Sampling
+from .choose import Offered, choose_models
 from .graph import Graph, Link, WorkflowError
 from .models import Loaded, Models, add_loaders, read_models
 from .profiles import Profile, profile_for
+from .stock import add_stock, lora_file
+from .ui import write
 
 #: One builder per family.
 BUILDERS: Final[Mapping[str, Callable[[Chain], Sampling]]] = {
@@ -22,7 +26,7 @@ BUILDERS: Final[Mapping[str, Callable[[Chain], Sampling]]] = {
     "sdxl": sdxl.add_sampling,
 }
 
-STYLES: Final = ("eri",)
+STYLES: Final = ("eri", "stock")
 
 
 @dataclass(frozen=True)
@@ -30,16 +34,33 @@ class Workflow:
     """A finished graph. spec: what it samples, every seed drawn. notes: sentences on what was assumed or cannot match.
 
     saves: id of each saving node -> indices of the items it saves, in the order of its images.
+    labels: what tells the chains' groups apart on the canvas, by chain.
     """
 
     graph: Graph
     spec: SampleSpec
     notes: list[str] = field(default_factory=list)
     saves: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    labels: Mapping[int, str] = field(default_factory=dict)
 
     def api(self) -> dict[str, dict[str, Any]]:
         """The host's `/prompt` JSON; a new dict each time, free to change: `api["lora"]["inputs"]["step"] = 500`."""
         return self.graph.api()
+
+    def ui(self, object_info: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The canvas's JSON (UI format 0.4): laid out in titled groups, with the models' download metadata.
+
+        object_info: the host's `/object_info`; only needed for loader nodes that this pack's table does not know.
+        Raises WorkflowError.
+        """
+        return write(self.graph, object_info=object_info, note=self._note(), labels=self.labels)
+
+    def _note(self) -> str:
+        """What a person reads beside the graph: what it samples, and the notes."""
+        count, spec = len(self.spec.items), self.spec
+        kind = f"{spec.family}{f' {spec.variant}' if spec.variant else ''}"
+        head = f"**{spec.name}**: {count} sample{'s' if count != 1 else ''} ({kind}), as {spec.trainer} makes them."
+        return "\n\n".join([head, *(f"- {note}" for note in self.notes)])
 
 
 def build(
@@ -48,6 +69,8 @@ def build(
     run: str | Path | None = None,
     step: int | None = None,
     style: str = "eri",
+    *,
+    offered: Offered | None = None,
 ) -> Workflow:
     """The graph that samples `spec` as its trainer would.
 
@@ -55,6 +78,8 @@ def build(
     run: folder or file under the host's LoRA folders; None with a step > 0 = a folder named as the config's run.
     step: training step of the checkpoint, 0 = the model before training, None = the newest checkpoint of `run`. Without
     a run, 0 and None sample the base model and the graph has no "lora" node. Open seeds are drawn here and noted.
+    style: "eri" (compact, list-driven), "stock" (ComfyUI's own nodes only; the notes say what it cannot match).
+    offered: the host's files by model folder; without `models` the graph's files are chosen among them.
     Raises WorkflowError naming the field at fault.
     """
     if style not in STYLES:
@@ -65,21 +90,39 @@ def build(
         known = ", ".join(BUILDERS)
         raise WorkflowError(f"unknown family {spec.family!r}", field="spec.family", remedy=f"Known families: {known}.")
     _check_items(spec)
-    description, model_notes = read_models(models, spec)
+    if models is None and offered is not None:
+        description, model_notes = choose_models(spec, offered)
+    else:
+        description, model_notes = read_models(models, spec)
     spec, seed_notes = _draw_seeds(spec)
     if run is None and step:
         run = spec.name
         model_notes.append(f"No run was named; the run folder is taken to be called {run!r}, as in the config.")
     graph = Graph()
     loaded = add_loaders(graph, description, spec.family)
-    notes, saves = [*spec.notes, *_ignored(spec), *model_notes, *seed_notes], {}
+    notes = [*spec.notes, *_ignored(spec), *model_notes, *seed_notes]
+    if style == "stock":
+        file = None if run is None else lora_file(str(run), step, offered)
+        stock_notes, stock_saves = add_stock(graph, spec, loaded, file)
+        labels = {number: f" {item.index}" for number, item in enumerate(spec.items)} if spec.items[1:] else {}
+        return Workflow(graph, spec, [*notes, *stock_notes], stock_saves, labels)
+    return _compact(graph, spec, loaded, None if run is None else str(run), step, notes)
+
+
+def _compact(
+    graph: Graph, spec: SampleSpec, loaded: Loaded, run: str | None, step: int | None, notes: list[str]
+) -> Workflow:
+    """Style "eri": one chain per group of items that can share one."""
+    labels: dict[int, str] = {}
+    saves = {}
     for number, items in enumerate(_groups(spec)):
         profile = profile_for(spec, items[0].sampler)
         chain = _start(graph, replace(spec, items=items), profile, loaded, number)
-        save_id = _finish(chain, loaded, None if run is None else str(run), step)
+        save_id = _finish(chain, loaded, run, step)
+        labels[number] = chain.label
         saves[save_id] = tuple(item.index for item in items)
         notes += [note for note in profile.notes if note not in notes]
-    return Workflow(graph, spec, notes, saves)
+    return Workflow(graph, spec, notes, saves, labels)
 
 
 def _check_items(spec: SampleSpec) -> None:
@@ -118,6 +161,14 @@ def _groups(spec: SampleSpec) -> list[list[SampleItem]]:
     return list(groups.values())
 
 
+def _config_text(spec: SampleSpec) -> str:
+    """The spec's JSON with one field, and one item, per line: legible on the canvas, and fast for many items."""
+    document = spec.to_dict()
+    items = ",\n  ".join(json.dumps(item, ensure_ascii=False) for item in document.pop("items"))
+    fields = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in document.items()]
+    return "{\n" + ",\n".join([*fields, f' "items": [\n  {items}\n ]']) + "\n}"
+
+
 def _start(graph: Graph, spec: SampleSpec, profile: Profile, loaded: Loaded, number: int) -> Chain:
     """Begin a chain with the node that carries the resolved spec."""
     suffix = f"_{number + 1}" if number else ""
@@ -127,13 +178,14 @@ def _start(graph: Graph, spec: SampleSpec, profile: Profile, loaded: Loaded, num
         f"spec{suffix}",
         "EriSampleSpec",
         f"Samples of {spec.name}{label}",
-        config=spec.to_json(indent=1),
+        config=_config_text(spec),
         family="auto",
         trainer="auto",
         trigger_word="",
         items="",
     )
-    return Chain(graph, spec, profile, source, loaded.model, loaded.clip, suffix, label)
+    graph.bands[source.id] = number
+    return Chain(graph, spec, profile, source, loaded.model, loaded.clip, suffix, label, number)
 
 
 def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None) -> str:

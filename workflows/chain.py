@@ -14,7 +14,7 @@ class Chain:
     """One run of nodes through a graph, for the items of `spec` (which share LoRA strength and sampler).
 
     source: the EriSampleSpec node. model, clip: links after the LoRA. suffix: appended to node ids ("" for the first
-    chain, "_2" ...). label: appended to titles.
+    chain, "_2" ...). label: appended to titles. band: the chain's number, its place on the canvas.
     """
 
     graph: Graph
@@ -25,10 +25,13 @@ class Chain:
     clip: Link
     suffix: str = ""
     label: str = ""
+    band: int = 0
 
     def add(self, node_id: str, class_type: str, title: str, /, **inputs: Literal | Link) -> Node:
-        """Add a node with this chain's suffix and label."""
-        return self.graph.add(node_id + self.suffix, class_type, title + self.label, **inputs)
+        """Add a node with this chain's suffix, label and band."""
+        node = self.graph.add(node_id + self.suffix, class_type, title + self.label, **inputs)
+        self.graph.bands[node.id] = self.band
+        return node
 
     def encode(self, node_id: str, title: str, text: str, *, extra: bool) -> Node:
         """Add an EriTripleTextEncode on the spec's output `text` ("prompt" or "negative").

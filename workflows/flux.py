@@ -18,7 +18,7 @@ def add_sampling(chain: Chain) -> Sampling:
         negatives = chain.encode("negative", "Negative prompts", "negative", extra=False)
         negative = _guidance(chain, "negative_guidance", negatives.out("conditioning"))
     else:
-        zeroed = chain.add("negative", "ConditioningZeroOut", "No negative (CFG 1)", conditioning=positive)
+        zeroed = chain.add("negative", "ConditioningZeroOut", "No negative", conditioning=prompts.out("conditioning"))
         negative = zeroed.out("conditioning")
     latent = chain.latent("EmptySD3LatentImage")
     sigmas = chain.add(
@@ -32,6 +32,7 @@ def add_sampling(chain: Chain) -> Sampling:
         max_shift=chain.profile.max_shift,
         shifted=chain.profile.shifted,
         denoise=1.0,
+        spacing=chain.profile.spacing,
     )
     return Sampling(positive, negative, latent.out("latent"), sigmas.out("sigmas"), chain.euler().out("sampler"))
 

@@ -37,6 +37,23 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "FluxGuidance": ("conditioning",),
     "FluxDisableGuidance": ("conditioning",),
     "ConditioningZeroOut": ("conditioning",),
+    "CLIPTextEncode": ("conditioning",),
+    "CLIPTextEncodeFlux": ("conditioning",),
+    "CLIPTextEncodeSD3": ("conditioning",),
+    "PrimitiveStringMultiline": ("prompt",),
+    "LoraLoader": ("model", "clip"),
+    "T5TokenizerOptions": ("clip",),
+    "ModelSamplingFlux": ("model",),
+    "ModelSamplingSD3": ("model",),
+    "KSampler": ("latent",),
+    "SaveImage": (),
+    "SaveLatent": (),
+    "LoadImage": ("image", "mask"),
+    "LoadLatent": ("latent",),
+    "VAEEncode": ("latent",),
+    "EriGuidance": ("model",),
+    "EriFluxUnpatchify": ("latent",),
+    "EriContactSheet": ("image",),
 }  # fmt: skip
 
 
@@ -79,9 +96,15 @@ class Node:
 
 @dataclass
 class Graph:
-    """Nodes by id in the order they were added; an input may only link to a node that is already there."""
+    """Nodes by id in the order they were added; an input may only link to a node that is already there.
+
+    bands: which band of the canvas a node stands in (0 = the first chain's), stages: its group there, both only where
+    they differ from what `stages.py` says.
+    """
 
     nodes: dict[str, Node] = field(default_factory=dict)
+    bands: dict[str, int] = field(default_factory=dict)
+    stages: dict[str, str] = field(default_factory=dict)
 
     def add(self, node_id: str, class_type: str, title: str, /, **inputs: Literal | Link) -> Node:
         """Add a node and return it; raises KeyError when the id is taken or an input links to an unknown node."""

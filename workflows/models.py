@@ -94,7 +94,7 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def _placeholders(spec: SampleSpec) -> tuple[Mapping[str, Any], list[str]]:
+def usual_files(spec: SampleSpec) -> dict[str, str]:
     """Usual names, with the config's own base-model file where it names a single .safetensors file."""
     files = dict(_USUAL[spec.family])
     main = "unet" if "unet" in files else "checkpoint"
@@ -104,6 +104,11 @@ def _placeholders(spec: SampleSpec) -> tuple[Mapping[str, Any], list[str]]:
         if named.lower().endswith(".safetensors"):
             files[main] = PurePosixPath(named).name
             break
+    return files
+
+
+def _placeholders(spec: SampleSpec) -> tuple[Mapping[str, Any], list[str]]:
+    files = usual_files(spec)
     listed = ", ".join(files.values())
     return {"family": spec.family, "files": files}, [f"No models were named; the usual file names are used: {listed}."]
 

@@ -11,17 +11,10 @@ from typing import Any
 
 import pytest
 
-from comfyui_eridiffusion.spec import SampleItem, SampleSpec
+from comfyui_eridiffusion.spec import SampleSpec
+from comfyui_eridiffusion.tests.workflows.specs import sample_spec
 from comfyui_eridiffusion.workflows import WorkflowError, build
 from comfyui_eridiffusion.workflows.graph import Graph, Link
-
-
-def spec_of(family: str, trainer: str = "eridiffusion", **changes: Any) -> SampleSpec:
-    flux = family == "flux"
-    item = SampleItem(
-        0, "a cat", 1024, 768, 20, seed=42, guidance=3.5 if flux else None, cfg_scale=1.0 if flux else 5.0
-    )
-    return SampleSpec(**({"family": family, "trainer": trainer, "items": [item], "name": "cat_run"} | changes))
 
 
 def with_item(spec: SampleSpec, **changes: Any) -> SampleSpec:
@@ -62,7 +55,7 @@ def inputs(spec: SampleSpec, node: str, **options: Any) -> dict[str, Any]:
 def test_numbers_follow_the_trainer(
     trainer: str, family: str, changes: dict[str, Any], node: str, expected: dict[str, Any]
 ) -> None:
-    found = inputs(spec_of(family, trainer, **changes), node)
+    found = inputs(sample_spec(family, trainer, **changes), node)
     assert {key: found[key] for key in expected} == expected
 
 
@@ -70,46 +63,46 @@ def test_numbers_follow_the_trainer(
     ("word", "eta", "final_alpha"), [("ddim", 0.0, "alpha[0]"), ("euler", 0.0, "1"), ("ddpm", 1.0, "alpha[0]")]
 )
 def test_sdxl_sampler_words(word: str, eta: float, final_alpha: str) -> None:
-    spec = with_item(spec_of("sdxl"), sampler=word)
+    spec = with_item(sample_spec("sdxl"), sampler=word)
     assert inputs(spec, "sampler")["eta"] == eta
     assert inputs(spec, "sigmas")["final_alpha"] == final_alpha
 
 
 @pytest.mark.parametrize("family", ["flux", "sd35", "sdxl"])
 def test_unknown_sampler_is_reported(family: str) -> None:
-    assert any("dpmsolver++" in note for note in build(with_item(spec_of(family), sampler="dpmsolver++")).notes)
-    assert not any("Sampler" in note for note in build(spec_of(family)).notes)
+    assert any("dpmsolver++" in note for note in build(with_item(sample_spec(family), sampler="dpmsolver++")).notes)
+    assert not any("Sampler" in note for note in build(sample_spec(family)).notes)
 
 
 def test_unknown_trainer_is_reported() -> None:
-    assert any("'someone'" in note for note in build(spec_of("flux", "someone")).notes)
+    assert any("'someone'" in note for note in build(sample_spec("flux", "someone")).notes)
 
 
 def test_flux_without_cfg_encodes_no_negative() -> None:
-    api = build(spec_of("flux")).api()
+    api = build(sample_spec("flux")).api()
     assert api["negative"] == {
         "class_type": "ConditioningZeroOut",
-        "inputs": {"conditioning": ["guidance", 0]},
-        "_meta": {"title": "No negative (CFG 1)"},
+        "inputs": {"conditioning": ["positive", 0]},
+        "_meta": {"title": "No negative"},
     }
     assert api["sample"]["inputs"]["positive"] == ["guidance", 0]
     assert api["guidance"]["inputs"] == {"conditioning": ["positive", 0], "guidance": ["spec", 7]}
 
 
 def test_flux_with_cfg_encodes_the_negative_with_guidance() -> None:
-    api = build(with_item(spec_of("flux"), cfg_scale=3.0)).api()
+    api = build(with_item(sample_spec("flux"), cfg_scale=3.0)).api()
     assert api["negative"]["class_type"] == "EriTripleTextEncode"
     assert api["negative"]["inputs"]["prompt"] == ["spec", 1]
     assert api["sample"]["inputs"]["negative"] == ["negative_guidance", 0]
 
 
 def test_flux_without_guidance_value_disables_the_embedding() -> None:
-    api = build(with_item(spec_of("flux"), cfg_scale=3.0, guidance=None)).api()
+    api = build(with_item(sample_spec("flux"), cfg_scale=3.0, guidance=None)).api()
     assert api["guidance"]["class_type"] == api["negative_guidance"]["class_type"] == "FluxDisableGuidance"
 
 
 def test_extra_prompts_reach_the_positive_only() -> None:
-    api = build(with_item(spec_of("sd35"), prompt_2="for G")).api()
+    api = build(with_item(sample_spec("sd35"), prompt_2="for G")).api()
     assert api["positive"]["inputs"]["prompt_2"] == ["spec", 11]
     assert api["positive"]["inputs"]["prompt_3"] == ""
     assert api["negative"]["inputs"]["prompt_2"] == ""
@@ -126,7 +119,7 @@ def test_extra_prompts_reach_the_positive_only() -> None:
     ],
 )
 def test_lora_node(run: str | Path | None, step: int | None, expected: tuple[str, int, str]) -> None:
-    spec = with_item(spec_of("sdxl"), lora_scale=0.75)
+    spec = with_item(sample_spec("sdxl"), lora_scale=0.75)
     api = build(spec, None, run, step).api()
     lora = api["lora"]["inputs"]
     assert (lora["run"], lora["step"], lora["mode"]) == expected
@@ -138,21 +131,21 @@ def test_lora_node(run: str | Path | None, step: int | None, expected: tuple[str
 
 @pytest.mark.parametrize("step", [None, 0])
 def test_no_run_means_no_lora(step: int | None) -> None:
-    api = build(spec_of("sdxl"), None, None, step).api()
+    api = build(sample_spec("sdxl"), None, None, step).api()
     assert "lora" not in api
     assert api["sample"]["inputs"]["model"] == ["model", 0]
     assert api["save"]["inputs"]["step"] == 0
 
 
 def test_trainer_can_set_the_step_afterwards() -> None:
-    workflow = build(spec_of("flux"), None, "r", 250)
+    workflow = build(sample_spec("flux"), None, "r", 250)
     api = workflow.api()
     api["lora"]["inputs"]["step"] = 500
     assert workflow.api()["lora"]["inputs"]["step"] == 250
 
 
 def test_open_seeds_are_drawn_and_reported() -> None:
-    spec = with_item(spec_of("flux"), seed=None)
+    spec = with_item(sample_spec("flux"), seed=None)
     first, second = build(spec), build(spec)
     seed = first.spec.items[0].seed
     assert isinstance(seed, int)
@@ -164,7 +157,7 @@ def test_open_seeds_are_drawn_and_reported() -> None:
 
 
 def test_items_with_other_settings_get_their_own_chain() -> None:
-    base = spec_of("sdxl")
+    base = sample_spec("sdxl")
     items = [
         replace(base.items[0], index=index, lora_scale=scale, sampler=sampler)
         for index, (scale, sampler) in enumerate([(1.0, "ddim"), (0.5, "ddim"), (1.0, "ddim"), (1.0, "euler")])
@@ -179,21 +172,23 @@ def test_items_with_other_settings_get_their_own_chain() -> None:
 
 
 def test_config_base_model_names_the_placeholder() -> None:
-    spec = spec_of("sdxl", model_files={"name_or_path": "C:\\models\\my_sdxl.safetensors"})
+    spec = sample_spec("sdxl", model_files={"name_or_path": "C:\\models\\my_sdxl.safetensors"})
     workflow = build(spec)
     assert workflow.api()["model"]["inputs"] == {"ckpt_name": "my_sdxl.safetensors"}
     assert any("my_sdxl.safetensors" in note for note in workflow.notes)
-    hub = build(spec_of("flux", variant="schnell", model_files={"name_or_path": "black-forest-labs/FLUX.1-schnell"}))
+    hub = build(
+        sample_spec("flux", variant="schnell", model_files={"name_or_path": "black-forest-labs/FLUX.1-schnell"})
+    )
     assert hub.api()["model"]["inputs"]["unet_name"] == "flux1-schnell.safetensors"
 
 
 def test_sd35_takes_what_the_files_offer() -> None:
     files = {"checkpoint": "c", "clip_l": "l", "clip_g": "g", "t5xxl": "t"}
-    api = build(spec_of("sd35"), {"files": files}).api()
+    api = build(sample_spec("sd35"), {"files": files}).api()
     assert api["clip"]["class_type"] == "TripleCLIPLoader"
     assert list(api["clip"]["inputs"].values()) == ["l", "g", "t"]
     assert api["decode"]["inputs"]["vae"] == ["model", 2]
-    two = build(spec_of("sd35"), {"files": {"checkpoint": "c", "clip_l": "l", "clip_g": "g", "vae": "v"}}).api()
+    two = build(sample_spec("sd35"), {"files": {"checkpoint": "c", "clip_l": "l", "clip_g": "g", "vae": "v"}}).api()
     assert two["clip"]["inputs"] == {"clip_name1": "l", "clip_name2": "g", "type": "sd3"}
     assert two["decode"]["inputs"]["vae"] == ["vae", 0]
 
@@ -218,7 +213,7 @@ def test_sd35_takes_what_the_files_offer() -> None:
 )
 def test_bad_models_are_named(models: Any, part: str) -> None:
     with pytest.raises(WorkflowError, match=part):
-        build(spec_of("flux"), models)
+        build(sample_spec("flux"), models)
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: [", "!!python/object:os.system {}", "\0"])
@@ -226,18 +221,18 @@ def test_bad_models_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "models.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(WorkflowError, match=r"models\.yaml"):
-        build(spec_of("flux"), path)
+        build(sample_spec("flux"), path)
 
 
 @pytest.mark.parametrize(
     ("spec", "options", "part"),
     [
-        (with_item(spec_of("flux"), width=1023), {}, r"items\[0\]\.width"),
-        (with_item(spec_of("flux"), height=8), {}, r"items\[0\]\.height"),
-        (replace(spec_of("flux"), items=[]), {}, r"spec\.items"),
-        (replace(spec_of("flux"), family="sd15"), {}, r"spec\.family"),
-        (spec_of("flux"), {"style": "fancy"}, "style"),
-        (spec_of("flux"), {"step": -1}, "step"),
+        (with_item(sample_spec("flux"), width=1023), {}, r"items\[0\]\.width"),
+        (with_item(sample_spec("flux"), height=8), {}, r"items\[0\]\.height"),
+        (replace(sample_spec("flux"), items=[]), {}, r"spec\.items"),
+        (replace(sample_spec("flux"), family="sd15"), {}, r"spec\.family"),
+        (sample_spec("flux"), {"style": "fancy"}, "style"),
+        (sample_spec("flux"), {"step": -1}, "step"),
     ],
 )
 def test_bad_input_is_named(spec: SampleSpec, options: dict[str, Any], part: str) -> None:
@@ -257,7 +252,7 @@ def test_graph_refuses_dangling_links_and_taken_ids() -> None:
 
 
 def test_a_thousand_prompts_build_fast() -> None:
-    base = spec_of("sd35")
+    base = sample_spec("sd35")
     items = [replace(base.items[0], index=i, prompt=f"prompt {i} " + "word " * 40) for i in range(1000)]
     spec = replace(base, items=items)
     best = 9.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,3 +187,26 @@ def test_everything_a_config_may_change_is_part_of_a_profile() -> None:
     assert {name: kind.__name__ for name, kind in SAMPLING.items()} == {
         name: kind for name, kind in kinds.items() if name not in ("notes", "t5_length")
     }
+
+
+def documented_rows() -> dict[tuple[str, str], tuple[str, str]]:
+    """(trainer, family) -> T5 cell and bytes cell of the table in docs/trainers.md."""
+    text = (Path(__file__).parents[2] / "docs" / "trainers.md").read_text(encoding="utf-8")
+    rows, trainer = {}, ""
+    for line in text.split("## How each samples")[1].split("##")[0].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 8 and cells[1] in (*FAMILIES, "all"):
+            trainer = cells[0].strip("`") or trainer
+            for family in FAMILIES if cells[1] == "all" else (cells[1],):
+                rows[trainer, family] = (cells[4], cells[6])
+    return rows
+
+
+def test_the_documented_table_is_in_step() -> None:
+    rows = documented_rows()
+    assert set(rows) == {key for key in PROFILES if key[0] != "native"}
+    for (trainer, family), (tokens, rounded) in rows.items():
+        row = PROFILES[trainer, family]
+        assert rounded == {"round": "rounded", "truncate": "truncated"}[row.rounding], (trainer, family)
+        if family != "sdxl" and trainer != "eridiffusion":
+            assert tokens.split()[0] == str(row.t5_length), (trainer, family)

@@ -1,0 +1,180 @@
+"""The canvas's form of built graphs: geometry as the front end draws it, links, widgets, download metadata."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from comfyui_eridiffusion.tests.workflows.canvas import (
+    TITLE,
+    crossings,
+    group_rect,
+    inside,
+    link_paths,
+    node_rect,
+    overlap,
+)
+from comfyui_eridiffusion.tests.workflows.specs import sample_spec
+from comfyui_eridiffusion.workflows import Workflow, WorkflowError, build
+
+FAMILIES = ("flux", "sd35", "sdxl")
+
+
+def several(family: str, count: int = 6, chains: int = 1) -> Any:
+    spec = sample_spec(family)
+    items = [
+        replace(spec.items[0], index=i, prompt=f"prompt {i}", seed=i, lora_scale=1.0 - i % chains / 4)
+        for i in range(count)
+    ]
+    return replace(spec, items=items)
+
+
+CASES = {
+    **{
+        f"{family}-{kind}": (family, 1, run, "eri")
+        for family in FAMILIES
+        for kind, run in (("base", None), ("lora", "r"))
+    },
+    **{f"{family}-chains": (family, 3, "r", "eri") for family in FAMILIES},
+    **{f"{family}-stock": (family, 1, "r/flux_lora_step500.safetensors", "stock") for family in FAMILIES},
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def workflow(request: pytest.FixtureRequest) -> Workflow:
+    family, chains, run, style = CASES[request.param]
+    return build(several(family, chains=chains), None, run, 500 if run else None, style)
+
+
+def test_nodes_stand_apart_in_groups_that_stand_apart(workflow: Workflow) -> None:
+    ui = workflow.ui()
+    for one, other in combinations(ui["nodes"], 2):
+        assert not overlap(node_rect(one), node_rect(other)), (one["type"], other["type"])
+    for one, other in combinations(ui["groups"], 2):
+        assert not overlap(group_rect(one), group_rect(other)), (one["title"], other["title"])
+    for node in ui["nodes"]:
+        homes = [group for group in ui["groups"] if inside(node_rect(node), group_rect(group))]
+        assert len(homes) == 1, node["type"]
+        assert node["pos"][1] - TITLE >= homes[0]["bounding"][1] + 24, "the group's title is covered"
+
+
+def test_links_run_from_left_to_right_and_never_below_a_node(workflow: Workflow) -> None:
+    ui = workflow.ui()
+    nodes = {node["id"]: node for node in ui["nodes"]}
+    for link, points in link_paths(ui):
+        source, target = nodes[link[1]], nodes[link[3]]
+        assert source["pos"][0] + source["size"][0] < target["pos"][0], (source["type"], target["type"])
+        for node in ui["nodes"]:
+            if node["id"] in (link[1], link[3]):
+                continue
+            left, top, right, bottom = node_rect(node)
+            hidden = [(x, y) for x, y in points if left < x < right and top < y < bottom]
+            assert not hidden, (source["type"], target["type"], "below", node["type"], hidden[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_most_lines_do_not_cross(family: str) -> None:
+    ui = build(several(family), None, "r", 500).ui()
+    outputs = len({(link[1], link[2]) for link in ui["links"]})
+    assert crossings(ui) < 0.4 * outputs * (outputs - 1) / 2
+
+
+def test_links_agree_on_both_ends(workflow: Workflow) -> None:
+    ui = workflow.ui()
+    nodes = {node["id"]: node for node in ui["nodes"]}
+    assert ui["last_node_id"] == max(nodes)
+    assert [link[0] for link in ui["links"]] == list(range(1, ui["last_link_id"] + 1))
+    for number, source, slot, target, input_slot, kind in ui["links"]:
+        assert number in nodes[source]["outputs"][slot]["links"]
+        assert nodes[target]["inputs"][input_slot]["link"] == number
+        assert kind in (nodes[source]["outputs"][slot]["type"], "*")
+    ends = [entry["link"] for node in ui["nodes"] for entry in node["inputs"] if entry["link"] is not None]
+    assert sorted(ends) == list(range(1, ui["last_link_id"] + 1))
+
+
+def test_same_graph_same_file(workflow: Workflow) -> None:
+    assert workflow.ui() == workflow.ui()
+
+
+def node_of(ui: dict[str, Any], kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(node for node in ui["nodes"] if node["type"] == kind)
+    return found
+
+
+def test_widgets_are_complete() -> None:
+    """Positions as the front end fills them: a linked widget keeps its place, a seed is followed by its control."""
+    ui = build(several("flux"), None, "r", 250).ui()
+    noise = node_of(ui, "EriTrainerNoise")
+    assert noise["widgets_values"][:4] == [0, "fixed", "torch-cpu/nchw/float32", "flux"]
+    assert noise["inputs"][0]["widget"] == {"name": "seed"}
+    assert noise["inputs"][0]["link"] is not None
+    assert node_of(ui, "EriLoraAtStep")["widgets_values"][:5] == ["r", 250, "exact", 1.0, 1.0]
+    assert node_of(ui, "DualCLIPLoader")["widgets_values"] == [
+        "clip_l.safetensors", "t5xxl_fp16.safetensors", "flux", "default",
+    ]  # fmt: skip
+    stock = build(several("sdxl", 1), style="stock").ui()
+    assert node_of(stock, "KSampler")["widgets_values"] == [0, "fixed", 20, 5.0, "ddim", "ddim_uniform", 1.0]
+
+
+def test_model_files_come_with_their_download() -> None:
+    entries = node_of(build(several("flux")).ui(), "DualCLIPLoader")["properties"]["models"]
+    assert [entry["name"] for entry in entries] == ["clip_l.safetensors", "t5xxl_fp16.safetensors"]
+    assert {entry["directory"] for entry in entries} == {"text_encoders"}
+    assert all(entry["url"].startswith("https://huggingface.co/") for entry in entries)
+    assert all(entry["url"].endswith(entry["name"]) for entry in entries)
+
+
+def test_notes_are_on_the_canvas() -> None:
+    workflow = build(replace(several("flux"), ignored=["train.lr"]))
+    text = node_of(workflow.ui(), "MarkdownNote")["widgets_values"][0]
+    assert all(note in text for note in workflow.notes)
+    assert "train.lr" in text
+
+
+def test_numbers_too_large_for_the_canvas() -> None:
+    big = several("flux", 1)
+    big = replace(big, items=[replace(big.items[0], seed=2**63)])
+    assert build(big).ui()["nodes"]  # travels as text
+    with pytest.raises(WorkflowError, match="2\\^53"):
+        build(big, style="stock")
+
+
+def test_unknown_nodes_are_named_and_known_with_the_hosts_description() -> None:
+    loaders = {
+        "model": {"class_type": "MyLoader", "inputs": {"file": "x"}, "output": 0},
+        "clip": {"class_type": "MyLoader", "inputs": {"file": "x"}, "output": 1},
+        "vae": {"class_type": "VAELoader", "inputs": {"vae_name": "ae.safetensors"}},
+    }
+    workflow = build(several("flux"), {"loaders": loaders})
+    with pytest.raises(WorkflowError, match="MyLoader"):
+        workflow.ui()
+    info = {
+        "MyLoader": {
+            "input": {
+                "required": {"file": [["x", "y"]]},
+                "optional": {"seed": ["INT", {"default": 7, "control_after_generate": True}]},
+            },
+            "output": ["MODEL", "CLIP"],
+            "output_name": ["MODEL", "CLIP"],
+        }
+    }  # fmt: skip
+    node = node_of(workflow.ui(info), "MyLoader")
+    assert node["widgets_values"] == ["x", 7, "fixed"]
+    assert [output["type"] for output in node["outputs"]] == ["MODEL", "CLIP"]
+
+
+def test_a_thousand_prompts_are_written_fast() -> None:
+    spec = several("sd35", 1000)
+    spec = replace(spec, items=[replace(item, prompt=item.prompt + " word" * 40) for item in spec.items])
+    best = 9.0
+    for _ in range(5):
+        began = time.process_time()
+        workflow = build(spec)
+        workflow.api()
+        workflow.ui()
+        best = min(best, time.process_time() - began)
+    assert best < 0.1

@@ -1,0 +1,80 @@
+"""How large a node is on the canvas, by the front end's own arithmetic, with room to read its widgets."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from .graph import Link, Literal
+from .schemas import NodeSchema
+
+#: LiteGraph: a slot's row, a widget's row with its gap, what is added below sockets and below widgets.
+SLOT: Final = 20.0
+WIDGET: Final = 24.0
+FOOT: Final = 6.0
+WIDGETS_FOOT: Final = 8.0
+#: A text box with its gap: at least this; a text that is read on the canvas gets room for its lines, up to the limit.
+TEXT_BOX: Final = 54.0
+TEXT_BOX_LIMIT: Final = 300.0
+TEXT_LINE: Final = 15.0
+#: Room for the pictures a node shows below its widgets.
+PREVIEW: Final = 300.0
+CHARACTER: Final = 7.5
+
+_PREVIEWS: Final = ("SaveImage", "PreviewImage", "EriSaveSamples", "LoadImage")
+
+
+def note_size(text: str, width: float = 380.0) -> tuple[float, float]:
+    """Width and height of a note that shows all of its text."""
+    return width, 56.0 + 14.0 * _lines(text.replace("\n\n", "\n"), width)
+
+
+def node_size(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link]) -> tuple[float, float]:
+    """Width and height of a node whose inputs hold `inputs`, without its title bar."""
+    width = _width(schema, title, inputs)
+    rows = max(len(schema.sockets), len(schema.outputs), 1 if schema.widgets else 0)
+    height = rows * SLOT + FOOT
+    if schema.widgets:
+        height += WIDGETS_FOOT + sum(widget_heights(schema, inputs, width))
+    if schema.class_type in _PREVIEWS:
+        height += PREVIEW
+    return width, height
+
+
+def widget_heights(schema: NodeSchema, inputs: Mapping[str, Literal | Link], width: float) -> list[float]:
+    """Heights of the widgets' rows. Text boxes are equally high: the front end shares what the node has among them."""
+    boxes = [inputs.get(entry.name, entry.default) for entry in schema.widgets if entry.multiline]
+    box = max((_text_box(value, width) for value in boxes), default=0.0)
+    heights: list[float] = []
+    for entry in schema.widgets:
+        heights += [box if entry.multiline else WIDGET] * (1 if not (entry.control or entry.upload) else 2)
+    return heights
+
+
+def _text_box(value: Any, width: float) -> float:
+    if not isinstance(value, str) or not value:  # linked, or empty
+        return TEXT_BOX
+    return min(max(TEXT_BOX, 24.0 + TEXT_LINE * _lines(value, width - 30.0)), TEXT_BOX_LIMIT)
+
+
+def _lines(text: str, width: float) -> int:
+    """Lines a text takes; a text of a thousand prompts is not counted to its end."""
+    columns = int(width / 6.5)
+    return sum(max(1, len(textwrap.wrap(line, columns))) for line in text[:4000].splitlines()[:40]) or 1
+
+
+def _width(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link]) -> float:
+    texts: Collection[float] = [CHARACTER * len(title) + 60.0]
+    names = [entry.name for entry in schema.sockets]
+    ends = [entry.name for entry in schema.outputs]
+    texts = [*texts, CHARACTER * (max(map(len, names), default=0) + max(map(len, ends), default=0)) + 70.0]
+    if schema.widgets:
+        texts.append(350.0 if any(entry.multiline for entry in schema.widgets) else 270.0)
+    for entry in schema.widgets:
+        value = inputs.get(entry.name, entry.default)
+        shown = "" if entry.multiline or isinstance(value, Link) else str(value)
+        texts.append(CHARACTER * (len(entry.name) + min(len(shown), 32)) + 70.0)
+    if schema.class_type in _PREVIEWS:
+        texts.append(340.0)
+    return min(max(texts), 460.0)

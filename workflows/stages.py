@@ -1,0 +1,85 @@
+"""Which part of a graph a node belongs to, and where that part stands on the canvas; one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A titled group. column counts from the left, row from the top within a column. colour: the group's frame."""
+
+    title: str
+    column: int
+    row: int
+    colour: str
+
+
+STAGES: Final[dict[str, Stage]] = {
+    "models": Stage("Models", 0, 0, "#3f789e"),
+    "config": Stage("Training run", 0, 1, "#b58b2a"),
+    "image": Stage("Input", 0, 2, "#3f789e"),
+    "lora": Stage("LoRA", 1, 0, "#a1309b"),
+    "noise": Stage("Noise and schedule", 1, 1, "#8a8a8a"),
+    "prompts": Stage("Prompts", 2, 0, "#3f8a4f"),
+    "schedule": Stage("Schedule", 2, 1, "#8a8a8a"),
+    "note": Stage("Notes", 2, 2, "#b58b2a"),
+    "sampling": Stage("Sampling", 3, 0, "#88555e"),
+    "output": Stage("Output", 4, 0, "#3f789e"),
+}
+
+#: Node class -> stage. A class that is not here belongs to "models" when nothing feeds it, else to "sampling".
+_BY_CLASS: Final[dict[str, str]] = {
+    "EriSampleSpec": "config",
+    "EriLoraSteps": "config",
+    "LoadImage": "image",
+    "LoadLatent": "image",
+    "EriLoraAtStep": "lora",
+    "LoraLoader": "lora",
+    "LoraLoaderModelOnly": "lora",
+    "T5TokenizerOptions": "lora",
+    "ModelSamplingFlux": "lora",
+    "ModelSamplingSD3": "lora",
+    "SkipLayerGuidanceSD3": "lora",
+    "EriTrainerNoise": "noise",
+    "EriFluxSchedule": "noise",
+    "EriFlowSchedule": "noise",
+    "EriFlowEulerSampler": "noise",
+    "EriDDIMSampler": "noise",
+    "EmptyLatentImage": "noise",
+    "EmptySD3LatentImage": "noise",
+    "SplitSigmasDenoise": "schedule",
+    "VAEEncode": "noise",
+    "RandomNoise": "noise",
+    "KSamplerSelect": "noise",
+    "PrimitiveStringMultiline": "noise",
+    "EriDDIMSchedule": "schedule",
+    "BasicScheduler": "schedule",
+    "EriTripleTextEncode": "prompts",
+    "EriCacheConditioning": "prompts",
+    "CLIPTextEncode": "prompts",
+    "CLIPTextEncodeFlux": "prompts",
+    "CLIPTextEncodeSD3": "prompts",
+    "CLIPTextEncodeSDXL": "prompts",
+    "FluxGuidance": "prompts",
+    "FluxDisableGuidance": "prompts",
+    "ConditioningZeroOut": "prompts",
+    "EriGuidance": "sampling",
+    "EriSample": "sampling",
+    "KSampler": "sampling",
+    "SamplerCustomAdvanced": "sampling",
+    "EriFluxPatchify": "sampling",
+    "EriFluxUnpatchify": "sampling",
+    "VAEDecode": "output",
+    "SaveImage": "output",
+    "SaveLatent": "output",
+    "PreviewImage": "output",
+    "EriSaveSamples": "output",
+    "EriContactSheet": "output",
+}
+
+
+def stage_of(class_type: str, *, fed: bool) -> str:
+    """The stage of a node class. fed: whether another node's output reaches it."""
+    return _BY_CLASS.get(class_type, "sampling" if fed else "models")
