@@ -7,7 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .conditioning import EriTripleTextEncode
 from .flux import EriFluxPatchify, EriFluxUnpatchify
 from .guidance import EriGuidance
-from .lora import EriLoraAtStep
+from .lora import EriLoraAtStep, EriLoraSteps
 from .noise import EriTrainerNoise
 from .output import EriContactSheet, EriSaveSamples
 from .sampling import EriDDIMSampler, EriFlowEulerSampler, EriSample
@@ -18,6 +18,7 @@ from .spec import EriSampleSpec
 NODES: list[type[io.ComfyNode]] = [
     EriSampleSpec,
     EriLoraAtStep,
+    EriLoraSteps,
     EriTripleTextEncode,
     EriTrainerNoise,
     EriFluxSchedule,

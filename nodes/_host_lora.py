@@ -2,95 +2,75 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import comfy.lora
-import folder_paths
 from torch import Tensor
 
-from ..lora import Checkpoint, LoraError, find_checkpoints, read_lora, select_checkpoint, to_host_keys
-from ..lora.report import load_report
-from ._host_paths import candidates, lora_roots
+from ..lora import Checkpoint, Lora, to_host_keys
+from ..lora.delta import depends_on_base
+from ..lora.fit import check_fit
+from ..lora.report import LoadReport, load_report
+from ..lora.summary import summary
+from ._host_lora_names import Names, Patches, clip_names, host_patches, model_names
+from ._host_lora_range import RangedLora
+from ._host_lora_runs import Choice, find
+from ._host_lora_swap import swap_when_sampling
+from ._host_lora_wait import read_when_written
 from ._schema import NodeInputError
+
+_NO_CLIP = Names({}, {})
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which checkpoint is wanted: `run` below a loras folder, `step`, `mode` (see lora.select_checkpoint)."""
+class Use:
+    """How a LoRA is applied: strengths per part, the part of the denoising (0..1), seconds to wait for its file."""
 
-    run: str
+    strength_model: float = 1.0
+    strength_clip: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    wait: float = 30.0
+
+    @property
+    def ranged(self) -> bool:
+        return (self.start, self.end) != (0.0, 1.0)
+
+
+class Applied(NamedTuple):
+    """What EriLoraAtStep hands out: MODEL, CLIP, the step found (-1 = unknown), the report as text and as JSON."""
+
+    model: Any
+    clip: Any
     step: int
-    mode: str = "exact"
+    report: str
+    details: str
 
 
-def list_runs() -> list[str]:
-    """Below the host's loras folders: every folder that holds a .safetensors file, then every such file."""
-    files = [Path(name).as_posix() for name in folder_paths.get_filename_list("loras") if name.endswith(".safetensors")]
-    folders = {Path(name).parent.as_posix() for name in files} - {"."}
-    return [*sorted(folders), *sorted(files)]
+def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
+    """MODEL and CLIP with the chosen step's LoRA.
 
-
-def find(choice: Choice) -> Checkpoint | None:
-    """The checkpoint that `choice` names; None = step 0 of a run that has none: the model before training.
-
-    run: a run folder, `<folder>/<name>` for one of several runs in a folder, or a file. Raises NodeInputError when it
-    is empty or outside the loras folders, LoraError when there is no such run or step.
+    clip may be None. The given objects keep their weights and patches; one that the LoRA does not change is handed on
+    as it is. Step 0 of a run without one is the model as it is. Raises NodeInputError for an empty range, LoraError
+    when no key matches or a shape does not fit, naming file and keys, and for files that cannot be used.
     """
-    if not choice.run.strip():
-        raise NodeInputError("run is empty. Choose a run folder or a LoRA file below a loras folder.")
-    place, checkpoints = _checkpoints(choice.run.strip())
-    if place.is_file():
-        return checkpoints[0]
-    if choice.step == 0 and choice.mode == "exact" and not any(entry.step == 0 for entry in checkpoints):
-        return None
-    return select_checkpoint(checkpoints, choice.step, choice.mode)
-
-
-def _checkpoints(run: str) -> tuple[Path, list[Checkpoint]]:
-    """The first place below the loras folders where `run` is something, and what is there."""
-    places = candidates(run, lora_roots(), "run")
-    for place in sorted(places, key=lambda path: not path.exists()):
-        try:
-            return place, find_checkpoints(place)
-        except LoraError as error:
-            reason = error
-    raise reason
-
-
-def fingerprint(choice: Choice) -> str:
-    """Path, time and size of the chosen file; changes when another file is chosen or its content does."""
-    try:
-        checkpoint = find(choice)
-        if checkpoint is None:
-            return "base"
-        stat = checkpoint.path.stat()
-    except (ValueError, OSError) as error:
-        return f"unreadable: {error}"
-    return f"{checkpoint.path}|{stat.st_mtime_ns}|{stat.st_size}"
-
-
-def apply_step(
-    model: Any, clip: Any, choice: Choice, strength_model: float, strength_clip: float
-) -> tuple[Any, Any, int, str]:
-    """MODEL and CLIP clones with the chosen step's LoRA, the step found (-1 = unknown), and the report's text.
-
-    clip may be None. The given objects keep their weights and patches. Step 0 of a run without one is the model as it
-    is. Raises LoraError when no key matches, naming file and keys, and for files that cannot be used.
-    """
+    if not 0.0 <= use.start < use.end <= 1.0:
+        raise NodeInputError(f"start is {use.start:g} and end {use.end:g}. Set 0 ≤ start < end ≤ 1.")
     checkpoint = find(choice)
     if checkpoint is None:
-        return model, clip, 0, f"{choice.run}, step 0: before training, no LoRA."
-    lora = read_lora(checkpoint.path, family=family_of(model))
-    patches, targets = host_patches(to_host_keys(lora), model, clip)
-    new_model, in_model = _patched(model, patches, strength_model)
-    new_clip, in_clip = _patched(clip, patches, strength_clip)
-    taken = in_model | in_clip
-    report = load_report(lora, {name for name, target in targets.items() if target in taken}).as_text()
-    if clip is None and any(adapter.target.part != "model" for adapter in lora.adapters):
-        report += "\nnote: no CLIP is connected, so the LoRA's text-encoder part has no effect"
-    return new_model, new_clip, -1 if checkpoint.step is None else checkpoint.step, report
+        details = json.dumps({"run": choice.run, "step": 0, "lora": None})
+        return Applied(model, clip, 0, f"{choice.run}, step 0: before training, no LoRA.", details)
+    lora = read_when_written(checkpoint.path, family_of(model), use.wait)
+    keys = to_host_keys(lora)
+    of_model, of_clip = model_names(model), _NO_CLIP if clip is None else clip_names(clip)
+    check_fit(lora, {**of_model.shapes, **of_clip.shapes})
+    in_model, in_clip = host_patches(keys, of_model), host_patches(keys, of_clip)
+    report = load_report(lora, in_model.loaded | in_clip.loaded, base=_base(lora, model))
+    text = "\n".join([report.as_text(), *_remarks(lora, clip, use)])
+    details = json.dumps(_details(report, checkpoint, choice, use))
+    step = -1 if checkpoint.step is None else checkpoint.step
+    return Applied(_patched_model(model, in_model, use), _patched_clip(clip, in_clip, use), step, text, details)
 
 
 def family_of(model: Any) -> str | None:
@@ -99,20 +79,59 @@ def family_of(model: Any) -> str | None:
     return next((names[kind.__name__] for kind in type(model.model).__mro__ if kind.__name__ in names), None)
 
 
-def host_patches(keys: dict[str, Tensor], model: Any, clip: Any) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """What the host's own loader makes of LoRA keys: patches by host weight, and module name -> host weight.
+def _patched_model(model: Any, found: Patches, use: Use) -> Any:
+    if not found.patches or use.strength_model == 0.0:
+        return model
+    if use.ranged:
+        return RangedLora(found.patches, use.strength_model, use.start, use.end).on(model)
+    clone = model.clone()
+    clone.add_patches(found.patches, use.strength_model)
+    swap_when_sampling(clone)
+    return clone
 
-    keys: `lora.to_host_keys`' result. Nothing is logged; what did not match shows in the report.
-    """
-    key_map = comfy.lora.model_lora_keys_unet(model.model, {})
-    if clip is not None:
-        key_map = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, key_map)
-    patches = comfy.lora.load_lora(keys, key_map, log_missing=False)
-    return patches, {name: target for name, target in key_map.items() if target in patches}
+
+def _patched_clip(clip: Any, found: Patches, use: Use) -> Any:
+    if not found.patches or use.strength_clip == 0.0:
+        return clip
+    clone = clip.clone()
+    clone.add_patches(found.patches, use.strength_clip)
+    return clone
 
 
-def _patched(target: Any, patches: dict[Any, Any], strength: float) -> tuple[Any, set[Any]]:
-    if target is None:
-        return None, set()
-    clone = target.clone()
-    return clone, set(clone.add_patches(patches, strength))
+def _base(lora: Lora, model: Any) -> dict[str, Tensor]:
+    """The model's own weights that the LoRA's change depends on (DoRA), whatever it is patched with at the moment."""
+    wanted = {f"{adapter.target.weight}.weight" for adapter in lora.adapters if depends_on_base(adapter)}
+    if not wanted:
+        return {}
+    weights = {**model.model.state_dict(), **{name: saved.weight for name, saved in model.backup.items()}}
+    return {name: weights[name].cpu() for name in wanted if name in weights}
+
+
+def _remarks(lora: Lora, clip: Any, use: Use) -> list[str]:
+    """What of the LoRA has no effect, or another than one might think, because of how it is used."""
+    parts = {adapter.target.part == "model" for adapter in lora.adapters}
+    remarks = []
+    if False in parts and clip is None:
+        remarks.append("note: no CLIP is connected, so the LoRA's text-encoder part has no effect")
+    if True in parts and use.strength_model == 0.0:
+        remarks.append("note: strength_model is 0, so the diffusion model is not changed")
+    if False in parts and clip is not None and use.strength_clip == 0.0:
+        remarks.append("note: strength_clip is 0, so the text encoders are not changed")
+    if use.ranged:
+        remarks.append(f"active from {use.start:.0%} to {use.end:.0%} of the denoising; the sigmas are split there")
+    if use.ranged and False in parts and clip is not None and use.strength_clip != 0.0:
+        remarks.append("note: the text-encoder part counts for all of it: the prompt is encoded once")
+    return remarks
+
+
+def _details(report: LoadReport, checkpoint: Checkpoint, choice: Choice, use: Use) -> dict[str, Any]:
+    return summary(
+        report,
+        run=choice.run,
+        trainer=checkpoint.trainer,
+        epoch=checkpoint.epoch,
+        strength_model=use.strength_model,
+        strength_clip=use.strength_clip,
+        start=use.start,
+        end=use.end,
+    )

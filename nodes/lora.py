@@ -7,10 +7,13 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ._host_lora import Choice, apply_step, find, fingerprint, list_runs
+from ._host_lora import Use, apply_step
+from ._host_lora_runs import Choice, find, fingerprint, fingerprint_run, list_runs, steps_of
 from ._schema import SPEC_MENU, schema
 
 log = logging.getLogger(__name__)
+
+_RUN_PLACES = "below a loras folder, or below one that extra_model_paths.yaml lists under eri_runs"
 
 
 class EriLoraAtStep(io.ComfyNode):
@@ -29,7 +32,7 @@ class EriLoraAtStep(io.ComfyNode):
                 io.Combo.Input(
                     "run",
                     options=list_runs(),
-                    tooltip="Run folder or LoRA file below a loras folder (a file is taken whatever step says); "
+                    tooltip=f"Run folder or LoRA file {_RUN_PLACES} (a file is taken whatever step says); "
                     "<folder>/<name> for one of several runs in a folder.",
                 ),
                 io.Int.Input(
@@ -62,12 +65,44 @@ class EriLoraAtStep(io.ComfyNode):
                 io.Clip.Input(
                     "clip", optional=True, tooltip="Its text encoders; may be left out if they were not trained."
                 ),
+                io.Float.Input(
+                    "start",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Part of the denoising from which on the LoRA counts; 0 = from the beginning.",
+                ),
+                io.Float.Input(
+                    "end",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Part of the denoising up to which the LoRA counts; 1 = to the end.",
+                ),
+                io.Float.Input(
+                    "wait",
+                    default=30.0,
+                    min=0.0,
+                    max=3600.0,
+                    step=1.0,
+                    optional=True,
+                    tooltip="Seconds to wait for a checkpoint that is still being written; 0 = stop with an error.",
+                ),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model with the LoRA."),
                 io.Clip.Output(tooltip="The text encoders with the LoRA."),
                 io.Int.Output(id="found_step", display_name="step", tooltip="The step that was loaded; -1 = unknown."),
                 io.String.Output(id="report", display_name="report", tooltip="What was loaded and what was not."),
+                io.String.Output(
+                    id="details",
+                    display_name="details",
+                    tooltip="The same as JSON; linked to Save Samples it goes into the files' metadata.",
+                ),
             ],
         )
 
@@ -88,8 +123,76 @@ class EriLoraAtStep(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, run: str, step: int, mode: str, strength_model: float, strength_clip: float, model: Any, clip: Any = None
-    ) -> io.NodeOutput:
-        result = apply_step(model, clip, Choice(run, step, mode), strength_model, strength_clip)
-        log.info("EriLoraAtStep: %s", result[-1])
-        return io.NodeOutput(*result)
+        cls, run: str, step: int, mode: str, strength_model: float, strength_clip: float, model: Any, clip: Any = None,
+        start: float = 0.0, end: float = 1.0, wait: float = 30.0,
+    ) -> io.NodeOutput:  # fmt: skip
+        use = Use(strength_model, strength_clip, start, end, wait)
+        result = apply_step(model, clip, Choice(run, step, mode), use)
+        log.info("EriLoraAtStep: %s", result.report)
+        return io.NodeOutput(*result, ui={"text": [result.report]})
+
+
+class EriLoraSteps(io.ComfyNode):
+    """The training steps of a run as a list; see `lora.step_lists`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="EriLoraSteps",
+            display_name="LoRA Steps",
+            category=SPEC_MENU,
+            description="Lists the training steps that a run saved. Linked to LoRA at Step, everything after it runs "
+            "once per step: a sweep in one graph.",
+            search_aliases=["sweep", "xy plot"],
+            inputs=[
+                io.Combo.Input("run", options=list_runs(), tooltip=f"Run folder {_RUN_PLACES}."),
+                io.String.Input(
+                    "steps",
+                    default="all",
+                    tooltip="all, steps like 0, 250, 500, or ranges like 250-1000, 500- or -500. "
+                    "0 = the model before training.",
+                ),
+                io.Int.Input(
+                    "at_most",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Take at most so many, evenly spread, first and last included; 0 = all of them.",
+                ),
+            ],
+            outputs=[
+                io.Int.Output(id="steps_list", display_name="step", is_output_list=True, tooltip="One entry per step."),
+                io.String.Output(
+                    id="labels",
+                    display_name="label",
+                    is_output_list=True,
+                    tooltip="A column label per step, for Contact Sheet.",
+                ),
+                io.String.Output(
+                    id="report", display_name="report", tooltip="How many steps, and what cannot be reached by one."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, run: str | None = None, steps: str | None = None) -> bool | str:
+        if run is None or steps is None:
+            return True  # linked: known only when the node runs
+        try:
+            steps_of(run, steps, 0)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, run: Any = None, **_: Any) -> str:
+        return fingerprint_run(run) if isinstance(run, str) else ""
+
+    @classmethod
+    def execute(cls, run: str, steps: str, at_most: int) -> io.NodeOutput:
+        chosen, unknown = steps_of(run, steps, at_most)
+        labels = [f"step {step}" if step else "no LoRA" for step in chosen]
+        report = f"{run}: {len(chosen)} steps: {', '.join(map(str, chosen))}"
+        for entry in unknown:
+            report += f"\nnot listed, of unknown step: {entry.path.name} (LoRA at Step reaches it with mode latest)"
+        return io.NodeOutput(chosen, labels, report, ui={"text": [report]})

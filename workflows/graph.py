@@ -22,7 +22,7 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "EriFlowEulerSampler": ("sampler",),
     "EriDDIMSampler": ("sampler",),
     "EriTrainerNoise": ("noise",),
-    "EriLoraAtStep": ("model", "clip", "found_step", "report"),
+    "EriLoraAtStep": ("model", "clip", "found_step", "report", "details"),
     "EriSample": ("latent",),
     "EriSaveSamples": (),
     "CheckpointLoaderSimple": ("model", "clip", "vae"),

@@ -75,7 +75,7 @@ def test_the_step_is_applied_at_its_strength(comfy_host: Any, loras: Path) -> No
     model = small_models.sd35_model()
     key = f"diffusion_model.{MODULE}.weight"
     for step, strength in ((250, 1.0), (500, 0.5)):
-        result, _, found, report = apply(comfy_host, "run", step, model=model, strength_model=strength)
+        result, _, found, report, _ = apply(comfy_host, "run", step, model=model, strength_model=strength)
         before, after = patched(result, key)
         assert found == step
         assert torch.allclose(after, before + strength * changes[step], atol=1e-5)
@@ -90,7 +90,7 @@ def test_the_step_is_applied_at_its_strength(comfy_host: Any, loras: Path) -> No
 def test_text_encoders_too(comfy_host: Any, loras: Path) -> None:
     write(loras / "run" / "sd35_lora_step500.safetensors", 500, with_clip=True)
     clip = small_models.sd35_clip(t5=False)
-    _, new_clip, _, report = apply(comfy_host, "run", clip=clip, strength_clip=0.25)
+    _, new_clip, _, report, _ = apply(comfy_host, "run", clip=clip, strength_clip=0.25)
     down, up = pair(small_models.CONTEXT, small_models.CONTEXT, 600)
     before, after = patched(new_clip.patcher, f"{CLIP_MODULE}.weight")
     assert torch.allclose(after, before + 0.25 * (ALPHA / RANK) * (up @ down), atol=1e-5)

@@ -1,0 +1,78 @@
+"""From one training step's patches to another's on a model that is loaded, without unloading it.
+
+When the patches of a loaded model change, the host takes every weight off the device, restores the patched ones, and
+loads and patches the model anew. Here only the weights that either step patches are touched: restored from the host's
+own backup, and patched by the host's own `patch_weight_to_device`. What the host keeps about a loaded model (backup,
+id of the patches) is left as its own loading leaves it, so it goes on from there. Where a model is loaded in another
+way than completely, nothing is done and the host does it all.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.utils
+
+KEY: Final = "eridiffusion_lora"
+_WHEN: Final = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
+
+
+def swap_when_sampling(patcher: Any) -> None:
+    """Let `patcher` (a clone of our own) and its clones take over a loaded model whenever a sampler prepares it."""
+    if not patcher.get_wrappers(_WHEN, KEY):
+        patcher.add_wrapper_with_key(_WHEN, KEY, _before_loading)
+
+
+def _before_loading(executor: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+    swap(model)
+    return executor(model, *args, **kwargs)
+
+
+def swap(patcher: Any) -> bool:
+    """Put `patcher`'s patches on its model if that is loaded with others; says whether it did.
+
+    Base weights come back bit for bit from the host's backup. If patching fails halfway the model is marked as holding
+    unknown patches, so that the host restores all of them before it is used again.
+    """
+    model = patcher.model
+    if not _can_swap(patcher):
+        return False
+    model.current_weight_patches_uuid = uuid.uuid4()
+    for key in list(patcher.backup):
+        _restore(patcher, key)
+    for key in patcher.patches:
+        patcher.patch_weight_to_device(key, device_to=patcher.load_device)
+    model.current_weight_patches_uuid = patcher.patches_uuid
+    return True
+
+
+def _can_swap(patcher: Any) -> bool:
+    """Whether the model is loaded completely, by a plain patcher that shares this one's backup, with other patches."""
+    if type(patcher) is not comfy.model_patcher.ModelPatcher:  # quantised or dynamic: they load in their own ways
+        return False
+    model = patcher.model
+    loaded = [one for one in comfy.model_management.loaded_models() if one is not None and one.model is model]
+    return (
+        any(one.backup is patcher.backup for one in loaded)
+        and model.model_loaded_weight_memory > 0
+        and not model.model_lowvram
+        and model.device == patcher.load_device
+        and model.current_weight_patches_uuid not in (None, patcher.patches_uuid)
+        and not any(one.hook_backup or one.weight_wrapper_patches or one.is_injected for one in (patcher, *loaded))
+    )
+
+
+def _restore(patcher: Any, key: str) -> None:
+    """Put a weight back from the backup; one that is patched again stays in it, and off the device until then."""
+    saved = patcher.backup[key]
+    weight = saved.weight if key in patcher.patches else saved.weight.to(patcher.load_device)
+    if saved.inplace_update:
+        comfy.utils.copy_to_param(patcher.model, key, weight)
+    else:
+        comfy.utils.set_attr_param(patcher.model, key, weight)
+    if key not in patcher.patches:
+        del patcher.backup[key]
