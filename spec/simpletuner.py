@@ -265,6 +265,9 @@ def _note_guidance(options: Options, family: str, negative: str, cfg: float, sca
         reading.note("validation_guidance_rescale is not part of an item: set the rescale on the model by hand.")
     if options.node("validation_guidance_skip_layers") is not None:
         reading.note("validation_guidance_skip_layers is not part of an item: add skip-layer guidance by hand.")
+    for name in ("controlnet", "control"):
+        if options.flag(name):
+            reading.note(f"{name}: the trainer's pictures follow control images, the ones made here do not.")
     if (options.integer("num_validation_images", 1, 1000) or 1) > 1:
         reading.note("num_validation_images: only the first image of each prompt is made, the others share its noise.")
 
