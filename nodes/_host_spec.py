@@ -27,7 +27,7 @@ TRAINERS: Final = (
     "musubi",
     "native",
 )
-_SUFFIXES: Final = (".yaml", ".yml", ".json", ".jsonc", ".toml", ".txt")
+_SUFFIXES: Final = (".yaml", ".yml", ".json", ".jsonc", ".toml", ".txt", ".env", ".sh")
 _RANDOM_SEEDS: Final = 2**53
 
 
@@ -116,8 +116,9 @@ def fingerprint(inputs: SpecInputs) -> str:
         path = config_path(inputs.config)
         if path is not None:
             stat = path.stat()
-            state = f"{path}|{stat.st_mtime_ns}|{stat.st_size}"
             spec = read_spec(path, trainer=trainer, family=family, roots=input_roots())
+            # The spec itself as well: it holds what a prompts file that the config names says.
+            state = f"{path}|{stat.st_mtime_ns}|{stat.st_size}|{spec.to_json()}"
         else:
             state, spec = inputs.config, read_text(inputs.config, trainer=trainer, family=family)
         random = any(item.seed is None for item in spec.items)

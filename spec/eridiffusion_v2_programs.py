@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from .families import MAX_PIXELS, MAX_SEED, MAX_STEPS
 from .fields import Section
@@ -49,7 +50,7 @@ _SAMPLERS: Final = {
 }
 _TRAIN_SD35: Final = replace(_SAMPLERS["sd35"], program="train_sd35", prompt_flag="sample_prompt")
 #: setting -> flag names in the order in which they are looked for, for programs that only sample and for trainers.
-_SAMPLE_FLAGS: Final = {
+_SAMPLE_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "size": ("size",),
     "steps": ("steps",),
     "cfg": ("cfg", "cfg_scale"),
@@ -58,7 +59,7 @@ _SAMPLE_FLAGS: Final = {
     "seed": ("seed",),
     "negative": ("negative", "negative_prompt"),
 }
-_TRAIN_FLAGS: Final = {
+_TRAIN_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "size": ("sample_size",),
     "steps": ("sample_steps",),
     "cfg": ("sample_cfg",),
@@ -105,10 +106,10 @@ def from_flags(root: Section, family: str | None) -> Settings:
     return found if trains else replace(found, cfg=max(found.cfg, 1.0))
 
 
-def _values(root: Section, flags: dict[str, tuple[str, ...]]) -> dict[str, int | float | str]:
+def _values(root: Section, flags: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     """The settings that flags give."""
     limits = {"size": (1, MAX_PIXELS), "steps": (1, MAX_STEPS), "seed": (0, MAX_SEED), "every": (0, 2**31)}
-    values: dict[str, int | float | str] = {}
+    values: dict[str, Any] = {}
     for setting, names in flags.items():
         key = next((name for name in names if root.has(name)), None)
         if key is None:

@@ -110,7 +110,7 @@ def _items(options: Options, family: str) -> list[SampleItem]:
     real = options.number("validation_guidance_real", 1.0)
     cfg = max(real, 1.0) if family == "flux" else max(scale, 1.0)
     _note_guidance(options, family, negative, cfg, scale)
-    items = []
+    items: list[SampleItem] = []
     for prompt in prompts:
         for number, (label, width, height) in enumerate(sizes):
             items.append(

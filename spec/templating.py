@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from .model import SampleItem, SampleSpec, SpecError
 from .tree import decode, read_file
@@ -53,7 +53,7 @@ class _Chooser:
 
     def item(self, item: SampleItem) -> SampleItem:
         """One item with its texts expanded."""
-        changes = {}
+        changes: dict[str, Any] = {}
         for name in _FIELDS:
             text = getattr(item, name)
             if text and ("|" in text or "__" in text):
