@@ -15,6 +15,7 @@ import latent_preview
 import torch
 from torch import Tensor
 
+from ._host_backoff import sample_with_backoff
 from ._schema import NodeInputError
 
 log = logging.getLogger(__name__)
@@ -38,9 +39,11 @@ def sample(
 ) -> dict[str, Any]:
     """Denoise one latent batch as SamplerCustomAdvanced with CFGGuider does; CFG 1 makes no unconditional pass.
 
-    The host loads and unloads the model, decides on devices, shows previews and heeds interrupts. Returns a new latent
-    dictionary (noise_mask, batch_index and the rest kept); every argument is left as it is. Raises NodeInputError for
-    empty conditioning, a latent of another model family, NaN, and sigmas that rise or do not fit the model.
+    The host loads and unloads the model, decides on devices, shows previews and heeds interrupts. Where the device runs
+    out of memory the model's calls are made smaller (see _host_backoff); the samples stay the same. Returns a new
+    latent dictionary (noise_mask, batch_index and the rest kept); every argument is left as it is. Raises
+    NodeInputError for empty conditioning, a latent of another model family, NaN, and sigmas that rise or do not fit
+    the model.
     """
     check_conditioning(positive, negative, cfg)
     check_latent(model, latent)
@@ -57,7 +60,8 @@ def sample(
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
     callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
-    samples = guider.sample(
+    samples = sample_with_backoff(
+        guider,
         start,
         samples,
         sampler,

@@ -1,0 +1,61 @@
+"""Which weights stay on the device, through the host's model management."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import comfy.model_management
+
+#: More than any device has: "free whatever you can".
+EVERYTHING = 1e30
+
+
+def release_others(patchers: Iterable[Any], device: Any) -> None:
+    """Take every model off `device` but those of `patchers`."""
+    used = [patcher.model for patcher in patchers if hasattr(patcher, "model")]
+    keep = [
+        loaded
+        for loaded in comfy.model_management.current_loaded_models
+        if loaded.model is not None and any(loaded.model.model is model for model in used)
+    ]
+    comfy.model_management.free_memory(EVERYTHING, device, keep_loaded=keep)
+
+
+def stream_weights(patcher: Any) -> bool:
+    """Move a loaded model's weights off the device; the host then brings each layer's over while the layer runs.
+
+    LoRA patches are then applied to each layer's weights as they come. Returns False where there is nothing to do:
+    the model is not loaded, the host streams it of its own accord (dynamic), or hooks that change weights over time
+    are in force, which streaming would drop.
+    """
+    dynamic = getattr(patcher, "is_dynamic", None)
+    if (dynamic is not None and dynamic()) or patcher.current_hooks is not None:
+        return False
+    loaded = patcher.loaded_size()
+    if loaded <= 0:
+        return False
+    patcher.partially_unload(patcher.offload_device, loaded)
+    return True
+
+
+def prepare_streamed(executor: Any, model: Any, noise_shape: list[int], *args: Any, **kwargs: Any) -> Any:
+    """A wrapper for the host's prepare_sampling: load the model so that as good as no weights stay on the device.
+
+    Asks for as much memory as the device has, which leaves nothing for weights; what the host loads nevertheless (it
+    does on the CPU, where it has no budget) is moved off afterwards.
+    """
+    batch, *size = noise_shape
+    device = model.load_device
+    wanted = comfy.model_management.get_total_memory(device) / max(1, model.memory_required([1, *size]))
+    prepared = executor(model, [max(batch, math.ceil(wanted)), *size], *args, **kwargs)
+    stream_weights(model)
+    return prepared
+
+
+def outer_sample_alone(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    """A wrapper for the host's outer_sample: every other model leaves the device before this one samples."""
+    patcher = executor.class_obj.model_patcher
+    release_others([patcher], patcher.load_device)
+    return executor(*args, **kwargs)
