@@ -9,16 +9,13 @@ import asyncio
 import contextlib
 import json
 import signal
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 try:
     import typer
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 except ModuleNotFoundError as missing:
@@ -28,69 +25,33 @@ except ModuleNotFoundError as missing:
     ) from None
 
 from .client import local_host
-from .client.errors import HostError
-from .spec import SampleSpec, SpecError, expand_prompts, read_spec
-from .spec.readers import TRAINERS
-from .workflows import WorkflowError, build
+from .commands.host import host_app
+from .commands.lora import lora
+from .commands.shared import (
+    AsJson,
+    ConfigFile,
+    Family,
+    HostUrl,
+    ModelsFile,
+    Output,
+    Prompts,
+    Run,
+    Trainer,
+    err,
+    notes,
+    out,
+    reported,
+    show,
+)  # fmt: skip
+from .spec import SampleSpec, expand_prompts, read_spec
+from .workflows import build
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
     help="A training run's samples, reproduced and compared in ComfyUI.\n\nExit codes: 0 done, 1 failed, 2 bad input",
 )  # fmt: skip
-host_app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    help="Set up, start, stop and look at a local ComfyUI.\n\nExample: eri host start",
-)
+app.command(name="lora")(lora)
 app.add_typer(host_app, name="host")
-
-out = Console()
-err = Console(stderr=True)
-
-ConfigFile = Annotated[Path, typer.Argument(help="Training config, or a trainer's prompt file.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Trainer = Annotated[
-    str | None,
-    typer.Option(help=f"Whose config it is: {', '.join(entry.id for entry in TRAINERS)}.", show_default="recognised"),
-]
-Prompts = Annotated[Path | None, typer.Option(help="Prompts file to take instead of the one the config names.")]
-Family = Annotated[str | None, typer.Option(help="flux, sd35 or sdxl.", show_default="from the config")]
-ModelsFile = Annotated[Path | None, typer.Option(help="YAML naming the base model's files or loader nodes.")]
-Run = Annotated[str | None, typer.Option(help="Run folder: a path, or a name below the host's loras folders.")]
-HostUrl = Annotated[
-    str | None,
-    typer.Option("--host", help="A running ComfyUI, e.g. http://127.0.0.1:8188.", show_default="a local one"),
-]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for images, in the trainer's layout.")]
-
-
-def fail(error: Exception) -> NoReturn:
-    """Print an error as people read it and end with its exit code: 1 for the host's, 2 for the input's."""
-    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-    raise typer.Exit(1 if isinstance(error, HostError | OSError) else 2)
-
-
-@contextlib.contextmanager
-def reported() -> Iterator[None]:
-    """Turn the package's errors into messages and exit codes."""
-    from .images.errors import ImagesError
-    from .lora.errors import LoraError
-
-    try:
-        yield
-    except (SpecError, WorkflowError, HostError, LoraError, ImagesError, OSError) as error:
-        fail(error)
-
-
-def notes(lines: list[str] | tuple[str, ...]) -> None:
-    """Print notes, one per line, to the error stream."""
-    for line in lines:
-        err.print(f"[yellow]note:[/] {escape(line)}", highlight=False, soft_wrap=True)
-
-
-def show(document: Mapping[str, Any]) -> None:
-    """Print one JSON document."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
 
 
 @app.command()
@@ -215,31 +176,6 @@ def sweep(
 
 
 @app.command()
-def lora(
-    path: Annotated[Path, typer.Argument(help="A LoRA file, or a run folder.", show_default=False)],
-    family: Family = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say what is in a LoRA file, or which checkpoints a run folder holds.
-
-    Example: eri lora output/my_run/flux_lora_step500.safetensors
-    """
-    from .client.describe import describe_lora
-
-    with reported():
-        document = describe_lora(path, family)
-    if as_json:
-        show(document)
-        return
-    for entry in document.get("checkpoints", ()):
-        out.print(f"{entry['step'] if entry['step'] is not None else '?':>8}  {escape(entry['path'])}", highlight=False)
-    for key, value in document.items():
-        if key != "checkpoints":
-            text = ", ".join(map(str, value)) if isinstance(value, list) else value
-            out.print(f"[bold]{key}[/]: {escape(str(text))}", highlight=False, soft_wrap=True)
-
-
-@app.command()
 def demo(
     host: HostUrl = None,
     output: Output = Path("demo_output"),
@@ -264,60 +200,6 @@ def demo(
         out.print(f"  contact sheet  {escape(_near(outcome.sheet))}", highlight=False, soft_wrap=True)
         out.print(f"  images         {escape(_near(outcome.folder))}", highlight=False, soft_wrap=True)
     notes(tuple(dict.fromkeys(note for outcome in outcomes for note in outcome.notes)))
-
-
-@host_app.command("setup")
-def host_setup() -> None:
-    """Find a ComfyUI, or fetch one, and make it ready.
-
-    Example: eri host setup
-    """
-    with reported():
-        install = local_host.set_up_host(report=lambda line: out.print(escape(line), highlight=False, soft_wrap=True))
-    out.print(f"ready: {escape(str(install.path))}", highlight=False, soft_wrap=True)
-
-
-@host_app.command("start")
-def host_start(
-    port: Annotated[int | None, typer.Option(min=1, max=65535, show_default="a free one")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The host's output folder.")] = None,
-    loras: Annotated[list[Path] | None, typer.Option(help="Folder that holds LoRA runs; may be repeated.")] = None,
-) -> None:
-    """Start a local ComfyUI with this pack and leave it running.
-
-    Example: eri host start --loras output
-    """
-    paths = {"loras": [folder.absolute() for folder in loras or ()]}
-    with reported(), err.status("starting ComfyUI …"):
-        state = local_host.start_background(
-            port=port, output_dir=None if output is None else output.absolute(), model_paths=paths
-        )
-    out.print(f"running at {state.url} (process {state.pid}), images in {state.output_dir}", soft_wrap=True)
-
-
-@host_app.command("stop")
-def host_stop() -> None:
-    """Stop the ComfyUI that `eri host start` started.
-
-    Example: eri host stop
-    """
-    with reported():
-        out.print("stopped" if local_host.stop_background() else "no host was running")
-
-
-@host_app.command("status")
-def host_status(as_json: AsJson = False) -> None:
-    """Say whether a ComfyUI started by `eri host start` is running. Exit code 1 when none is.
-
-    Example: eri host status --json
-    """
-    state = local_host.background_host()
-    if as_json:
-        show({"running": state is not None, **(asdict(state) if state else {})})
-    else:
-        out.print(f"running at {state.url} (process {state.pid})" if state else "no host is running", soft_wrap=True)
-    if state is None:
-        raise typer.Exit(1)
 
 
 @contextlib.contextmanager
@@ -352,15 +234,15 @@ def _sample(
 
 
 def _steps(text: str, run: str) -> list[int | None]:
-    """The steps in "0,250,500", or 0 and every checkpoint's of the local folder `run` for "all"."""
-    from .client.runs import steps_in
+    """The steps in "0,250,500"; "all" is 0 and every checkpoint's of the local folder `run`, "250-" a part of them."""
+    from .client.runs import select_steps_in
 
-    if text.strip() == "all":
-        return [0, *(step for step in steps_in(run) if step > 0)]
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdecimal() for part in parts):
-        raise typer.BadParameter("write steps like 0,250,500, or 'all'", param_hint="--steps")
-    return [int(part) for part in dict.fromkeys(parts)]
+    parts = [part.replace(" ", "") for part in text.split(",")]
+    if all(part.isdecimal() for part in parts):  # the run may lie on the host alone
+        return [int(part) for part in dict.fromkeys(parts)]
+    if not all(part == "all" or part.replace("-", "", 1).isdecimal() for part in parts):
+        raise typer.BadParameter("write 'all', steps like 0,250,500, or ranges like 250-1000", param_hint="--steps")
+    return [*select_steps_in(run, "0, all" if text.strip() == "all" else text)]
 
 
 def _print_images(document: dict[str, Any], as_json: bool) -> None:

@@ -8,28 +8,53 @@ from typing import Any
 from .errors import HostError
 
 
-def describe_lora(path: Path, family: str | None = None) -> dict[str, Any]:
-    """A file's dialect, family, rank, alpha, step and tensors, or a folder's checkpoints, as JSON types.
+def describe_lora(path: Path, family: str | None = None, against: Path | None = None) -> dict[str, Any]:
+    """A file's load report, or a folder's checkpoints, as JSON types.
 
-    Raises LoraError for what is no LoRA, HostError where nothing is there.
+    against: a checkpoint or diffusion model whose weights the report is about; without it `parts` says which module
+    the family has. A folder gives `folder` and `checkpoints` (step, epoch, run, trainer, path). Raises LoraError for
+    what is no LoRA, does not match or does not fit, HostError where nothing is there.
     """
-    from ..lora import find_checkpoints, read_lora, to_host_keys
+    from ..lora import find_checkpoints
 
     if path.is_dir():
-        checkpoints = [{"step": found.step, "path": str(found.path)} for found in find_checkpoints(path)]
-        return {"folder": str(path), "checkpoints": checkpoints}
-    if not path.exists():
-        raise HostError(f"There is no {path}", remedy="Give a LoRA file or a run folder.")
+        if against is not None:
+            raise HostError(f"{path} is a folder", remedy="With --against give one LoRA file.")
+        found = [
+            {
+                "step": entry.step,
+                "epoch": entry.epoch,
+                "run": entry.run,
+                "trainer": entry.trainer,
+                "path": str(entry.path),
+            }
+            for entry in find_checkpoints(path)
+        ]
+        return {"folder": str(path), "checkpoints": found}
+    for file in (path, against):
+        if file is not None and not file.exists():
+            raise HostError(f"There is no {file}", remedy="Give a LoRA file or a run folder, and a model file.")
+    return _describe_file(path, family, against)
+
+
+def _describe_file(path: Path, family: str | None, against: Path | None) -> dict[str, Any]:
+    from ..lora import load_report, read_lora
+    from ..lora.against import model_shapes, report_against
+
     lora = read_lora(path, family=family)
-    modules = {key.rpartition(".lora_up.weight")[0] for key in to_host_keys(lora) if key.endswith(".lora_up.weight")}
+    if against is None:
+        report = load_report(lora, [adapter.target.name for adapter in lora.adapters])
+    else:
+        report = report_against(lora, model_shapes(against))
+    document = report.as_dict()
+    reasons: dict[str, list[str]] = {}
+    for key, reason in report.ignored.items():
+        reasons.setdefault(reason, []).append(key)
     return {
-        "file": str(path),
-        "dialect": lora.dialect,
-        "family": lora.family,
-        "rank": lora.rank,
-        "alpha": lora.alpha,
-        "step": lora.step,
+        "file": document.pop("path"),
+        "against": None if against is None else str(against),
+        **document,
+        "ignored": reasons,
         "tensors": len(lora.tensors),
-        "modules": len(modules),
-        "ignored": sorted(lora.ignored),
+        "modules": len(lora.adapters),
     }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from ..lora import Checkpoint
+from ..lora.step_lists import spread
 from .errors import HostError
 from .host_client import HostClient
+
+__all__ = ["host_run_name", "select_steps_in", "spread", "steps_in"]
 
 
 async def host_run_name(client: HostClient, run: str | Path) -> str:
@@ -31,7 +34,8 @@ async def host_run_name(client: HostClient, run: str | Path) -> str:
     offered = ", ".join(choices[:12]) + (", …" if len(choices) > 12 else "")
     raise HostError(
         f"The host at {client.url} does not offer the run {str(run)!r}",
-        remedy=f"Put or link it into the host's models/loras folder. It offers: {offered or 'no run at all'}.",
+        remedy="Put it into the host's models/loras folder, or list its folder under eri_runs in the host's "
+        f"extra_model_paths.yaml. It offers: {offered or 'no run at all'}.",
         kind="validation",
         field="run",
     )
@@ -42,24 +46,29 @@ def steps_in(run: str | Path) -> list[int]:
 
     Checkpoints of unknown step are left out. Raises HostError where the folder does not exist or nothing is left.
     """
-    from ..lora import find_checkpoints
-
-    folder = Path(run)
-    if not folder.is_dir():
-        raise HostError(
-            f"There is no run folder {folder} on this machine",
-            remedy="Give --run DIR, or list the steps: --steps 0,250.",
-        )
-    steps = sorted({checkpoint.step for checkpoint in find_checkpoints(folder) if checkpoint.step is not None})
+    steps = sorted({checkpoint.step for checkpoint in _local(run) if checkpoint.step is not None})
     if not steps:
-        raise HostError(f"{folder} holds no checkpoint of a known step", remedy="Look at it with: eri lora DIR.")
+        raise HostError(f"{run} holds no checkpoint of a known step", remedy="Look at it with: eri lora DIR.")
     return steps
 
 
-def spread(steps: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the ascending `steps`, evenly spread by position, first and last included; count >= 2."""
-    if count < 2:
-        raise ValueError(f"count must be at least 2, not {count}")
-    if len(steps) <= count:
-        return list(steps)
-    return [steps[round(number * (len(steps) - 1) / (count - 1))] for number in range(count)]
+def select_steps_in(run: str | Path, text: str) -> list[int]:
+    """The training steps of a local run folder that `text` names: "all", "0, 250", "250-1000" (see lora.select_steps).
+
+    Raises HostError where the folder does not exist, LoraError as select_steps does.
+    """
+    from ..lora import select_steps
+
+    return select_steps(_local(run), text)
+
+
+def _local(run: str | Path) -> list[Checkpoint]:
+    from ..lora import LoraError, find_checkpoints
+
+    try:
+        return find_checkpoints(run)
+    except LoraError as error:
+        raise HostError(
+            f"There is no run folder {run} on this machine",
+            remedy="Give --run DIR, or list the steps: --steps 0,250.",
+        ) from error

@@ -16,6 +16,27 @@ log = logging.getLogger(__name__)
 _RUN_PLACES = "below a loras folder, or below one that extra_model_paths.yaml lists under eri_runs"
 
 
+def _number(id: str, default: float, low: float, high: float, tooltip: str, **more: Any) -> io.Float.Input:
+    return io.Float.Input(id, default=default, min=low, max=high, tooltip=tooltip, **{"step": 0.01, **more})
+
+
+#: Inputs that came after the first release.
+_LATER = (
+    _number(
+        "start", 0.0, 0.0, 1.0, "Part of the denoising from which on the LoRA counts; 0 = from the beginning.",
+        optional=True,
+    ),
+    _number(
+        "end", 1.0, 0.0, 1.0, "Part of the denoising up to which the LoRA counts; 1 = to the end.", optional=True
+    ),
+    _number(
+        "wait", 30.0, 0.0, 3600.0,
+        "Seconds to wait for a checkpoint that is still being written; 0 = stop with an error.",
+        optional=True, step=1.0,
+    ),
+)  # fmt: skip
+
+
 class EriLoraAtStep(io.ComfyNode):
     """The LoRA of one training step; see `_host_lora.apply_step`."""
 
@@ -45,53 +66,13 @@ class EriLoraAtStep(io.ComfyNode):
                     tooltip="exact: this step or an error. nearest, at_or_before: the saved step that fits. "
                     "latest: the newest, whatever step says.",
                 ),
-                io.Float.Input(
-                    "strength_model",
-                    default=1.0,
-                    min=-100.0,
-                    max=100.0,
-                    step=0.01,
-                    tooltip="Strength on the diffusion model; 1 = as trained.",
-                ),
-                io.Float.Input(
-                    "strength_clip",
-                    default=1.0,
-                    min=-100.0,
-                    max=100.0,
-                    step=0.01,
-                    tooltip="Strength on the text encoders; 1 = as trained.",
-                ),
+                _number("strength_model", 1.0, -100.0, 100.0, "Strength on the diffusion model; 1 = as trained."),
+                _number("strength_clip", 1.0, -100.0, 100.0, "Strength on the text encoders; 1 = as trained."),
                 io.Model.Input("model", tooltip="The model that was trained."),
                 io.Clip.Input(
                     "clip", optional=True, tooltip="Its text encoders; may be left out if they were not trained."
                 ),
-                io.Float.Input(
-                    "start",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    optional=True,
-                    tooltip="Part of the denoising from which on the LoRA counts; 0 = from the beginning.",
-                ),
-                io.Float.Input(
-                    "end",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    optional=True,
-                    tooltip="Part of the denoising up to which the LoRA counts; 1 = to the end.",
-                ),
-                io.Float.Input(
-                    "wait",
-                    default=30.0,
-                    min=0.0,
-                    max=3600.0,
-                    step=1.0,
-                    optional=True,
-                    tooltip="Seconds to wait for a checkpoint that is still being written; 0 = stop with an error.",
-                ),
+                *_LATER,
             ],
             outputs=[
                 io.Model.Output(tooltip="The model with the LoRA."),

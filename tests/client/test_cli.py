@@ -74,6 +74,8 @@ def test_graph_to_file_and_to_stdout(capsys: pytest.CaptureFixture[str], tmp_pat
         (["sample", CONFIGS / "flux.yaml", "--host", "http://127.0.0.1:1", "--step", "0"], 1, "127.0.0.1:1"),
         (["sweep", CONFIGS / "flux.yaml", "--run", "r", "--steps", "1,x"], 2, "--steps"),
         (["sweep", CONFIGS / "flux.yaml", "--run", "/no/run"], 1, "/no/run"),
+        (["sweep", CONFIGS / "flux.yaml", "--run", CONFIGS, "--steps", "250-500"], 2, "250-500"),
+        (["lora", CONFIGS / "flux.yaml"], 2, "flux.yaml"),
         (["lora", "/no/such.safetensors"], 1, "/no/such.safetensors"),
         (["demo", "--families", "sd15"], 2, "--families"),
         (["demo", "--columns", "2"], 2, "columns"),
@@ -95,20 +97,56 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str], command: list[s
     assert f"Example: eri {' '.join(command)}" in capsys.readouterr().out
 
 
-def test_lora_of_a_file_and_of_a_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    tensors = {
-        "double_blocks.0.img_mlp.0.lora_A.weight": torch.zeros(3, 192),
-        "double_blocks.0.img_mlp.0.lora_B.weight": torch.zeros(768, 3),
-    }
-    path = tmp_path / "flux_lora_step250.safetensors"
+def flux_lora(folder: Path, rows: int = 768) -> Path:
+    """A LoRA of EriDiffusion V2 with one pair (norm of up @ down 2 · 6 / 3 = 4) and one optimizer tensor."""
+    down, up = torch.zeros(3, 192), torch.zeros(rows, 3)
+    down[0, 0], up[0, 0] = 1.0, 2.0
+    module = "double_blocks.0.img_mlp.0"
+    tensors = {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up, "__opt__/exp_avg/0": torch.zeros(1)}
+    path = folder / "flux_lora_step250.safetensors"
     save_file(tensors, path, metadata={"__eridiffusion_ckpt__": json.dumps({"alpha": 6})})
+    return path
+
+
+def test_lora_of_a_file_and_of_a_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = flux_lora(tmp_path)
     assert eri("lora", path, "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert {key: found[key] for key in ("family", "rank", "alpha", "step", "modules")} == {
-        "family": "flux", "rank": 3, "alpha": 6.0, "step": 250, "modules": 1,
+    assert {key: found[key] for key in ("family", "rank", "alpha", "step", "modules", "norms")} == {
+        "family": "flux", "rank": 3, "alpha": 6.0, "step": 250, "modules": 1, "norms": {"double_blocks": 4.0},
     }  # fmt: skip
+    assert list(found["ignored"].values()) == [["__opt__/exp_avg/0"]]
+    assert eri("lora", path) == 0
+    shown = capsys.readouterr().out
+    assert "alpha 6" in shown
+    assert "double_blocks" in shown
     assert eri("lora", tmp_path, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["checkpoints"] == [{"step": 250, "path": str(path)}]
+    assert json.loads(capsys.readouterr().out)["checkpoints"] == [
+        {"step": 250, "epoch": None, "run": None, "trainer": "eridiffusion-v2", "path": str(path)}
+    ]
+    assert eri("lora", tmp_path) == 0
+    assert "250" in capsys.readouterr().out
+
+
+def test_lora_against_a_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The model file's own header decides: taken, another size, another model."""
+    weights = {
+        "double_blocks.0.img_mlp.0.weight": torch.zeros(768, 192),
+        "double_blocks.0.img_mlp.0.bias": torch.zeros(768),
+    }
+    model = tmp_path / "model.safetensors"
+    save_file({f"model.diffusion_model.{name}": value for name, value in weights.items()}, model)
+    assert eri("lora", flux_lora(tmp_path), "--against", model, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["against"] == str(model)
+    assert found["parts"] == {"model": {"matched": 2, "unmatched": []}}
+    assert eri("lora", flux_lora(tmp_path, rows=384), "--against", model) == 2
+    assert "does not fit" in capsys.readouterr().err
+    save_file({"double_blocks.1.img_mlp.0.weight": torch.zeros(768, 192)}, model)
+    assert eri("lora", flux_lora(tmp_path), "--against", model) == 2
+    assert "double_blocks.0" in capsys.readouterr().err
+    assert eri("lora", tmp_path, "--against", model) == 1
+    assert eri("lora", flux_lora(tmp_path), "--against", tmp_path / "none") == 1
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.client.host_client import HostClient
-from comfyui_eridiffusion.client.runs import host_run_name, spread, steps_in
+from comfyui_eridiffusion.client.runs import host_run_name, select_steps_in, spread, steps_in
 
 
 @given(st.sets(st.integers(0, 10**6), min_size=1, max_size=60), st.integers(2, 20))
@@ -39,6 +39,7 @@ def test_steps_in_a_run(tmp_path: Path) -> None:
         tensors = {"double_blocks.0.img_mlp.0.lora_A.weight": down, "double_blocks.0.img_mlp.0.lora_B.weight": up}
         save_file(tensors, tmp_path / f"flux_lora_step{step}.safetensors")
     assert steps_in(tmp_path) == [250, 500, 1000]
+    assert select_steps_in(tmp_path, "0, 300-") == [0, 500, 1000]
 
 
 def test_steps_in_nothing(tmp_path: Path) -> None:
@@ -46,6 +47,8 @@ def test_steps_in_nothing(tmp_path: Path) -> None:
         steps_in(tmp_path)
     with pytest.raises(HostError, match="no run folder"):
         steps_in(tmp_path / "missing")
+    with pytest.raises(HostError, match="no run folder"):
+        select_steps_in(tmp_path / "missing", "all")
 
 
 class Offering(HostClient):

@@ -19,7 +19,7 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PACKAGES = ("client", "images", "lora", "nodes", "samplers", "spec", "workflows")
+PACKAGES = ("client", "commands", "images", "lora", "nodes", "samplers", "spec", "workflows")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 SOURCES += [ROOT / "__init__.py", ROOT / "scripts" / "dev.py", *ROOT.glob("cli.py")]
 PURE = ("samplers", "lora", "spec", "workflows", "images")

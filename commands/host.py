@@ -1,0 +1,73 @@
+"""`eri host`: set up, start, stop and look at a local ComfyUI."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from ..client import local_host
+from .shared import AsJson, err, out, reported, show
+
+host_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Set up, start, stop and look at a local ComfyUI.\n\nExample: eri host start",
+)
+
+
+@host_app.command("setup")
+def host_setup() -> None:
+    """Find a ComfyUI, or fetch one, and make it ready.
+
+    Example: eri host setup
+    """
+    with reported():
+        install = local_host.set_up_host(report=lambda line: out.print(escape(line), highlight=False, soft_wrap=True))
+    out.print(f"ready: {escape(str(install.path))}", highlight=False, soft_wrap=True)
+
+
+@host_app.command("start")
+def host_start(
+    port: Annotated[int | None, typer.Option(min=1, max=65535, show_default="a free one")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The host's output folder.")] = None,
+    loras: Annotated[list[Path] | None, typer.Option(help="Folder that holds LoRA runs; may be repeated.")] = None,
+) -> None:
+    """Start a local ComfyUI with this pack and leave it running.
+
+    Example: eri host start --loras output
+    """
+    paths = {"loras": [folder.absolute() for folder in loras or ()]}
+    with reported(), err.status("starting ComfyUI …"):
+        state = local_host.start_background(
+            port=port, output_dir=None if output is None else output.absolute(), model_paths=paths
+        )
+    out.print(f"running at {state.url} (process {state.pid}), images in {state.output_dir}", soft_wrap=True)
+
+
+@host_app.command("stop")
+def host_stop() -> None:
+    """Stop the ComfyUI that `eri host start` started.
+
+    Example: eri host stop
+    """
+    with reported():
+        out.print("stopped" if local_host.stop_background() else "no host was running")
+
+
+@host_app.command("status")
+def host_status(as_json: AsJson = False) -> None:
+    """Say whether a ComfyUI started by `eri host start` is running. Exit code 1 when none is.
+
+    Example: eri host status --json
+    """
+    state = local_host.background_host()
+    if as_json:
+        show({"running": state is not None, **(asdict(state) if state else {})})
+    else:
+        out.print(f"running at {state.url} (process {state.pid})" if state else "no host is running", soft_wrap=True)
+    if state is None:
+        raise typer.Exit(1)

@@ -1,0 +1,74 @@
+"""`eri lora`: what a LoRA file or a run folder holds, and what of it a model would take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from .shared import AsJson, Family, notes, out, reported, show
+
+
+def lora(
+    path: Annotated[Path, typer.Argument(help="A LoRA file, or a run folder.", show_default=False)],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="A checkpoint or diffusion model: which of its weights change?", show_default="none"),
+    ] = None,
+    family: Family = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in a LoRA file and what of it a model would take, or which checkpoints a run folder holds.
+
+    Only headers and the LoRA's own tensors are read. A file that cannot work is an error with the reason.
+
+    Example: eri lora output/my_run/flux_lora_step500.safetensors --against flux1-dev.safetensors
+    """
+    from ..client.describe import describe_lora
+
+    with reported():
+        document = describe_lora(path, family, against)
+    if as_json:
+        show(document)
+    elif "checkpoints" in document:
+        _print_run(document)
+    else:
+        _print_file(document)
+
+
+def _print_run(document: dict[str, Any]) -> None:
+    table = Table("step", "epoch", "run", "trainer", "file")
+    for entry in document["checkpoints"]:
+        step, epoch = ("?" if entry["step"] is None else entry["step"]), entry["epoch"]
+        run = "" if entry["run"] is None else entry["run"]
+        cells = (step, "" if epoch is None else epoch, run, entry["trainer"], entry["path"])
+        table.add_row(*(escape(str(cell)) for cell in cells))
+    out.print(table if document["checkpoints"] else f"no LoRA checkpoints in {escape(document['folder'])}")
+
+
+def _print_file(document: dict[str, Any]) -> None:
+    scale = f", alpha {document['alpha']:g} (from: {document['alpha_source']})" if document["rank"] else ""
+    facts = {
+        "file": document["file"],
+        "written by": f"{document['dialect']}, {document['family'] or 'text encoders only'}",
+        "step": "unknown" if document["step"] is None else document["step"],
+        "rank": f"{document['rank']}{scale}",
+        "tensors": f"{document['tensors']} in {document['modules']} modules",
+    }
+    for name, value in facts.items():
+        out.print(f"[bold]{name}[/]: {escape(str(value))}", highlight=False, soft_wrap=True)
+    judged = "would load" if document["against"] else "keys"
+    parts = Table("part", judged, "not known")
+    for name, part in document["parts"].items():
+        parts.add_row(name, str(part["matched"]), str(len(part["unmatched"])))
+    out.print(parts)
+    norms = Table("block group", "norm of the change")
+    for group, norm in document["norms"].items():
+        norms.add_row(group, f"{norm:.4g}")
+    out.print(norms)
+    for reason, keys in document["ignored"].items():
+        out.print(f"left out, {escape(reason)}: {len(keys)}", highlight=False, soft_wrap=True)
+    notes([*(f"WARNING: {warning}" for warning in document["warnings"]), *document["notes"]])
