@@ -1,30 +1,24 @@
-"""Finished pictures into the host's output folder, in a trainer's layout, and onto contact sheets."""
+"""Finished pictures into the host's output folder, in a trainer's layout."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import comfy.model_management
+import comfy.utils
 import folder_paths
 import torch
 from comfy.cli_args import args
 from torch import Tensor
 
-from ..images import (
-    ImagesError,
-    SampleFile,
-    contact_sheet,
-    layout_for,
-    relative_path,
-    sample_name,
-    save_image,
-    to_array,
-    to_image,
-)
+from ..images import SampleFile, layout_for, relative_path, sample_name, save_image, to_image
+from ..images.files import taken
 from ..spec import SampleItem, SampleSpec
 from ._schema import NodeInputError
 
@@ -35,29 +29,84 @@ log = logging.getLogger(__name__)
 class SaveSettings:
     """How samples are written; "auto" = as the trainer does. See `save_samples`."""
 
-    step: int = 0
     layout: str = "auto"
     image_format: str = "auto"
     existing: str = "overwrite"
     rounding: str = "truncate"
     run: str = ""
+    template: str = ""
+    quality: int = 95
+    prompt_file: str = "auto"
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One picture, where it goes and what is known about it."""
+
+    pixels: Tensor
+    path: PurePosixPath
+    step: int
+    item: SampleItem | None
+    report: str
 
 
 def save_samples(
     batches: Sequence[Tensor],
     names: Sequence[str],
+    steps: Sequence[int],
     spec: SampleSpec | None,
     settings: SaveSettings,
     hidden: Any = None,
+    reports: Sequence[str] = (),
 ) -> list[dict[str, str]]:
     """Write samples below the host's output folder and return the host's `images` entries for them.
 
     batches: IMAGE tensors [B, H, W, C] in 0..1, all pictures of all batches in order. names: one per picture, those
-    of EriSampleSpec ("sample_03" = item 3) or free ones; fewer are allowed only as none at all. spec: gives the run's
-    name, the layout and the prompts; None = layout "native". hidden: the node's hidden inputs, whose prompt and
-    workflow go into the files as the stock saver does, unless the host runs with --disable-metadata.
-    Raises NodeInputError when names and pictures do not pair, ImagesError when a file cannot be written.
+    of EriSampleSpec ("sample_03" = item 3) or free ones; fewer are allowed only as none at all. steps, reports: the
+    training step and the LoRA's report, one for all, one per batch or one per picture. spec: gives the run's name, the
+    layout and the prompts; None = layout "native". hidden: the node's hidden inputs, whose prompt and workflow go into
+    the files as the stock saver does, unless the host runs with --disable-metadata.
+    Everything is checked before the first file is written. Raises NodeInputError when lists and pictures do not pair,
+    ImagesError when a picture is not finite, a template is wrong or a file cannot be written.
     """
+    samples = _samples(batches, names, steps, reports, spec, settings)
+    root = Path(folder_paths.get_output_directory())
+    texts = _prompt_files(spec, settings)
+    _check(samples, root, texts, settings)
+    shared = _graph_metadata(hidden)
+    progress = comfy.utils.ProgressBar(len(samples)) if len(samples) > 1 else None
+    results = []
+    for sample in samples:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        saved = save_image(
+            _picture(sample.pixels, settings.rounding),
+            root,
+            sample.path,
+            text=sample.item.prompt if sample.item and texts else None,
+            metadata={**shared, **_own_metadata(spec, sample)},
+            existing=settings.existing,
+            quality=settings.quality,
+        )
+        if saved.metadata_left_out:
+            left_out = ", ".join(saved.metadata_left_out)
+            log.warning("EriSaveSamples: %s: no room in a JPEG for: %s. Use png or webp.", saved.path, left_out)
+        if not saved.written:
+            log.info("EriSaveSamples: %s is there already and was kept.", saved.path)
+        if progress is not None:
+            progress.update(1)
+        subfolder = str(sample.path.parent) if str(sample.path.parent) != "." else ""
+        results.append({"filename": saved.path.name, "subfolder": subfolder, "type": "output"})
+    return results
+
+
+def _samples(
+    batches: Sequence[Tensor],
+    names: Sequence[str],
+    steps: Sequence[int],
+    reports: Sequence[str],
+    spec: SampleSpec | None,
+    settings: SaveSettings,
+) -> list[_Sample]:
     pictures = [picture for batch in batches for picture in batch]
     if not pictures:
         raise NodeInputError("images is empty. Connect at least one image.")
@@ -65,58 +114,60 @@ def save_samples(
         raise NodeInputError(
             f"name has {len(names)} entries for {len(pictures)} images. Connect EriSampleSpec's names, one per image."
         )
-    if len(set(names)) != len(names):
-        raise NodeInputError("name holds the same name twice; one image would replace the other. Use different names.")
-    if settings.step < 0:
+    all_steps = _one_each("step", steps, batches, len(pictures))
+    all_reports = _one_each("report", reports or [""], batches, len(pictures))
+    if any(step < 0 for step in all_steps):
         raise NodeInputError(
             "step is unknown: neither the LoRA's file name nor its header tells it. Type the step in EriSaveSamples "
             "instead of linking it."
         )
     trainer = settings.layout if settings.layout != "auto" else (spec.layout if spec else "native")
-    root = Path(folder_paths.get_output_directory())
-    results = []
-    for number, picture in enumerate(pictures):
-        name = names[number] if names else sample_name(number)
-        item = _item(spec, name, number if not names else None)
-        place = _place(settings, spec, item, name, number, len(pictures), picture)
-        path = relative_path(trainer, place, _format(settings, spec))
-        saved = save_image(
-            to_image(picture.detach().cpu().float().numpy(), settings.rounding),
-            root,
-            path,
-            text=item.prompt if item and layout_for(trainer).prompt_file else None,
-            metadata=_metadata(hidden, spec, item, settings.step),
-            existing=settings.existing,
-        )
-        if saved.metadata_left_out:
-            log.warning("EriSaveSamples: %s: the workflow is too large for a JPEG; use png or webp.", saved.path)
-        subfolder = str(path.parent) if str(path.parent) != "." else ""
-        results.append({"filename": saved.path.name, "subfolder": subfolder, "type": "output"})
-    return results
+    counts, seen = Counter(all_steps), Counter[int]()
+    samples = []
+    for number, (picture, step) in enumerate(zip(pictures, all_steps, strict=True)):
+        position = seen[step]  # without names a step's pictures are counted from 0
+        seen[step] += 1
+        name = names[number] if names else sample_name(position)
+        item = _item(spec, name, None if names else position)
+        place = _place(settings, spec, item, name, position, picture)
+        place = replace(place, step=step, count=counts[step])
+        path = relative_path(trainer, place, _format(settings, spec), settings.template)
+        samples.append(_Sample(picture, path, step, item, all_reports[number]))
+    return samples
 
 
-def make_sheet(
-    batches: Sequence[Tensor], rows: Sequence[str], columns: Sequence[str], title: str = "", cell: int = 0
-) -> Tensor:
-    """One IMAGE [1, H, W, 3] showing all pictures row by row, labelled.
-
-    rows, columns: labels; a single text of several lines is one label per line. Raises NodeInputError when counts and
-    pictures do not match.
-    """
-    pictures = [to_image(picture.detach().cpu().float().numpy()) for batch in batches for picture in batch]
-    try:
-        sheet = contact_sheet(pictures, labels(rows, len(pictures)), labels(columns, len(pictures)), title, cell)
-    except ImagesError as error:
-        raise NodeInputError(str(error)) from error
-    return torch.from_numpy(to_array(sheet))[None]
+def _one_each(what: str, values: Sequence[Any], batches: Sequence[Tensor], count: int) -> list[Any]:
+    if len(set(values)) == 1:
+        return [values[0]] * count
+    if len(values) == count:
+        return list(values)
+    if len(values) == len(batches):
+        return [value for value, batch in zip(values, batches, strict=True) for _ in batch]
+    raise NodeInputError(
+        f"{what} has {len(values)} different values for {count} images. Connect a single value or one per image."
+    )
 
 
-def labels(given: Sequence[str], pictures: int) -> list[str]:
-    """Labels from a widget or from linked lists: one text of several lines is split, one empty text is no label."""
-    texts = [str(text) for text in given]
-    if len(texts) == 1 and pictures > 1:
-        texts = texts[0].splitlines()
-    return [] if not any(text.strip() for text in texts) else texts
+def _check(samples: Sequence[_Sample], root: Path, texts: bool, settings: SaveSettings) -> None:
+    """Everything that can be known before the first file is written."""
+    paths: set[str] = set()
+    for sample in samples:
+        if sample.pixels.shape[-1] not in (1, 3, 4) or not bool(torch.isfinite(sample.pixels).all()):
+            _picture(sample.pixels, settings.rounding)  # says what is wrong
+        key = str(sample.path).casefold()  # the file system may not tell case
+        if key in paths:
+            raise NodeInputError(
+                f"Two images would both be {sample.path}: they have the same name twice. Use different names, or put "
+                "{index} into the template."
+            )
+        paths.add(key)
+        place = taken(root, sample.path, with_text=texts and sample.item is not None)
+        if place is not None and settings.existing == "error":
+            raise NodeInputError(f'{place} exists already. Choose "overwrite", "number" or "skip", or another name.')
+
+
+def _picture(pixels: Tensor, rounding: str) -> Any:
+    return to_image(pixels.detach().cpu().float().numpy(), rounding)
 
 
 def _item(spec: SampleSpec | None, name: str, position: int | None) -> SampleItem | None:
@@ -132,22 +183,30 @@ def _place(
     spec: SampleSpec | None,
     item: SampleItem | None,
     name: str,
-    number: int,
-    count: int,
+    position: int,
     picture: Tensor,
 ) -> SampleFile:
     height, width = picture.shape[:2]
     return SampleFile(
         run=settings.run or (spec.name if spec else "samples"),
-        step=settings.step,
-        index=item.index if item else number,
+        step=0,
+        index=item.index if item else position,
         name=name,
-        count=count,
         prompt=item.prompt if item else "",
         seed=item.seed if item else None,
         width=width,
         height=height,
+        label=item.label if item else None,
+        trainer=spec.trainer if spec else "",
+        family=spec.family if spec else "",
     )
+
+
+def _prompt_files(spec: SampleSpec | None, settings: SaveSettings) -> bool:
+    if settings.prompt_file != "auto":
+        return settings.prompt_file == "yes"
+    layout = settings.layout if settings.layout != "auto" else (spec.layout if spec else "native")
+    return layout_for(layout).prompt_file
 
 
 def _format(settings: SaveSettings, spec: SampleSpec | None) -> str | None:
@@ -157,16 +216,25 @@ def _format(settings: SaveSettings, spec: SampleSpec | None) -> str | None:
     return wanted if wanted in ("png", "jpg", "webp") else None
 
 
-def _metadata(hidden: Any, spec: SampleSpec | None, item: SampleItem | None, step: int) -> dict[str, str]:
-    if args.disable_metadata:
+def _graph_metadata(hidden: Any) -> dict[str, str]:
+    """What the stock saver writes: the graph as it was queued, and whatever the front end sent along."""
+    if args.disable_metadata or hidden is None:
         return {}
-    texts: dict[str, str] = {}
-    if hidden is not None and hidden.prompt is not None:
-        texts["prompt"] = json.dumps(hidden.prompt)
+    texts = {} if hidden.prompt is None else {"prompt": json.dumps(hidden.prompt)}
     for key, value in (getattr(hidden, "extra_pnginfo", None) or {}).items():
         texts[str(key)] = json.dumps(value)
-    if spec and item:
-        texts["eridiffusion"] = json.dumps(
-            {"run": spec.name, "trainer": spec.trainer, "family": spec.family, "step": step, **vars(item)}
-        )
+    return texts
+
+
+def _own_metadata(spec: SampleSpec | None, sample: _Sample) -> dict[str, str]:
+    """The sample as plain values, as a spec of this one image that EriSampleSpec reads back, and the LoRA's report."""
+    if args.disable_metadata:
+        return {}
+    texts = {}
+    if spec and sample.item:
+        facts = {"run": spec.name, "trainer": spec.trainer, "family": spec.family, "step": sample.step}
+        texts["eridiffusion"] = json.dumps({**facts, **vars(sample.item)})
+        texts["eridiffusion_spec"] = json.dumps(replace(spec, items=[sample.item], source="<text>").to_dict())
+    if sample.report:
+        texts["eridiffusion_lora"] = json.dumps(sample.report)
     return texts

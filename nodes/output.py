@@ -8,7 +8,8 @@ from comfy_api.latest import io
 
 from ..images import LAYOUTS
 from ..images.files import EXISTING
-from ._host_output import SaveSettings, make_sheet, save_samples
+from ._host_output import SaveSettings, save_samples
+from ._host_sheet import make_sheet
 from ._schema import OUTPUT_MENU, SPEC, NodeInputError, schema
 
 
@@ -50,7 +51,8 @@ class EriSaveSamples(io.ComfyNode):
                     "existing",
                     options=list(EXISTING),
                     default="overwrite",
-                    tooltip="If a file of that name is there: overwrite it, number the new one, or stop with an error.",
+                    tooltip="If a file of that name is there: overwrite it, number the new one, stop with an error, or "
+                    "skip (keep the old one).",
                 ),
                 io.Combo.Input(
                     "rounding",
@@ -64,19 +66,55 @@ class EriSaveSamples(io.ComfyNode):
                     "name", optional=True, force_input=True, tooltip="EriSampleSpec's names, one per image."
                 ),
                 SPEC.Input("spec", optional=True, tooltip="EriSampleSpec's spec: run name, layout and prompts."),
+                io.String.Input(
+                    "report",
+                    optional=True,
+                    force_input=True,
+                    tooltip="EriLoraAtStep's report, kept in the files: what was loaded and what was not.",
+                ),
+                io.String.Input(
+                    "template",
+                    optional=True,
+                    default="",
+                    tooltip="Folders and file name instead of the layout's, e.g. {run}/{step:06}/{name}[_{seed}]. A "
+                    "part in [ ] is left out where it has no value. The help page lists the placeholders.",
+                ),
+                io.Int.Input(
+                    "quality",
+                    optional=True,
+                    default=95,
+                    min=1,
+                    max=100,
+                    tooltip="Of jpg and webp: 1 = smallest file, 100 = best picture. PNG loses nothing.",
+                ),
+                io.Combo.Input(
+                    "prompt_file",
+                    options=["auto", "yes", "no"],
+                    optional=True,
+                    default="auto",
+                    tooltip="The prompt in a .txt beside each image; auto = where the trainer does. Needs spec.",
+                ),
             ],
             outputs=[],
         )
 
     @classmethod
-    def execute(cls, images: list[Any], name: list[str] | None = None, **lists: list[Any]) -> io.NodeOutput:
+    def execute(
+        cls,
+        images: list[Any],
+        step: list[int],
+        name: list[str] | None = None,
+        report: list[str] | None = None,
+        **lists: list[Any],
+    ) -> io.NodeOutput:
         first = {key: values[0] for key, values in lists.items() if values}
         for key, values in lists.items():
             if any(value != values[0] for value in values[1:]):
                 raise NodeInputError(f"{key} has different values for the images of one run. Connect a single value.")
         spec = first.pop("spec", None)
         settings = SaveSettings(image_format=first.pop("format", "auto"), **first)
-        return io.NodeOutput(ui={"images": save_samples(images, name or [], spec, settings, cls.hidden)})
+        files = save_samples(images, name or [], step, spec, settings, cls.hidden, report or ())
+        return io.NodeOutput(ui={"images": files})
 
 
 class EriContactSheet(io.ComfyNode):

@@ -65,7 +65,8 @@ def save(comfy_host: Any, images: list[Any], hidden: Any = None, **changes: Any)
         **changes,
     }
     node = comfy_host.nodes["EriSaveSamples"].PREPARE_CLASS_CLONE(hidden or {})
-    return node.execute(images=images, **values).ui["images"]
+    files: list[dict[str, str]] = node.execute(images=images, **values).ui["images"]
+    return files
 
 
 def pictures(count: int, height: int = 64, width: int = 128) -> list[torch.Tensor]:
@@ -213,7 +214,12 @@ def test_existing_files(comfy_host: Any, output: Path) -> None:
 def test_bad_lists(comfy_host: Any, output: Path) -> None:
     for changes, message in (
         ({"name": ["a", "b"]}, "2 entries for 1 images"),
-        ({"name": ["a"], "step": [1, 2]}, "step has different values"),
+        ({"name": ["a"], "step": [1, 2]}, "step has 2 different values for 1 images"),
+        ({"name": ["a"], "run": ["x", "y"]}, "run has different values"),
+        ({"name": ["a"], "report": ["x", "y", "z"]}, "report has 3 different values for 1 images"),
+        ({"name": ["a"], "template": ["{nme}"]}, r"unknown placeholder \{nme\}"),
+        ({"name": ["a"], "template": ["../{name}"]}, "lead elsewhere"),
+        ({"name": ["a"], "template": ["/tmp/{name}"]}, "starts at the root"),
     ):
         with pytest.raises(ValueError, match=message):
             save(comfy_host, pictures(1), **changes)
@@ -225,6 +231,91 @@ def test_bad_lists(comfy_host: Any, output: Path) -> None:
         save(comfy_host, pictures(2), name=["a", "a"])
     with pytest.raises(ValueError, match=r"NaN.*fp32-vae"):
         save(comfy_host, [torch.full((1, 8, 8, 3), float("nan"))])
+    with pytest.raises(ValueError, match="the same name twice"):
+        save(comfy_host, pictures(2), name=["a", "A"])  # one file on Windows and macOS
+    with pytest.raises(ValueError, match="the same name twice"):
+        save(comfy_host, pictures(2), name=["a", "b"], template=["{run}/{step}"])
+    assert not list(output.rglob("*.*"))
+
+
+def test_nothing_is_written_when_one_picture_of_several_is_bad(comfy_host: Any, output: Path) -> None:
+    bad = pictures(3)
+    bad[2][0, 5, 5, 1] = float("inf")
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        save(comfy_host, bad, name=["a", "b", "c"])
+    save(comfy_host, pictures(1), name=["c"])
+    with pytest.raises(ValueError, match="exists already"):
+        save(comfy_host, pictures(3), name=["a", "b", "c"], existing=["error"])
+    assert [path.name for path in output.rglob("*.png")] == ["c.png"]
+
+
+def test_a_template_and_a_quality(comfy_host: Any, output: Path) -> None:
+    out = read(comfy_host)
+    template = ["{family}/{trainer}/{run}[-{seed}]_{width}x{height}_{prompt:5}"]
+    results = save(comfy_host, pictures(3), name=out[8], spec=[out[9]], template=template)
+    assert [f"{entry['subfolder']}/{entry['filename']}" for entry in results] == [
+        "flux/eridiffusion/my_run-42_128x64_a red.png",
+        "flux/eridiffusion/my_run-43_128x64_secon.png",
+        "flux/eridiffusion/my_run-44_128x64_third.png",
+    ]
+    sizes = []
+    for quality in (10, 90):
+        (entry,) = save(comfy_host, pictures(1), name=["q"], format=["jpg"], quality=[quality])
+        sizes.append((output / entry["subfolder"] / entry["filename"]).stat().st_size)
+    assert sizes[0] < sizes[1]
+
+
+def test_prompt_files_on_demand(comfy_host: Any, output: Path) -> None:
+    out = read(comfy_host, items="1")
+    for choice, expected in (("no", []), ("yes", ["second: größer"])):
+        save(comfy_host, pictures(1), name=out[8], spec=[out[9]], layout=["ai-toolkit"], prompt_file=[choice])
+        assert [path.read_text(encoding="utf-8") for path in output.rglob("*.txt")] == expected
+
+
+def test_a_step_per_picture(comfy_host: Any, output: Path) -> None:
+    """A sweep inside one graph: the step is a list, in step with the images."""
+    results = save(comfy_host, pictures(4), step=[0, 0, 250, 250], run=["r"])
+    assert [f"{entry['subfolder']}/{entry['filename']}" for entry in results] == [
+        "r/step_000000/sample_00.png",
+        "r/step_000000/sample_01.png",
+        "r/step_000250/sample_00.png",
+        "r/step_000250/sample_01.png",
+    ]
+    batches = [torch.cat(pictures(2)), torch.cat(pictures(2))]
+    again = save(comfy_host, batches, step=[0, 250], run=["r"], existing=["skip"])
+    assert again == results
+
+
+def test_the_spec_in_a_file_is_read_back_and_the_report_is_kept(comfy_host: Any, output: Path) -> None:
+    out = read(comfy_host)
+    results = save(comfy_host, pictures(3), name=out[8], spec=[out[9]], report=["192 of 192 keys; größer"])
+    with Image.open(output / results[1]["subfolder"] / results[1]["filename"]) as picture:
+        info = dict(picture.info)
+    assert json.loads(info["eridiffusion_lora"]) == "192 of 192 keys; größer"
+    assert json.loads(info["eridiffusion"])["step"] == 500
+    again = read(comfy_host, config=info["eridiffusion_spec"])
+    assert again[9].items == [out[9].items[1]]
+    assert (again[8], again[4]) == (["sample_01"], [43])
+
+
+def test_no_metadata_where_the_host_is_told_so(comfy_host: Any, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from comfy.cli_args import args
+    from comfy_api.latest import io
+
+    monkeypatch.setattr(args, "disable_metadata", True)
+    out = read(comfy_host, items="0")
+    hidden = {io.Hidden.prompt: {"1": {}}, io.Hidden.extra_pnginfo: {"workflow": {}}}
+    (entry,) = save(comfy_host, pictures(1), hidden, name=out[8], spec=[out[9]], report=["x"])
+    with Image.open(output / entry["subfolder"] / entry["filename"]) as picture:
+        assert not picture.text  # type: ignore[attr-defined]
+
+
+def test_an_interrupt_stops_between_files(comfy_host: Any, output: Path) -> None:
+    import comfy.model_management as management
+
+    management.interrupt_current_processing(True)
+    with pytest.raises(management.InterruptProcessingException):
+        save(comfy_host, pictures(2), name=["a", "b"])
     assert not list(output.rglob("*.png"))
 
 
@@ -246,8 +337,16 @@ def test_contact_sheet_holds_every_picture(comfy_host: Any) -> None:
         sheet(comfy_host, images, ["one", "two"], ["a"])
 
 
+def test_a_contact_sheet_of_transparent_grey_and_mixed_pictures(comfy_host: Any) -> None:
+    clear = torch.zeros(1, 160, 160, 4)
+    grey = torch.full((1, 80, 160, 1), 0.5)
+    result = sheet(comfy_host, [clear, grey], ["row"], ["a", "b"])
+    assert result.shape[3] == 3
+    assert int(((result[0] * 255).round() == 127).all(dim=-1).sum()) == 80 * 160
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        sheet(comfy_host, [torch.full((1, 160, 160, 3), float("nan"))], [""], [""])
+
+
 def test_hidden_inputs_may_be_missing(comfy_host: Any) -> None:
-    texts = comfy_host.pack("nodes._host_output")._metadata(
-        SimpleNamespace(prompt=None, extra_pnginfo=None), None, None, 0
-    )
+    texts = comfy_host.pack("nodes._host_output")._graph_metadata(SimpleNamespace(prompt=None, extra_pnginfo=None))
     assert texts == {}
