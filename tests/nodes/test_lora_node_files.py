@@ -1,0 +1,244 @@
+"""Where runs may lie, checkpoints that are being written while the node looks at them, and lists of steps."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from comfyui_eridiffusion.tests.nodes import small_models
+from comfyui_eridiffusion.tests.nodes.lora_runs import folders, write_kohya
+
+
+@pytest.fixture
+def loras(comfy_host: Any, tmp_path: Path) -> Iterator[Path]:
+    with folders(loras=tmp_path / "loras"):
+        (tmp_path / "loras").mkdir()
+        yield tmp_path / "loras"
+
+
+@pytest.fixture(scope="module")
+def model(comfy_host: Any) -> Any:
+    return small_models.flux_model()
+
+
+def apply(comfy_host: Any, model: Any, **inputs: Any) -> Any:
+    chosen = {"run": "run", "step": 1, "mode": "exact", "strength_model": 1.0, "strength_clip": 1.0, **inputs}
+    return comfy_host.nodes["EriLoraAtStep"].execute(model=model, **chosen).args
+
+
+def error(comfy_host: Any) -> type[Exception]:
+    return comfy_host.pack("lora").LoraError
+
+
+def refused(comfy_host: Any) -> type[Exception]:
+    return comfy_host.pack("nodes._schema").NodeInputError
+
+
+def write(folder: Path, model: Any, step: int = 1) -> Path:
+    path = folder / f"a-step{step:08d}.safetensors"
+    write_kohya(path, model, step)
+    return path
+
+
+def test_folders_that_the_user_allows(comfy_host: Any, loras: Path, model: Any) -> None:
+    """`eri_runs` in extra_model_paths.yaml, read by the host itself, opens a folder; nothing else does."""
+    import folder_paths
+    import utils.extra_config
+
+    training = loras.parent / "training"
+    write(training / "mine", model)
+    with pytest.raises(error(comfy_host), match="mine"):
+        apply(comfy_host, model, run="mine")
+    with pytest.raises(refused(comfy_host), match="outside the folders"):
+        apply(comfy_host, model, run=str(training / "mine"))
+    with folders(eri_runs=loras.parent / "unused"):
+        folder_paths.folder_names_and_paths.pop("eri_runs")
+        config = loras.parent / "extra.yaml"
+        config.write_text(f"own:\n  base_path: {loras.parent}\n  eri_runs: training\n", encoding="utf-8")
+        utils.extra_config.load_extra_path_config(str(config))
+        assert apply(comfy_host, model, run="mine")[2] == 1
+        assert apply(comfy_host, model, run=str(training / "mine"))[2] == 1
+        options = next(entry for entry in comfy_host.nodes["EriLoraSteps"].define_schema().inputs if entry.id == "run")
+        assert "mine" in options.options
+        with pytest.raises(refused(comfy_host), match="outside the folders"):
+            apply(comfy_host, model, run=str(loras.parent / "elsewhere"))
+
+
+@pytest.mark.parametrize("link", ["folder", "file", "run folder"])
+def test_links_that_lead_out_are_refused(comfy_host: Any, loras: Path, model: Any, link: str) -> None:
+    outside = write(loras.parent / "outside" / "run", model)
+    if link == "folder":
+        (loras / "run").symlink_to(outside.parent)
+    elif link == "run folder":
+        (loras / "deep").symlink_to(outside.parent.parent)
+    else:
+        (loras / "run").mkdir()
+        (loras / "run" / outside.name).symlink_to(outside)
+    run = "deep/run" if link == "run folder" else "run"
+    for name in (run, f"{run}/{outside.name}", str(loras / run)):
+        with pytest.raises(refused(comfy_host), match=r"link.*outside the allowed|links out of the allowed"):
+            apply(comfy_host, model, run=name)
+    assert "eri_runs" in comfy_host.nodes["EriLoraAtStep"].validate_inputs(run=run, step=1, mode="exact")
+    with folders(eri_runs=loras.parent / "outside"):
+        assert apply(comfy_host, model, run=run)[2] == 1
+
+
+def test_links_within_the_folders_are_followed(comfy_host: Any, loras: Path, model: Any) -> None:
+    write(loras / "real", model)
+    (loras / "run").symlink_to(loras / "real")
+    assert apply(comfy_host, model)[2] == 1
+
+
+def test_a_link_out_among_others_is_left_out(comfy_host: Any, loras: Path, model: Any) -> None:
+    write(loras / "run", model, 1)
+    outside = write(loras.parent / "outside", model, 2)
+    (loras / "run" / outside.name).symlink_to(outside)
+    assert apply(comfy_host, model, mode="latest")[2] == 1
+    with pytest.raises(error(comfy_host), match="Steps there are: 1"):
+        apply(comfy_host, model, step=2)
+
+
+class Writer(threading.Thread):
+    """A trainer that writes a file piece by piece, the last one after `seconds`."""
+
+    def __init__(self, path: Path, data: bytes, seconds: float) -> None:
+        super().__init__(daemon=True)
+        self.path, self.data, self.seconds = path, data, seconds
+        self.begun = threading.Event()
+
+    def run(self) -> None:
+        pieces = [0, 4, 100, len(self.data) // 2, len(self.data) - 3, len(self.data)]
+        with self.path.open("wb", buffering=0) as stream:
+            for first, last in pairwise(pieces):
+                stream.write(self.data[first:last])
+                self.begun.set()
+                if last < len(self.data):
+                    time.sleep(self.seconds / (len(pieces) - 2))
+
+
+def test_a_growing_file_is_waited_for(
+    comfy_host: Any, loras: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is the whole file's, progress counts its bytes, and nothing of the half file is kept."""
+    import comfy.utils
+
+    whole = write(loras.parent / "elsewhere", model)
+    data = whole.read_bytes()
+    (loras / "run").mkdir()
+    path = loras / "run" / whole.name
+    shown: list[tuple[int, int]] = []
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda at, total, *_, **__: shown.append((at, total)))
+    fingerprint = comfy_host.nodes["EriLoraAtStep"].fingerprint_inputs
+    chosen = {"run": "run", "step": 1, "mode": "exact"}
+    writer = Writer(path, data, seconds=2.0)
+    writer.start()
+    assert writer.begun.wait(5)
+    half = fingerprint(**chosen)
+    patched, _, step, report, details = apply(comfy_host, model, wait=60.0)
+    assert not writer.is_alive() or path.stat().st_size == len(data)
+    writer.join()
+    assert step == 1
+    assert "model: " in report
+    assert json.loads(details)["parts"]["model"]["unmatched"] == 0
+    expected = load_file(whole)
+    key = "diffusion_model.double_blocks.0.img_attn.qkv.weight"
+    adapter = patched.patches[key][0][1]
+    assert torch.equal(adapter.weights[0], expected["lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight"])
+    assert {total for _, total in shown} == {len(data)}
+    assert [at for at, _ in shown] == sorted(at for at, _ in shown)
+    done = fingerprint(**chosen)
+    assert half != done == fingerprint(**chosen)
+
+
+@pytest.mark.parametrize("size", [0, 5, 60, -1])
+def test_a_file_that_stays_half_is_refused(comfy_host: Any, loras: Path, model: Any, size: int) -> None:
+    """At once with wait 0, else after that time, saying why; once it is whole it loads."""
+    path = write(loras / "run", model)
+    data = path.read_bytes()
+    path.write_bytes(data[:size])
+    with pytest.raises(error(comfy_host), match=r"bytes.*wait a moment") as caught:
+        apply(comfy_host, model, wait=0.0)
+    assert caught.value.retryable
+    began = time.monotonic()
+    with pytest.raises(error(comfy_host), match=r"still after \d+ s of waiting"):
+        apply(comfy_host, model, wait=0.7)
+    assert 0.7 <= time.monotonic() - began < 5
+    path.write_bytes(data)
+    assert apply(comfy_host, model, wait=0.0)[2] == 1
+
+
+def test_waiting_heeds_the_stop_button(comfy_host: Any, loras: Path, model: Any) -> None:
+    import comfy.model_management
+
+    path = write(loras / "run", model)
+    path.write_bytes(path.read_bytes()[:-1])
+    stop = threading.Timer(0.5, comfy.model_management.interrupt_current_processing)
+    stop.start()
+    began = time.monotonic()
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        apply(comfy_host, model, wait=300.0)
+    stop.join()
+    assert time.monotonic() - began < 10
+
+
+def test_what_cannot_work_names_file_and_keys(comfy_host: Any, loras: Path, model: Any) -> None:
+    """NaN and a wrong shape stop the node; the host alone would go on with a line in its log."""
+    path = write(loras / "run", model)
+    tensors = load_file(path)
+    key = "lora_unet_double_blocks_0_img_mlp_0.lora_up.weight"
+    save_file({**tensors, key: tensors[key] * float("nan")}, path)
+    with pytest.raises(error(comfy_host), match=rf"{path.name}: holds NaN.*{key}"):
+        apply(comfy_host, model)
+    save_file({**tensors, key: tensors[key][:-1].contiguous()}, path)
+    with pytest.raises(error(comfy_host), match=rf"{path.name}: does not fit.*double_blocks_0_img_mlp_0"):
+        apply(comfy_host, model)
+
+
+def test_details_for_a_pictures_metadata(comfy_host: Any, loras: Path, model: Any) -> None:
+    """Everything the report says, without the machine's folders and without long lists."""
+    path = write(loras / "run", model)
+    tensors = load_file(path)
+    extra = {
+        f"lora_unet_nowhere_{n}.lora_{kind}.weight": torch.ones(2, 2) for n in range(40) for kind in ("up", "down")
+    }
+    save_file({**tensors, **extra}, path, metadata={"ss_steps": "1"})
+    text = apply(comfy_host, model, strength_model=0.5, start=0.25)[4]
+    found = json.loads(text)
+    expected = {"run": "run", "file": f"run/{path.name}", "step": 1, "trainer": "kohya", "dialect": "kohya",
+                "family": "flux", "rank": 4, "alpha": 8.0, "strength_model": 0.5, "start": 0.25}  # fmt: skip
+    assert {key: found[key] for key in expected} == expected
+    assert found["parts"]["model"] == {"matched": len(tensors), "unmatched": 0, "unmatched_keys": []}
+    assert found["parts"]["unknown"]["unmatched"] == 80
+    assert len(found["parts"]["unknown"]["unmatched_keys"]) == 20
+    assert str(loras) not in text
+    assert len(text) < 6000
+
+
+def test_lists_of_steps(comfy_host: Any, loras: Path, model: Any) -> None:
+    for step in (100, 200, 300, 400, 500):
+        (loras / "run").mkdir(exist_ok=True)
+        (loras / "run" / f"a-step{step:08d}.safetensors").touch()
+    (loras / "run" / "a.safetensors").touch()
+    node = comfy_host.nodes["EriLoraSteps"]
+    steps, labels, report = node.execute(run="run", steps="0, all", at_most=0).args
+    assert steps == [0, 100, 200, 300, 400, 500]
+    assert labels == ["no LoRA", "step 100", "step 200", "step 300", "step 400", "step 500"]
+    assert "a.safetensors" in report
+    assert node.execute(run="run", steps="all", at_most=3).args[0] == [100, 300, 500]
+    assert node.execute(run="run", steps="all", at_most=1).args[0] == [500]
+    assert node.execute(run="run", steps="250-", at_most=2).args[0] == [300, 500]
+    assert node.validate_inputs(run="run", steps="all") is True
+    assert "Steps there are: 100" in node.validate_inputs(run="run", steps="150")
+    assert "no such run" in node.validate_inputs(run="none", steps="all")
+    before = node.fingerprint_inputs(run="run", steps="all")
+    (loras / "run" / "a-step00000600.safetensors").touch()
+    assert node.fingerprint_inputs(run="run", steps="all") != before
