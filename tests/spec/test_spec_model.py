@@ -34,6 +34,7 @@ ITEMS = st.builds(
     guidance=st.none() | NUMBERS,
     sampler=st.none() | TEXT,
     lora_scale=NUMBERS,
+    label=st.none() | TEXT,
 )
 SPECS = st.builds(
     SampleSpec,
@@ -50,6 +51,9 @@ SPECS = st.builds(
     image_format=st.none() | TEXT,
     source=TEXT,
     model_files=st.dictionaries(TEXT, TEXT, max_size=3),
+    sampling=st.fixed_dictionaries(
+        {}, optional={"shift": NUMBERS, "noise": TEXT, "zero_snr": st.booleans(), "offset": st.integers(0, 1000)}
+    ),
     ignored=st.lists(TEXT, max_size=3),
     notes=st.lists(TEXT, max_size=3),
 )
