@@ -6,8 +6,11 @@ import re
 from typing import Final
 
 from .fields import Section
+from .line_trees import PROGRAM
 from .model import FAMILIES, SpecError
 
+#: Training script -> family.
+_SCRIPTS: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl"}
 _MODULES: Final = {"lora_flux": "flux", "oft_flux": "flux", "lora_sd3": "sd35"}
 #: Network modules of families that are not ours.
 _OTHERS: Final = ("lumina", "anima", "hunyuan", "chroma", "kandinsky", "wan", "qwen", "zimage")
@@ -24,8 +27,14 @@ def family_of(args: Section, family: str | None) -> str:
     name = args.text("pretrained_model_name_or_path") or ""
     files = {key for key in ("ae", "clip_l", "clip_g", "t5xxl", "gemma2") if args.get(key) is not None}
     kind = args.text("model_type")
+    script = args.text(PROGRAM)
     if family is not None:
         return family
+    if script is not None:
+        found = _SCRIPTS.get(script.partition("_train")[0])
+        if found is None:
+            raise args.error(PROGRAM, f"{script}.py trains Stable Diffusion 1 or 2", "They are not supported.")
+        return found
     other = next((word for word in _OTHERS if word in module or word == kind), "lumina" if "gemma2" in files else None)
     if other is not None:
         raise _unsupported(args, other)

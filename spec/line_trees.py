@@ -12,6 +12,9 @@ from .tree import Node, check_text
 _ENV_LINE: Final = re.compile(r"(?:export\s+)?[A-Z][A-Z0-9_]*\+?=(?:[^\s=].*)?")
 _LONG_FLAG: Final = re.compile(r"--([A-Za-z][\w-]*)(?:=(.*))?", re.DOTALL)
 
+#: What a trainer's command line turns into a number or a switch.
+_PLAIN: Final = re.compile(r"[-+]?[0-9][0-9.]*(?:[eE][-+]?[0-9]+)?|true|false")
+
 #: Key of a command tree under which the program's name stands.
 PROGRAM: Final = "program"
 
@@ -108,7 +111,7 @@ def parse_command(text: str, source: str, programs: re.Pattern[str]) -> Node:
                 index += 1
         line, column = _place(text, f"--{flag[1]}", first)
         check_text(value, source, line, column)
-        members[flag[1].replace("-", "_")] = Node(value, line, column)
+        members[flag[1].replace("-", "_")] = Node(value, line, column, _PLAIN.fullmatch(value) is not None)
     return Node(members, first, 1)
 
 

@@ -26,6 +26,10 @@ SAMPLING: Final[dict[str, type]] = {
     "zero_snr": bool,
     "clip_sample": bool,
     "eta": float,
+    "skip_layers": str,
+    "skip_scale": float,
+    "skip_start": float,
+    "skip_end": float,
 }
 
 #: Version of the JSON form; it is also the key by which that form is recognised (`"eri_spec": 1`).

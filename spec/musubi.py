@@ -14,6 +14,7 @@ from .flat_args import FlatSection
 from .kohya import interval, prompt_items
 from .kohya_prompts import Entry, is_prompt_file, read_entries
 from .limits import Place
+from .line_trees import PROGRAM
 from .model import SampleItem, SampleSpec, SpecError
 from .prompt_flags import MUSUBI
 from .tree import Document
@@ -42,7 +43,7 @@ def read_musubi(document: Document, family: str | None) -> SampleSpec:
         items = _items(reading, read_entries(reading, MUSUBI))
         return _spec(reading, items, None)
     args = FlatSection(reading)
-    if family is None:
+    if family is None and args.text(PROGRAM) is None:
         _check_model(args)
     items = prompt_items(reading, args, MUSUBI, lambda second, entries: _moved(reading, second, entries))
     return _spec(reading, items, args)

@@ -19,6 +19,8 @@ PROGRAMS: Final = re.compile(
     r"(?<![\w-])((?:train|sample)_(?:flux|sd35|sdxl|klein|zimage|chroma|qwenimage|anima|ernie|hidream_o1|ideogram"
     r"|ltx2|wan22|asymflow|acestep|u1|l2p))(?:\.exe)?(?![\w.-])"
 )
+#: Training scripts of sd-scripts and musubi-tuner; without one of their TOML configs the arguments stand here.
+SCRIPTS: Final = re.compile(r"(?<![\w-])((?:flux_|sd3_|sdxl_|flux_kontext_)?train(?:_network)?)\.py(?![\w.-])")
 _LINE_TRAINERS: Final = frozenset(("kohya", "musubi", "eridiffusion-v2"))
 _INLINE_FLAG: Final = re.compile(r" --(?:[whdslgnf]|ss|fs) \S")
 #: Starts a line of a config that someone saved as .txt; any other .txt is a prompt file.
@@ -38,7 +40,10 @@ def parse(
     if kind == "json":
         return _json(text, source, suffix, folders)
     parsers = {"yaml": parse_yaml, "toml": parse_toml, "env": parse_env, "lines": parse_lines}
-    root = parse_command(text, source, PROGRAMS) if kind == "command" else parsers[kind](text, source)
+    if kind == "command":
+        root = parse_command(text, source, PROGRAMS if command_of(text, PROGRAMS) else SCRIPTS)
+    else:
+        root = parsers[kind](text, source)
     return Document(root, source, suffix, kind, None, folders)
 
 
@@ -48,7 +53,7 @@ def _kind(text: str, suffix: str, trainer: str | None) -> str:
         return known[suffix]
     if looks_like_json(text):
         return "json"
-    if suffix in ("", ".sh") and trainer in (None, "eridiffusion-v2") and command_of(text, PROGRAMS):
+    if suffix in ("", ".sh") and _is_command(text, trainer):
         return "command"
     if trainer in (None, "simpletuner") and looks_like_env(text):
         return "env"
@@ -59,6 +64,13 @@ def _kind(text: str, suffix: str, trainer: str | None) -> str:
     if not suffix and trainer is None and _INLINE_FLAG.search(text) and not _YAML_LINE.search(text):
         return "lines"
     return "yaml"
+
+
+def _is_command(text: str, trainer: str | None) -> bool:
+    """True when the text starts one of the programs of this trainer, or of any when it is not known."""
+    if trainer in (None, "eridiffusion-v2") and command_of(text, PROGRAMS):
+        return True
+    return trainer in (None, "kohya", "musubi") and command_of(text, SCRIPTS) is not None
 
 
 def _json(text: str, source: str, suffix: str, folders: Folders | None) -> Document:

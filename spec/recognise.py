@@ -11,6 +11,8 @@ import re
 from typing import Final
 
 from .kohya_prompts import is_prompt_file
+from .line_trees import PROGRAM
+from .parse import PROGRAMS
 from .tree import Document, Node
 
 #: trainer, field below the process ("type" = the process's own type), pattern its text must match or None = any.
@@ -85,7 +87,7 @@ def is_simpletuner(document: Document) -> bool:
 def is_eridiffusion_v2(document: Document) -> bool:
     """True for V2's command lines, its JSON configs (OneTrainer's, with fields of its own) and prompt libraries."""
     if document.kind == "command":
-        return True
+        return _matches(_find(document.root, PROGRAM), PROGRAMS.pattern)
     if document.kind != "json":
         return False
     if _entries_with(document, "prompts", {"negative", "seeds", "size"}):
@@ -107,13 +109,15 @@ def is_onetrainer(document: Document) -> bool:
 
 def is_musubi(document: Document) -> bool:
     """True for musubi-tuner's training arguments: they name a `dit` where sd-scripts' name a checkpoint."""
+    if document.kind == "command":
+        return _matches(_find(document.root, PROGRAM), "flux_kontext_train.*")
     names = _argument_names(document)
     return "dit" in names and "pretrained_model_name_or_path" not in names
 
 
 def is_kohya(document: Document) -> bool:
     """True for sd-scripts' training arguments and for prompt files, whose family and trainer nothing tells."""
-    if is_prompt_file(document):
+    if is_prompt_file(document) or document.kind == "command":
         return True
     return not _argument_names(document).isdisjoint(_KOHYA_ARGUMENTS)
 

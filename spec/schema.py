@@ -28,6 +28,10 @@ _SAMPLING_TEXTS: Final = {
     "zero_snr": "SDXL: betas rescaled to zero terminal SNR.",
     "clip_sample": "SDXL: the predicted picture clipped to [-1, 1] at every step.",
     "eta": "SDXL: 0 is DDIM, 1 is DDPM.",
+    "skip_layers": "SD 3.5: layers for skip-layer guidance, e.g. 7, 8, 9; empty = off.",
+    "skip_scale": "SD 3.5: strength of skip-layer guidance.",
+    "skip_start": "SD 3.5: share of the run at which skip-layer guidance starts.",
+    "skip_end": "SD 3.5: share of the run at which skip-layer guidance ends.",
 }
 
 

@@ -198,7 +198,9 @@ def _sizes(options: Options) -> list[tuple[str, int, int]]:
     """Label in file names, width and height of every resolution, before rounding."""
     text = options.text("validation_resolution") or _RESOLUTION
     number = _number(text)
-    if number is not None and int(number) < _MEGAPIXELS_BELOW:
+    if number is not None and number < 0:
+        raise _no_size(options, text)
+    if number is not None and number < _MEGAPIXELS_BELOW:
         side = 1024 if int(number) == 1 else int(int(int(number) * 1e3) / 8) * 8
         options.reading.note(f"validation_resolution {text} counts as megapixels to the trainer: {side} pixels.")
         text = str(side)

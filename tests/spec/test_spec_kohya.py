@@ -236,6 +236,31 @@ def test_family(config: str, family: str | None) -> None:
         assert read_text(text, files={"p.txt": "a"}).family == family
 
 
+@pytest.mark.parametrize(
+    ("script", "family"),
+    [("flux_train_network.py", "flux"), ("sd3_train_network.py", "sd35"), ("sdxl_train.py", "sdxl")],
+)
+def test_command_line(script: str, family: str) -> None:
+    text = f"""#!/bin/bash
+accelerate launch --num_cpu_threads_per_process 1 {script} \\
+  --pretrained_model_name_or_path "my model.safetensors" --mixed_precision bf16 \\
+  --sample_prompts=prompts.txt --sample_every_n_steps 250 --output_name zorp --no_half_vae \\
+  --network_args "a=1" "b=2" --learning_rate 1e-4
+"""
+    spec = read_text(text, files={"prompts.txt": "a fox --d 3\n"})
+    assert (spec.trainer, spec.family, spec.name, spec.sample_every) == ("kohya", family, "zorp", 250)
+    assert spec.precision == ("bfloat16" if family == "sdxl" else "float32")
+    assert [(item.prompt, item.seed) for item in spec.items] == [("a fox", 3)]
+    assert "learning_rate" in spec.ignored
+    assert spec.model_files["pretrained_model_name_or_path"] == "my model.safetensors"
+
+
+def test_command_line_of_stable_diffusion_1() -> None:
+    with pytest.raises(SpecError, match="Stable Diffusion 1") as caught:
+        read_text("accelerate launch train_network.py --sample_prompts p.txt", files={"p.txt": "a"})
+    assert caught.value.field == "program"
+
+
 def test_sdxl_config() -> None:
     text = "pretrained_model_name_or_path = 'xl.ckpt'\nsample_sampler = 'euler'\nmax_token_length = 225\n"
     spec = read_text(text + "sample_prompts = 'p.txt'\nfp8_base = true\n", files={"p.txt": "a\nb --ss ddim"})

@@ -49,6 +49,14 @@ def test_prompts_with_different_shifts_are_refused() -> None:
         lines("a\nb --fs 3\n")
 
 
+def test_command_line() -> None:
+    text = (
+        "accelerate launch src/musubi_tuner/flux_kontext_train_network.py --dit k.sft --sample_prompts p.txt --fp8_t5"
+    )
+    spec = read_text(text, files={"p.txt": "a fox\n"})
+    assert (spec.trainer, [item.prompt for item in spec.items]) == ("musubi", ["a fox"])
+
+
 def test_config() -> None:
     spec = read_text(CONFIG, files={"p.txt": "a fox --fs 2\n"})
     assert (spec.trainer, spec.family, spec.variant, spec.name) == ("musubi", "flux", "kontext", "zorp")

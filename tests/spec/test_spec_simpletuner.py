@@ -170,6 +170,7 @@ def test_unused_options_are_named() -> None:
         ({"validation_guidance": float("inf")}, "validation_guidance"),
         ({"validation_resolution": "wide"}, "validation_resolution"),
         ({"validation_resolution": "0.5"}, "validation_resolution"),
+        ({"validation_resolution": -1e300}, "validation_resolution"),
         ({"validation_resolution": "1024x99999"}, "validation_resolution"),
         ({"validation_seed": -3}, "validation_seed"),
         ({"validation_randomize": "maybe"}, "validation_randomize"),
