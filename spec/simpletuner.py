@@ -265,8 +265,6 @@ def _note_guidance(options: Options, family: str, negative: str, cfg: float, sca
         reading.note(f"A guidance of {scale:g} means no guidance: it is read as CFG 1.")
     if options.number("validation_guidance_rescale", 0.0):
         reading.note("validation_guidance_rescale is not part of an item: set the rescale on the model by hand.")
-    if options.node("validation_guidance_skip_layers") is not None:
-        reading.note("validation_guidance_skip_layers is not part of an item: add skip-layer guidance by hand.")
     for name in ("controlnet", "control"):
         if options.flag(name):
             reading.note(f"{name}: the trainer's pictures follow control images, the ones made here do not.")
@@ -301,6 +299,7 @@ def _sampling(options: Options, family: str) -> dict[str, str | float | bool]:
         changed["noise"] = f"torch-cuda/nchw/{precision}"
     if family == "sd35" and options.has("flow_schedule_shift"):
         changed["shift"] = options.number("flow_schedule_shift", 3.0)
+    changed |= _skip_layers(options, family)
     if family == "sdxl":
         spacing = options.text("inference_scheduler_timestep_spacing")
         if spacing not in (None, "leading", "trailing", "linspace"):
@@ -316,3 +315,19 @@ def _sampling(options: Options, family: str) -> dict[str, str | float | bool]:
     elif options.flag("flux_attention_masked_training"):
         options.reading.note("flux_attention_masked_training: padding tokens are masked; here they are attended to.")
     return changed
+
+
+def _skip_layers(options: Options, family: str) -> dict[str, str | float | bool]:
+    """Skip-layer guidance, which SimpleTuner has for SD 3.5 only; the layers are a JSON list in a text."""
+    name = "validation_guidance_skip_layers"
+    layers = options.text(name)
+    if layers is None:
+        return {}
+    if family != "sd35" or not re.fullmatch(r"\[\s*[0-9]{1,3}(?:\s*,\s*[0-9]{1,3})*\s*\]", layers):
+        raise options.error(name, f"{layers!r} stops the trainer", 'Write a list like "[7, 8, 9]", for SD 3.5 only.')
+    return {
+        "skip_layers": ", ".join(re.findall("[0-9]+", layers)),
+        "skip_scale": options.number("validation_guidance_skip_scale", 2.8),
+        "skip_start": options.number(f"{name}_start", 0.01),
+        "skip_end": options.number(f"{name}_stop", 0.2),
+    }

@@ -143,6 +143,10 @@ def test_variant(options: dict[str, Any], variant: str | None) -> None:
         ({"validation_seed_source": "gpu", "mixed_precision": "fp16"}, {"noise": "torch-cuda/nchw/float16"}),
         ({"model_family": "sd3", "flow_schedule_shift": 1.5}, {"shift": 1.5}),
         ({"model_family": "flux", "flow_schedule_shift": 1.5}, {}),
+        (
+            {"model_family": "sd3", "validation_guidance_skip_layers": "[7, 8,9]"},
+            {"skip_layers": "7, 8, 9", "skip_scale": 2.8, "skip_start": 0.01, "skip_end": 0.2},
+        ),
     ],
 )
 def test_what_changes_the_sampling(options: dict[str, Any], sampling: dict[str, Any]) -> None:
@@ -173,6 +177,7 @@ def test_unused_options_are_named() -> None:
         ({"validation_resolution": -1e300}, "validation_resolution"),
         ({"validation_resolution": "1024x99999"}, "validation_resolution"),
         ({"validation_seed": -3}, "validation_seed"),
+        ({"validation_guidance_skip_layers": "[7]"}, "validation_guidance_skip_layers"),
         ({"validation_randomize": "maybe"}, "validation_randomize"),
         ({"model_family": "wan"}, "model_family"),
         ({"validation_prompt": ["a"]}, "validation_prompt"),
