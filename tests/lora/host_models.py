@@ -139,15 +139,24 @@ def host_changes(family: str, state: Mapping[str, Tensor], strength: float = 1.0
 
     Also asserts that the host took every tensor of `state`: it would pass over the others with a console line.
     """
+    changes, taken = loaded_changes(family, state, strength)
+    assert taken >= set(state), f"not taken by the host: {sorted(set(state) - taken)}"
+    return changes
+
+
+def loaded_changes(
+    family: str, state: Mapping[str, Tensor], strength: float = 1.0
+) -> tuple[dict[str, Tensor], set[str]]:
+    """The host's change per parameter, and the names in `state` that it took (whole differences count as taken)."""
     import comfy.lora
 
     sizes = _text_encoder_sizes(family)
     base = host_base(family)
     generator = torch.Generator().manual_seed(11)
     patches = comfy.lora.load_lora(state, host_key_map(family), log_missing=False)
-    taken = set().union(*(getattr(patch, "loaded_keys", set()) for patch in patches.values()))
-    plain = {name for name in state if name.endswith((".diff", ".diff_b"))}
-    assert taken | plain >= set(state), f"not taken by the host: {sorted(set(state) - taken - plain)}"
+    taken: set[str] = set().union(*(getattr(patch, "loaded_keys", set()) for patch in patches.values()))
+    if any(isinstance(patch, tuple) for patch in patches.values()):
+        taken |= {name for name in state if name.endswith((".diff", ".diff_b"))}
 
     by_weight: dict[str, list[Any]] = {}
     for key, patch in patches.items():
@@ -157,4 +166,4 @@ def host_changes(family: str, state: Mapping[str, Tensor], strength: float = 1.0
     for name, todo in by_weight.items():
         weight = base[name] if name in base else torch.randn(sizes[name], generator=generator)
         changes[name] = comfy.lora.calculate_weight(todo, weight.clone(), name) - weight
-    return changes
+    return changes, taken & set(state)
