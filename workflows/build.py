@@ -221,7 +221,7 @@ def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None) -> 
         "sample",
         "EriSample",
         "Sample",
-        model=chain.model,
+        model=parts.model or chain.model,
         positive=parts.positive,
         negative=parts.negative,
         noise=noise.out("noise"),

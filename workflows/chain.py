@@ -70,10 +70,11 @@ class Chain:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What a family's builder hands back: the links EriSample needs besides model, noise and cfg."""
+    """What a family's builder hands back: the links EriSample needs besides noise and cfg; no model = the chain's."""
 
     positive: Link
     negative: Link
     latent: Link
     sigmas: Link
     sampler: Link
+    model: Link | None = None

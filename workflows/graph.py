@@ -45,6 +45,7 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "T5TokenizerOptions": ("clip",),
     "ModelSamplingFlux": ("model",),
     "ModelSamplingSD3": ("model",),
+    "SkipLayerGuidanceSD3": ("model",),
     "KSampler": ("latent",),
     "SaveImage": (),
     "SaveLatent": (),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ..spec import SampleSpec
+from .graph import WorkflowError
 
 #: Noise used where a trainer's own cannot be had: drawn in float32 on the CPU, NCHW, by torch.
 FALLBACK_NOISE: Final = "torch-cpu/nchw/float32"
@@ -20,7 +22,8 @@ class Profile:
     long_prompt: more than 77 CLIP tokens are cut ("truncate") or go on in further chunks ("chunks").
     weighting: whether `(word:1.2)` is syntax (True) or text (False). empty: what an empty prompt means,
     "encode" or "zeros". rounding: how a pixel becomes one of 256 values, "truncate" or "round" (diffusers).
-    Flux: shifted (False = schnell), base_shift, max_shift, spacing ("linear" or "timesteps"). SD 3.5: shift, spacing.
+    Flux: shifted (False = schnell), base_shift, max_shift, spacing ("linear" or "timesteps"). SD 3.5: shift, spacing,
+    skip_layers (skip-layer guidance, e.g. "7, 8, 9"; "" = off), skip_scale, skip_start, skip_end (shares of the run).
     SDXL: spacing, offset, final_alpha ("alpha[0]" or "1"), zero_snr, clip_sample, eta.
     notes: what a person should know about the match.
     """
@@ -41,6 +44,10 @@ class Profile:
     zero_snr: bool = False
     clip_sample: bool = False
     eta: float = 0.0
+    skip_layers: str = ""
+    skip_scale: float = 2.5
+    skip_start: float = 0.01
+    skip_end: float = 0.2
     notes: tuple[str, ...] = ()
 
 
@@ -53,6 +60,11 @@ _REFERENCE: Final[dict[str, Profile]] = {
 _V1_NOTE: Final = (
     f"Noise is {FALLBACK_NOISE} and the schedule the family's reference; EriDiffusion V1's stand-alone samplers draw "
     "uniform noise and use schedules of their own."
+)
+
+_SKIP_NOTE: Final = (
+    'Skip-layer guidance is off. Stability\'s own settings for SD 3.5 Medium have it on: write skip_layers: "7, 8, 9" '
+    "in the sampling section of the native form (scale 2.5 from 0.01 to 0.2 of the run are its defaults)."
 )
 
 _V2_FLUX_NOTE: Final = (
@@ -148,7 +160,28 @@ def profile_for(spec: SampleSpec, sampler: str | None = None) -> Profile:
         if spec.t5_length is not None:
             profile = replace(profile, t5_length=spec.t5_length)
     changes: dict[str, Any] = dict(spec.sampling)
-    return replace(profile, **changes)
+    return _skip_layers(replace(profile, **changes), spec)
+
+
+def _skip_layers(profile: Profile, spec: SampleSpec) -> Profile:
+    """Refuse skip-layer guidance where there is none, and say that Stability uses it on Medium where it is off."""
+    if spec.family != "sd35":
+        if profile.skip_layers:
+            raise WorkflowError(
+                f"skip-layer guidance is for SD 3.5, not {spec.family}",
+                field="sampling.skip_layers",
+                remedy="Leave it out.",
+            )
+        return profile
+    if profile.skip_layers and re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", profile.skip_layers) is None:
+        raise WorkflowError(
+            f"{profile.skip_layers!r} names no layers",
+            field="sampling.skip_layers",
+            remedy='Write them as in "7, 8, 9".',
+        )
+    if spec.variant == "medium" and not profile.skip_layers and spec.trainer == "native":
+        return replace(profile, notes=(*profile.notes, _SKIP_NOTE))
+    return profile
 
 
 def _with_noise(profile: Profile, spec: SampleSpec) -> Profile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .chain import Chain, Sampling
+from .graph import Link
 
 
 def add_sampling(chain: Chain) -> Sampling:
@@ -25,4 +26,23 @@ def add_sampling(chain: Chain) -> Sampling:
         latent=latent.out("latent"),
         sigmas=sigmas.out("sigmas"),
         sampler=chain.euler().out("sampler"),
+        model=skip_layers(chain),
     )
+
+
+def skip_layers(chain: Chain) -> Link:
+    """The chain's model, with the stock skip-layer guidance where the profile asks for it."""
+    profile = chain.profile
+    if not profile.skip_layers:
+        return chain.model
+    node = chain.add(
+        "skip_layers",
+        "SkipLayerGuidanceSD3",
+        "Skip-layer guidance",
+        model=chain.model,
+        layers=profile.skip_layers,
+        scale=profile.skip_scale,
+        start_percent=profile.skip_start,
+        end_percent=profile.skip_end,
+    )
+    return node.out("model")

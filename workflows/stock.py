@@ -141,7 +141,21 @@ def _model_and_clip(stock: _Stock, profile: Profile, item: SampleItem) -> tuple[
                 0,
             ),
         )
-    return _shifted(stock, profile, item, model), clip
+    return _skipped(stock, profile, _shifted(stock, profile, item, model)), clip
+
+
+def _skipped(stock: _Stock, profile: Profile, model: Link) -> Link:
+    """The model with skip-layer guidance, where the profile asks for it (SD 3.5)."""
+    if not profile.skip_layers:
+        return model
+    settings = {"layers": profile.skip_layers, "scale": profile.skip_scale}
+    settings |= {"start_percent": profile.skip_start, "end_percent": profile.skip_end}
+    return stock.shared(
+        ("skip", model, *settings.values()),
+        lambda: Link(
+            stock.add("skip_layers", "SkipLayerGuidanceSD3", "Skip-layer guidance", model=model, **settings), 0
+        ),
+    )
 
 
 def _shifted(stock: _Stock, profile: Profile, item: SampleItem, model: Link) -> Link:
