@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ class Adapter:
     keys: tuple[str, ...]
     alpha: float | None = None
 
-    @property
+    @cached_property
     def rank(self) -> int | None:
         """Rows of this module's own down matrix (or of LoHa's and LoKr's inner factor); None without factors."""
         return factored_rank({kind: tuple(tensor.shape) for kind, tensor in self.tensors.items()})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from functools import lru_cache
 
 from .errors import LoraError, shorten
 from .metadata import LoraFile
@@ -34,7 +34,8 @@ _OTHERS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )  # fmt: skip
 
 
-def other_model(modules: Iterable[str]) -> tuple[str, str] | None:
+@lru_cache(maxsize=64)  # the checkpoints of a run have the same names
+def other_model(modules: tuple[str, ...]) -> tuple[str, str] | None:
     """The unsupported model that the names can only belong to, and one of those names; None when there is none."""
     spellings = [(module, module.replace(".", "_")) for module in modules]
     for model, pattern in _OTHERS:
@@ -46,7 +47,7 @@ def other_model(modules: Iterable[str]) -> tuple[str, str] | None:
 
 def refuse_other_models(file: LoraFile) -> None:
     """Raise LoraError when the names can only belong to a model that is not supported; it says which."""
-    other = other_model(module for module in file.modules if not is_text_encoder(module))
+    other = other_model(tuple(module for module in file.modules if not is_text_encoder(module)))
     if other is not None:
         model, module = other
         raise LoraError(

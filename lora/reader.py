@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -119,6 +120,7 @@ def _recognise(file: LoraFile) -> Dialect:
     )
 
 
+@lru_cache(maxsize=1 << 16)  # the checkpoints of a run have the same names
 def _target(dialect: Dialect, module: str, family: str | None) -> Target | None:
     """The place of a module: text encoders by their own names, everything else as the dialect has it."""
     if is_text_encoder(module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .dialects import OPTIMIZER_PREFIX
 from .errors import LoraError
@@ -42,7 +43,8 @@ def _every(pattern: str) -> Callable[[LoraFile], bool]:
 
 def _some(pattern: str) -> Callable[[LoraFile], bool]:
     compiled = re.compile(pattern)
-    return lambda file: any(compiled.search(name) for name in file.header.shapes)
+    found = lru_cache(maxsize=64)(lambda names: any(compiled.search(name) for name in names))
+    return lambda file: found(tuple(file.header.shapes))
 
 
 def _no_pair(applies: Callable[[LoraFile], bool]) -> Callable[[LoraFile], bool]:

@@ -6,6 +6,7 @@ host's own loader spells its endings, so that a converted file needs no second t
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 DOWN = "lora_down.weight"
@@ -75,6 +76,7 @@ class Split(NamedTuple):
     kind: str
 
 
+@lru_cache(maxsize=1 << 16)  # the checkpoints of a run have the same names
 def split(name: str) -> Split | None:
     """Take an adapter tensor's name apart; None when its ending is none of the known ones."""
     words = name.rsplit(".", _LONGEST)

@@ -66,7 +66,7 @@ def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
     of_model, of_clip = model_names(model), _NO_CLIP if clip is None else clip_names(clip)
     check_fit(lora, {**of_model.shapes, **of_clip.shapes})
     in_model, in_clip = host_patches(keys, of_model), host_patches(keys, of_clip)
-    report = load_report(lora, in_model.loaded | in_clip.loaded, base=_base(lora, model))
+    report = load_report(lora, in_model.loaded | in_clip.loaded, base=_base(lora, model) or None)
     text = "\n".join([report.as_text(), *_remarks(lora, clip, use)])
     details = json.dumps(_details(report, checkpoint, choice, use))
     step = -1 if checkpoint.step is None else checkpoint.step
