@@ -236,5 +236,14 @@ def _own_metadata(spec: SampleSpec | None, sample: _Sample) -> dict[str, str]:
         texts["eridiffusion"] = json.dumps({**facts, **vars(sample.item)})
         texts["eridiffusion_spec"] = json.dumps(replace(spec, items=[sample.item], source="<text>").to_dict())
     if sample.report:
-        texts["eridiffusion_lora"] = json.dumps(sample.report)
+        texts["eridiffusion_lora"] = _as_json(sample.report)
     return texts
+
+
+def _as_json(report: str) -> str:
+    """The report as JSON: EriLoraAtStep's details are that already, its report for people becomes a string."""
+    try:
+        json.loads(report)
+    except ValueError:
+        return json.dumps(report)
+    return json.dumps(json.loads(report))

@@ -293,6 +293,11 @@ def test_the_spec_in_a_file_is_read_back_and_the_report_is_kept(comfy_host: Any,
         info = dict(picture.info)
     assert json.loads(info["eridiffusion_lora"]) == "192 of 192 keys; größer"
     assert json.loads(info["eridiffusion"])["step"] == 500
+    details = '{"matched": 192, "run": "größer"}'
+    (entry,) = save(comfy_host, pictures(1), name=["d"], report=[details])
+    with Image.open(output / entry["subfolder"] / entry["filename"]) as picture:
+        assert json.loads(picture.info["eridiffusion_lora"]) == json.loads(details)
+        assert picture.info["eridiffusion_lora"].isascii()  # the front end reads tEXt chunks only
     again = read(comfy_host, config=info["eridiffusion_spec"])
     assert again[9].items == [out[9].items[1]]
     assert (again[8], again[4]) == (["sample_01"], [43])

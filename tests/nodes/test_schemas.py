@@ -164,6 +164,24 @@ def test_locale_matches_the_schemas(schemas: dict[str, Any]) -> None:
         assert set(english[node].get("outputs", {})) == {str(n) for n in range(len(schema.outputs))}, node
 
 
+def test_the_chinese_locale_is_complete_and_says_the_same(schemas: dict[str, Any]) -> None:
+    """Every text of the schemas has a Chinese one, with the same numbers in it (another value would mislead)."""
+    chinese = locale("zh")
+    assert set(schemas) <= set(chinese), "locales/zh/nodeDefs.json lacks a node"
+    for node, schema in schemas.items():
+        found = chinese[node]
+        assert set(found["inputs"]) == {entry.id for entry in schema.inputs}, node
+        assert set(found["outputs"]) == {str(n) for n in range(len(schema.outputs))}, node
+        pairs = [(schema.display_name, found["display_name"]), (schema.description, found["description"])]
+        pairs += [(entry.tooltip, found["inputs"][entry.id]["tooltip"]) for entry in schema.inputs]
+        pairs += [(entry.tooltip, found["outputs"][str(n)]["tooltip"]) for n, entry in enumerate(schema.outputs)]
+        for english, text in pairs:
+            assert text == message(re.sub(r"\{'(.)'\}", r"\1", text)), f"{node}: {text}"
+            assert re.search(r"[\u4e00-\u9fff]", text) or not re.search(r"[a-z]{4}", english), f"{node}: {text}"
+            numbers = [set(re.findall(r"\d+(?:\.\d+)?", words)) for words in (english, text)]
+            assert numbers[0] == numbers[1], f"{node}: {english!r} / {text!r}"
+
+
 def test_widgets_come_before_sockets(schemas: dict[str, Any]) -> None:
     from comfy_api.latest import io
 
