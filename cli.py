@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ except ModuleNotFoundError as missing:
     ) from None
 
 from .client import local_host
+from .commands.graph import graph
 from .commands.host import host_app
 from .commands.lora import lora
 from .commands.shared import (
@@ -44,12 +44,12 @@ from .commands.shared import (
     show,
 )  # fmt: skip
 from .spec import SampleSpec, expand_prompts, read_spec
-from .workflows import build
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
     help="A training run's samples, reproduced and compared in ComfyUI.\n\nExit codes: 0 done, 1 failed, 2 bad input",
 )  # fmt: skip
+app.command(name="graph")(graph)
 app.command(name="lora")(lora)
 app.add_typer(host_app, name="host")
 
@@ -96,30 +96,6 @@ def spec(
     notes(found.notes)
     if found.ignored:
         notes([f"not used: {', '.join(found.ignored)}"])
-
-
-@app.command()
-def graph(
-    file: ConfigFile,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of printing.")] = None,
-    models: ModelsFile = None,
-    run: Annotated[str | None, typer.Option(help="Run folder below the host's loras folders.")] = None,
-    step: Annotated[int | None, typer.Option(help="Training step; 0 = no LoRA.", show_default="newest")] = None,
-    trainer: Trainer = None,
-    family: Family = None,
-    prompts: Prompts = None,
-) -> None:
-    """Write the ComfyUI graph (API JSON) that samples a config as its trainer does.
-
-    Example: eri graph train_flux.yaml --run my_run --step 500 -o graph.json
-    """
-    with reported():
-        workflow = build(read_spec(file, trainer=trainer, family=family, prompts=prompts), models, run, step)
-        if output is not None:
-            output.write_text(json.dumps(workflow.api(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    if output is None:
-        show(workflow.api())
-    notes(workflow.notes)
 
 
 @app.command()

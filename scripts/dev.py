@@ -279,6 +279,12 @@ def command_adherence(options: argparse.Namespace) -> int:
     return call([str(python), "-m", "training.adherence", *options.rest], cwd=ROOT / "examples")
 
 
+def command_example_workflows(options: argparse.Namespace) -> int:
+    """write example_workflows/ anew: the graphs, and their pictures from the small models"""
+    python = set_up(options, ("cli",))
+    return call(module(python, f"{PACKAGE}.client.example_pictures", *options.rest))
+
+
 def command_clean(options: argparse.Namespace) -> int:
     """remove .venv, .workspace, demo_output and caches (training work only with -- --all)"""
     keep = set() if "--all" in options.rest else {"training"}
@@ -312,6 +318,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "install": command_install,
     "train-examples": command_train_examples,
     "adherence": command_adherence,
+    "example-workflows": command_example_workflows,
     "clean": command_clean,
     "help": command_help,
 }

@@ -161,7 +161,7 @@ def _groups(spec: SampleSpec) -> list[list[SampleItem]]:
     return list(groups.values())
 
 
-def _config_text(spec: SampleSpec) -> str:
+def config_text(spec: SampleSpec) -> str:
     """The spec's JSON with one field, and one item, per line: legible on the canvas, and fast for many items."""
     document = spec.to_dict()
     items = ",\n  ".join(json.dumps(item, ensure_ascii=False) for item in document.pop("items"))
@@ -178,7 +178,7 @@ def _start(graph: Graph, spec: SampleSpec, profile: Profile, loaded: Loaded, num
         f"spec{suffix}",
         "EriSampleSpec",
         f"Samples of {spec.name}{label}",
-        config=_config_text(spec),
+        config=config_text(spec),
         family="auto",
         trainer="auto",
         trigger_word="",

@@ -55,6 +55,7 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "EriGuidance": ("model",),
     "EriFluxUnpatchify": ("latent",),
     "EriContactSheet": ("image",),
+    "EriLoraSteps": ("step", "label", "report"),
 }  # fmt: skip
 
 

@@ -21,13 +21,15 @@ TEXT_LINE: Final = 15.0
 #: Room for the pictures a node shows below its widgets.
 PREVIEW: Final = 300.0
 CHARACTER: Final = 7.5
+#: The front end makes no note lower than this.
+NOTE: Final = 90.0
 
 _PREVIEWS: Final = ("SaveImage", "PreviewImage", "EriSaveSamples", "LoadImage")
 
 
 def note_size(text: str, width: float = 380.0) -> tuple[float, float]:
     """Width and height of a note that shows all of its text."""
-    return width, 56.0 + 14.0 * _lines(text.replace("\n\n", "\n"), width)
+    return width, max(NOTE, 56.0 + 14.0 * _lines(text.replace("\n\n", "\n"), width))
 
 
 def node_size(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link]) -> tuple[float, float]:

@@ -39,7 +39,8 @@ TYPES = {"model": "MODEL", "clip": "CLIP", "vae": "VAE", "image": "IMAGE", "late
     "conditioning": "CONDITIONING", "sigmas": "SIGMAS", "sampler": "SAMPLER", "noise": "NOISE", "spec": "ERI_SPEC",
     "width": "INT", "height": "INT", "seed": "INT", "steps": "INT", "found_step": "INT", "cfg": "FLOAT",
     "guidance": "FLOAT", "prompt": "STRING", "prompt_2": "STRING", "prompt_3": "STRING", "negative": "STRING",
-    "name": "STRING", "report": "STRING", "details": "STRING", "mask": "MASK",
+    "name": "STRING", "report": "STRING", "details": "STRING", "mask": "MASK", "step": "INT",
+    "label": "STRING",
 }  # fmt: skip
 
 

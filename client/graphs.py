@@ -1,0 +1,62 @@
+"""The work behind `eri graph`: a spec to JSON, with the files and nodes of a running host where one is named."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ..spec import SampleSpec
+from ..workflows import build
+from .host_client import HostClient
+
+#: The host's model folders, and a node input that lists each.
+_LISTINGS: Final = {
+    "checkpoints": ("CheckpointLoaderSimple", "ckpt_name"),
+    "diffusion_models": ("UNETLoader", "unet_name"),
+    "text_encoders": ("CLIPLoader", "clip_name"),
+    "vae": ("VAELoader", "vae_name"),
+    "loras": ("LoraLoader", "lora_name"),
+}
+
+
+def graph_document(
+    spec: SampleSpec,
+    models: Path | None,
+    run: str | None,
+    step: int | None,
+    form: str = "api",
+    style: str = "eri",
+    url: str | None = None,
+) -> tuple[dict[str, Any], list[str]]:
+    """The graph's JSON, and its notes. form: "api", "ui", or "both" (`{"api": ..., "ui": ...}`).
+
+    url: a host whose files are offered to the choice of models, and whose description of its nodes is used. Raises
+    WorkflowError, HostError.
+    """
+    info = None if url is None else asyncio.run(_object_info(url))
+    workflow = build(spec, models, run, step, style, offered=None if info is None else offered_files(info))
+    if form == "api":
+        return workflow.api(), workflow.notes
+    if form == "ui":
+        return workflow.ui(info), workflow.notes
+    return {"api": workflow.api(), "ui": workflow.ui(info)}, workflow.notes
+
+
+async def _object_info(url: str) -> dict[str, Any]:
+    async with HostClient(url) as client:
+        return await client.object_info()
+
+
+def offered_files(object_info: Mapping[str, Any]) -> dict[str, list[str]]:
+    """File names by model folder, from what the loader nodes of `/object_info` list."""
+    return {folder: _choices(object_info, *where) for folder, where in _LISTINGS.items()}
+
+
+def _choices(object_info: Mapping[str, Any], class_type: str, name: str) -> list[str]:
+    spec = object_info.get(class_type, {}).get("input", {}).get("required", {}).get(name)
+    if not spec:
+        return []
+    listed = spec[0] if isinstance(spec[0], list) else spec[1].get("options", ())
+    return [str(choice) for choice in listed]

@@ -1,0 +1,63 @@
+"""`eri graph`: a config's graph as JSON."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..spec import read_spec
+from .shared import ConfigFile, Family, ModelsFile, Prompts, Trainer, notes, reported, show
+
+
+class GraphForm(str, Enum):
+    """Which JSON of a graph to write."""
+
+    api = "api"
+    ui = "ui"
+    both = "both"
+
+
+class GraphStyle(str, Enum):
+    """Which nodes a graph is made of."""
+
+    eri = "eri"
+    stock = "stock"
+
+
+def graph(
+    file: ConfigFile,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of printing.")] = None,
+    models: ModelsFile = None,
+    run: Annotated[str | None, typer.Option(help="Run folder below the host's loras folders.")] = None,
+    step: Annotated[int | None, typer.Option(help="Training step; 0 = no LoRA.", show_default="newest")] = None,
+    trainer: Trainer = None,
+    family: Family = None,
+    prompts: Prompts = None,
+    form: Annotated[
+        GraphForm, typer.Option("--format", help="api for /prompt, ui for the canvas, both in one document.")
+    ] = GraphForm.api,
+    style: Annotated[
+        GraphStyle, typer.Option(help="eri: this pack's compact graph; stock: ComfyUI's own nodes only.")
+    ] = GraphStyle.eri,
+    host: Annotated[
+        str | None, typer.Option("--host", help="A running ComfyUI: model files are chosen from what it offers.")
+    ] = None,
+) -> None:
+    """Write the ComfyUI graph that samples a config as its trainer does.
+
+    Example: eri graph train_flux.yaml --run my_run --step 500 --format ui -o graph.json
+    """
+    from ..client.graphs import graph_document
+
+    with reported():
+        found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
+        document, remarks = graph_document(found, models, run, step, form.value, style.value, host)
+        if output is not None:
+            output.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    if output is None:
+        show(document)
+    notes(remarks)

@@ -1,0 +1,130 @@
+"""The host's real front end in headless Chromium: one host, one browser for all tests here."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+
+from comfyui_eridiffusion.client.browser import FLAGS, find_chromium, install_chromium
+from comfyui_eridiffusion.client.example_pictures import start_picture
+from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.workflows.downloads import DOWNLOADS
+
+#: As a person has it who opened ComfyUI before: no tour, no release notes.
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.InstalledVersion": "1.32.9",
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Notification.ShowVersionUpdates": False,
+}
+READY = "() => window.app?.graph && window.LiteGraph && Object.keys(LiteGraph.registered_node_types).length > 300"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    path = find_chromium()
+    if path is None and install_chromium():
+        path = find_chromium()
+    if path is not None:
+        return path
+    reason = "no Chromium: set ERI_CHROMIUM, install chromium or google-chrome, or run: playwright install chromium"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def frontend_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHost]:
+    """A host that offers, besides the small models, an empty file under every name that the graphs use."""
+    import torch
+
+    base = tmp_path_factory.mktemp("named")
+    folders: dict[str, list[Path]] = {}
+    for name, (_, kind) in DOWNLOADS.items():
+        folder = base / kind
+        folder.mkdir(exist_ok=True)
+        save_file({"x": torch.zeros(1)}, folder / name)
+        folders[kind] = [folder]
+    with LocalHost(model_paths=folders) as host:
+        start_picture().save(host.input_dir / "example.png")
+        request = urllib.request.Request(
+            f"{host.url}/api/settings",
+            data=json.dumps(SETTINGS).encode(),
+            headers={"Content-Type": "application/json"},
+            method="POST",
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+        yield host
+
+
+@dataclass
+class Canvas:
+    """The front end's page, and what its console and network complained about since `clear()`."""
+
+    page: Any
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def clear(self) -> None:
+        self.complaints.clear()
+
+    def load(self, graph: dict[str, Any], name: str = "graph") -> None:
+        """Put a UI graph on the canvas as dropping its file does."""
+        self.page.evaluate("([graph, name]) => app.loadGraphData(graph, true, true, name)", [graph, name])
+        self.page.wait_for_timeout(400)
+
+    def dialogs(self) -> list[str]:
+        texts: list[str] = self.page.evaluate("() => [...document.querySelectorAll('.p-dialog')].map(x => x.innerText)")
+        return texts
+
+    def close_dialogs(self) -> None:
+        self.page.keyboard.press("Escape")
+        self.page.wait_for_timeout(300)
+
+    def prompt(self) -> dict[str, dict[str, Any]]:
+        """The API graph that the front end would queue."""
+        output: dict[str, dict[str, Any]] = self.page.evaluate("async () => (await app.graphToPrompt()).output")
+        return output
+
+    def serialized(self) -> dict[str, Any]:
+        graph: dict[str, Any] = self.page.evaluate("() => app.graph.serialize()")
+        return graph
+
+
+@pytest.fixture(scope="session")
+def canvas(chromium: str, frontend_host: LocalHost) -> Iterator[Canvas]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=list(FLAGS), headless=True)
+        context = browser.new_context(viewport={"width": 1600, "height": 900}, bypass_csp=True)
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        canvas = Canvas(page, frontend_host.url)
+        page.on("pageerror", lambda error: canvas.complaints.append(f"page: {error}"))
+        page.on("console", lambda line: canvas.complaints.append(line.text) if line.type == "error" else None)
+        # What the front end asks of other servers (sizes of model files, names of packs) is answered with nothing.
+        page.route(
+            lambda url: url.startswith("http") and not url.startswith(frontend_host.url),
+            lambda route: route.fulfill(status=200, content_type="application/json", body='{"nodes": []}'),
+        )
+        page.goto(frontend_host.url)
+        page.wait_for_function(READY)
+        page.wait_for_timeout(1500)
+        yield canvas
+        browser.close()
+
+
+@pytest.fixture
+def fresh(canvas: Canvas) -> Canvas:
+    """The canvas without what earlier tests, or the front end's own start, complained about."""
+    canvas.close_dialogs()
+    canvas.clear()
+    return canvas

@@ -1,0 +1,177 @@
+"""Example and built graphs in the host's real front end: no warning, the same prompt, an image."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from comfyui_eridiffusion.client.example_pictures import FOLDER, MODELS
+from comfyui_eridiffusion.client.host_client import HostClient
+from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.spec import SampleItem, SampleSpec
+from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+from comfyui_eridiffusion.workflows import build
+from comfyui_eridiffusion.workflows.examples import examples
+
+NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+TRICKY = 'a {red|blue} circle (on:1.2) [b] // no comment /* this too */ "quoted" \\n embedding:x 😀'
+
+
+def graph_of(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return document
+
+
+def same_prompt(found: dict[str, Any], wanted: dict[str, Any], info: dict[str, Any]) -> None:
+    """The front end's prompt is ours, its nodes numbered, what we leave open filled with the host's defaults."""
+    number = {node_id: str(index + 1) for index, node_id in enumerate(wanted)}
+    assert set(found) == set(number.values())
+    for node_id, node in wanted.items():
+        other = found[number[node_id]]
+        assert other["class_type"] == node["class_type"]
+        for name, value in node["inputs"].items():
+            ours = [number[value[0]], value[1]] if isinstance(value, list) else value
+            assert other["inputs"][name] == ours, (node_id, name)
+        for name in set(other["inputs"]) - set(node["inputs"]):
+            spec = info[node["class_type"]]["input"].get("optional", {}).get(name)
+            if spec is None:  # what a widget adds for itself (the upload button)
+                assert name == "upload", (node_id, name)
+                continue
+            choices = spec[0] if isinstance(spec[0], list) else spec[1].get("options", [None])
+            assert other["inputs"][name] == spec[1].get("default", choices[0]), (node_id, name)
+
+
+@pytest.fixture(scope="session")
+def info(frontend_host: LocalHost) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{frontend_host.url}/object_info", timeout=60) as answer:
+        document: dict[str, Any] = json.load(answer)
+    return document
+
+
+def check_canvas(canvas: Canvas, graph: dict[str, Any]) -> None:
+    """Nothing was reported, every node is known, shows all its widgets, and kept its values."""
+    assert canvas.dialogs() == []
+    assert canvas.complaints == []
+    shown = {node["id"]: node for node in canvas.serialized()["nodes"]}
+    least = canvas.page.evaluate(
+        "() => app.graph._nodes.map(node => [node.id, [...node.computeSize()], node.has_errors])"
+    )
+    for number, (width, height), errors in least:
+        assert not errors
+        assert shown[number]["size"][0] >= width - 1, shown[number]["type"]
+        assert shown[number]["size"][1] >= height - 1, shown[number]["type"]
+    for node in graph["nodes"]:
+        assert shown[node["id"]]["size"] == node["size"], node["type"]
+        assert (shown[node["id"]].get("widgets_values") or []) == node["widgets_values"], node["type"]
+
+
+def test_there_are_at_least_eight_with_pictures_and_they_are_current() -> None:
+    found = {example.name: example for example in examples()}
+    assert set(NAMES) == set(found)
+    assert len(found) >= 8
+    for name, example in found.items():
+        assert graph_of(name) == example.ui(), f"{name}: run `python scripts/dev.py example-workflows`"
+        assert (FOLDER / f"{name}.jpg").stat().st_size < 60_000
+
+
+def test_they_are_offered_under_templates(frontend_host: LocalHost) -> None:
+    with urllib.request.urlopen(f"{frontend_host.url}/api/workflow_templates", timeout=30) as answer:
+        offered = json.load(answer)
+    assert sorted(offered["comfyui-eridiffusion"]) == NAMES
+    address = f"{frontend_host.url}/api/workflow_templates/comfyui-eridiffusion/{NAMES[0]}.jpg"
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        assert answer.read(3) == b"\xff\xd8\xff"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_example_opens_without_a_warning(fresh: Canvas, name: str, info: dict[str, Any]) -> None:
+    graph = graph_of(name)
+    fresh.load(graph, name)
+    folder = os.environ.get("ERI_SCREENSHOTS")
+    if folder:
+        fresh.page.screenshot(path=str(Path(folder) / f"{name}.png"))
+    check_canvas(fresh, graph)
+    example = next(example for example in examples() if example.name == name)
+    same_prompt(fresh.prompt(), example.graph.api(), info)
+
+
+def tricky(family: str, seed: int = 7) -> SampleSpec:
+    flux = family == "flux"
+    items = [
+        SampleItem(
+            i, f"{TRICKY} {i}", 64, 64, 4, seed=seed + i, guidance=2.5 if flux else None, cfg_scale=1.0 if flux else 3.0
+        )
+        for i in range(2)
+    ]
+    return SampleSpec(family, "native", items, name="tricky")
+
+
+@pytest.mark.parametrize("style", ["eri", "stock"])
+@pytest.mark.parametrize("family", ["flux", "sd35", "sdxl"])
+def test_built_graph_survives_the_canvas(fresh: Canvas, family: str, style: str, info: dict[str, Any]) -> None:
+    workflow = build(tricky(family), MODELS / f"{family}.yaml", None, None, style)
+    graph = workflow.ui(info)
+    fresh.load(graph)
+    check_canvas(fresh, graph)
+    same_prompt(fresh.prompt(), workflow.api(), info)
+
+
+def test_missing_models_are_offered_for_download(fresh: Canvas) -> None:
+    graph = graph_of("flux_dev")
+    text = json.dumps(graph).replace("flux1-dev.safetensors", "flux1-not-here.safetensors")
+    fresh.load(json.loads(text))
+    (dialog,) = fresh.dialogs()
+    assert "diffusion_models / flux1-not-here.safetensors" in dialog
+    assert "clip_l" not in dialog
+    fresh.close_dialogs()
+
+
+def test_queued_from_the_canvas_it_makes_the_images_of_the_api_form(
+    fresh: Canvas, frontend_host: LocalHost, info: dict[str, Any]
+) -> None:
+    """Run from the button's own function, then the API form: byte for byte the same pictures."""
+    workflow = build(tricky("sdxl"), MODELS / "sdxl.yaml", None, 0)
+    fresh.load(workflow.ui(info), "queued")
+    fresh.page.evaluate("() => app.queuePrompt(0, 1)")
+    shown = "() => app.graph._nodes.some(node => node.type === 'EriSaveSamples' && node.imgs?.length)"
+    fresh.page.wait_for_function(shown)
+    assert fresh.complaints == []
+    first = pictures(frontend_host.output_dir)
+    for path in first:
+        path.unlink()
+    run_api(frontend_host.url, workflow.api())
+    second = pictures(frontend_host.output_dir)
+    assert len(first) == len(second) == 2
+    assert list(first.values()) == list(second.values())
+
+
+def pictures(folder: Path) -> dict[Path, bytes]:
+    """Pixels of every picture below the output folder, by path."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".jpg"))
+    return {path: Image.open(path).convert("RGB").tobytes() for path in paths}
+
+
+def run_api(url: str, prompt: dict[str, Any]) -> None:
+    async def run() -> None:
+        async with HostClient(url) as client:
+            await client.run({f"api_{key}": node for key, node in relinked(prompt).items()})
+
+    with ThreadPoolExecutor(1) as pool:  # playwright runs an event loop in this thread
+        pool.submit(asyncio.run, run()).result()
+
+
+def relinked(prompt: dict[str, Any]) -> dict[str, Any]:
+    """The prompt under other ids, so that the host takes nothing from the run before."""
+    return {
+        key: node
+        | {"inputs": {n: [f"api_{v[0]}", v[1]] if isinstance(v, list) else v for n, v in node["inputs"].items()}}
+        for key, node in prompt.items()
+    }

@@ -1,0 +1,102 @@
+"""Model files chosen among what a host offers, under the names they are published with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from comfyui_eridiffusion.tests.workflows.specs import sample_spec
+from comfyui_eridiffusion.workflows import WorkflowError, build, choose_models
+
+#: A host with files of all families and of their relatives, names as their publishers gave them.
+OFFERED = {
+    "checkpoints": [
+        "sd3.5_large.safetensors", "sd3.5_large_turbo.safetensors", "sd3.5_medium.safetensors",
+        "sd3.5_large_fp8_scaled.safetensors", "sd_xl_base_1.0.safetensors", "sd_xl_refiner_1.0.safetensors",
+        "sd_xl_turbo_1.0.safetensors", "v1-5-pruned-emaonly.safetensors", "folder/my_sdxl.safetensors",
+    ],
+    "diffusion_models": [
+        "flux1-dev.safetensors", "flux1-dev-fp8.safetensors", "flux1-schnell.safetensors", "flux1-fill-dev.safetensors",
+        "flux1-dev-kontext_fp8_scaled.safetensors", "flux2_dev_fp8mixed.safetensors", "wan2.1_t2v_1.3B.safetensors",
+    ],
+    "text_encoders": [
+        "clip_g.safetensors", "clip_l.safetensors", "clip_l_hidream.safetensors", "t5xxl_fp16.safetensors",
+        "t5xxl_fp8_e4m3fn_scaled.safetensors", "umt5_xxl_fp16.safetensors", "qwen_3_4b.safetensors",
+    ],
+    "vae": ["ae.safetensors", "flux2-vae.safetensors", "wan_2.1_vae.safetensors"],
+    "loras": ["my_run/flux_lora_step250.safetensors", "my_run/flux_lora_step500.safetensors", "other.safetensors"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "variant", "kind", "file"),
+    [
+        ("flux", "dev", "unet", "flux1-dev.safetensors"),
+        ("flux", None, "unet", "flux1-dev.safetensors"),
+        ("flux", "schnell", "unet", "flux1-schnell.safetensors"),
+        ("sd35", "large", "checkpoint", "sd3.5_large.safetensors"),
+        ("sd35", "large-turbo", "checkpoint", "sd3.5_large_turbo.safetensors"),
+        ("sd35", "medium", "checkpoint", "sd3.5_medium.safetensors"),
+    ],
+)
+def test_model_of_family_and_variant(family: str, variant: str | None, kind: str, file: str) -> None:
+    description, notes = choose_models(sample_spec(family, variant=variant), OFFERED)
+    assert description["files"][kind] == file
+    assert description["files"]["clip_l"] == "clip_l.safetensors"
+    assert description["files"]["t5xxl"] == "t5xxl_fp16.safetensors"
+    assert description["files"].get("vae") == ("ae.safetensors" if family == "flux" else None)
+    assert any("t5xxl_fp8_e4m3fn_scaled.safetensors" in note for note in notes), "the other choice is named"
+
+
+def test_the_file_that_the_config_names_comes_first() -> None:
+    spec = sample_spec("sdxl", model_files={"name_or_path": "C:\\models\\my_sdxl.safetensors"})
+    assert choose_models(spec, OFFERED)[0]["files"] == {"checkpoint": "folder/my_sdxl.safetensors"}
+
+
+def test_what_is_missing_has_its_download_in_the_notes() -> None:
+    workflow = build(sample_spec("flux", variant="dev"), offered={**OFFERED, "diffusion_models": [], "vae": []})
+    assert workflow.api()["model"]["inputs"]["unet_name"] == "flux1-dev.safetensors"
+    text = " ".join(workflow.notes)
+    assert "https://huggingface.co/Comfy-Org/flux1-dev/resolve/main/flux1-dev.safetensors" in text
+    assert "models/vae" in text
+    assert "clip_l: clip_l.safetensors" in text
+
+
+def stock(family: str = "flux", run: str | None = None, step: int | None = None, **changes: Any) -> Any:
+    return build(sample_spec(family, **changes), None, run, step, "stock", offered=OFFERED)
+
+
+def test_stock_style_has_no_node_of_the_pack() -> None:
+    for family in ("flux", "sd35", "sdxl"):
+        classes = {node["class_type"] for node in stock(family).api().values()}
+        assert not [name for name in classes if name.startswith("Eri")]
+
+
+@pytest.mark.parametrize(("step", "file"), [(250, "250"), (500, "500"), (None, "500")])
+def test_stock_lora_is_the_steps_file(step: int | None, file: str) -> None:
+    lora = stock(run="my_run", step=step).api()["lora"]["inputs"]
+    assert lora["lora_name"] == f"my_run/flux_lora_step{file}.safetensors"
+
+
+def test_stock_lora_of_a_step_that_is_not_there() -> None:
+    with pytest.raises(WorkflowError, match="250, 500"):
+        stock(run="my_run", step=300)
+    assert "lora" not in stock(run="my_run", step=0).api()
+
+
+def test_stock_says_what_it_cannot_match() -> None:
+    text = " ".join(stock("sdxl", trainer="ai-toolkit").notes)
+    assert "sigma 0" in text
+    assert "offset 0" in text
+    assert "bfloat16" in " ".join(stock("flux", trainer="ai-toolkit", precision="bfloat16").notes)
+
+
+def test_stock_prompts_mean_themselves() -> None:
+    spec = sample_spec("sdxl")
+    item = vars(spec.items[0]) | {"prompt": "a (cat:1.2) {x|y}"}
+    workflow = build(sample_spec("sdxl", items=[type(spec.items[0])(**item)]), style="stock", offered=OFFERED)
+    api = workflow.api()
+    assert api["prompt"]["inputs"]["text"] == ["text", 0]
+    assert api["text"]["class_type"] == "PrimitiveStringMultiline"
+    assert api["text"]["inputs"]["value"] == "a \\(cat:1.2\\) {x|y}"
