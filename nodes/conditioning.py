@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ._host_cache import INPUT, CacheSettings, needed, recall
 from ._host_text import encode_inputs
 from ._schema import CONDITIONING_MENU, MAX_RESOLUTION, schema
 
@@ -95,6 +96,67 @@ class EriTripleTextEncode(io.ComfyNode):
     @classmethod
     def execute(cls, **inputs: Any) -> io.NodeOutput:
         return io.NodeOutput(encode_inputs(inputs))
+
+
+class EriCacheConditioning(io.ComfyNode):
+    """Prompt embeddings on disk; see `_host_cache` and, for what makes two graphs equal, `_host_cache_key`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="EriCacheConditioning",
+            display_name="Cache Conditioning",
+            category=CONDITIONING_MENU,
+            description="Keeps conditionings on disk. When the same text encoders, LoRAs, prompts and settings come "
+            "again, also after a restart, nothing above this node runs and no text encoder is loaded.",
+            search_aliases=["embedding cache", "text encoder", "T5", "VRAM"],
+            is_input_list=True,
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
+            inputs=[
+                io.String.Input(
+                    "key",
+                    default="",
+                    tooltip="Added to the key that is made of the graph above. Only needed for what the graph does not "
+                    "name, such as a file that a custom node reads by itself.",
+                ),
+                io.Int.Input(
+                    "size_limit_mb",
+                    default=4096,
+                    min=1,
+                    max=2**20,
+                    tooltip="Largest size of the cache folder in megabytes; the least recently used entries go first. "
+                    "A Flux prompt of 512 tokens takes 8 MB.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=["use", "refresh", "off"],
+                    default="use",
+                    tooltip="use: read the cache, and store what is not in it. refresh: compute and store anew. "
+                    "off: pass through.",
+                ),
+                io.Conditioning.Input(
+                    INPUT,
+                    lazy=True,
+                    tooltip="From the text-encode node (or what follows it); computed only when needed.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(is_output_list=True, tooltip="The same conditioning, from the disk or computed.")
+            ],
+        )
+
+    @classmethod
+    def check_lazy_status(cls, **inputs: Any) -> list[str]:
+        return needed(cls.hidden, *_cache_inputs(inputs))
+
+    @classmethod
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return io.NodeOutput(recall(cls.hidden, *_cache_inputs(inputs)))
+
+
+def _cache_inputs(inputs: dict[str, Any]) -> tuple[CacheSettings, list[Any]]:
+    settings = CacheSettings(tuple(inputs["key"]), inputs["size_limit_mb"][0], inputs["mode"][0])
+    return settings, list(inputs[INPUT])
 
 
 def _prompts() -> list[io.Input]:
