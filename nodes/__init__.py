@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .conditioning import EriTripleTextEncode
+from .conditioning import EriCacheConditioning, EriTripleTextEncode
 from .flux import EriFluxPatchify, EriFluxUnpatchify
 from .guidance import EriGuidance
 from .lora import EriLoraAtStep, EriLoraSteps
@@ -20,6 +20,7 @@ NODES: list[type[io.ComfyNode]] = [
     EriLoraAtStep,
     EriLoraSteps,
     EriTripleTextEncode,
+    EriCacheConditioning,
     EriTrainerNoise,
     EriFluxSchedule,
     EriFlowSchedule,
