@@ -8,6 +8,7 @@ from .conditioning import EriCacheConditioning, EriTripleTextEncode
 from .flux import EriFluxPatchify, EriFluxUnpatchify
 from .guidance import EriGuidance
 from .lora import EriLoraAtStep, EriLoraSteps
+from .memory import EriMemoryPolicy
 from .noise import EriTrainerNoise
 from .output import EriContactSheet, EriSaveSamples
 from .sampling import EriDDIMSampler, EriFlowEulerSampler, EriSample
@@ -29,6 +30,7 @@ NODES: list[type[io.ComfyNode]] = [
     EriDDIMSampler,
     EriGuidance,
     EriSample,
+    EriMemoryPolicy,
     EriFluxPatchify,
     EriFluxUnpatchify,
     EriSaveSamples,

@@ -18,6 +18,7 @@ CONDITIONING_MENU: Final = "eridiffusion/conditioning"
 SAMPLING_MENU: Final = "eridiffusion/sampling"
 FLUX_MENU: Final = "eridiffusion/flux"
 OUTPUT_MENU: Final = "eridiffusion/output"
+MEMORY_MENU: Final = "eridiffusion/memory"
 
 FAMILIES: Final = ("flux", "sd35", "sdxl")
 MAX_RESOLUTION: Final = 16384

@@ -133,7 +133,8 @@ class EriSample(io.ComfyNode):
             display_name="Sample",
             category=SAMPLING_MENU,
             description="Samples with ComfyUI's own guider, from explicit noise and sigmas. At CFG 1 only the positive "
-            "prompt is run. Linked lists (prompts, seeds, sizes) run one after the other.",
+            "prompt is run. Linked lists (prompts, seeds, sizes) run one after the other. Out of memory, it goes on in "
+            "smaller parts; the picture stays the same.",
             search_aliases=["KSampler", "SamplerCustom"],
             inputs=[
                 io.Float.Input(

@@ -37,8 +37,8 @@ def _patcher(config: Any, seed: int) -> Any:
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device)
 
 
-def flux_model(seed: int = 0) -> Any:
-    """MODEL of Flux dev's architecture: hidden 128, 1 double + 2 single blocks, guidance embedding."""
+def flux_model(seed: int = 0, hidden: int = 128) -> Any:
+    """MODEL of Flux dev's architecture: 1 double + 2 single blocks of `hidden` (64 a head), guidance embedding."""
     import comfy.supported_models
 
     return _patcher(
@@ -49,9 +49,9 @@ def flux_model(seed: int = 0) -> Any:
                 "out_channels": 16,
                 "vec_in_dim": CONTEXT,
                 "context_in_dim": CONTEXT,
-                "hidden_size": 128,
+                "hidden_size": hidden,
                 "mlp_ratio": 4.0,
-                "num_heads": 2,
+                "num_heads": hidden // 64,
                 "depth": 1,
                 "depth_single_blocks": 2,
                 "axes_dim": [16, 24, 24],

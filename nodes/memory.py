@@ -1,0 +1,73 @@
+"""Trainers' memory switches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from comfy_execution.graph import ExecutionBlocker
+
+from ._host_memory import MODES, Models, apply_policy
+from ._schema import MEMORY_MENU, schema
+
+
+class EriMemoryPolicy(io.ComfyNode):
+    """CPU offload, sequential offload, attention slicing and VAE tiling through the host's model management."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="EriMemoryPolicy",
+            display_name="Memory Policy",
+            category=MEMORY_MENU,
+            description="The memory switches of trainers, through ComfyUI's own model management: CPU offload, "
+            "sequential offload, attention slicing and VAE tiling. Put one after another to combine them.",
+            search_aliases=["offload", "lowvram", "attention slicing", "VAE tiling", "out of memory"],
+            inputs=[
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default="auto",
+                    tooltip="auto: ComfyUI decides. offload: one model on the card at a time. sequential: "
+                    "the model's weights come over layer by layer. attention slicing: slice_size queries at a time. "
+                    "VAE tiling: tile_size pixels at a time.",
+                ),
+                io.Int.Input(
+                    "slice_size",
+                    default=1024,
+                    min=16,
+                    max=65536,
+                    step=16,
+                    tooltip="Attention slicing: queries (image and text tokens) per slice. Smaller needs less memory "
+                    "and more time; the image stays the same. Flux at 1024x1024 has 4096 image tokens.",
+                ),
+                io.Int.Input(
+                    "tile_size",
+                    default=512,
+                    min=64,
+                    max=4096,
+                    step=32,
+                    tooltip="VAE tiling: size of a tile in pixels. A picture that fits in one tile is not tiled.",
+                ),
+                io.Model.Input("model", optional=True, tooltip="The model to sample with."),
+                io.Clip.Input("clip", optional=True, tooltip="The text encoders: offload and sequential concern them."),
+                io.Vae.Input("vae", optional=True, tooltip="The VAE: offload, sequential and VAE tiling concern it."),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The model with the policy."),
+                io.Clip.Output(tooltip="The text encoders with the policy."),
+                io.Vae.Output(tooltip="The VAE with the policy."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, mode: str, slice_size: int, tile_size: int, model: Any = None, clip: Any = None, vae: Any = None
+    ) -> io.NodeOutput:
+        made = apply_policy(Models(model, clip, vae), mode, slice_size, tile_size)
+        return io.NodeOutput(
+            *(
+                ExecutionBlocker(f"Memory Policy has no {name} connected.") if value is None else value
+                for name, value in made._asdict().items()
+            )
+        )
