@@ -2,20 +2,24 @@
 
 When the patches of a loaded model change, the host takes every weight off the device, restores the patched ones, and
 loads and patches the model anew. Here only the weights that either step patches are touched: restored from the host's
-own backup, and patched by the host's own `patch_weight_to_device`. What the host keeps about a loaded model (backup,
-id of the patches) is left as its own loading leaves it, so it goes on from there. Where a model is loaded in another
-way than completely, nothing is done and the host does it all.
+own backup, and patched by the host's own functions as its `patch_weight_to_device` does. What the host keeps about a
+loaded model (backup, id of the patches) is left as its own loading leaves it, so it goes on from there. Where a model
+is loaded in another way than completely, nothing is done and the host does it all.
 """
 
 from __future__ import annotations
 
 import uuid
+from functools import lru_cache
 from typing import Any, Final
 
+import comfy.float
+import comfy.lora
 import comfy.model_management
 import comfy.model_patcher
 import comfy.patcher_extension
 import comfy.utils
+import torch
 
 KEY: Final = "eridiffusion_lora"
 _WHEN: Final = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
@@ -43,9 +47,11 @@ def swap(patcher: Any) -> bool:
         return False
     model.current_weight_patches_uuid = uuid.uuid4()
     for key in list(patcher.backup):
-        _restore(patcher, key)
+        if key not in patcher.patches:
+            _restore(patcher, key)
+            del patcher.backup[key]
     for key in patcher.patches:
-        patcher.patch_weight_to_device(key, device_to=patcher.load_device)
+        _patch(patcher, key)
     model.current_weight_patches_uuid = patcher.patches_uuid
     return True
 
@@ -67,12 +73,32 @@ def _can_swap(patcher: Any) -> bool:
 
 
 def _restore(patcher: Any, key: str) -> None:
-    """Put a weight back from the backup; one that is patched again stays in it, and off the device until then."""
+    """Put a weight back from the backup."""
     saved = patcher.backup[key]
-    weight = saved.weight if key in patcher.patches else saved.weight.to(patcher.load_device)
+    weight = saved.weight.to(patcher.load_device)
     if saved.inplace_update:
         comfy.utils.copy_to_param(patcher.model, key, weight)
     else:
         comfy.utils.set_attr_param(patcher.model, key, weight)
-    if key not in patcher.patches:
-        del patcher.backup[key]
+
+
+def _patch(patcher: Any, key: str) -> None:
+    """Patch a weight from its backup; the first time, and for layers that store weights in a form of their own, by the
+    host's method, which also makes the backup."""
+    saved = patcher.backup.get(key)
+    _, set_weight, convert = comfy.model_patcher.get_key_weight(patcher.model, key)
+    if saved is None or saved.inplace_update or set_weight is not None or convert is not None:
+        if saved is not None:
+            _restore(patcher, key)
+        patcher.patch_weight_to_device(key, device_to=patcher.load_device)
+        return
+    base = comfy.model_management.cast_to_device(saved.weight, patcher.load_device, torch.float32, copy=True)
+    weight = comfy.lora.calculate_weight(patcher.patches[key], base, key)
+    weight = comfy.float.stochastic_rounding(weight, saved.weight.dtype, seed=_seed(key))
+    comfy.utils.set_attr_param(patcher.model, key, weight)
+
+
+@lru_cache(maxsize=1 << 14)
+def _seed(key: str) -> int:
+    """The host's seed for rounding a weight to 8 bits; a loop over every bit of the name, so it is remembered."""
+    return int(comfy.model_patcher.string_to_seed(key))

@@ -82,6 +82,30 @@ def test_swapped_weights_equal_a_fresh_load_bit_for_bit(
     assert same(prepare(model), base)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+def test_narrow_weights_are_rounded_as_the_host_rounds_them(
+    comfy_host: Any, loras: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    import nodes
+
+    model, other = small_models.flux_model(), small_models.flux_model()
+    for step in (1, 2, 3):
+        write_kohya(loras / "run" / f"a-step{step:08d}.safetensors", model, step)
+    for one in (model, other):
+        one.model.diffusion_model.to(dtype).requires_grad_(False)  # the host runs without gradients
+    base, taken = weights(model), spy(comfy_host, monkeypatch)
+    for step in (1, 2, 3):
+        found = prepare(at_step(comfy_host, model, step))
+        stock = nodes.LoraLoader().load_lora(other, None, f"run/a-step{step:08d}.safetensors", 1.0, 1.0)[0]
+        assert same_bits(found, prepare(stock))
+    assert taken == [False, True, True]
+    assert same_bits(prepare(model), base)
+
+
+def same_bits(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    return same({k: v.float() for k, v in found.items()}, {k: v.float() for k, v in expected.items()})
+
+
 def test_steps_that_change_different_weights(comfy_host: Any, loras: Path) -> None:
     """A weight that only the step before changed is the base's again."""
     from safetensors.torch import load_file, save_file
@@ -122,7 +146,7 @@ def test_base_weights_come_back_after_an_exception(comfy_host: Any, loras: Path)
 def test_base_weights_come_back_when_patching_fails_halfway(
     comfy_host: Any, loras: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import comfy.model_patcher
+    import comfy.lora
 
     model = small_models.flux_model()
     base = weights(model)
@@ -131,16 +155,16 @@ def test_base_weights_come_back_when_patching_fails_halfway(
     first = at_step(comfy_host, model, 1)
     expected = prepare(first)
     second = at_step(comfy_host, model, 2)
-    real, calls = comfy.model_patcher.ModelPatcher.patch_weight_to_device, []
+    real, calls = comfy.lora.calculate_weight, []
 
-    def fails_at_fifth(self: Any, key: str, *args: Any, **kwargs: Any) -> None:
-        calls.append(key)
+    def fails_at_fifth(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
         if len(calls) == 5:
             raise MemoryError
-        real(self, key, *args, **kwargs)
+        return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(comfy.model_patcher.ModelPatcher, "patch_weight_to_device", fails_at_fifth)
+        patch.setattr(comfy.lora, "calculate_weight", fails_at_fifth)
         with pytest.raises(MemoryError):
             prepare(second)
     assert same(prepare(first), expected)
