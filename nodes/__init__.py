@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ._host_routes import register
 from .conditioning import EriCacheConditioning, EriTripleTextEncode
 from .flux import EriFluxPatchify, EriFluxUnpatchify
 from .guidance import EriGuidance
@@ -46,5 +47,6 @@ class EriExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> EriExtension:
-    """The extension object; called once by the host while it loads custom nodes."""
+    """The extension object; called once by the host while it loads custom nodes. Adds the routes for trainers."""
+    register()
     return EriExtension()

@@ -105,19 +105,20 @@ def _stamp(checkpoint: Checkpoint) -> str:
 
 def _inside(place: Path) -> Path:
     """`place` itself, once what it leads to is seen to lie below an allowed folder too."""
-    if not _leads_inside(place):
+    if not leads_inside(place):
         raise NodeInputError(f"run: {place} is a link to {place.resolve()}, outside the allowed folders. {_ALLOW}.")
     return place
 
 
 def _allowed(place: Path, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
     """The checkpoints without links that lead out; NodeInputError where none is left."""
-    inside = [entry for entry in checkpoints if _leads_inside(entry.path)]
+    inside = [entry for entry in checkpoints if leads_inside(entry.path)]
     if checkpoints and not inside:
         raise NodeInputError(f"run: the checkpoints of {place} are links out of the allowed folders. {_ALLOW}.")
     return inside
 
 
-def _leads_inside(path: Path) -> bool:
+def leads_inside(path: Path) -> bool:
+    """Whether what `path` leads to, links followed, lies below an allowed folder."""
     real = path.resolve()
     return any(real.is_relative_to(root.resolve()) for root in run_roots())

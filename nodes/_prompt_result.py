@@ -1,0 +1,63 @@
+"""What the host's history says about a finished prompt, as a trainer wants it: how it ended, which files it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from ..client.errors import HostError
+from ..client.events import FINAL, Failed, Interrupted, from_message, images_of
+from ..client.refusals import failed
+
+#: Entry of a prompt's extra data that says which items each saving node saves.
+EXTRA_KEY: Final = "eridiffusion"
+
+
+def result_of(prompt_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of GET /eridiffusion/prompts/{prompt_id} for a history entry: `status`, `files`, perhaps `error`."""
+    answer: dict[str, Any] = {"prompt_id": prompt_id, "status": "done", "files": _files(record)}
+    status = record.get("status") or {}
+    found = [
+        event
+        for kind, data in status.get("messages") or ()
+        for event in from_message(kind, {**data, "prompt_id": prompt_id})
+        if isinstance(event, FINAL)
+    ]
+    last = found[-1] if found else None
+    if isinstance(last, Interrupted):
+        return {**answer, "status": "interrupted"}
+    if isinstance(last, Failed):
+        return {**answer, "status": "failed", "error": described(failed(last))}
+    if status.get("status_str") == "error":
+        unknown = HostError("The host reports a failure without saying which", remedy="Read its log.", kind="execution")
+        return {**answer, "status": "failed", "error": described(unknown)}
+    return answer
+
+
+def described(error: HostError) -> dict[str, Any]:
+    """An error for the answer, entries that it leaves open left out; tracebacks stay in the host's log and history.
+
+    details: what else is wrong with a graph that the host refuses, one fault a line.
+    """
+    entry = {
+        "kind": error.kind,
+        "message": str(error),
+        "node": error.node,
+        "class_type": error.class_type,
+        "field": error.field,
+        "details": error.details if error.kind in ("validation", "missing_node") else None,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _files(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    extra = record["prompt"][3].get(EXTRA_KEY) or {}
+    files = []
+    for node, output in (record.get("outputs") or {}).items():
+        items = extra.get("saves", {}).get(node, ())
+        for number, image in enumerate(images_of(output)):
+            query = {"filename": image.filename, "subfolder": image.subfolder, "type": image.type}
+            item = {"item": items[number]} if number < len(items) else {}
+            files.append({**query, "node": node, **item, "url": f"/view?{urlencode(query)}"})
+    return files

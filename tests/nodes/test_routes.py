@@ -1,0 +1,297 @@
+"""The trainers' routes in a running host: graphs, queued prompts and their files, and what is turned away."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import jsonschema
+import pytest
+import yaml
+from PIL import Image
+
+from comfyui_eridiffusion.spec import read_spec
+from comfyui_eridiffusion.workflows import build
+from comfyui_eridiffusion.workflows.requests import MAX_BODY, GraphRequest, ModelDescription, QueueRequest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+OPENAPI = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text(encoding="utf-8"))
+FAMILIES = ("flux", "sd35", "sdxl")
+
+
+def config(family: str = "flux") -> str:
+    return (EXAMPLES / "configs" / f"{family}.yaml").read_text(encoding="utf-8")
+
+
+def request(family: str = "flux", **more: Any) -> dict[str, Any]:
+    """A body as a trainer sends it: the example's config as it is, and the models that `eri --models` takes."""
+    models = yaml.safe_load((EXAMPLES / "models" / f"{family}.yaml").read_text(encoding="utf-8"))
+    return {"config": config(family), "models": models, **more}
+
+
+def quick(family: str, steps: int = 2) -> str:
+    """The example with fewer sampler steps."""
+    text = config(family)
+    shorter, count = re.subn(r"sample_steps: \d+", f"sample_steps: {steps}", text)
+    assert count == 1
+    return shorter
+
+
+def conforms(document: Any, name: str) -> Any:
+    """The document, once it is seen to be what the OpenAPI file promises."""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": OPENAPI["components"]}
+    jsonschema.Draft202012Validator(schema).validate(document)
+    return document
+
+
+@pytest.fixture
+async def web(host_server: Any) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(host_server.url) as session:
+        yield session
+
+
+async def post(web: aiohttp.ClientSession, path: str, body: Any, **options: Any) -> tuple[int, dict[str, Any]]:
+    async with web.post(f"/eridiffusion/{path}", json=body, **options) as answer:
+        return answer.status, json.loads(await answer.text() or "{}")
+
+
+async def refusal(web: aiohttp.ClientSession, status: int, path: str, body: Any, **options: Any) -> dict[str, Any]:
+    found, document = await post(web, path, body, **options)
+    assert found == status, document
+    error: dict[str, Any] = conforms(document, "Error")["error"]
+    return error
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_two_calls_from_config_to_files(host_server: Any, web: aiohttp.ClientSession, family: str) -> None:
+    name = read_spec(config(family)).name
+    body = request(family, config=quick(family), run=name, step=500, items="0,2")
+    conforms(body, "QueueRequest")
+    status, queued = await post(web, "queue", body)
+    assert status == 200, queued
+    conforms(queued, "Queued")
+    async with web.get(queued["result"], params={"wait": "120"}) as answer:
+        result = conforms(await answer.json(), "Result")
+    assert result["status"] == "done", result
+    assert [file["item"] for file in result["files"]] == [0, 2]
+    items = read_spec(quick(family)).select("0,2").items
+    for file, item in zip(result["files"], items, strict=True):
+        on_disk = host_server.output_dir / file["subfolder"] / file["filename"]
+        async with web.get(file["url"]) as answer:
+            fetched = await answer.read()
+        assert fetched == on_disk.read_bytes()
+        assert f"{500:06}" in f"{file['subfolder']}/{file['filename']}"
+        with Image.open(io.BytesIO(fetched)) as picture:
+            assert picture.size == (item.width, item.height)
+            assert json.loads(picture.text["workflow"])["nodes"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_graph_is_what_the_command_line_writes(web: aiohttp.ClientSession, family: str) -> None:
+    spec = read_spec(config(family))
+    status, document = await post(web, "graph", request(family, run=spec.name, step=250))
+    assert status == 200, document
+    conforms(document, "Graph")
+    async with web.get("/object_info") as answer:
+        info = await answer.json()
+    # read from text, as the route does: where a config came from is part of the spec in the graph
+    workflow = build(spec, EXAMPLES / "models" / f"{family}.yaml", spec.name, 250)
+    assert document["api"] == workflow.api()
+    assert document["ui"] == json.loads(json.dumps(workflow.ui(info)))
+
+
+async def test_graph_of_the_route_runs_through_the_hosts_own_prompt(web: aiohttp.ClientSession) -> None:
+    """A trainer may change the graph before it queues it; the loras' absolute folder is understood too."""
+    run = EXAMPLES / "runs" / "flux_zorp"
+    _, document = await post(web, "graph", request(config=quick("flux"), run=str(run), items="1"))
+    assert document["api"]["lora"]["inputs"]["run"] == "flux_zorp"
+    assert document["api"]["lora"]["inputs"]["mode"] == "latest"
+    document["api"]["lora"]["inputs"].update(mode="exact", step=50)
+    async with web.post("/prompt", json={"prompt": document["api"]}) as answer:
+        prompt_id = (await answer.json())["prompt_id"]
+    async with web.get(f"/eridiffusion/prompts/{prompt_id}", params={"wait": "60"}) as answer:
+        result = conforms(await answer.json(), "Result")
+    assert result["status"] == "done", result
+    assert "000050" in result["files"][0]["subfolder"] + result["files"][0]["filename"]
+
+
+async def test_waiting_running_and_interrupted(web: aiohttp.ClientSession) -> None:
+    """Two long prompts: one runs, one waits; without `wait` the answer comes at once."""
+    body = request(config=quick("flux", 900), items="0")
+    ids = []
+    for seed in ("seed: 7", "seed: 8"):
+        status, queued = await post(web, "queue", {**body, "config": body["config"].replace("seed: 42", seed)})
+        assert status == 200, queued
+        ids.append(queued["prompt_id"])
+    try:
+        seen = set()
+        for _ in range(200):
+            async with web.get(f"/eridiffusion/prompts/{ids[0]}") as answer:
+                seen.add(conforms(await answer.json(), "Result")["status"])
+            if "running" in seen:
+                break
+            await asyncio.sleep(0.05)
+        assert "running" in seen
+        async with web.get(f"/eridiffusion/prompts/{ids[1]}", params={"wait": "0.1"}) as answer:
+            assert conforms(await answer.json(), "Result")["status"] == "queued"
+    finally:
+        await web.post("/queue", json={"delete": ids[1:]})
+        await web.post("/interrupt", json={"prompt_id": ids[0]})
+    async with web.get(f"/eridiffusion/prompts/{ids[0]}", params={"wait": "30"}) as answer:
+        assert conforms(await answer.json(), "Result") == {"prompt_id": ids[0], "status": "interrupted", "files": []}
+    async with web.get(f"/eridiffusion/prompts/{ids[1]}") as answer:
+        assert answer.status == 404
+        assert ids[1] in conforms(await answer.json(), "Error")["error"]["message"]
+
+
+async def test_broken_config_gets_the_readers_message(web: aiohttp.ClientSession) -> None:
+    broken = config().replace("sample_steps: 20", "sample_steps: [20")
+    line = broken[: broken.index("sample_steps")].count("\n") + 1
+    error = await refusal(web, 400, "graph", request(config=broken, source="/home/x/train.yaml"))
+    assert error["kind"] == "config"
+    assert error["source"] == "train.yaml"
+    assert error["line"] in range(line, line + 4)
+    assert f"line {error['line']}" in error["message"]
+    error = await refusal(web, 400, "queue", request(config=quick("flux", -3)))
+    assert (error["kind"], error["line"]) == ("config", line)
+    assert error["field"].endswith("sample_steps")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"step": "500"}, "step"),
+        ({"step": -1}, "step"),
+        ({"unknown": 1}, "unknown"),
+        ({"config": ""}, "config"),
+        ({"config": None}, "config"),
+        ({"run": "a\0b"}, "run"),
+        ({"run": " "}, "run"),
+        ({"style": "other"}, "style"),
+        ({"models": "/etc/passwd"}, "models"),
+        (
+            {"models": {"loaders": {"model": {"class_type": "X", "inputs": {"a": [1]}}}}},
+            "models.loaders.model.inputs.a",
+        ),
+    ],
+)
+async def test_requests_of_another_form_are_named(
+    web: aiohttp.ClientSession, change: dict[str, Any], field: str
+) -> None:
+    error = await refusal(web, 400, "graph", {**request(), **change})
+    assert error["kind"] == "request"
+    assert error["field"].startswith(field)
+    with pytest.raises(jsonschema.ValidationError):
+        conforms({**request(), **change}, "GraphRequest")
+
+
+async def test_text_is_never_taken_for_a_file(web: aiohttp.ClientSession) -> None:
+    path = str(EXAMPLES / "configs" / "flux.yaml")
+    assert (await refusal(web, 400, "graph", request(config=path)))["kind"] == "config"
+    kohya = 'pretrained_model_name_or_path = "sd_xl_base_1.0.safetensors"\nsample_prompts = "/etc/passwd"\n'
+    error = await refusal(web, 400, "graph", {"config": kohya, "trainer": "kohya", "source": "a.toml"})
+    assert error["kind"] == "config"
+    assert "root:" not in error["message"]
+
+
+async def test_no_json_and_no_object(web: aiohttp.ClientSession) -> None:
+    for body in (b"{", b"[]", b"\xff\xfe", b"[" * 100_000):
+        headers = {"Content-Type": "application/json"}
+        async with web.post("/eridiffusion/graph", data=body, headers=headers) as answer:
+            assert answer.status == 400
+            assert conforms(await answer.json(), "Error")["error"]["kind"] == "request"
+
+
+async def test_too_large(web: aiohttp.ClientSession) -> None:
+    error = await refusal(web, 413, "graph", request(config=config() + "#" * MAX_BODY))
+    assert error["kind"] == "too_large"
+    packed = gzip.compress(json.dumps(request(config="#" * (4 * MAX_BODY))).encode())
+    assert len(packed) < MAX_BODY // 10
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    async with web.post("/eridiffusion/graph", data=packed, headers=headers) as answer:
+        assert answer.status == 413
+
+
+@pytest.mark.parametrize("run", ["/etc", "../../../etc", "flux_zorp/../../../etc", str(ROOT / "lora")])
+@pytest.mark.parametrize("path", ["graph", "queue"])
+async def test_runs_outside_the_roots(web: aiohttp.ClientSession, path: str, run: str) -> None:
+    error = await refusal(web, 403, path, request(run=run, step=1))
+    assert error["kind"] == "outside"
+    assert run in error["message"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+async def test_posts_from_other_sites(web: aiohttp.ClientSession, prefix: str) -> None:
+    for headers, expected in (
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": str(web._base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin"}, 200),
+    ):
+        async with web.post(f"{prefix}/eridiffusion/graph", json=request(), headers=headers) as answer:
+            assert answer.status == expected
+    async with web.options("/eridiffusion/queue", headers={"Origin": str(web._base_url).rstrip("/")}) as answer:
+        assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+async def test_what_a_form_can_send_is_refused(web: aiohttp.ClientSession, kind: str) -> None:
+    """These content types need no consent of the host's; see the Fetch standard, CORS-safelisted request-header."""
+    async with web.post("/eridiffusion/queue", data=json.dumps(request()), headers={"Content-Type": kind}) as answer:
+        assert answer.status == 415
+        assert "application/json" in conforms(await answer.json(), "Error")["error"]["message"]
+
+
+async def test_what_the_host_refuses_names_node_and_field(web: aiohttp.ClientSession) -> None:
+    error = await refusal(web, 422, "queue", request(run="flux_zorp", step=51))
+    assert (error["kind"], error["node"], error["class_type"]) == ("validation", "lora", "EriLoraAtStep")
+    assert "51" in error["message"]
+    files = {"clip_l": "text_small.safetensors", "t5xxl": "text_small.safetensors", "vae": "vae16_small.safetensors"}
+    models = {"files": {**files, "unet": "none.safetensors"}}
+    error = await refusal(web, 422, "queue", {"config": config(), "models": models})
+    assert (error["kind"], error["node"], error["field"]) == ("validation", "model", "unet_name")
+    assert "details" not in error
+    models["files"]["vae"] = "none.safetensors"  # the others are told as well, in the host's order
+    error = await refusal(web, 422, "queue", {"config": config(), "models": models})
+    assert {error["field"], *re.findall(r"input '(\w+)'", error["details"])} == {"unet_name", "vae_name"}
+    async with web.get("/queue") as answer:
+        assert (await answer.json())["queue_pending"] == []
+
+
+async def test_models_are_chosen_from_what_the_host_offers(web: aiohttp.ClientSession) -> None:
+    _, document = await post(web, "graph", {"config": config()})
+    assert document["api"]["model"]["inputs"]["unet_name"] == "flux_small.safetensors"  # as the config names it
+
+
+@pytest.mark.parametrize("wait", ["-1", "nan", "301", "x", ""])
+async def test_wait_out_of_range(web: aiohttp.ClientSession, wait: str) -> None:
+    async with web.get("/eridiffusion/prompts/none", params={"wait": wait}) as answer:
+        assert answer.status == 400
+        assert conforms(await answer.json(), "Error")["error"]["field"] == "wait"
+
+
+def test_openapi_lists_the_routes_and_their_fields(comfy_host: Any) -> None:
+    from server import PromptServer
+
+    found = [
+        (route.path, route.method.lower()) for route in PromptServer.instance.routes if "/eridiffusion" in route.path
+    ]
+    listed = [(path, method) for path, methods in OPENAPI["paths"].items() for method in methods]
+    assert sorted(found) == sorted(listed)
+    comfy_host.pack("nodes._host_routes").register()  # once is enough
+    assert len([route for route in PromptServer.instance.routes if "/eridiffusion" in route.path]) == len(found)
+    schemas = OPENAPI["components"]["schemas"]
+    for name, model in (("GraphRequest", GraphRequest), ("QueueRequest", QueueRequest), ("Models", ModelDescription)):
+        assert set(schemas[name]["properties"]) == set(model.model_fields)
+        needed = {field for field, info in model.model_fields.items() if info.is_required()}
+        assert set(schemas[name].get("required", ())) == needed
+        defaults = {key: entry["default"] for key, entry in schemas[name]["properties"].items() if "default" in entry}
+        assert defaults == {key: model.model_fields[key].default for key in defaults}
+    jsonschema.Draft202012Validator.check_schema({"components": OPENAPI["components"]})

@@ -1,0 +1,104 @@
+"""What a trainer may ask of the routes under /eridiffusion: checked requests, and their graphs. Opens no file."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..spec.readers import TEXT, read_text
+from .build import Workflow, build
+from .choose import Offered
+
+#: Largest request body in bytes; a config has no more than this either.
+MAX_BODY: Final = 4 << 20
+
+_Text = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
+
+
+class RequestError(ValueError):
+    """A request that cannot be answered: HTTP `status`, `kind` in one word, `field` (dotted, None = the whole)."""
+
+    def __init__(self, status: int, kind: str, problem: str, *, remedy: str = "", field: str | None = None) -> None:
+        self.status, self.kind, self.problem, self.remedy, self.field = status, kind, problem, remedy, field
+        super().__init__(f"{field}: {problem}" if field else problem)
+
+    def __str__(self) -> str:
+        text = f"{self.field}: {self.problem}" if self.field else self.problem
+        return f"{text.rstrip('.')}. {self.remedy}" if self.remedy else text
+
+
+class _Strict(BaseModel):
+    """No field but the listed ones, and no value of another type: "8" is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Loader(_Strict):
+    """A node that loads one part of a model."""
+
+    class_type: _Text
+    inputs: dict[str, bool | int | float | str] = {}
+    output: Annotated[int, Field(ge=0)] = 0
+
+
+class ModelDescription(_Strict):
+    """As a file for `eri … --models`: names that the host offers, or loader nodes; see `models.read_models`."""
+
+    family: _Text | None = None
+    files: dict[str, str | None] | None = None
+    loaders: dict[str, Loader] | None = None
+
+
+class GraphRequest(_Strict):
+    """A config's text, and which graph of it is wanted.
+
+    source: what to call it in messages; its suffix tells the notation. files: texts of the files that the config
+    names, by the name written there. items: indices like "0,2-4", "" = all. models None = chosen from what the host
+    offers. run, step, style: as for `build`.
+    """
+
+    config: Annotated[str, Field(min_length=1)]
+    source: _Text | None = None
+    files: dict[str, str] = {}
+    trainer: _Text | None = None
+    family: _Text | None = None
+    items: Annotated[str, Field(max_length=10_000)] = ""
+    models: ModelDescription | None = None
+    run: _Text | None = None
+    step: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    style: Literal["eri", "stock"] = "eri"
+
+
+class QueueRequest(GraphRequest):
+    """A graph to be run. client_id: whose WebSocket gets the progress. front: before what waits already."""
+
+    client_id: _Text | None = None
+    front: bool = False
+
+
+Request = TypeVar("Request", bound=GraphRequest)
+
+
+def read_request(kind: type[Request], body: bytes) -> Request:
+    """A request of this kind from its JSON; RequestError 400 naming the field where it is not of that form."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or None
+        remedy = f"Known fields: {', '.join(kind.model_fields)}." if first["type"] == "extra_forbidden" else ""
+        raise RequestError(400, "request", first["msg"], remedy=remedy, field=field) from error
+
+
+def graph_for(request: GraphRequest, run: str | None, offered: Offered | None) -> Workflow:
+    """The graph that a request means.
+
+    run: the request's run under the name that the host knows. offered: the host's files, for a request without models.
+    Raises SpecError for the config and WorkflowError for the rest.
+    """
+    source = PurePosixPath(request.source.replace("\\", "/")).name if request.source else TEXT
+    spec = read_text(request.config, request.trainer, request.family, source=source or TEXT, files=request.files)
+    models: dict[str, Any] | None = None if request.models is None else request.models.model_dump(exclude_none=True)
+    return build(spec.select(request.items), models, run, request.step, request.style, offered=offered)
