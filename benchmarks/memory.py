@@ -33,6 +33,7 @@ def start_host() -> None:
     sys.path[:0] = [str(install.path), *([str(shim)] if shim else [])]
     sys.argv = sys.argv[:1]
     import torch
+    import utils.extra_config  # noqa: F401 - the host's `utils`, before one of its model files puts another there
     from comfy.cli_args import args
 
     args.cpu = not torch.cuda.is_available()
@@ -114,9 +115,9 @@ def weights(mode: str) -> dict[str, float]:
     bare = small_models.flux_model(hidden=1024)
     made = policed(mode, model=memory_helpers.with_lora(bare, 1), vae=memory_helpers.small_vae(16))
     before = now()
-    sampling = peak_of(lambda: run_sampling(made.model, 64)) - before
+    sampling = peak_of(lambda: run_sampling(made.model, 32)) - before
     held = now() - before
-    decoding = peak_of(lambda: made.vae.decode(torch.zeros(1, 16, 64, 64))) - before
+    decoding = peak_of(lambda: made.vae.decode(torch.zeros(1, 16, 32, 32))) - before
     return {"sampling": sampling, "between": held, "decoding": decoding}
 
 
