@@ -3,13 +3,15 @@
 A SIGMAS tensor says one noise level per step, but diffusers' DDIM needs more: the previous timestep is
 `t - 1000 // steps`, which is the next one in the list only for even spacings, and the final alpha need not be 1.
 Nothing has to travel beside the tensor, though: `ddim_sigmas` writes levels that sit exactly on the noise table, and
-`plan` recognises them there, whole or in pieces (image to image starts late; Split Sigmas cuts anywhere). Sigmas from
-elsewhere (another scheduler) are stepped from each to the next.
+`plan` recognises them there, whole or in pieces (image to image starts late; Split Sigmas cuts anywhere). Three or six
+millionths more than the table's level tell trailing and linspace from each other and from the host's own schedulers,
+which may hit the same timesteps. Sigmas from elsewhere are stepped from each to the next.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -22,6 +24,9 @@ from ._schema import NodeInputError
 
 #: The host stands in for alpha 0 (an infinite sigma) by this value: comfy.model_sampling's zero-SNR tables end on it.
 ZERO_ALPHA: Final = 4.8973451890853435e-08
+
+#: How much a schedule's levels lie above the table's, relatively: far more than float32 rounds, far less than matters.
+MARKS: Final = {"leading": 0.0, "trailing": 3e-6, "linspace": 6e-6}
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,8 @@ def ddim_sigmas(
     timesteps = ddim_timesteps(whole, spacing, offset, len(alphas))[-steps:]
     previous = int(timesteps[-1]) - len(alphas) // whole
     final = alphas[previous] if previous >= 0 else alphas[0] if final_alpha == "alpha[0]" else alphas.new_ones(())
-    levels = torch.cat([sigmas_from(alphas[timesteps]), ((1.0 - final) / final).sqrt().reshape(1)])
-    return levels.to(torch.float32)
+    levels = sigmas_from(alphas[timesteps]) * (1.0 + MARKS[spacing])
+    return torch.cat([levels, ((1.0 - final) / final).sqrt().reshape(1)]).to(torch.float32)
 
 
 def plan(sigmas: Tensor, table: Tensor) -> Plan:
@@ -101,63 +106,64 @@ def plan(sigmas: Tensor, table: Tensor) -> Plan:
     candidates = [own] if float(own[-1]) == 0.0 else [own, zero_terminal_snr(own)]
     for alphas in candidates:
         levels = sigmas_from(alphas)
-        timesteps = _on_table(sigmas[:-1], levels)
-        origin = None if timesteps is None else find_origin(tuple(timesteps), float(sigmas[-1]), levels)
-        if timesteps is not None and origin is not None:
-            steps = _exact_steps(timesteps, alphas, table, float(sigmas[-1]), origin)
-            return Plan(steps, True, origin.ends)
+        timesteps, spacing = _on_table(sigmas[:-1], levels)
+        origin = find_origin(timesteps, spacing, float(sigmas[-1]), levels) if timesteps else None
+        if origin is not None:
+            return Plan(_exact_steps(timesteps, alphas, table, float(sigmas[-1]), origin), True, origin.ends)
     levels_of = [float(s) for s in sigmas]
     alphas_of = [1.0 / (1.0 + s * s) for s in levels_of]
     steps = [Step(s, a, b) for s, a, b in zip(levels_of[:-1], alphas_of[:-1], alphas_of[1:], strict=True)]
     return Plan(steps, False, levels_of[-1] <= float(table[0]) * 1.001)
 
 
-def find_origin(timesteps: tuple[int, ...], last_sigma: float, levels: Tensor) -> Origin | None:
-    """The diffusers schedule that `timesteps` are a run of, and None for none or where several would step otherwise.
+def find_origin(timesteps: list[int], spacing: str, last_sigma: float, levels: Tensor) -> Origin | None:
+    """The diffusers schedule that `timesteps` are a run of, None for none.
 
     last_sigma: the level behind them; levels [T]: the table's sigmas. It tells an end from a cut: at an end it is the
     level of t - stride (where that lies before the table: the final alpha's), at a cut that of the next timestep.
+    A few timesteps may be a run of schedules of several lengths, whose strides differ by one: the commonest is taken.
+    A single timestep steps to the level behind it.
     """
     train = len(levels)
+    if len(timesteps) == 1:
+        return Origin(train, _before_table(last_sigma, levels))
     found = [
         Origin(train // total, following is None)
-        for total, offset, spacing in _schedules(timesteps, train)
+        for total, offset in _schedules(timesteps, spacing, train)
         for following in _following(timesteps, total, offset, spacing, train)
         if _lands(timesteps[-1], following, train // total, last_sigma, levels)
     ]
-    if len({tuple(max(t - origin.stride, -1) for t in timesteps) for origin in found}) != 1:
+    if not found:
         return None
-    # A run that may be a whole schedule or the head of a longer one: only at an end is there no further step to take.
-    return Origin(found[0].stride, all(origin.ends for origin in found))
+    stride = Counter(origin.stride for origin in found).most_common(1)[0][0]
+    # A run that may be a whole schedule or the head of a longer one: an end only if it can be nothing else.
+    return Origin(stride, all(origin.ends for origin in found))
 
 
-def _schedules(timesteps: tuple[int, ...], train: int) -> list[tuple[int, int, str]]:
-    """(steps, offset, spacing) of the schedules that may hold these timesteps, each to be compared number by number."""
+def _schedules(timesteps: list[int], spacing: str, train: int) -> list[tuple[int, int]]:
+    """(steps, offset) of the schedules that may hold these timesteps, each to be compared number by number."""
     count, last = len(timesteps), timesteps[-1]
-    uneven = [(total, 0, spacing) for total in _totals(timesteps, train) for spacing in ("trailing", "linspace")]
+    if spacing != "leading":
+        return [(total, 0) for total in _totals(timesteps, train)]
+    # a whole schedule of any offset, or a run of one whose offset is the smallest possible, below its stride
+    found = [(count, last)]
     gaps = {a - b for a, b in pairwise(timesteps)}
-    if len(gaps) > 1:
-        return uneven
-    # leading: a whole schedule of any offset, or a run of one whose offset is the smallest possible, below its stride
-    leading = [(count, last, "leading")]
-    if gaps and (stride := gaps.pop()) > 0:
+    if len(gaps) == 1 and (stride := gaps.pop()) > 0:
         totals = range(max(count, train // (stride + 1) + 1), train // stride + 1)
-        leading += [(total, last % stride, "leading") for total in totals]
-    return leading + uneven
+        found += [(total, last % stride) for total in totals]
+    return found
 
 
-def _totals(timesteps: tuple[int, ...], train: int) -> range:
+def _totals(timesteps: list[int], train: int) -> range:
     """Numbers of steps whose even spacing, each timestep rounded, may give these timesteps."""
     count, width = len(timesteps), timesteps[0] - timesteps[-1]
-    if count == 1:
-        return range(1, train + 1)
     if width <= 0:
         return range(0)
     narrow, wide = max(width - 1.0, 0.5) / (count - 1), (width + 1.0) / (count - 1)
     return range(max(count, int((train - 1) / wide)), min(train, int(train / narrow) + 1) + 1)
 
 
-def _following(timesteps: tuple[int, ...], total: int, offset: int, spacing: str, train: int) -> list[int | None]:
+def _following(timesteps: list[int], total: int, offset: int, spacing: str, train: int) -> list[int | None]:
     """The timestep after the run in that schedule (None at its end), in a list; an empty one if it is no run of it."""
     try:
         full = ddim_timesteps(total, spacing, offset, train).tolist()
@@ -167,7 +173,7 @@ def _following(timesteps: tuple[int, ...], total: int, offset: int, spacing: str
         return []
     start = full.index(timesteps[0])
     end = start + len(timesteps)
-    if tuple(full[start:end]) != timesteps:
+    if full[start:end] != timesteps:
         return []
     return [full[end] if end < len(full) else None]
 
@@ -178,6 +184,10 @@ def _lands(last: int, following: int | None, stride: int, sigma: float, levels: 
     previous = last - stride
     if previous >= 0:
         return _close(sigma, float(levels[previous]))
+    return _before_table(sigma, levels)
+
+
+def _before_table(sigma: float, levels: Tensor) -> bool:
     return sigma <= float(levels[0]) * (1.0 + 1e-5)
 
 
@@ -185,12 +195,20 @@ def _close(first: float, second: float) -> bool:
     return math.isclose(first, second, rel_tol=1e-5)
 
 
-def _on_table(sigmas: Tensor, table: Tensor) -> list[int] | None:
+def _on_table(sigmas: Tensor, table: Tensor) -> tuple[list[int], str]:
+    """The timesteps whose levels these are, and the spacing they are marked with; no timesteps where they are others'.
+
+    The first mark all of them agree with is taken: sigmas of the host's schedulers on the table count as leading.
+    """
     if len(sigmas) == 0 or float(sigmas.min()) <= 0:
-        return None
+        return [], ""
     wanted, logs = sigmas.cpu().double().log(), table.log()
-    distance, index = (wanted[:, None] - logs[None, :]).abs().min(dim=1)
-    return [int(i) for i in index] if float(distance.max()) < 1e-5 else None
+    index = (wanted[:, None] - logs[None, :]).abs().argmin(dim=1)
+    above = wanted - logs[index]
+    for spacing, mark in MARKS.items():
+        if float((above - math.log1p(mark)).abs().max()) < 1.2e-6:
+            return index.tolist(), spacing
+    return [], ""
 
 
 def _exact_steps(timesteps: list[int], alphas: Tensor, table: Tensor, last_sigma: float, origin: Origin) -> list[Step]:

@@ -122,7 +122,8 @@ def _levels(
     previous = _checks.integer("t_prev", t_prev, -(2**63), len(alphas) - 1)
     last = _entry(alphas, 0)
     if final_alpha_cumprod is not None:
-        last = torch.tensor(_checks.finite("final_alpha_cumprod", final_alpha_cumprod, 0.0, 1.0, above=True)).to(last)
+        final = _checks.finite("final_alpha_cumprod", final_alpha_cumprod, 0.0, 1.0, above=True)
+        last = torch.tensor(final, dtype=last.dtype)
     return here, _entry(alphas, previous) if previous >= 0 else last
 
 

@@ -131,6 +131,18 @@ def test_the_last_step_lands_on_the_final_alpha() -> None:
     torch.testing.assert_close(at_zero, on_first)
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_a_final_alpha_given_as_a_number_is_not_rounded(eta: float) -> None:
+    """From timestep 0 to alphas[0], as after linspace: there is no noise to put in, and nothing moves."""
+    noise = Z if eta else None
+    stay, x0 = diffusion.ddim_step(X, OUT, 0, -1, ALPHAS, eta, noise, final_alpha_cumprod=float(ALPHAS[0]))
+    again, _ = diffusion.ddim_step(X, OUT, 0, -1, ALPHAS, eta, noise, final_alpha_cumprod=ALPHAS[0])
+    assert torch.equal(stay, again)
+    first = float(ALPHAS[0])
+    torch.testing.assert_close(stay, math.sqrt(first) * x0 + math.sqrt(1 - first) * OUT, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(stay, X, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("t", [0, 500, 999])
