@@ -148,14 +148,17 @@ def _skipped(stock: _Stock, profile: Profile, model: Link) -> Link:
     """The model with skip-layer guidance, where the profile asks for it (SD 3.5)."""
     if not profile.skip_layers:
         return model
-    settings = {"layers": profile.skip_layers, "scale": profile.skip_scale}
-    settings |= {"start_percent": profile.skip_start, "end_percent": profile.skip_end}
+    layers, scale, start, end = profile.skip_layers, profile.skip_scale, profile.skip_start, profile.skip_end
     return stock.shared(
-        ("skip", model, *settings.values()),
+        ("skip", model, layers, scale, start, end),
         lambda: Link(
-            stock.add("skip_layers", "SkipLayerGuidanceSD3", "Skip-layer guidance", model=model, **settings), 0
+            stock.add(
+                "skip_layers", "SkipLayerGuidanceSD3", "Skip-layer guidance", model=model, layers=layers, scale=scale,
+                start_percent=start, end_percent=end,
+            ),
+            0,
         ),
-    )
+    )  # fmt: skip
 
 
 def _shifted(stock: _Stock, profile: Profile, item: SampleItem, model: Link) -> Link:
