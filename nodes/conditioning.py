@@ -30,60 +30,9 @@ class EriTripleTextEncode(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 *_prompts(),
-                io.Int.Input(
-                    "t5_length",
-                    default=0,
-                    min=0,
-                    max=4096,
-                    tooltip="Exact number of T5 tokens, padded or cut. 0 = the host's rule (at least 77, Flux 256). "
-                    "Trainers: 512 for Flux dev, 256 for schnell, 77, 154 or 256 for SD 3.5. Unused without a T5.",
-                ),
-                io.Boolean.Input(
-                    "weighting",
-                    default=False,
-                    label_on="ComfyUI syntax",
-                    label_off="literal",
-                    tooltip="Off: (word:1.2) and embedding:name are plain text, as in nearly every trainer. "
-                    "On: they act as in ComfyUI.",
-                ),
-                io.Combo.Input(
-                    "empty",
-                    options=["encode", "zeros", "none"],
-                    default="encode",
-                    tooltip="What an empty prompt means. encode: the encoders' answer to an empty text. zeros: all "
-                    "zeros, when every prompt is empty (diffusers' SDXL pipeline, some trainers). none: no tokens for "
-                    "that encoder (SD 3.5 only, as CLIPTextEncodeSD3's empty_padding).",
-                ),
-                io.Int.Input(
-                    "width",
-                    default=1024,
-                    min=0,
-                    max=MAX_RESOLUTION,
-                    tooltip="Image width for SDXL's size ids; unused elsewhere.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=1024,
-                    min=0,
-                    max=MAX_RESOLUTION,
-                    tooltip="Image height for SDXL's size ids; unused elsewhere.",
-                ),
+                *_settings(),
                 io.Clip.Input("clip", tooltip="The text encoders. SD 3.5 also works with some of its three missing."),
-                io.Combo.Input(
-                    "long_prompt",
-                    options=["chunks", "truncate"],
-                    default="chunks",
-                    optional=True,
-                    tooltip="More CLIP tokens than 77: further chunks as ComfyUI does, or cut as most trainers do.",
-                ),
-                io.Combo.Input(
-                    "missing",
-                    options=["host", "zeros"],
-                    default="host",
-                    optional=True,
-                    tooltip="What SD 3.5 gets for text encoders that are not loaded. host: zeros for one missing CLIP, "
-                    "no tokens for a missing T5 or both CLIPs. zeros: zero tokens for these too, as diffusers.",
-                ),
+                *_special_cases(),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -157,6 +106,71 @@ class EriCacheConditioning(io.ComfyNode):
 def _cache_inputs(inputs: dict[str, Any]) -> tuple[CacheSettings, list[Any]]:
     settings = CacheSettings(tuple(inputs["key"]), inputs["size_limit_mb"][0], inputs["mode"][0])
     return settings, list(inputs[INPUT])
+
+
+def _settings() -> list[io.Input]:
+    """What decides how prompts become tokens."""
+    return [
+        io.Int.Input(
+            "t5_length",
+            default=0,
+            min=0,
+            max=4096,
+            tooltip="Exact number of T5 tokens, padded or cut. 0 = the host's rule (at least 77, Flux 256). "
+            "Trainers: 512 for Flux dev, 256 for schnell, 77, 154 or 256 for SD 3.5. Unused without a T5.",
+        ),
+        io.Boolean.Input(
+            "weighting",
+            default=False,
+            label_on="ComfyUI syntax",
+            label_off="literal",
+            tooltip="Off: (word:1.2) and embedding:name are plain text, as in nearly every trainer. "
+            "On: they act as in ComfyUI.",
+        ),
+        io.Combo.Input(
+            "empty",
+            options=["encode", "zeros", "none"],
+            default="encode",
+            tooltip="What an empty prompt means. encode: the encoders' answer to an empty text. zeros: all "
+            "zeros, when every prompt is empty (diffusers' SDXL pipeline, some trainers). none: no tokens for "
+            "that encoder (SD 3.5 only, as CLIPTextEncodeSD3's empty_padding).",
+        ),
+        io.Int.Input(
+            "width",
+            default=1024,
+            min=0,
+            max=MAX_RESOLUTION,
+            tooltip="Image width for SDXL's size ids; unused elsewhere.",
+        ),
+        io.Int.Input(
+            "height",
+            default=1024,
+            min=0,
+            max=MAX_RESOLUTION,
+            tooltip="Image height for SDXL's size ids; unused elsewhere.",
+        ),
+    ]
+
+
+def _special_cases() -> list[io.Input]:
+    """Added later than the rest: long prompts, and encoders that are not loaded."""
+    return [
+        io.Combo.Input(
+            "long_prompt",
+            options=["chunks", "truncate"],
+            default="chunks",
+            optional=True,
+            tooltip="More CLIP tokens than 77: further chunks as ComfyUI does, or cut as most trainers do.",
+        ),
+        io.Combo.Input(
+            "missing",
+            options=["host", "zeros"],
+            default="host",
+            optional=True,
+            tooltip="What SD 3.5 gets for text encoders that are not loaded. host: zeros for one missing CLIP, "
+            "no tokens for a missing T5 or both CLIPs. zeros: zero tokens for these too, as diffusers.",
+        ),
+    ]
 
 
 def _prompts() -> list[io.Input]:

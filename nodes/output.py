@@ -13,6 +13,79 @@ from ._host_sheet import make_sheet
 from ._schema import OUTPUT_MENU, SPEC, NodeInputError, schema
 
 
+def _names() -> list[io.Input]:
+    """Which folder and file, in which form."""
+    return [
+        io.Int.Input(
+            "step",
+            default=0,
+            min=0,
+            max=2**31 - 1,
+            tooltip="Training step in the file names; 0 = without LoRA.",
+        ),
+        io.Combo.Input(
+            "layout",
+            options=["auto", *LAYOUTS],
+            default="auto",
+            tooltip="Whose folder and file names; auto = those of the config's trainer.",
+        ),
+        io.Combo.Input(
+            "format",
+            options=["auto", "png", "jpg", "webp"],
+            default="auto",
+            tooltip="File type; auto = the config's, else the trainer's own.",
+        ),
+        io.Combo.Input(
+            "existing",
+            options=list(EXISTING),
+            default="overwrite",
+            tooltip="If a file of that name is there: overwrite it, number the new one, stop with an error, or "
+            "skip (keep the old one).",
+        ),
+        io.Combo.Input(
+            "rounding",
+            options=["truncate", "round"],
+            default="truncate",
+            tooltip="To 8 bits by cutting off (ComfyUI) or rounding (diffusers and most trainers).",
+        ),
+        io.String.Input("run", default="", tooltip="Name of the run's folder; empty = the config's name."),
+    ]
+
+
+def _extras() -> list[io.Input]:
+    """What a saver can do without."""
+    return [
+        io.String.Input(
+            "report",
+            optional=True,
+            force_input=True,
+            tooltip="EriLoraAtStep's report, kept in the files: what was loaded and what was not.",
+        ),
+        io.String.Input(
+            "template",
+            optional=True,
+            default="",
+            tooltip="Folders and file name instead of the layout's, e.g. {run}/{step:06}/{name}[_{seed}]. A "
+            "part in [ ] is left out where it has no value. The help page lists the placeholders.",
+        ),
+        io.Int.Input(
+            "quality",
+            optional=True,
+            default=95,
+            min=1,
+            max=100,
+            tooltip="Of jpg and webp: 1 = smallest file, 100 = best picture. PNG loses nothing.",
+        ),
+        io.Combo.Input(
+            "prompt_file",
+            options=["auto", "yes", "no"],
+            optional=True,
+            default="auto",
+            tooltip="The prompt in a .txt beside each image; auto = where the trainer does. Needs spec.",
+        ),
+    ]
+
+
 class EriSaveSamples(io.ComfyNode):
     """Writes samples where the trainer would."""
 
@@ -28,72 +101,13 @@ class EriSaveSamples(io.ComfyNode):
             is_output_node=True,
             is_input_list=True,
             inputs=[
-                io.Int.Input(
-                    "step",
-                    default=0,
-                    min=0,
-                    max=2**31 - 1,
-                    tooltip="Training step in the file names; 0 = without LoRA.",
-                ),
-                io.Combo.Input(
-                    "layout",
-                    options=["auto", *LAYOUTS],
-                    default="auto",
-                    tooltip="Whose folder and file names; auto = those of the config's trainer.",
-                ),
-                io.Combo.Input(
-                    "format",
-                    options=["auto", "png", "jpg", "webp"],
-                    default="auto",
-                    tooltip="File type; auto = the config's, else the trainer's own.",
-                ),
-                io.Combo.Input(
-                    "existing",
-                    options=list(EXISTING),
-                    default="overwrite",
-                    tooltip="If a file of that name is there: overwrite it, number the new one, stop with an error, or "
-                    "skip (keep the old one).",
-                ),
-                io.Combo.Input(
-                    "rounding",
-                    options=["truncate", "round"],
-                    default="truncate",
-                    tooltip="To 8 bits by cutting off (ComfyUI) or rounding (diffusers and most trainers).",
-                ),
-                io.String.Input("run", default="", tooltip="Name of the run's folder; empty = the config's name."),
+                *_names(),
                 io.Image.Input("images", tooltip="The decoded samples."),
                 io.String.Input(
                     "name", optional=True, force_input=True, tooltip="EriSampleSpec's names, one per image."
                 ),
                 SPEC.Input("spec", optional=True, tooltip="EriSampleSpec's spec: run name, layout and prompts."),
-                io.String.Input(
-                    "report",
-                    optional=True,
-                    force_input=True,
-                    tooltip="EriLoraAtStep's report, kept in the files: what was loaded and what was not.",
-                ),
-                io.String.Input(
-                    "template",
-                    optional=True,
-                    default="",
-                    tooltip="Folders and file name instead of the layout's, e.g. {run}/{step:06}/{name}[_{seed}]. A "
-                    "part in [ ] is left out where it has no value. The help page lists the placeholders.",
-                ),
-                io.Int.Input(
-                    "quality",
-                    optional=True,
-                    default=95,
-                    min=1,
-                    max=100,
-                    tooltip="Of jpg and webp: 1 = smallest file, 100 = best picture. PNG loses nothing.",
-                ),
-                io.Combo.Input(
-                    "prompt_file",
-                    options=["auto", "yes", "no"],
-                    optional=True,
-                    default="auto",
-                    tooltip="The prompt in a .txt beside each image; auto = where the trainer does. Needs spec.",
-                ),
+                *_extras(),
             ],
             outputs=[],
         )
