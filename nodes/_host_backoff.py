@@ -160,7 +160,8 @@ def announce(text: str) -> None:
 
     log.warning("EriSample: %s", text)
     context = get_executing_context()
-    send = getattr(server.PromptServer.instance, "send_progress_text", None)
+    instance = getattr(server.PromptServer, "instance", None)  # there is none in a script without a server
+    send = getattr(instance, "send_progress_text", None)
     if context is not None and send is not None:
         send(text, context.node_id)
 

@@ -125,10 +125,10 @@ def test_random_and_adaptive_samplers_are_the_same_too(comfy_host: Any, sampler:
     else:
         made = comfy.samplers.sampler_object(sampler)
     given = arguments(comfy_host, "sdxl", batch=2, sampler=made, cfg=1.5)
-    expected = stock(comfy_host, **given)
+    expected = stock(comfy_host, **given).detach()  # uni_pc keeps a graph
     given["model"] = failing(given["model"], lambda params: len(params["input"]) > 1)
     result = node(comfy_host, "EriSample", **given)["samples"].detach()
-    assert float((result - expected).abs().max()) <= 1e-4 * float(expected.detach().abs().max())
+    assert float((result - expected).abs().max()) <= 1e-4 * float(expected.abs().max())
 
 
 @pytest.mark.parametrize("masks", [1, 3])
