@@ -90,6 +90,7 @@ def build(
         known = ", ".join(BUILDERS)
         raise WorkflowError(f"unknown family {spec.family!r}", field="spec.family", remedy=f"Known families: {known}.")
     _check_items(spec)
+    description: Mapping[str, Any]
     if models is None and offered is not None:
         description, model_notes = choose_models(spec, offered)
     else:
@@ -191,6 +192,7 @@ def _start(graph: Graph, spec: SampleSpec, profile: Profile, loaded: Loaded, num
 def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None) -> str:
     """Add LoRA, conditioning, sampling, decoding and the saver; returns the saver's id."""
     saved_step: int | Link = step or 0
+    loaded_lora: dict[str, Link] = {}
     if run is not None:
         lora = chain.add(
             "lora",
@@ -203,9 +205,13 @@ def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None) -> 
             mode="latest" if step is None else "exact",
             strength_model=chain.spec.items[0].lora_scale,
             strength_clip=chain.spec.items[0].lora_scale,
+            start=0.0,
+            end=1.0,
+            wait=30.0,
         )
         chain = replace(chain, model=lora.out("model"), clip=lora.out("clip"))
         saved_step = lora.out("found_step")
+        loaded_lora = {"report": lora.out("details")}
     parts = BUILDERS[chain.spec.family](chain)
     noise = chain.add(
         "noise",
@@ -244,4 +250,8 @@ def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None) -> 
         existing="overwrite",
         rounding=chain.profile.rounding,
         run="",
+        template="",
+        quality=95,
+        prompt_file="auto",
+        **loaded_lora,
     ).id

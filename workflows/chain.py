@@ -56,6 +56,7 @@ class Chain:
             width=self.source.out("width"),
             height=self.source.out("height"),
             long_prompt=self.profile.long_prompt,
+            missing="host",
         )
 
     def latent(self, class_type: str) -> Node:

@@ -65,7 +65,7 @@ def add_stock(
     node -> index of its item. Raises WorkflowError for what stock nodes cannot hold at all.
     """
     stock = _Stock(graph, spec, loaded, lora)
-    saves = {}
+    saves: dict[str, tuple[int, ...]] = {}
     for number, item in enumerate(spec.items):
         stock.band = number
         profile = profile_for(spec, item.sampler)
