@@ -66,8 +66,8 @@ async def queue(workflow: Workflow, ui: Mapping[str, Any], *, client_id: str | N
     valid, error, outputs, node_errors = await execution.validate_prompt(prompt_id, prompt, None)
     if not valid or node_errors:
         raise refused({"error": error, "node_errors": node_errors})
-    if client_id is not None:
-        extra["client_id"] = client_id
+    # Without any client the host leaves what it took from its cache out of the history: no files for a repeated call.
+    extra["client_id"] = client_id or f"eridiffusion-{prompt_id}"
     extra["create_time"] = int(time.time() * 1000)
     number = -server.number if front else server.number
     server.number += 1

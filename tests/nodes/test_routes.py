@@ -17,6 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from comfyui_eridiffusion.client.runs import steps_in
 from comfyui_eridiffusion.spec import read_spec
 from comfyui_eridiffusion.workflows import build
 from comfyui_eridiffusion.workflows.requests import MAX_BODY, GraphRequest, ModelDescription, QueueRequest
@@ -73,7 +74,8 @@ async def refusal(web: aiohttp.ClientSession, status: int, path: str, body: Any,
 @pytest.mark.parametrize("family", FAMILIES)
 async def test_two_calls_from_config_to_files(host_server: Any, web: aiohttp.ClientSession, family: str) -> None:
     name = read_spec(config(family)).name
-    body = request(family, config=quick(family), run=name, step=500, items="0,2")
+    last = steps_in(EXAMPLES / "runs" / name)[-1]
+    body = request(family, config=quick(family), run=name, step=last, items="0,2")
     conforms(body, "QueueRequest")
     status, queued = await post(web, "queue", body)
     assert status == 200, queued
@@ -88,7 +90,7 @@ async def test_two_calls_from_config_to_files(host_server: Any, web: aiohttp.Cli
         async with web.get(file["url"]) as answer:
             fetched = await answer.read()
         assert fetched == on_disk.read_bytes()
-        assert f"{500:06}" in f"{file['subfolder']}/{file['filename']}"
+        assert f"{last:06}" in f"{file['subfolder']}/{file['filename']}"
         with Image.open(io.BytesIO(fetched)) as picture:
             assert picture.size == (item.width, item.height)
             assert json.loads(picture.text["workflow"])["nodes"]  # type: ignore[attr-defined]
@@ -121,6 +123,28 @@ async def test_graph_of_the_route_runs_through_the_hosts_own_prompt(web: aiohttp
         result = conforms(await answer.json(), "Result")
     assert result["status"] == "done", result
     assert "000050" in result["files"][0]["subfolder"] + result["files"][0]["filename"]
+
+
+async def test_a_repeated_call_has_the_files_too(web: aiohttp.ClientSession) -> None:
+    """Nothing runs the second time; the host's history leaves out cached outputs of prompts without a client."""
+    seen = []
+    for _ in range(2):
+        _, queued = await post(web, "queue", request(config=quick("flux"), items="3"))
+        async with web.get(queued["result"], params={"wait": "60"}) as answer:
+            seen.append((await answer.json())["files"])
+    assert len(seen[0]) == 1
+    assert seen[0] == seen[1]
+
+
+async def test_failure_names_the_node(web: aiohttp.ClientSession) -> None:
+    """Another family's LoRA is only found out when it is loaded."""
+    status, queued = await post(web, "queue", request(config=quick("flux"), run="sdxl_blaff", items="0"))
+    assert status == 200, queued
+    async with web.get(queued["result"], params={"wait": "60"}) as answer:
+        result = conforms(await answer.json(), "Result")
+    assert (result["status"], result["files"]) == ("failed", [])
+    assert (result["error"]["node"], result["error"]["class_type"]) == ("lora", "EriLoraAtStep")
+    assert "sdxl" in result["error"]["message"]
 
 
 async def test_waiting_running_and_interrupted(web: aiohttp.ClientSession) -> None:

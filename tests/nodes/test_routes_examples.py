@@ -19,12 +19,12 @@ STEP = 50
 
 
 @pytest.fixture
-def arguments(tmp_path: Path) -> list[str]:
+def arguments(tmp_path: Path, request: pytest.FixtureRequest) -> list[str]:
     """What each example takes after the host: a short config full of what JSON must escape, run, step, models."""
     text = (EXAMPLES / "configs" / "sdxl.yaml").read_text(encoding="utf-8")
     document = yaml.safe_load(text)
     sample = document["config"]["process"][0]["sample"]
-    sample.update(sample_steps=2, prompts=['a "red" [trigger] \\ on snow, café'])
+    sample.update(sample_steps=2, prompts=[f'a "red" [trigger] \\ café {request.node.name}'])
     config, models = tmp_path / "train.yaml", tmp_path / "models.json"
     config.write_text("# a\ttab\n" + yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
     models.write_text(json.dumps(yaml.safe_load((EXAMPLES / "models" / "sdxl.yaml").read_text(encoding="utf-8"))))
@@ -35,13 +35,13 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=200)
 
 
-def wrote(host_server: Any, files: list[dict[str, Any]]) -> None:
+def wrote(host_server: Any, files: list[dict[str, Any]], test: str) -> None:
     """One file of this step, and beside it the prompt exactly as the config has it."""
     assert len(files) == 1
     path = host_server.output_dir / files[0]["subfolder"] / files[0]["filename"]
     assert f"{STEP:06}" in path.relative_to(host_server.output_dir).as_posix()
-    assert path.with_suffix(".txt").read_text(encoding="utf-8").strip() == 'a "red" blaff \\ on snow, café'
-    path.unlink()
+    assert path.with_suffix(".txt").read_text(encoding="utf-8").strip() == f'a "red" blaff \\ café {test}'
+    assert path.is_file()
 
 
 def test_python(host_server: Any, arguments: list[str]) -> None:
@@ -49,7 +49,7 @@ def test_python(host_server: Any, arguments: list[str]) -> None:
     command = [sys.executable, str(TRAINERS / "torch_loop.py"), host_server.url, *rest]
     done = run(*command, "--models", models)
     assert done.returncode == 0, done.stderr
-    wrote(host_server, json.loads(done.stdout)[str(STEP)])
+    wrote(host_server, json.loads(done.stdout)[str(STEP)], "test_python")
     command[-1] = "51"
     done = run(*command, "--models", models)
     assert done.returncode == 1
@@ -60,7 +60,7 @@ def test_python(host_server: Any, arguments: list[str]) -> None:
 def test_curl(host_server: Any, arguments: list[str]) -> None:
     done = run("sh", str(TRAINERS / "curl.sh"), host_server.url, *arguments)
     assert done.returncode == 0, done.stderr
-    wrote(host_server, json.loads(done.stdout)["files"])
+    wrote(host_server, json.loads(done.stdout)["files"], "test_curl")
     done = run("sh", str(TRAINERS / "curl.sh"), host_server.url, arguments[0], "/etc", *arguments[2:])
     assert done.returncode != 0
     assert "outside" in done.stderr
@@ -77,7 +77,7 @@ def test_rust(host_server: Any, arguments: list[str], tmp_path: Path) -> None:
     host = host_server.url.removeprefix("http://")
     done = run(program, host, *arguments)
     assert done.returncode == 0, done.stderr
-    wrote(host_server, json.loads(done.stdout)["files"])
+    wrote(host_server, json.loads(done.stdout)["files"], "test_rust")
     done = run(program, host, arguments[0], "/etc", *arguments[2:])
     assert done.returncode == 1
     assert "outside" in done.stderr
