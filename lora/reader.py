@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -72,13 +72,8 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
     file = LoraFile.open(path)
     dialect = _recognise(file)
     family = detect_family(file, family)
-    grouped, ignored = _group(file, dialect)
-    placed = {module: target for module in grouped if (target := _target(dialect, module, family)) is not None}
-    unmatched = [key for module, kinds in grouped.items() if module not in placed for key in kinds.values()]
-    _refuse_nothing_placed(file, family, dialect, placed, unmatched)
-    _refuse_same_place(file, placed)
-    for module in placed:
-        check_shapes(file.path, module, {kind: file.header.shapes[key] for kind, key in grouped[module].items()})
+    layout = _layout(_Same(file), dialect, family, tuple(file.header.shapes.items()))
+    grouped, placed = layout.grouped, layout.placed
     tensors = read_tensors(file.header, [key for module in placed for key in grouped[module].values()])
     adapters, alphas = [], []
     for module, target in placed.items():
@@ -97,12 +92,12 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
         alpha=_most_frequent(scale.value for scale in stated) if stated else (None if rank is None else float(rank)),
         step=step_of(file.path),
         tensors=tensors,
-        ignored=ignored,
-        unmatched=tuple(unmatched),
+        ignored=dict(layout.ignored),
+        unmatched=layout.unmatched,
         adapters=tuple(adapters),
         alpha_source=_most_frequent(scale.source for scale in stated) or "none",
         notes=tuple(_notes(adapters, alphas)),
-        warnings=(*_warnings(adapters, ignored), *dialect.warnings(file)),
+        warnings=(*_warnings(adapters, layout.ignored), *dialect.warnings(file)),
     )
 
 
@@ -118,6 +113,43 @@ def _recognise(file: LoraFile) -> Dialect:
         keys=file.parts,
         remedy=f"Known are {', '.join(dialect.name for dialect in DIALECTS)}; export the LoRA in one of them",
     )
+
+
+class _Layout(NamedTuple):
+    """Which names of a file are what; nothing of its numbers, so that the checkpoints of a run share one."""
+
+    grouped: Mapping[str, Mapping[str, str]]
+    placed: Mapping[str, Target]
+    ignored: Mapping[str, str]
+    unmatched: tuple[str, ...]
+
+
+class _Same(NamedTuple):
+    """A file that counts as equal to any other: `_layout` needs it for its errors alone, which are not remembered."""
+
+    file: LoraFile
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=8)
+def _layout(
+    same: _Same, dialect: Dialect, family: str | None, shapes: tuple[tuple[str, tuple[int, ...]], ...]
+) -> _Layout:
+    """Group, place and check the names and `shapes` of a file."""
+    file, by_name = same.file, dict(shapes)
+    grouped, ignored = _group(file, dialect)
+    placed = {module: target for module in grouped if (target := _target(dialect, module, family)) is not None}
+    unmatched = [key for module, kinds in grouped.items() if module not in placed for key in kinds.values()]
+    _refuse_nothing_placed(file, family, dialect, placed, unmatched)
+    _refuse_same_place(file, placed)
+    for module in placed:
+        check_shapes(file.path, module, {kind: by_name[key] for kind, key in grouped[module].items()})
+    return _Layout(grouped, placed, ignored, tuple(unmatched))
 
 
 @lru_cache(maxsize=1 << 16)  # the checkpoints of a run have the same names
