@@ -119,6 +119,7 @@ def main() -> None:
     for case in CASES:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measure(case, Path(folder)))
+        sys.stderr.write(f"{len(rows)} of {len(CASES)}: {case}\n")
     lines = table(rows)
     sys.stdout.write("\n".join([*lines, ""]))
     if arguments.write is not None:
