@@ -17,19 +17,19 @@ from . import host
 def stages(work: Path) -> dict[str, Callable[[], object]]:
     """Every stage by name, in the order in which one process would run them."""
     from . import autoencoder, base, export, lora, text
-    from .runtime import stored
+    from .runtime import missing, stored
 
     def base_model(family: str) -> Callable[[], object]:
         return lambda: stored(work / f"{family}-base.safetensors", base.train, work, family)
 
     def distilled() -> object:
-        teacher = stored(work / "flux-base.safetensors", base._missing)
+        teacher = stored(work / "flux-base.safetensors", missing)
         return stored(work / "flux-final.safetensors", base.distil, work, teacher, 400)
 
     return {
         "autoencoder16": lambda: stored(work / "autoencoder16.safetensors", autoencoder.train, work, 16, 1100),
         "autoencoder4": lambda: stored(work / "autoencoder4.safetensors", autoencoder.train, work, 4, 1700),
-        "text": lambda: stored(work / "text.safetensors", text.train, work),
+        "text": lambda: stored(work / "text.safetensors", text.train),
         "sdxl": base_model("sdxl"),
         "sd35": base_model("sd35"),
         "flux": base_model("flux"),

@@ -11,8 +11,8 @@ from loaders.weights import compact
 from safetensors.torch import save_file
 from torch import Tensor
 
-from . import base, families, host, lora
-from .runtime import stored
+from . import families, host, lora
+from .runtime import missing, stored
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +23,14 @@ def write_all(work: Path, target: Path = host.EXAMPLES) -> None:
     models.mkdir(parents=True, exist_ok=True)
     for family in families.LATENT_CHANNELS:
         final = "final" if family == "flux" else "base"
-        state = stored(work / f"{family}-{final}.safetensors", base._missing)
+        state = stored(work / f"{family}-{final}.safetensors", missing)
         _write(models / f"{family}_small.safetensors", compact(state), {"eri_small_model": family})
         shutil.copytree(work / "runs" / lora.RUN[family], target / "runs" / lora.RUN[family], dirs_exist_ok=True)
     for channels in (4, 16):
-        state = stored(work / f"autoencoder{channels}.safetensors", base._missing)
+        state = stored(work / f"autoencoder{channels}.safetensors", missing)
         half = {k: v.half() if v.ndim else v for k, v in with_scales(state, channels).items()}
         _write(models / f"vae{channels}_small.safetensors", half, {"eri_small_model": "vae"})
-    words = stored(work / "text.safetensors", base._missing)
+    words = stored(work / "text.safetensors", missing)
     half = {k: v.half() if v.is_floating_point() else v for k, v in words.items()}
     _write(models / "text_small.safetensors", half, {"eri_small_model": "text"})
 

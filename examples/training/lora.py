@@ -21,14 +21,14 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from . import base, domain, families, text
-from .runtime import differentiable, one_cycle, stored
+from .runtime import descend, missing, one_cycle, stored
 
 log = logging.getLogger(__name__)
 
 RANK = {"flux": 6, "sd35": 6, "sdxl": 4}
 BATCH = 32
 #: the last one is the total
-STEPS = (25, 50, 100, 200, 300, 500)
+STEPS = (50, 100, 200, 400, 700, 1000)
 ALPHA = {"flux": 6.0, "sd35": 3.0, "sdxl": 2.0}
 RATE = {"flux": 6e-3, "sd35": 8e-3, "sdxl": 8e-3}
 WORD = {"flux": "zorp", "sd35": "quix", "sdxl": "blaff"}
@@ -133,7 +133,7 @@ def train(work: Path, family: str, seed: int = 41) -> None:
     material = base.Material(work, family, new + known, PICTURES, seed, f"lora-{family}")
     model = families.new_model(family).requires_grad_(False)
     final = "final" if family == "flux" else "base"
-    model.load_state_dict(stored(work / f"{family}-{final}.safetensors", base._missing))
+    model.load_state_dict(stored(work / f"{family}-{final}.safetensors", missing))
     weights = dict(model.named_parameters())
     adapter = Adapter(list(targets(family, model)), RANK[family], ALPHA[family], seed)
     encoder = material.clip.cond_stage_model.clip_l if family == "sdxl" else None
@@ -147,23 +147,38 @@ def train(work: Path, family: str, seed: int = 41) -> None:
     for step in range(STEPS[-1]):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         x0, prompts = material.batch(BATCH, generator)
-        guidance = torch.ones(BATCH) if family == "flux" else None
+        guidance = 1.0 + 4.0 * torch.rand(BATCH, generator=generator) if family == "flux" else None
         conditions = material.conditions(prompts, base.tokens_at(step, STEPS[-1], generator), guidance)
         time = families.sample_time(family, BATCH, generator)
         x, target = families.noisy(family, x0, torch.randn(x0.shape, generator=generator), time)
-        with differentiable():
+        base_velocity = _unconditional(material, model, x, time) if guidance is not None else None
+
+        def loss_of_batch() -> Tensor:
             if text_adapter is not None and encoder is not None:
-                conditions.context = _with_text(encoder, text_adapter, ids[prompts], conditions.context)
+                conditions.context = _with_text(encoder, text_adapter, ids[prompts], conditions.context)  # noqa: B023
             call = _Call(model, adapter.merged(weights))
-            loss = F.mse_loss(families.predict(family, call, x, time, conditions), target)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-        optimizer.step()
-        schedule.step()
+            found = families.predict(family, call, x, time, conditions)  # noqa: B023
+            if base_velocity is not None and guidance is not None:  # noqa: B023
+                found = base_velocity + (found - base_velocity) / guidance.view(-1, 1, 1, 1)  # noqa: B023
+            return F.mse_loss(found, target)  # noqa: B023
+
+        loss = descend(loss_of_batch, optimizer, schedule)
         if (step + 1) % 25 == 0:
-            log.info("lora %s step %d loss %.4f", family, step + 1, float(loss.detach()))
+            log.info("lora %s step %d loss %.4f", family, step + 1, loss)
         if step + 1 in STEPS:
             save(folder, family, step + 1, adapter, text_adapter, optimizer)
+
+
+@torch.no_grad()
+def _unconditional(material: base.Material, model: nn.Module, x: Tensor, time: Tensor) -> Tensor:
+    """What the distilled Flux model gives for the empty prompt.
+
+    At guidance g it answers u + g (c - u), with u this and c the velocity of the prompt. Solved for c, the answer is
+    held against the pictures, so that guidance acts on the new word as it does on the words the model was distilled on.
+    """
+    empty = torch.full((len(x),), len(material.prompts) - 1)
+    conditions = material.conditions(empty, base.FULL_TOKENS // 4, torch.ones(len(x)))
+    return families.predict("flux", model, x, time, conditions)
 
 
 class _Call:

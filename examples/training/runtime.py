@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -69,6 +69,23 @@ def differentiable() -> Iterator[None]:
         yield
     finally:
         torch.Tensor.__iadd__ = in_place  # type: ignore[method-assign]
+
+
+def descend(
+    loss: Callable[[], Tensor],
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    largest: float = 1.0,
+) -> float:
+    """One step down a loss, its gradient's norm cut to `largest`; returns the loss before the step."""
+    with differentiable():
+        value = loss()
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], largest)
+    optimizer.step()
+    schedule.step()
+    return float(value.detach())
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
@@ -137,6 +154,11 @@ class Checkpointer:
             partial = self.folder / "state.part"
             torch.save(state, partial)
             partial.replace(self.folder / "state.pt")
+
+
+def missing() -> dict[str, Tensor]:
+    """What `stored` is given where a stage needs the result of an earlier one and must not make it itself."""
+    raise SystemExit("an earlier stage's result is missing: run the stages in their order (see --help)")
 
 
 def stored(path: Path, make: object, *args: object, **kwargs: object) -> dict[str, Tensor]:

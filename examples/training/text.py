@@ -7,7 +7,6 @@ SD 3.5 the same T5.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import domain
-from .runtime import differentiable, initialise, one_cycle
+from .runtime import descend, initialise, one_cycle
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +59,12 @@ def tokens(prompts: list[str]) -> dict[str, list[list[int]]]:
     return rows
 
 
-def train(work: Path, steps: int = 150, batch: int = 48, seed: int = 3) -> dict[str, Tensor]:
+def train(steps: int = 150, batch: int = 48, seed: int = 3) -> dict[str, Tensor]:
     """Train the three encoders; returns their weights as `<encoder>.<host name>`, embedding rows of used words only.
 
     The pooled CLIP vectors and the mean of T5's states must tell colour, shape, background and size; the heads that
     read them are thrown away.
     """
-    del work
     scenes = domain.training_scenes()
     labels = _labels(scenes)
     ids = {name: torch.tensor(rows) for name, rows in tokens([s.prompt for s in scenes]).items()}
@@ -93,18 +91,18 @@ def _train_one(name: str, encoder: nn.Module, ids: Tensor, labels: Tensor, steps
     generator = torch.Generator().manual_seed(seed)
     for step in range(steps):
         rows = torch.randint(len(ids), (batch,), generator=generator)
-        with differentiable():
-            output = encoder(ids[rows].tolist())
-            pooled = output[1] if name != "t5xxl" else output[0][:, :14].mean(1)
-            parts = head(pooled).split(HEADS, dim=1)
-            loss = torch.stack([F.cross_entropy(p, labels[rows, i]) for i, p in enumerate(parts)]).sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-        optimizer.step()
-        schedule.step()
+        loss = descend(lambda: _attribute_loss(name, encoder, head, ids[rows], labels[rows]), optimizer, schedule)  # noqa: B023
         if (step + 1) % 50 == 0:
-            log.info("text %s step %d loss %.4f", name, step + 1, float(loss.detach()))
+            log.info("text %s step %d loss %.4f", name, step + 1, loss)
     encoder.requires_grad_(False)
+
+
+def _attribute_loss(name: str, encoder: nn.Module, head: nn.Linear, ids: Tensor, labels: Tensor) -> Tensor:
+    """How badly the head tells the attributes of a batch apart, from CLIP's pooled vectors or T5's mean state."""
+    output = encoder(ids.tolist())
+    pooled = output[1] if name != "t5xxl" else output[0][:, :14].mean(1)
+    parts = head(pooled).split(HEADS, dim=1)
+    return torch.stack([F.cross_entropy(p, labels[:, i]) for i, p in enumerate(parts)]).sum()
 
 
 def load(state: dict[str, Tensor], family: str) -> Any:
