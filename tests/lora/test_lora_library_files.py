@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from comfyui_eridiffusion.lora import find_checkpoints, merged_delta, read_lora, to_host_keys
+from comfyui_eridiffusion.lora.delta import dora_change, dora_gaps, weight_change
 from comfyui_eridiffusion.tests.lora.host_models import host_changes, host_model
 
 pytestmark = pytest.mark.usefixtures("comfy_host")
@@ -135,3 +136,43 @@ def test_diffusers_save_lora_weights(tmp_path: Path, family: str, rslora: bool) 
     lora = read_lora(path, family=family)
     assert (lora.alpha, lora.alpha_source) == (6.0, "header")
     check(path, family, model)
+
+
+def test_peft_dora(tmp_path: Path) -> None:
+    """PEFT divides by the norm of W + change: our trainer formula gives its merged weights, the gap is the host's."""
+    model = adapted("flux", r=4, lora_alpha=6, use_dora=True)
+    layers = {name: m for name, m in model.base_model.model.named_modules() if hasattr(m, "lora_A")}
+    before = {name: layer.get_base_layer().weight.detach().clone() for name, layer in layers.items()}
+    model.save_pretrained(tmp_path)
+    lora = read_lora(tmp_path / "adapter_model.safetensors", family="flux")
+    assert lora.unmatched == ()
+    model.merge_adapter()
+    base = in_host("flux", before)
+    for adapter in lora.adapters:
+        name = adapter.module.removeprefix("base_model.model.")
+        change = weight_change(adapter)
+        assert change is not None
+        if adapter.target.swap != "never":
+            continue  # its rows are the host's, PEFT's are diffusers'
+        ours = dora_change(adapter, before[name], change, by_host=False)
+        assert torch.allclose(ours, layers[name].get_base_layer().weight - before[name], atol=1e-4), name
+    assert set(dora_gaps(lora, base)) == {adapter.module for adapter in lora.adapters}
+    host = host_changes("flux", to_host_keys(lora))
+    merged = merged_delta(lora, base=host_model("flux").state_dict())
+    assert all(torch.allclose(merged[name], change, atol=1e-4, rtol=1e-4) for name, change in host.items())
+
+
+def test_peft_lora_bias(tmp_path: Path) -> None:
+    """`lora_bias` of PEFT, scaled as its pair, arrives in the fused bias."""
+    model = adapted("flux", r=4, lora_alpha=6, lora_bias=True)
+    layers = {name: m for name, m in model.base_model.model.named_modules() if hasattr(m, "lora_A")}
+    before = {name: layer.get_base_layer().bias.detach().clone() for name, layer in layers.items()}
+    for layer in layers.values():
+        torch.nn.init.normal_(layer.lora_B["default"].bias)
+    model.save_pretrained(tmp_path)
+    model.merge_adapter()
+    found = host_changes("flux", to_host_keys(read_lora(tmp_path / "adapter_model.safetensors", family="flux")))
+    name = "single_transformer_blocks.1.attn.to_k"
+    added = (layers[name].get_base_layer().bias - before[name]).detach()
+    assert added.abs().max() > 0.1
+    assert torch.allclose(found["diffusion_model.single_blocks.1.linear1.bias"][H : 2 * H], added, atol=1e-4)
