@@ -189,29 +189,34 @@ def _start(graph: Graph, spec: SampleSpec, profile: Profile, loaded: Loaded, num
     return Chain(graph, spec, profile, source, loaded.model, loaded.clip, suffix, label, number)
 
 
+def _with_lora(
+    chain: Chain, loaded: Loaded, run: str | None, step: int | None
+) -> tuple[Chain, int | Link, dict[str, Link]]:
+    """The chain behind a LoRA node (as it is without a run), the step to save under, and the saver's report input."""
+    if run is None:
+        return chain, step or 0, {}
+    lora = chain.add(
+        "lora",
+        "EriLoraAtStep",
+        "LoRA at training step",
+        model=loaded.model,
+        clip=loaded.clip,
+        run=run,
+        step=step or 0,
+        mode="latest" if step is None else "exact",
+        strength_model=chain.spec.items[0].lora_scale,
+        strength_clip=chain.spec.items[0].lora_scale,
+        start=0.0,
+        end=1.0,
+        wait=30.0,
+    )
+    behind = replace(chain, model=lora.out("model"), clip=lora.out("clip"))
+    return behind, lora.out("found_step"), {"report": lora.out("details")}
+
+
 def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None) -> str:
     """Add LoRA, conditioning, sampling, decoding and the saver; returns the saver's id."""
-    saved_step: int | Link = step or 0
-    loaded_lora: dict[str, Link] = {}
-    if run is not None:
-        lora = chain.add(
-            "lora",
-            "EriLoraAtStep",
-            "LoRA at training step",
-            model=loaded.model,
-            clip=loaded.clip,
-            run=run,
-            step=step or 0,
-            mode="latest" if step is None else "exact",
-            strength_model=chain.spec.items[0].lora_scale,
-            strength_clip=chain.spec.items[0].lora_scale,
-            start=0.0,
-            end=1.0,
-            wait=30.0,
-        )
-        chain = replace(chain, model=lora.out("model"), clip=lora.out("clip"))
-        saved_step = lora.out("found_step")
-        loaded_lora = {"report": lora.out("details")}
+    chain, saved_step, loaded_lora = _with_lora(chain, loaded, run, step)
     parts = BUILDERS[chain.spec.family](chain)
     noise = chain.add(
         "noise",

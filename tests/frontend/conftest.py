@@ -41,7 +41,7 @@ def chromium() -> str:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def frontend_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHost]:
     """A host that offers, besides the small models, an empty file under every name that the graphs use."""
     import torch
@@ -99,7 +99,7 @@ class Canvas:
         return graph
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it is open, its event loop keeps other tests from running theirs
 def canvas(chromium: str, frontend_host: LocalHost) -> Iterator[Canvas]:
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as driver:
