@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -14,24 +13,7 @@ from safetensors.torch import save_file
 
 from comfyui_eridiffusion.lora import Checkpoint, LoraError, find_checkpoints, select_checkpoint
 from comfyui_eridiffusion.lora.checkpoints import step_of
-
-PAIR = {"lora_unet_x.lora_down.weight": torch.zeros(1, 2), "lora_unet_x.lora_up.weight": torch.zeros(2, 1)}
-
-
-def lay(root: Path, names: Iterable[str]) -> Path:
-    """Make empty files; discovery must not need to open a file whose name says everything."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return root
-
-
-def lora(path: Path, **metadata: str) -> Path:
-    """A real, tiny LoRA file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(PAIR, path, metadata or None)
-    return path
+from comfyui_eridiffusion.tests.lora.run_folders import lay, lora
 
 
 def found(run: Path) -> list[tuple[int | None, str]]:

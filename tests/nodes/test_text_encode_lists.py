@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 
 from comfyui_eridiffusion.tests.nodes import small_models
+from comfyui_eridiffusion.tests.nodes.cache_graphs import Keep
 from comfyui_eridiffusion.tests.nodes.test_graph_in_host import node
 
 TEXT = {
@@ -48,23 +49,6 @@ class Listed:
 
     def split(self, lines: str) -> tuple[list[str]]:
         return (lines.splitlines(),)
-
-
-class Keep:
-    """An output node that keeps the conditionings it gets."""
-
-    RETURN_TYPES = ()
-    FUNCTION = "keep"
-    OUTPUT_NODE = True
-    kept: ClassVar[list[Any]] = []
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"conditioning": ("CONDITIONING",)}}
-
-    def keep(self, conditioning: Any) -> dict[str, Any]:
-        self.kept.append(conditioning)
-        return {}
 
 
 @pytest.fixture
