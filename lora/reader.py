@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -72,7 +72,7 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
     file = LoraFile.open(path)
     dialect = _recognise(file)
     family = detect_family(file, family)
-    layout = _layout(_Same(file), dialect, family, tuple(file.header.shapes.items()))
+    layout = _layout(file, dialect, family)
     grouped, placed = layout.grouped, layout.placed
     tensors = read_tensors(file.header, [key for module in placed for key in grouped[module].values()])
     adapters, alphas = [], []
@@ -124,31 +124,32 @@ class _Layout(NamedTuple):
     unmatched: tuple[str, ...]
 
 
-class _Same(NamedTuple):
-    """A file that counts as equal to any other: `_layout` needs it for its errors alone, which are not remembered."""
-
-    file: LoraFile
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same)
-
-    def __hash__(self) -> int:
-        return 0
+_Key = tuple[str, str | None, tuple[tuple[str, tuple[int, ...]], ...]]
+_LAYOUTS: OrderedDict[_Key, _Layout] = OrderedDict()  # of the files read last, by dialect, family, names and shapes
+_LAYOUTS_KEPT = 8
 
 
-@lru_cache(maxsize=8)
-def _layout(
-    same: _Same, dialect: Dialect, family: str | None, shapes: tuple[tuple[str, tuple[int, ...]], ...]
-) -> _Layout:
-    """Group, place and check the names and `shapes` of a file."""
-    file, by_name = same.file, dict(shapes)
+def _layout(file: LoraFile, dialect: Dialect, family: str | None) -> _Layout:
+    """The layout of `file`, from `_LAYOUTS` where a file with the same names and shapes was read before."""
+    key = (dialect.name, family, tuple(file.header.shapes.items()))
+    layout = _LAYOUTS.pop(key, None)
+    if layout is None:
+        layout = _new_layout(file, dialect, family)
+    _LAYOUTS[key] = layout
+    while len(_LAYOUTS) > _LAYOUTS_KEPT:
+        _LAYOUTS.popitem(last=False)
+    return layout
+
+
+def _new_layout(file: LoraFile, dialect: Dialect, family: str | None) -> _Layout:
+    """Group, place and check the names and shapes of a file; errors are not remembered."""
     grouped, ignored = _group(file, dialect)
     placed = {module: target for module in grouped if (target := _target(dialect, module, family)) is not None}
     unmatched = [key for module, kinds in grouped.items() if module not in placed for key in kinds.values()]
     _refuse_nothing_placed(file, family, dialect, placed, unmatched)
     _refuse_same_place(file, placed)
     for module in placed:
-        check_shapes(file.path, module, {kind: by_name[key] for kind, key in grouped[module].items()})
+        check_shapes(file.path, module, {kind: file.header.shapes[key] for kind, key in grouped[module].items()})
     return _Layout(grouped, placed, ignored, tuple(unmatched))
 
 
