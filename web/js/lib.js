@@ -1,0 +1,57 @@
+// What the pack's scripts share: the route that turns a config into a graph, the canvas, and messages to the person.
+
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+
+/** An answer of the pack's routes that is an error: `kind` in one word, `line`, `column` and `field` where they are known. */
+export class RouteError extends Error {
+  constructor(status, problem) {
+    super(problem.message);
+    this.name = "RouteError";
+    this.status = status;
+    this.kind = problem.kind;
+    this.line = problem.line;
+    this.column = problem.column;
+    this.field = problem.field;
+  }
+}
+
+/**
+ * The graph of a config: `{spec, notes, api, ui}`. `body` is the `GraphRequest` of docs/openapi.yaml.
+ * Throws RouteError with the reader's message, or with the host's status where something before the pack answered.
+ */
+export async function postGraph(body) {
+  const answer = await api.fetchApi("/eridiffusion/graph", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  const text = await answer.text();
+  let document = null;
+  try {
+    document = JSON.parse(text);
+  } catch {
+    // Not the pack's answer: a proxy's page, or the host's own plain text. Reported below by its status.
+  }
+  if (answer.ok && document) return document;
+  const problem = document?.error ?? {
+    kind: "host",
+    message: `ComfyUI answered ${answer.status} ${answer.statusText}. Its log says why.`,
+  };
+  throw new RouteError(answer.status, problem);
+}
+
+/** Put a graph on the canvas under this name, in a tab of its own, as ComfyUI does with a dropped workflow. */
+export async function openGraph(uiGraph, name) {
+  await app.loadGraphData(uiGraph, true, true, name);
+}
+
+/** An error as the front end's own toast; it stays until it is closed. */
+export function showError(title, message) {
+  app.extensionManager.toast.add({ severity: "error", summary: title, detail: message });
+}
+
+/** Something to know, as the front end's own toast; it goes after `seconds`. */
+export function showInfo(title, message, seconds = 15) {
+  app.extensionManager.toast.add({ severity: "info", summary: title, detail: message, life: seconds * 1000 });
+}
