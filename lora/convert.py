@@ -27,6 +27,7 @@ def to_host_keys(lora: Lora) -> dict[str, Tensor]:
     Source of the accepted names: github comfyanonymous/ComfyUI, comfy/lora.py.
     """
     converted: dict[str, Tensor] = {}
+    alphas: dict[str, float] = {}
     for adapter in lora.adapters:
         name = adapter.target.name
         for kind, tensor in _for_host(adapter).items():
@@ -40,8 +41,9 @@ def to_host_keys(lora: Lora) -> dict[str, Tensor]:
                 converted[f"{name}.{kind}"] = tensor
         alpha = _alpha_for_host(adapter)
         if alpha is not None:
-            converted[f"{name}.{ALPHA}"] = torch.tensor(alpha, dtype=torch.float32)
-    return converted
+            alphas[f"{name}.{ALPHA}"] = alpha
+    values = torch.tensor(list(alphas.values()), dtype=torch.float32).unbind()  # one tensor: far fewer calls
+    return {**converted, **dict(zip(alphas, values, strict=True))}
 
 
 def _for_host(adapter: Adapter) -> Mapping[str, Tensor]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import comfy.float
 import comfy.lora
@@ -20,9 +20,21 @@ import comfy.model_patcher
 import comfy.patcher_extension
 import comfy.utils
 import torch
+from torch import Tensor
 
 KEY: Final = "eridiffusion_lora"
 _WHEN: Final = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
+
+
+#: The types for which the host's rounding looks at its seed.
+_ROUNDED_BY_CHANCE: Final = (torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+class _Backup(NamedTuple):
+    """A base weight as the host's patcher keeps it; the host makes a class of its own for every weight."""
+
+    weight: Tensor
+    inplace_update: bool
 
 
 def swap_when_sampling(patcher: Any) -> None:
@@ -83,19 +95,23 @@ def _restore(patcher: Any, key: str) -> None:
 
 
 def _patch(patcher: Any, key: str) -> None:
-    """Patch a weight from its backup; the first time, and for layers that store weights in a form of their own, by the
-    host's method, which also makes the backup."""
+    """Patch a weight from its backup, which is made the first time; for layers that store weights in a form of their
+    own, and where the host writes into the weight in place, by the host's method."""
     saved = patcher.backup.get(key)
-    _, set_weight, convert = comfy.model_patcher.get_key_weight(patcher.model, key)
-    if saved is None or saved.inplace_update or set_weight is not None or convert is not None:
+    weight, set_weight, convert = comfy.model_patcher.get_key_weight(patcher.model, key)
+    in_place = patcher.weight_inplace_update if saved is None else saved.inplace_update
+    if in_place or set_weight is not None or convert is not None:
         if saved is not None:
             _restore(patcher, key)
         patcher.patch_weight_to_device(key, device_to=patcher.load_device)
         return
+    if saved is None:
+        saved = patcher.backup[key] = _Backup(weight.to(device=patcher.offload_device), False)
     base = comfy.model_management.cast_to_device(saved.weight, patcher.load_device, torch.float32, copy=True)
     weight = comfy.lora.calculate_weight(patcher.patches[key], base, key)
-    weight = comfy.float.stochastic_rounding(weight, saved.weight.dtype, seed=_seed(key))
-    comfy.utils.set_attr_param(patcher.model, key, weight)
+    dtype = saved.weight.dtype
+    seed = _seed(key) if dtype in _ROUNDED_BY_CHANCE else 0
+    comfy.utils.set_attr_param(patcher.model, key, comfy.float.stochastic_rounding(weight, dtype, seed=seed))
 
 
 @lru_cache(maxsize=1 << 14)

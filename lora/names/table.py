@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 MODEL = "model"
@@ -62,7 +62,7 @@ class Rule:
 
     def pattern(self, separator: str) -> re.Pattern[str]:
         """A pattern for `source` whose words are joined by `separator` ("." or "_")."""
-        return re.compile(re.escape(self.source.replace(".", separator)).replace(r"\{\}", r"(\d+)") + "$")
+        return _pattern(self.source, separator)
 
     def target(self, indices: Iterable[str]) -> Target | None:
         """The place in the host for these indices; None when the block does not exist."""
@@ -77,6 +77,12 @@ class Rule:
         if self.host is not None:
             name = MODEL_PREFIX + self.host.format(*numbers)
         return Target(name=name, part=MODEL, weight=weight, rows=self.rows, swap=self.swap)
+
+
+@lru_cache(maxsize=1 << 10)
+def _pattern(source: str, separator: str) -> re.Pattern[str]:
+    """Compiled when a file first asks for it: most files speak of a few of a family's hundred rules."""
+    return re.compile(re.escape(source.replace(".", separator)).replace(r"\{\}", r"(\d+)") + "$")
 
 
 def same(*sources: str) -> tuple[Rule, ...]:
@@ -110,20 +116,20 @@ class NameTable:
 
 
 # Rules by their name with every number replaced: a file has thousands of names and a family a hundred rules.
-_Index = dict[str, list[tuple[re.Pattern[str], Rule]]]
+_Index = dict[str, list[Rule]]
 
 
 def _index(rules: Iterable[Rule], separator: str) -> _Index:
     index: _Index = {}
     for rule in rules:
         shape = _without_numbers(rule.source.replace(".", separator), separator)
-        index.setdefault(shape, []).append((rule.pattern(separator), rule))
+        index.setdefault(shape, []).append(rule)
     return index
 
 
 def _look_up(index: _Index, name: str, separator: str) -> Target | None:
-    for pattern, rule in index.get(_without_numbers(name, separator), ()):
-        match = pattern.match(name)
+    for rule in index.get(_without_numbers(name, separator), ()):
+        match = rule.pattern(separator).match(name)
         if match is not None:
             return rule.target(match.groups())
     return None
