@@ -70,6 +70,22 @@ class NodeSchema:
         """Inputs with a widget, in the order of `widgets_values`."""
         return tuple(entry for entry in self.inputs if entry.widget)
 
+    @cached_property
+    def slots(self) -> tuple[Input, ...]:
+        """Sockets, then widgets: the order in which the front end counts input slots."""
+        return (*self.sockets, *self.widgets)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names of all inputs."""
+        return frozenset(entry.name for entry in self.inputs)
+
+    @cached_property
+    def socket_letters(self) -> int:
+        """Letters that a row of the longest input's and the longest output's name takes."""
+        longest = max((len(entry.name) for entry in self.sockets), default=0)
+        return longest + max((len(entry.name) for entry in self.outputs), default=0)
+
 
 def node_schema(class_type: str, object_info: Mapping[str, Any] | None = None) -> NodeSchema:
     """The schema of a node class, from the host's `/object_info` where it is given, else from the table.

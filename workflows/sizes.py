@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from .graph import Link, Literal
@@ -63,20 +63,21 @@ def _text_box(value: Any, width: float) -> float:
 def _lines(text: str, width: float) -> int:
     """Lines a text takes; a text of a thousand prompts is not counted to its end."""
     columns = int(width / 6.5)
-    return sum(max(1, len(textwrap.wrap(line, columns))) for line in text[:4000].splitlines()[:40]) or 1
+    return sum(_wrapped(line, columns) for line in text[:4000].splitlines()[:40]) or 1
+
+
+def _wrapped(line: str, columns: int) -> int:
+    if len(line) <= columns and "\t" not in line:  # most prompts: no need to look for words
+        return 1
+    return max(1, len(textwrap.wrap(line, columns)))
 
 
 def _width(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link]) -> float:
-    texts: Collection[float] = [CHARACTER * len(title) + 60.0]
-    names = [entry.name for entry in schema.sockets]
-    ends = [entry.name for entry in schema.outputs]
-    texts = [*texts, CHARACTER * (max(map(len, names), default=0) + max(map(len, ends), default=0)) + 70.0]
-    if schema.widgets:
-        texts.append(350.0 if any(entry.multiline for entry in schema.widgets) else 270.0)
+    width = max(CHARACTER * len(title) + 60.0, CHARACTER * schema.socket_letters + 70.0)
     for entry in schema.widgets:
         value = inputs.get(entry.name, entry.default)
-        shown = "" if entry.multiline or isinstance(value, Link) else str(value)
-        texts.append(CHARACTER * (len(entry.name) + min(len(shown), 32)) + 70.0)
+        shown = 0 if entry.multiline or isinstance(value, Link) else min(len(str(value)), 32)
+        width = max(width, CHARACTER * (len(entry.name) + shown) + 70.0, 350.0 if entry.multiline else 270.0)
     if schema.class_type in _PREVIEWS:
-        texts.append(340.0)
-    return min(max(texts), 460.0)
+        width = max(width, 340.0)
+    return min(width, 460.0)

@@ -66,9 +66,10 @@ def add_stock(
     """
     stock = _Stock(graph, spec, loaded, lora)
     saves: dict[str, tuple[int, ...]] = {}
+    profiles = {word: profile_for(spec, word) for word in dict.fromkeys(item.sampler for item in spec.items)}
     for number, item in enumerate(spec.items):
         stock.band = number
-        profile = profile_for(spec, item.sampler)
+        profile = profiles[item.sampler]
         for text in profile.notes:
             stock.note(text)
         _note_profile(stock, profile, item)

@@ -53,18 +53,21 @@ class _Writer:
     def _inputs(self, node: Node) -> list[dict[str, Any]]:
         """Socket inputs, then widget inputs, as the front end lists them; makes the links that end here."""
         schema = self.schemas[node.id]
-        unknown = set(node.inputs) - {entry.name for entry in schema.inputs}
+        unknown = node.inputs.keys() - schema.names
         if unknown:
             raise WorkflowError(
                 f"{node.class_type} has no input {sorted(unknown)}",
                 field=node.id,
                 remedy="The host's node differs from what this graph was built for: update the host or this pack.",
             )
-        heights = _slot_heights(schema, node, self.sizes[node.id][0])
+        heights: list[float] = []
         entries: list[dict[str, Any]] = []
-        for slot, entry in enumerate((*schema.sockets, *schema.widgets)):
+        for slot, entry in enumerate(schema.slots):
             value = node.inputs.get(entry.name)
-            link = self._link(value, node, slot, entry, heights[slot]) if isinstance(value, Link) else None
+            link = None
+            if isinstance(value, Link):
+                heights = heights or _slot_heights(schema, node, self.sizes[node.id][0])
+                link = self._link(value, node, slot, entry, heights[slot])
             made: dict[str, Any] = {"name": entry.name, "type": entry.type, "link": link}
             if entry.optional:
                 made["shape"] = _OPTIONAL_SHAPE
@@ -171,6 +174,8 @@ def _models(node: Node) -> list[dict[str, str]]:
 def _slot_heights(schema: NodeSchema, node: Node, width: float) -> list[float]:
     """How far below a node's top its input slots are: sockets first, then the widgets."""
     heights = [(slot + 0.7) * SLOT for slot in range(len(schema.sockets))]
+    if not any(isinstance(node.inputs.get(entry.name), Link) for entry in schema.widgets):
+        return heights  # nothing ends at a widget
     y = max(len(schema.sockets), len(schema.outputs), 1) * SLOT + FOOT
     rows = iter(widget_heights(schema, node.inputs, width))
     for entry in schema.widgets:
