@@ -24,6 +24,7 @@ except ModuleNotFoundError as missing:
     ) from None
 
 from .client import local_host
+from .commands.explain import explain
 from .commands.graph import graph
 from .commands.host import host_app
 from .commands.lora import lora
@@ -49,6 +50,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
     help="A training run's samples, reproduced and compared in ComfyUI.\n\nExit codes: 0 done, 1 failed, 2 bad input",
 )  # fmt: skip
+app.command(name="explain")(explain)
 app.command(name="graph")(graph)
 app.command(name="lora")(lora)
 app.add_typer(host_app, name="host")

@@ -1,0 +1,171 @@
+"""What `explain` claims, against the trainers' formulas written out here and diffusers' schedulers."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
+
+from comfyui_eridiffusion.samplers.schedules import ddim_timesteps, flow_sigmas, flux_sigmas
+from comfyui_eridiffusion.workflows.parity import FIGURES, SIGMAS, TOPICS, Match, explain
+from comfyui_eridiffusion.workflows.parity_table import default_spec, markdown
+from comfyui_eridiffusion.workflows.profiles import PROFILES, profile_for
+
+ROOT = Path(__file__).parents[2]
+STEPS = range(2, 61)
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+OPEN = {"clip_sample": False, "set_alpha_to_one": False}
+#: As each trainer sets diffusers' DDIM up; the native form follows SDXL's own scheduler_config.json.
+DDIM = {
+    "native": {**OPEN, "steps_offset": 1},
+    "ai-toolkit": {**OPEN, "steps_offset": 0},
+    "kohya": {},
+    "simpletuner": {**OPEN, "steps_offset": 1, "timestep_spacing": "trailing"},
+    "onetrainer": {**OPEN, "steps_offset": 1},
+}
+TOKENS = (256, 1024, 2304, 4096, 6144)
+
+
+def shifted(times: np.ndarray, factor: float) -> np.ndarray:
+    """Esser et al. 2024, equation 23; with factor e^mu it is Black Forest Labs' shift."""
+    return factor * times / (1 + (factor - 1) * times)
+
+
+def flux_times(trainer: str, steps: int, tokens: int) -> np.ndarray:
+    """The trainer's Flux sigmas in double precision."""
+    if trainer == "musubi":
+        return shifted(np.linspace(1, 0, steps + 1), 14.5)
+    factor = math.exp(0.5 + (1.15 - 0.5) * (tokens - 256) / (4096 - 256))
+    if trainer == "onetrainer":
+        return np.append(shifted(np.linspace(1, 1e-3, steps), factor), 0.0)
+    return shifted(np.linspace(1, 0, steps + 1), factor)
+
+
+def sd35_times(trainer: str, steps: int) -> np.ndarray:
+    """The trainer's SD 3.5 sigmas in double precision."""
+    if trainer == "eridiffusion-v2":
+        return shifted(1 - np.arange(steps + 1) / steps, 3.0)
+    return np.append(shifted(np.linspace(1, shifted(np.array(1e-3), 3.0), steps), 3.0), 0.0)
+
+
+def difference(ours: torch.Tensor, theirs: np.ndarray) -> float:
+    return float(np.abs(ours.double().numpy() - theirs).max())
+
+
+def claimed(family: str) -> list[str]:
+    return [trainer for (trainer, kind), entry in SIGMAS.items() if kind == family and not isinstance(entry, str)]
+
+
+@pytest.mark.parametrize("trainer", claimed("flux"))
+def test_flux_sigmas_differ_by_the_figure(trainer: str) -> None:
+    row = profile_for(default_spec(trainer, "flux"))
+    worst = max(
+        difference(
+            flux_sigmas(steps, tokens, row.base_shift, row.max_shift, row.shifted, row.spacing),
+            flux_times(trainer, steps, tokens),
+        )
+        for steps in STEPS
+        for tokens in TOKENS
+    )
+    assert FIGURES["flux sigmas"] / 2 < worst <= FIGURES["flux sigmas"]
+
+
+@pytest.mark.parametrize("trainer", claimed("sd35"))
+def test_sd35_sigmas_differ_by_the_figure(trainer: str) -> None:
+    row = profile_for(default_spec(trainer, "sd35"))
+    worst = max(difference(flow_sigmas(steps, row.shift, row.spacing), sd35_times(trainer, steps)) for steps in STEPS)
+    figure = FIGURES[SIGMAS[trainer, "sd35"][0]]
+    assert figure / 2 < worst <= figure
+
+
+@pytest.mark.parametrize("trainer", claimed("sdxl"))
+def test_ddim_timesteps_are_equal(trainer: str) -> None:
+    row, theirs = profile_for(default_spec(trainer, "sdxl")), DDIMScheduler(**BETAS, **DDIM[trainer])
+    for steps in (4, 20, 30, 50):
+        theirs.set_timesteps(steps)
+        assert ddim_timesteps(steps, row.spacing, row.offset).tolist() == theirs.timesteps.tolist()
+    assert row.clip_sample == theirs.config["clip_sample"]
+    assert (row.final_alpha == "1") == theirs.config["set_alpha_to_one"]
+
+
+@pytest.mark.parametrize("trainer", ["kohya", "onetrainer"])
+def test_eulers_timesteps_differ_by_the_figure(trainer: str) -> None:
+    row, worst = profile_for(default_spec(trainer, "sdxl"), "euler"), 0.0
+    theirs = EulerDiscreteScheduler(**BETAS)
+    for steps in STEPS:
+        theirs.set_timesteps(steps)
+        worst = max(
+            worst, difference(ddim_timesteps(steps, row.spacing, row.offset), theirs.timesteps.double().numpy())
+        )
+    assert FIGURES["euler timesteps"] * 0.9 < worst <= FIGURES["euler timesteps"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_one_rounding_is_the_figure(dtype: str) -> None:
+    values = torch.linspace(1.0, 2.0, 100001, dtype=torch.float64)
+    share = ((values.to(getattr(torch, dtype)).double() - values).abs() / values).max().item()
+    assert FIGURES[dtype] * 0.9 < share <= FIGURES[dtype]
+
+
+def test_noise_figures_are_the_bounds_of_the_noise_tests() -> None:
+    text = (ROOT / "tests" / "samplers" / "test_noise_generators.py").read_text(encoding="utf-8")
+    body = text.split("def test_cuda_noise_fills_the_tensor")[1].split("\ndef ")[0]
+    assert f"atol={FIGURES['torch-cuda']:g}".replace("e-06", "e-6") in body
+    body = text.split("def test_box_muller_is_rusts_within_rounding")[1].split("\ndef ")[0]
+    assert re.search(rf"max\(\) <= {FIGURES['box-muller']:g}\b", body)
+
+
+def kinds(matches: list[Match]) -> dict[str, set[str]]:
+    return {topic: {match.kind for match in matches if match.topic == topic} for topic in TOPICS}
+
+
+@pytest.mark.parametrize(("trainer", "family"), sorted(PROFILES))
+def test_every_topic_is_answered(trainer: str, family: str) -> None:
+    matches = explain(default_spec(trainer, family))
+    assert all(kinds(matches).values())
+    assert [match.topic for match in matches] == sorted((match.topic for match in matches), key=TOPICS.index)
+    assert set(PROFILES) == set(SIGMAS)
+
+
+def test_a_close_match_needs_a_figure() -> None:
+    with pytest.raises(ValueError, match="figure"):
+        Match("noise", "close", "near")
+
+
+def test_settings_of_a_config_change_the_answer() -> None:
+    spec = default_spec("simpletuner", "sd35")
+    assert kinds(explain(spec))["noise"] == {"exact"}
+    gpu = replace(spec, sampling={"noise": "torch-cuda/nchw/bfloat16"})
+    assert kinds(explain(gpu))["noise"] == {"close"}
+    skipped = replace(spec, sampling={"skip_layers": "7, 8, 9"})
+    assert kinds(explain(skipped))["guidance"] == {"exact", "different"}
+    random = replace(spec, items=[replace(spec.items[0], seed=None)])
+    assert "different" in kinds(explain(random))["noise"]
+    full = replace(spec, precision="float32")
+    assert kinds(explain(full))["precision"] == {"exact"}
+
+
+def test_words_of_samplers_and_weights_change_the_answer() -> None:
+    spec = default_spec("kohya", "sdxl")
+    for word, kind in (("ddim", "exact"), ("euler", "close"), ("euler_a", "different")):
+        items = [replace(spec.items[0], sampler=word)]
+        assert kinds(explain(replace(spec, items=items)))["sigmas"] == {kind}
+    weighted = replace(spec, items=[replace(spec.items[0], prompt="a (cat:1.2)")])
+    assert kinds(explain(spec))["token lengths"] == {"exact"}
+    assert kinds(explain(weighted))["token lengths"] == {"different"}
+
+
+def test_nothing_of_v1s_schedule_or_noise_is_claimed() -> None:
+    for family in ("flux", "sd35", "sdxl"):
+        found = kinds(explain(default_spec("eridiffusion", family)))
+        assert found["noise"] == found["sigmas"] == {"different"}
+
+
+def test_the_documented_table_is_the_table() -> None:
+    assert markdown() in (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
