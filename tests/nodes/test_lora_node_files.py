@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from comfyui_eridiffusion.tests.nodes import small_models
@@ -221,6 +222,32 @@ def test_details_for_a_pictures_metadata(comfy_host: Any, loras: Path, model: An
     assert len(found["parts"]["unknown"]["unmatched_keys"]) == 20
     assert str(loras) not in text
     assert len(text) < 6000
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_the_report_is_found_in_saved_pictures(
+    comfy_host: Any, loras: Path, model: Any, tmp_path: Path, suffix: str
+) -> None:
+    """PNG: a text chunk. JPEG and WebP: a line `keyword:text` of the EXIF data, as the host writes its own."""
+    import folder_paths
+
+    write(loras / "run", model)
+    details = apply(comfy_host, model)[4]
+    before = folder_paths.get_output_directory()
+    folder_paths.set_output_directory(str(tmp_path / "output"))
+    try:
+        node = comfy_host.nodes["EriSaveSamples"].PREPARE_CLASS_CLONE({})
+        chosen = {"step": 1, "layout": "auto", "format": suffix, "existing": "overwrite", "rounding": "truncate",
+                  "run": "r", "report": details}  # fmt: skip
+        (entry,) = node.execute(images=[torch.zeros(1, 8, 8, 3)], **{k: [v] for k, v in chosen.items()}).ui["images"]
+    finally:
+        folder_paths.set_output_directory(before)
+    with Image.open(tmp_path / "output" / entry["subfolder"] / entry["filename"]) as picture:
+        texts = picture.getexif().values() if suffix != "png" else [f"{k}:{v}" for k, v in picture.info.items()]
+        (found,) = [text for text in texts if isinstance(text, str) and text.startswith("eridiffusion_lora:")]
+        assert picture.format == {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}[suffix]
+    assert json.loads(found.removeprefix("eridiffusion_lora:")) == json.loads(details)
+    assert json.loads(details)["parts"]["model"]["matched"] > 0
 
 
 def test_lists_of_steps(comfy_host: Any, loras: Path, model: Any) -> None:
