@@ -1,17 +1,20 @@
 """How long a sweep over a run's checkpoints spends on LoRAs: LoRA at Step beside the stock LoraLoader.
 
-    .venv/bin/python benchmarks/lora_swap.py [--families flux,sdxl] [--width 128] [--checkpoints 10] [--json]
+    .venv/bin/python benchmarks/lora_swap.py [--families flux,sdxl] [--width 128] [--checkpoints 10] [--first ours]
 
 Both sides do the same in the same process, on models of the same size and from the same files: the node is executed
 and the host's guider prepares the model as for any sampling, with a sampler that takes no step. The time of the same
 preparation without any change of LoRA is taken off. The models are Flux and SDXL at their full depth, so with every
 key a real LoRA has, but narrow: at real widths both sides spend longer, by the same amount, on the arithmetic of
-patching a weight. No weights are fetched. Sides take turns, and the smallest of several rounds counts. On a CPU the
+patching a weight. No weights are fetched. Nothing is warmed up for either side: the first sweeps are those of a fresh
+process, and `--first` says who begins; sides take turns, and the smallest of several rounds counts. On a CPU the
 process's own time is taken, which other load on the machine hardly changes; on a GPU the wall clock.
 
-Measured on two cores of a CPU under other load, one thread, ten checkpoints, from the loaded base model on: Flux (304
-modules) 2.88 s stock, 1.40 s ours, 0.49 of it (the first sweep of a process, which looks the names up: 0.54); SDXL
-(739 modules) 6.61 s, 3.21 s, 0.49 (first: 0.52). No growth per step; weights equal to the stock loader's bit for bit.
+Measured on two cores of a CPU under heavy other load, one thread, ten checkpoints, from the loaded base model on, each
+line a fresh process. Flux (304 modules), first sweep / best of the rounds: 0.46 / 0.41 and 0.46 / 0.46 (ours begins),
+0.50 / 0.50 and 0.43 / 0.42 (stock begins); 2.9 s stock, 1.2 to 1.6 s ours. SDXL (739 modules), one process per order:
+0.34 / 0.34 (ours begins), 0.50 / 0.40 (stock begins; 0.503 before rounding); 7.6 to 8.5 s stock, 2.5 to 3.4 s ours.
+The spread between processes is the load's. No growth per step; weights equal to the stock loader's bit for bit.
 """
 
 from __future__ import annotations
@@ -176,7 +179,9 @@ def tensor_bytes() -> int:
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
-def measure(nodes: dict[str, Any], loras: Path, family: str, width: int, checkpoints: int) -> dict[str, Any]:
+def measure(
+    nodes: dict[str, Any], loras: Path, family: str, width: int, checkpoints: int, first: str
+) -> dict[str, Any]:
     """Both sides on one family; every figure in plain types."""
     stock_model, our_model = make_model(family, width), make_model(family, width)
     base = weights(our_model)
@@ -190,13 +195,15 @@ def measure(nodes: dict[str, Any], loras: Path, family: str, width: int, checkpo
     def stock(model: Any, step: int) -> Any:
         return loader.load_lora(model, None, f"{family}/a-step{step:08d}.safetensors", 1.0, 0.0)[0]
 
-    prepare(stock(stock_model, 1))  # what a process does once, for both sides; ours remembers nothing before its sweep
-    found = {"stock": [], "ours": []}
-    held: list[int] = []
+    sides: dict[str, tuple[Any, Callable[[Any, int], Any]]] = {"stock": (stock_model, stock), "ours": (our_model, ours)}
+    order = sorted(sides, key=lambda side: side != first)
+    found: dict[str, list[float]] = {side: [] for side in sides}
+    held: dict[str, list[int]] = {}
     for _ in range(ROUNDS):
-        found["stock"].append(sweep(stock_model, stock, checkpoints)[0])
-        seconds, held = sweep(our_model, ours, checkpoints)
-        found["ours"].append(seconds)
+        for side in order:
+            seconds, held[side] = sweep(*sides[side], checkpoints)
+            found[side].append(seconds)
+        order.reverse()
     last_ours, last_stock = ours(our_model, checkpoints), stock(stock_model, checkpoints)
     prepare(last_ours)
     ours_patched = weights(our_model)
@@ -208,11 +215,12 @@ def measure(nodes: dict[str, Any], loras: Path, family: str, width: int, checkpo
         "family": family,
         "modules": modules,
         "checkpoints": checkpoints,
+        "first": first,
         "stock_seconds": round(best["stock"], 3),
         "our_seconds": round(best["ours"], 3),
         "ratio": round(best["ours"] / best["stock"], 3),
         "first_sweep_ratio": round(found["ours"][0] / found["stock"][0], 3),
-        "growth_bytes_per_step": round((held[-1] - held[1]) / (len(held) - 2)),
+        "growth_bytes_per_step": round((held["ours"][-1] - held["ours"][1]) / (checkpoints - 2)),
         "patched_weights_equal_stock": same_weights,
         "base_restored": same(weights(our_model), base),
     }
@@ -223,14 +231,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", default="flux,sdxl")
     parser.add_argument("--width", type=int, default=128, help="hidden size; a multiple of 128")
-    parser.add_argument("--checkpoints", type=int, default=10)
+    parser.add_argument("--checkpoints", type=int, default=10, help="three or more")
+    parser.add_argument("--first", choices=("stock", "ours"), default="stock", help="whose sweep is the first")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         nodes = start_host(Path(folder))
         for family in options.families.split(","):
-            row = measure(nodes, Path(folder), family, options.width, options.checkpoints)
+            row = measure(nodes, Path(folder), family, options.width, options.checkpoints, options.first)
             print(json.dumps(row) if options.json else "  ".join(f"{key} {value}" for key, value in row.items()))
 
 
