@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -23,10 +22,10 @@ except ModuleNotFoundError as missing:
         "Install it from the pack's folder with: pip install -e '.[cli]'"
     ) from None
 
-from .client import local_host
 from .commands.explain import explain
 from .commands.graph import graph
 from .commands.host import host_app
+from .commands.hosts import open_host
 from .commands.lora import lora
 from .commands.shared import (
     AsJson,
@@ -44,15 +43,17 @@ from .commands.shared import (
     reported,
     show,
 )  # fmt: skip
+from .commands.watch import watch
 from .spec import SampleSpec, expand_prompts, read_spec
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
     help="A training run's samples, reproduced and compared in ComfyUI.\n\nExit codes: 0 done, 1 failed, 2 bad input",
 )  # fmt: skip
 app.command(name="explain")(explain)
 app.command(name="graph")(graph)
 app.command(name="lora")(lora)
+app.command(name="watch")(watch)
 app.add_typer(host_app, name="host")
 
 
@@ -171,32 +172,13 @@ def demo(
         raise typer.BadParameter(f"choose from {', '.join(FAMILIES)}", param_hint="--families")
     with reported():
         work = jobs(wanted, columns)
-        with _host(host, output, None, quiet=False, background=False) as (url, local_output):
+        with open_host(host, output, None, quiet=False, background=False) as (url, local_output):
             outcomes = asyncio.run(run_demo(url, work, output.absolute(), local_output, out))
     for outcome in outcomes:
         out.print(f"\n[bold]{outcome.family}[/]: {outcome.images} images in {outcome.seconds:.1f} s")
         out.print(f"  contact sheet  {escape(_near(outcome.sheet))}", highlight=False, soft_wrap=True)
         out.print(f"  images         {escape(_near(outcome.folder))}", highlight=False, soft_wrap=True)
     notes(tuple(dict.fromkeys(note for outcome in outcomes for note in outcome.notes)))
-
-
-@contextlib.contextmanager
-def _host(
-    url: str | None, output: Path, run: str | None, *, quiet: bool, background: bool = True
-) -> Iterator[tuple[str, Path | None]]:
-    """Address of a host and its output folder if that is here: the named one, the background one, or a new one."""
-    running = local_host.background_host() if background and url is None else None
-    if url is not None or running is not None:
-        yield (url, None) if url is not None else (running.url, Path(running.output_dir))  # type: ignore[union-attr]
-        return
-    loras = [Path(run).absolute().parent] if run and Path(run).exists() else []
-    new = local_host.LocalHost(output_dir=output.absolute(), model_paths={"loras": loras})
-    try:
-        with err.status("starting ComfyUI …") if not quiet else contextlib.nullcontext():
-            new.start()
-        yield new.url, new.output_dir
-    finally:
-        new.stop()
 
 
 def _sample(
@@ -206,7 +188,7 @@ def _sample(
     """Sweep `steps` on a host; returns what was written, as JSON types."""
     from .client.jobs import sample_steps
 
-    with _host(url, output, run, quiet=quiet) as (address, local_output):
+    with open_host(url, output, run, quiet=quiet) as (address, local_output):
         console = None if quiet else err
         return asyncio.run(sample_steps(address, found, steps, run, models, output, local_output, sheet, console))
 

@@ -1,0 +1,97 @@
+"""Samples in the trainer's log viewers: TensorBoard and W&B, both optional packages."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import HostError
+
+
+class TensorBoardLog:
+    """Event files in `folder` that `tensorboard --logdir` shows; written by the tensorboard package, without torch.
+
+    Tags: "samples/00", "samples/01", … by item, and "contact_sheet", each with the training step. Raises HostError
+    where the package is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        except ImportError as error:
+            raise _not_installed("tensorboard", "--tensorboard") from error
+        self._writer: Any = EventFileWriter(str(folder))
+
+    def step(self, step: int, images: Mapping[int, Path], prompts: Mapping[int, str], sheet: Path) -> None:
+        """Write the images of a step and the sheet."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+
+        shown = [(f"samples/{index:02}", path, prompts.get(index, "")) for index, path in images.items()]
+        values = []
+        for tag, path, about in [*shown, ("contact_sheet", sheet, "")]:
+            width, height, data = _png(path)
+            image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=data)
+            values.append(Summary.Value(tag=tag, image=image, metadata=SummaryMetadata(summary_description=about)))
+        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._writer.close()
+
+
+class WandbLog:
+    """A W&B run in `project`, one per training run: a restart goes on in it. WANDB_MODE=offline is respected.
+
+    Raises HostError where the package is not installed or W&B refuses.
+    """
+
+    def __init__(self, project: str, run_name: str, run: Path) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise _not_installed("wandb", "--wandb") from error
+        self._wandb: Any = wandb
+        run_id = hashlib.sha256(f"{run_name}\n{run.absolute()}".encode()).hexdigest()[:16]
+        try:
+            self._run: Any = wandb.init(project=project, name=run_name, id=run_id, resume="allow")
+        except wandb.Error as error:
+            raise HostError(
+                f"W&B did not open the project {project!r}: {error}",
+                remedy="Log in with: wandb login; or set WANDB_MODE=offline.",
+            ) from error
+        # W&B's own step only grows; a checkpoint may be sampled after a later one.
+        self._run.define_metric("*", step_metric="train_step")
+
+    def step(self, step: int, images: Mapping[int, Path], prompts: Mapping[int, str], sheet: Path) -> None:
+        """Log the images of a step, captioned with their prompts, and the sheet."""
+        logged: dict[str, Any] = {
+            f"samples/{index:02}": self._wandb.Image(str(path), caption=prompts.get(index))
+            for index, path in images.items()
+        }
+        self._run.log({"train_step": step, **logged, "contact_sheet": self._wandb.Image(str(sheet))})
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+
+
+def _not_installed(package: str, option: str) -> HostError:
+    return HostError(
+        f"{option} needs the package {package}, which is not installed here",
+        remedy=f"Install it with: pip install {package}",
+    )
+
+
+def _png(path: Path) -> tuple[int, int, bytes]:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        buffer = io.BytesIO()
+        picture.convert("RGB").save(buffer, "PNG")
+        return picture.width, picture.height, buffer.getvalue()

@@ -1,0 +1,233 @@
+"""A run folder that is being written: every checkpoint sampled once, as it appears."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Protocol
+
+from ..lora import Checkpoint, LoraError, find_checkpoints
+from ..lora.checkpoints import refuse_several_runs
+from ..lora.header import read_header
+from ..spec import SampleSpec
+from .errors import HostError
+from .host_client import HostClient
+from .runs import host_run_name, spread
+from .sample_records import Samples, find_samples
+from .sweep import Report, fetch, sweep
+
+#: The most training steps on one contact sheet: the first and the newest are always among them.
+SHEET_COLUMNS: Final = 12
+#: The fault of one checkpoint or of its moment; anything else (host down, graph refused) is not.
+_OF_ONE_CHECKPOINT: Final = ("execution", "out_of_memory")
+#: A host that may come back.
+_AWAY: Final = ("down", "timeout", "lost")
+
+Stamp = tuple[int, int]  # size, mtime_ns
+#: Title and spec of what begins -> a context with the sweep's report function.
+Progress = Callable[[str, SampleSpec], AbstractContextManager[Report | None]]
+
+
+def no_progress(_title: str, _spec: SampleSpec) -> AbstractContextManager[None]:
+    """Show nothing while a step is sampled."""
+    return nullcontext()
+
+
+class Log(Protocol):
+    """Where finished steps are also written: TensorBoard, W&B."""
+
+    def step(self, step: int, images: Mapping[int, Path], prompts: Mapping[int, str], sheet: Path) -> None:
+        """Take the new images (item index -> file) of a training step, and the sheet as it is now."""
+
+    def close(self) -> None:
+        """Write out what is pending."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One thing to tell: "sampled", "waiting", "broken", "failed", "skipped", "host"."""
+
+    what: str
+    text: str
+    step: int | None = None
+
+
+@dataclass
+class Summary:
+    """What a watch did so far. made: new images by training step. failed: problem by checkpoint file."""
+
+    made: dict[int, list[Path]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    waiting: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    sheet: Path | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "steps": {str(step): [str(path) for path in paths] for step, paths in sorted(self.made.items())},
+            "failed": self.failed,
+            "waiting": self.waiting,
+            "sheet": None if self.sheet is None else str(self.sheet),
+            "notes": self.notes,
+        }
+
+
+class Watch:
+    """Samples the checkpoints of `run` on a host, each with each prompt once, into `folder`.
+
+    What was sampled is read from the images below `folder` at the start, so a restart goes on where it was. A
+    checkpoint that cannot be used is told and passed over until its file changes. new_only: leave out checkpoints
+    """
+
+    def __init__(
+        self,
+        client: HostClient,
+        spec: SampleSpec,
+        run: Path,
+        folder: Path,
+        *,
+        models: Path | None = None,
+        local_output: Path | None = None,
+        new_only: bool = False,
+        logs: tuple[Log, ...] = (),
+        tell: Callable[[Told], None] = lambda told: None,
+        progress: Progress = no_progress,
+        summary: Summary | None = None,
+    ) -> None:
+        self.client, self.spec, self.run, self.folder = client, spec, run, folder.absolute()
+        self.models, self.local_output = models, local_output
+        self.logs, self.tell, self.progress = logs, tell, progress
+        self.summary = Summary() if summary is None else summary
+        self._samples: Samples = find_samples(self.folder, spec)
+        self._left_out = {entry.path for entry in self._checkpoints()} if new_only else set()
+        self._judged: dict[Path, Stamp] = {}  # broken or failed, as the file was then
+        self._told: set[tuple[str, str]] = set()
+
+    async def once(self) -> None:
+        """Sample every complete checkpoint that lacks images. Raises HostError, WorkflowError, LoraError."""
+        self.summary.waiting = []
+        for entry in self._checkpoints():
+            if entry.path in self._left_out:
+                continue
+            if entry.step is None:
+                self._tell_once("skipped", f"{entry.path}: its training step is unknown, so its images have no name")
+            elif self._samples.missing(entry.step) and self._usable(entry.path):
+                await self._sample(entry, entry.step)
+
+    async def forever(self, interval: float) -> None:
+        """`once` at every change of the folder and at least every `interval` seconds, until cancelled.
+
+        A host that is away is waited for.
+        """
+        async for _ in changes(self.run, interval):
+            try:
+                await self.once()
+            except HostError as error:
+                if error.kind not in _AWAY:
+                    raise
+                self._tell_once("host", f"{error} Trying again every {interval:g} s.")
+
+    def _checkpoints(self) -> list[Checkpoint]:
+        found = find_checkpoints(self.run)
+        refuse_several_runs(found)
+        return found
+
+    def _usable(self, path: Path) -> bool:
+        """Whether the file is complete; tells why not."""
+        try:
+            stat = path.stat()
+            if self._judged.get(path) == (stat.st_size, stat.st_mtime_ns):
+                return False
+            read_header(path)
+        except FileNotFoundError:  # trainers delete old checkpoints
+            return False
+        except LoraError as error:
+            if error.retryable:
+                self.summary.waiting.append(str(path))
+                self._tell_once("waiting", f"{path} is being written")
+            else:
+                self._judge(path, (stat.st_size, stat.st_mtime_ns), "broken", str(error))
+            return False
+        self._judged.pop(path, None)
+        return True
+
+    def _judge(self, path: Path, stamp: Stamp, what: str, problem: str) -> None:
+        self._judged[path] = stamp
+        self.summary.failed[str(path)] = problem
+        self.tell(Told(what, problem if str(path) in problem else f"{path}: {problem}"))
+
+    def _tell_once(self, what: str, text: str) -> None:
+        if (what, text) not in self._told:
+            self._told.add((what, text))
+            self.tell(Told(what, text))
+
+    async def _sample(self, entry: Checkpoint, step: int) -> None:
+        stat = entry.path.stat()
+        spec = self.spec.select(",".join(map(str, self._samples.missing(step))))
+        name = await host_run_name(self.client, self.run)
+        try:
+            with self.progress(f"step {step}", spec) as report:
+                done = await sweep(self.client, spec, [step], models=self.models, run=name, report=report)
+        except HostError as error:
+            if error.kind not in _OF_ONE_CHECKPOINT:
+                raise
+            self._judge(entry.path, (stat.st_size, stat.st_mtime_ns), "failed", str(error))
+            return
+        fetched = await fetch(self.client, done, self.folder, self.local_output)
+        images = {image.item.index: path for image, path in fetched.files.items()}
+        self._samples.add(step, images)
+        self.summary.failed.pop(str(entry.path), None)
+        self.summary.made.setdefault(step, []).extend(images.values())
+        self.summary.notes += [note for note in done.notes if note not in self.summary.notes]
+        self.summary.sheet = await asyncio.to_thread(self._draw_sheet)
+        prompts = {item.index: item.prompt for item in self.spec.items}
+        for log in self.logs:
+            await asyncio.to_thread(log.step, step, images, prompts, self.summary.sheet)
+        self.tell(Told("sampled", f"step {step}: {len(images)} images", step))
+
+    def _draw_sheet(self) -> Path:
+        """The sheet of all steps there are (at most SHEET_COLUMNS), a row per prompt."""
+        from PIL import Image
+
+        from ..images import contact_sheet, save_image
+
+        steps = spread(self._samples.steps(), SHEET_COLUMNS)
+        pictures: list[Image.Image | None] = []
+        for item in self.spec.items:
+            for step in steps:
+                path = self._samples.path(step, item.index)
+                if path is None:
+                    pictures.append(None)
+                    continue
+                with Image.open(path) as picture:
+                    pictures.append(picture.convert("RGB"))
+        columns = [f"step {step}" if step else "no LoRA" for step in steps]
+        rows = [item.prompt for item in self.spec.items]
+        sheet = contact_sheet(pictures, rows, columns, f"{self.spec.name} ({self.spec.family})")
+        root = self._samples.root
+        return save_image(sheet, root, PurePosixPath("contact_sheet.png")).path
+
+
+def sees_changes() -> bool:
+    """Whether the package watchfiles is there; without it folders are only looked at from time to time."""
+    return importlib.util.find_spec("watchfiles") is not None
+
+
+async def changes(folder: Path, interval: float) -> AsyncIterator[None]:
+    """Yield at once, then at every change below `folder` and after every `interval` seconds without one."""
+    yield
+    if not sees_changes():
+        while True:
+            await asyncio.sleep(interval)
+            yield
+    from watchfiles import awatch
+
+    # Network drives send no events: the timeout is their rescan.
+    watched = folder if folder.is_dir() else folder.parent
+    async for _ in awatch(watched, rust_timeout=max(1, int(interval * 1000)), yield_on_timeout=True, step=200):
+        yield

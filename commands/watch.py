@@ -1,0 +1,139 @@
+"""`eri watch`: samples of every new checkpoint of a training run, as it appears."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from ..client.errors import HostError
+from ..client.host_client import HostClient
+from ..client.sweep import Report
+from ..client.watch import Log, Summary, Told, Watch, sees_changes
+from ..spec import SampleSpec, SpecError, read_spec
+from .hosts import open_host
+from .shared import AsJson, Family, HostUrl, ModelsFile, Output, Prompts, Trainer, err, notes, out, reported, show
+
+_CONFIGS = (".yaml", ".yml", ".json", ".toml")
+
+
+def watch(
+    run_dir: Annotated[Path, typer.Argument(help="Run folder that the trainer writes into.", show_default=False)],
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Training config.", show_default="the one in RUN_DIR")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Sample what is there and end.")] = False,
+    new_only: Annotated[bool, typer.Option("--new-only", help="Leave out checkpoints that are there already.")] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.2, max=3600, help="Seconds between looks at the folder where no change is seen.")
+    ] = 10.0,
+    tensorboard: Annotated[Path | None, typer.Option(help="Also write TensorBoard events into this folder.")] = None,
+    wandb: Annotated[str | None, typer.Option(help="Also log to this W&B project.")] = None,
+    models: ModelsFile = None,
+    host: HostUrl = None,
+    output: Output = Path("eri_samples"),
+    trainer: Trainer = None,
+    family: Family = None,
+    prompts: Prompts = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sample each checkpoint of a run as it appears, until Ctrl-C. A restart goes on where it was.
+
+    Exit code 1 where a checkpoint could not be sampled.
+
+    Example: eri watch output/my_run --config train_flux.yaml --tensorboard logs
+    """
+    with reported():
+        found = read_spec(config or _config_in(run_dir), trainer=trainer, family=family, prompts=prompts)
+        if not (sees_changes() or once):
+            notes([f"watchfiles is not installed: the folder is looked at every {interval:g} s"])
+        logs = _logs(found, run_dir, tensorboard, wandb)
+        summary = Summary()
+        try:
+            with open_host(host, output, str(run_dir), quiet=as_json) as (url, local_output), _stopped_by_ctrl_c():
+
+                async def work() -> None:
+                    async with HostClient(url) as client:
+                        watcher = Watch(
+                            client, found, run_dir, output, models=models, local_output=local_output,
+                            new_only=new_only, logs=logs, tell=_tell, summary=summary,
+                            progress=_silent if as_json else _bar,
+                        )  # fmt: skip
+                        await (watcher.once() if once else watcher.forever(interval))
+
+                asyncio.run(work())
+        finally:
+            for log in logs:
+                log.close()
+    _print_summary(summary, as_json)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _stopped_by_ctrl_c() -> Iterator[None]:
+    with contextlib.suppress(KeyboardInterrupt):
+        yield
+
+
+def _config_in(run_dir: Path) -> Path:
+    """The only training config in a run folder; SpecError where there is none or several."""
+    if not run_dir.is_dir():
+        raise HostError(f"There is no run folder {run_dir}", remedy="Name the folder that the trainer writes into.")
+    fitting = []
+    for path in sorted(run_dir.iterdir()):
+        if path.suffix.lower() in _CONFIGS and path.is_file():
+            with contextlib.suppress(SpecError):
+                read_spec(path)
+                fitting.append(path)
+    if len(fitting) != 1:
+        there = ", ".join(path.name for path in fitting) or "none that can be read"
+        raise SpecError(f"{run_dir}: one training config was expected in the run folder, there is: {there}",
+                        remedy="Name it with --config FILE.")  # fmt: skip
+    return fitting[0]
+
+
+def _logs(spec: SampleSpec, run_dir: Path, tensorboard: Path | None, wandb: str | None) -> tuple[Log, ...]:
+    from ..client.training_logs import TensorBoardLog, WandbLog
+
+    logs: list[Log] = []
+    if tensorboard is not None:
+        logs.append(TensorBoardLog(tensorboard))
+    if wandb is not None:
+        logs.append(WandbLog(wandb, spec.name, run_dir))
+    return tuple(logs)
+
+
+@contextlib.contextmanager
+def _bar(title: str, spec: SampleSpec) -> Iterator[Report | None]:
+    from ..client.console import sweep_progress
+
+    with sweep_progress(err, title, 1, len(spec.items)) as report:
+        yield report
+
+
+def _silent(_title: str, _spec: SampleSpec) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+def _tell(told: Told) -> None:
+    colour = {"sampled": "green", "broken": "red", "failed": "red"}.get(told.what, "yellow")
+    err.print(f"[{colour}]{told.what}:[/] {escape(told.text)}", highlight=False, soft_wrap=True)
+
+
+def _print_summary(summary: Summary, as_json: bool) -> None:
+    if as_json:
+        show(summary.as_dict())
+        return
+    images = sum(len(paths) for paths in summary.made.values())
+    out.print(f"{images} images of {len(summary.made)} checkpoints, {len(summary.failed)} failed")
+    for path in (path for _, paths in sorted(summary.made.items()) for path in paths):
+        out.print(escape(str(path)), highlight=False, soft_wrap=True)
+    if summary.sheet is not None:
+        out.print(f"[bold]contact sheet[/] {escape(str(summary.sheet))}", highlight=False, soft_wrap=True)
+    notes(summary.notes)
