@@ -8,13 +8,13 @@ preparation without any change of LoRA is taken off. The models are Flux and SDX
 key a real LoRA has, but narrow: at real widths both sides spend longer, by the same amount, on the arithmetic of
 patching a weight. No weights are fetched. Nothing is warmed up for either side: the first sweeps are those of a fresh
 process, and `--first` says who begins; sides take turns, and the smallest of several rounds counts. On a CPU the
-process's own time is taken, which other load on the machine hardly changes; on a GPU the wall clock.
+process's own time is taken, which other load on the machine changes less; on a GPU the wall clock.
 
 Measured on two cores of a CPU under heavy other load, one thread, ten checkpoints, from the loaded base model on, each
-line a fresh process. Flux (304 modules), first sweep / best of the rounds: 0.46 / 0.41 and 0.46 / 0.46 (ours begins),
-0.50 / 0.50 and 0.43 / 0.42 (stock begins); 2.9 s stock, 1.2 to 1.6 s ours. SDXL (739 modules), one process per order:
-0.34 / 0.34 (ours begins), 0.50 / 0.40 (stock begins; 0.503 before rounding); 7.6 to 8.5 s stock, 2.5 to 3.4 s ours.
-The spread between processes is the load's. No growth per step; weights equal to the stock loader's bit for bit.
+pair of figures a fresh process. Flux (304 modules), first sweep / best of the rounds: 0.46 / 0.41 and 0.46 / 0.46
+(ours begins), 0.50 / 0.50 and 0.43 / 0.42 (stock begins); 2.9 to 3.8 s stock, 1.2 to 1.6 s ours. SDXL (739 modules):
+0.34 / 0.34 (ours begins), 0.503 / 0.40 (stock begins); 7.6 to 8.5 s stock, 2.5 to 3.4 s ours. The spread between
+processes is the load's. No growth per step; weights equal to the stock loader's bit for bit.
 """
 
 from __future__ import annotations
