@@ -6,6 +6,7 @@ import logging
 from itertools import pairwise
 from typing import Any
 
+import comfy.model_base
 import comfy.model_management
 import comfy.model_sampling
 import comfy.sample
@@ -42,12 +43,14 @@ def sample(
     The host loads and unloads the model, decides on devices, shows previews and heeds interrupts. Where the device runs
     out of memory the model's calls are made smaller (see _host_backoff); the samples stay the same. Returns a new
     latent dictionary (noise_mask, batch_index and the rest kept); every argument is left as it is. Raises
-    NodeInputError for empty conditioning, a latent of another model family, NaN, and sigmas that rise or do not fit
-    the model.
+    NodeInputError for empty conditioning, conditioning or a latent of another model family, NaN, and sigmas that rise
+    or do not fit the model.
     """
     check_conditioning(positive, negative, cfg)
     check_latent(model, latent)
     check_sigmas(model, sigmas)
+    for name, conditioning in (("positive", positive), ("negative", negative)):
+        check_widths(model, name, conditioning)
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     result = {**latent, "samples": samples}
     start = noise.generate_noise(result)
@@ -56,6 +59,7 @@ def sample(
             f"noise has the shape {list(start.shape)}, the latent {list(samples.shape)}. Use a noise node that draws "
             "for the latent it is given."
         )
+    check_start(model, sigmas, samples, start)
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
@@ -85,6 +89,32 @@ def check_conditioning(positive: list[Any], negative: list[Any], cfg: float) -> 
         raise NodeInputError(
             f"negative is empty, but cfg is {cfg}. Connect an encoded negative prompt or set cfg to 1."
         )
+
+
+def check_widths(model: Any, name: str, conditioning: list[Any]) -> None:
+    """Raise NodeInputError for conditioning [B, T, width] of another family's encoders, where the model tells its own.
+
+    Flux and SD 3.5 share the width of T5; there the pooled vector tells them apart.
+    """
+    config = model.model.model_config.unet_config
+    kind = type(model.model)
+    if kind is comfy.model_base.SDXL:
+        width, pooled = config.get("context_dim"), None
+    elif kind is comfy.model_base.Flux:
+        width, pooled = config.get("context_in_dim"), config.get("vec_in_dim")
+    elif kind is comfy.model_base.SD3:
+        embedder = config.get("context_embedder_config") or {}
+        width, pooled = embedder.get("params", {}).get("in_features"), config.get("adm_in_channels")
+    else:
+        return
+    for tensor, options in conditioning:
+        vector = options.get("pooled_output")
+        for what, given, wanted in (("tokens", tensor, width), ("a pooled vector", vector, pooled)):
+            if given is not None and wanted is not None and given.shape[-1] != wanted:
+                raise NodeInputError(
+                    f"{name} has {what} of width {given.shape[-1]}, the {kind.__name__} model wants {wanted}. Encode "
+                    "the prompt with the text encoders of the model's own family."
+                )
 
 
 def check_latent(model: Any, latent: dict[str, Any]) -> None:
@@ -125,6 +155,17 @@ def check_sigmas(model: Any, sigmas: Tensor) -> None:
         raise NodeInputError(
             f"sigmas start at {values[0]:.4g}, but this is a flow model, whose sigmas lie in 0..1. Use "
             "EriFluxSchedule or EriFlowSchedule instead of an SDXL schedule."
+        )
+
+
+def check_start(model: Any, sigmas: Tensor, samples: Tensor, start: Tensor) -> None:
+    """Raise NodeInputError for a flow schedule on another model's empty latent: most of the noise would stay in."""
+    sampling = model.get_model_object("model_sampling")
+    empty = not bool(torch.count_nonzero(samples)) and bool(torch.count_nonzero(start))
+    if empty and float(sigmas[0]) == 1.0 and not isinstance(sampling, comfy.model_sampling.CONST):
+        raise NodeInputError(
+            "sigmas start at 1, as a flow model's do, but this model's noise goes up to "
+            f"{float(sampling.sigma_max):.4g}: most of it would stay in. Use EriDDIMSchedule."
         )
 
 
