@@ -146,6 +146,12 @@ def from_message(kind: str, data: Mapping[str, Any]) -> list[Event]:
     return []
 
 
+def executed_in(prompt: str, record: Mapping[str, Any]) -> list[Executed]:
+    """What the output nodes of a finished prompt reported, by the host's history record of it."""
+    outputs = record.get("outputs") or {}
+    return [Executed(prompt, str(node), images_of(output), output) for node, output in outputs.items()]
+
+
 def _failed(prompt: str, data: Mapping[str, Any]) -> Failed:
     trace = data.get("traceback") or ""
     return Failed(

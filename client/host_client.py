@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,8 +16,22 @@ import aiohttp
 
 from .errors import HostError
 from .event_socket import EventSocket
-from .events import FINAL, Disconnected, Event, Executed, Failed, ImageRef, Interrupted, Reconnected, from_message
+from .events import (
+    FINAL,
+    Disconnected,
+    Event,
+    Executed,
+    Failed,
+    ImageRef,
+    Interrupted,
+    Reconnected,
+    executed_in,
+    from_message,
+)
+from .outages import forgotten, stayed_away, unreachable
 from .refusals import failed, missing_node, refused
+from .schemas import combo_choices
+from .whole_files import write_whole
 
 #: Seconds between looks into the host's history while events flow, and while the WebSocket is down.
 _QUIET_POLL: Final = 5.0
@@ -49,6 +61,7 @@ class HostClient:
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 10.0))
         self._session: aiohttp.ClientSession | None = None
         self._socket: EventSocket | None = None
+        self._away_since: float | None = None
 
     async def __aenter__(self) -> HostClient:
         return self
@@ -86,23 +99,18 @@ class HostClient:
 
     async def choices(self, class_type: str, name: str) -> list[str] | None:
         """What a node's combo input offers now; None where the input is no combo or does not exist."""
-        schema = (await self.object_info(class_type))[class_type].get("input", {})
-        for group in ("required", "optional"):
-            entry = (schema.get(group) or {}).get(name)
-            if entry and isinstance(entry[0], list):
-                return [str(choice) for choice in entry[0]]
-            if entry and entry[0] == "COMBO" and len(entry) > 1:
-                return [str(choice) for choice in entry[1].get("options") or ()]
-        return None
+        return combo_choices((await self.object_info(class_type))[class_type], name)
 
-    async def queue_prompt(self, prompt: Mapping[str, Any], *, workflow: Mapping[str, Any] | None = None) -> str:
+    async def queue_prompt(
+        self, prompt: Mapping[str, Any], *, workflow: Mapping[str, Any] | None = None, prompt_id: str | None = None
+    ) -> str:
         """Queue an API graph and return its prompt id; its events can be followed from here on.
 
-        workflow: UI graph to embed into saved images. Raises HostError naming node and input where the host objects to
-        any part of the graph; a graph that it would run only in part is taken back.
+        workflow: UI graph to embed into saved images. prompt_id: id to ask for, a UUID. Raises HostError naming node
+        and input where the host objects to any part of the graph; one that it would run only in part is taken back.
         """
         socket = await self._connected()
-        prompt_id = str(uuid.uuid4())
+        prompt_id = prompt_id or str(uuid.uuid4())
         socket.subscribe(prompt_id)
         body: dict[str, Any] = {"prompt": prompt, "client_id": self.client_id, "prompt_id": prompt_id}
         if workflow is not None:
@@ -132,12 +140,12 @@ class HostClient:
         socket = await self._connected()
         queue = socket.subscribe(prompt_id)
         seen: set[str] = set()
-        unreachable_since: float | None = None
         getter = asyncio.ensure_future(queue.get())
         try:
             while True:
                 # asyncio.wait, not wait_for: the latter swallows cancellation up to Python 3.11.
-                await asyncio.wait({getter}, timeout=_QUIET_POLL if socket.connected else _DOWN_POLL)
+                quiet = socket.connected and self._away_since is None
+                await asyncio.wait({getter}, timeout=_QUIET_POLL if quiet else _DOWN_POLL)
                 event = getter.result() if getter.done() else None
                 if event is not None:
                     getter = asyncio.ensure_future(queue.get())
@@ -152,13 +160,8 @@ class HostClient:
                     yield event
                 try:
                     ending = await self._ending(prompt_id)
-                    unreachable_since = None
                 except HostError as error:
-                    if error.kind not in ("down", "timeout"):
-                        raise
-                    unreachable_since = unreachable_since or time.monotonic()
-                    if time.monotonic() - unreachable_since > self.patience:
-                        raise
+                    self._bear(error)
                     continue
                 for late in ending:
                     if not (isinstance(late, Executed) and late.node in seen):
@@ -168,6 +171,38 @@ class HostClient:
         finally:
             getter.cancel()
             socket.unsubscribe(prompt_id)
+
+    @property
+    def met(self) -> bool:
+        """Whether the WebSocket was ever up: the host was there, and what fails now may mend itself."""
+        return self._socket is not None
+
+    async def until_back(self) -> None:
+        """Wait for a host that went away; HostError "down" or "timeout" once it is away longer than `patience`."""
+        while True:
+            try:
+                await self.system_stats()
+                return
+            except HostError as error:
+                self._bear(error)
+                await asyncio.sleep(_DOWN_POLL)
+
+    async def knows(self, prompt_id: str) -> bool:
+        """Whether the prompt waits, runs or is in the host's history; a restarted host has forgotten all three."""
+        try:
+            await self._ending(prompt_id)
+        except HostError as error:
+            if error.kind != "lost":
+                raise
+            return False
+        return True
+
+    def _bear(self, error: HostError) -> None:
+        """Return while an unreachable host may still come back; raise what is wrong otherwise."""
+        if error.kind not in ("down", "timeout"):
+            raise error
+        if self._away_since is not None and time.monotonic() - self._away_since > self.patience:
+            raise stayed_away(self.url, self.patience, error) from error
 
     async def wait(
         self, prompt_id: str, on_event: Callable[[Event], None] | None = None, timeout: float | None = None
@@ -209,9 +244,10 @@ class HostClient:
         prompt: Mapping[str, Any],
         on_event: Callable[[Event], None] | None = None,
         timeout: float | None = None,
+        prompt_id: str | None = None,
     ) -> PromptResult:
         """Queue a graph and wait for it; cancelling the task (Ctrl-C) also cancels the prompt on the host."""
-        prompt_id = await self.queue_prompt(prompt)
+        prompt_id = await self.queue_prompt(prompt, prompt_id=prompt_id)
         try:
             return await self.wait(prompt_id, on_event, timeout)
         except asyncio.CancelledError:
@@ -256,20 +292,7 @@ class HostClient:
     async def download(self, image: ImageRef, target: Path) -> Path:
         """Write an image to `target`, whole or not at all; folders are made. Raises HostError."""
         content = await self.view(image)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                os.replace(temporary, target)
-            except OSError:
-                Path(temporary).unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise HostError(
-                f"Cannot write {target}: {error.strerror or error}", remedy="Choose another folder."
-            ) from error
+        write_whole(target, content)
         return target
 
     async def _ending(self, prompt_id: str) -> list[Event]:
@@ -281,16 +304,8 @@ class HostClient:
                 return []
             record = await self.history(prompt_id)  # it may have ended between the two questions
         if record is None:
-            raise HostError(
-                "The host no longer knows the prompt",
-                remedy="It was restarted, or the queue was cleared: queue the graph again.",
-                kind="lost",
-            )
-        outputs = [
-            event
-            for node, output in (record.get("outputs") or {}).items()
-            for event in from_message("executed", {"prompt_id": prompt_id, "node": node, "output": output})
-        ]
+            raise forgotten()
+        outputs = executed_in(prompt_id, record)
         status = record.get("status") or {}
         for kind, data in reversed(status.get("messages") or ()):
             found = from_message(kind, {**data, "prompt_id": prompt_id})
@@ -306,14 +321,8 @@ class HostClient:
         for _ in range(100):
             record = await self.history(prompt_id)
             if record is not None:
-                outputs = record.get("outputs") or {}
-                executed = [
-                    event
-                    for node, output in outputs.items()
-                    for event in from_message("executed", {"prompt_id": prompt_id, "node": node, "output": output})
-                ]
-                images = {event.node: event.images for event in executed if isinstance(event, Executed)}
-                return PromptResult(prompt_id, images, outputs)
+                images = {event.node: event.images for event in executed_in(prompt_id, record)}
+                return PromptResult(prompt_id, images, record.get("outputs") or {})
             await asyncio.sleep(0.05)
         raise HostError(
             "The host finished the prompt, but its history has no record of it",
@@ -355,13 +364,16 @@ class HostClient:
         query: Mapping[str, str] | None = None,
         accept: tuple[int, ...] = (200,),
     ) -> tuple[int, bytes]:
+        asked = time.monotonic()
         try:
             async with self._open_session().request(method, self.url + path, json=json_body, params=query) as response:
                 body = await response.read()
         except aiohttp.InvalidURL as error:
             raise HostError(f"{self.url} is no URL", remedy="Write it like http://127.0.0.1:8188.") from error
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            self._away_since = self._away_since or asked
             raise self._unreachable(error) from error
+        self._away_since = None
         if response.status not in accept:
             raise HostError(
                 f"{self.url} answered {response.status} to {method} {path}",
@@ -374,16 +386,7 @@ class HostClient:
     def _unreachable(self, error: BaseException) -> HostError:
         if isinstance(error, aiohttp.WSServerHandshakeError):
             return self._no_comfyui(f"its /ws answers {error.status}")
-        if isinstance(error, asyncio.TimeoutError):
-            return HostError(
-                f"{self.url} did not answer in time", remedy="Is the host overloaded or hanging?", kind="timeout"
-            )
-        return HostError(
-            f"No ComfyUI answers at {self.url}",
-            remedy="Start one (eri host start), or name another with --host URL.",
-            kind="down",
-            details=str(error),
-        )
+        return unreachable(self.url, error)
 
     def _no_comfyui(self, why: str) -> HostError:
         return HostError(

@@ -14,6 +14,7 @@ from ..workflows.models import Models
 from .errors import HostError
 from .events import Event, ImageRef, StepProgress
 from .host_client import HostClient, PromptResult
+from .recovery import run_through
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -55,7 +56,9 @@ async def sweep(
     """Sample `spec` once per training step, with the same seeds each time, and collect what the host wrote.
 
     steps: 0 = without LoRA, None = the newest checkpoint. run: a name the host offers (see `runs.host_run_name`).
-    timeout: seconds per step. Raises HostError or WorkflowError; cancelling the task cancels the prompt on the host.
+    timeout: seconds per step. A host that is restarted meanwhile gets only the step again that it had not finished; one
+    that stays away longer than `client.patience` is an error. Raises HostError or WorkflowError; cancelling the task
+    cancels the prompt on the host.
     """
     if not steps:
         raise ValueError("steps must name at least one training step")
@@ -67,7 +70,7 @@ async def sweep(
         notes += [note for note in workflow.notes if note not in notes]
         if report is not None:
             report(number, workflow, None)
-        result = await client.run(workflow.api(), _reporter(report, number, workflow), timeout)
+        result = await run_through(client, workflow.api(), _reporter(report, number, workflow), timeout)
         images += _collect(workflow, result, -1 if step is None else step)
     reached = tuple(dict.fromkeys(image.step for image in images))
     return Sweep(spec, reached, tuple(images), tuple(notes))

@@ -1,0 +1,39 @@
+"""What a host that cannot be reached means, as HostErrors that say what to do."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .errors import HostError
+
+
+def unreachable(url: str, error: BaseException) -> HostError:
+    """A request that got no answer: "timeout" where the host is there but silent, else "down"."""
+    if isinstance(error, asyncio.TimeoutError):
+        return HostError(f"{url} did not answer in time", remedy="Is the host overloaded or hanging?", kind="timeout")
+    return HostError(
+        f"No ComfyUI answers at {url}",
+        remedy="Start one (eri host start), or name another with --host URL.",
+        kind="down",
+        details=str(error),
+    )
+
+
+def stayed_away(url: str, patience: float, error: HostError) -> HostError:
+    """A host that answered before and then did not for `patience` seconds; error: what the last request ended with."""
+    went = "went away" if error.kind == "down" else "stopped answering"
+    return HostError(
+        f"The host at {url} {went} and did not come back within {patience:g} s",
+        remedy="Read its log (memory may have run out), start it again, and repeat the command.",
+        kind=error.kind,
+        details=str(error),
+    )
+
+
+def forgotten() -> HostError:
+    """A prompt that neither waits nor runs nor is in the history."""
+    return HostError(
+        "The host no longer knows the prompt",
+        remedy="It was restarted, or the queue was cleared: queue the graph again.",
+        kind="lost",
+    )

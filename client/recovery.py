@@ -1,0 +1,96 @@
+"""Running a graph to its end although the line drops or the host is restarted: finished work is never done twice."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from .errors import HostError
+from .events import Disconnected, Event, Executed
+from .host_client import HostClient, PromptResult
+
+#: Starts of one graph after which a host that dies each time is not trusted with it again.
+_MOST_STARTS: Final = 3
+
+
+async def run_through(
+    client: HostClient,
+    graph: Mapping[str, Any],
+    on_event: Callable[[Event], None] | None = None,
+    timeout: float | None = None,
+) -> PromptResult:
+    """Like `HostClient.run`; a graph that a restarted host has forgotten is queued again, unless all of it was done.
+
+    A prompt that the host still knows, because only the line or the answer was lost, is followed to its end. One whose
+    saving nodes had all reported counts as done: the files are in the host's output folder. A prompt that vanishes
+    while the connection stands was taken out of the queue by somebody and stays out. timeout: seconds per start.
+    Raises HostError as `run` does; after `_MOST_STARTS` starts the "lost" error says that the graph brings the host
+    down. A host that was never reached is not waited for.
+    """
+    for _ in range(_MOST_STARTS):
+        attempt = _Attempt(on_event)
+        try:
+            return await client.run(graph, attempt.feed, timeout, attempt.prompt_id)
+        except HostError as error:
+            if not attempt.may_mend(error) or not client.met:
+                raise
+        result = await _after_outage(client, graph, attempt, timeout)
+        if result is not None:
+            return result
+    raise HostError(
+        f"The host at {client.url} went down {_MOST_STARTS} times while it ran this graph",
+        remedy="Memory probably ran out: sample fewer or smaller images at once, and read the host's log.",
+        kind="lost",
+    )
+
+
+class _Attempt:
+    """One start of the graph: its prompt id, and what was heard of it."""
+
+    def __init__(self, on_event: Callable[[Event], None] | None) -> None:
+        self.prompt_id = str(uuid.uuid4())
+        self._on_event = on_event
+        self._dropped = False
+        self._executed: dict[str, Executed] = {}
+
+    def feed(self, event: Event) -> None:
+        self._dropped = self._dropped or isinstance(event, Disconnected)
+        if isinstance(event, Executed):
+            self._executed[event.node] = event
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def may_mend(self, error: HostError) -> bool:
+        return error.kind == "down" or (error.kind == "lost" and self._dropped)
+
+    def result(self, graph: Mapping[str, Any]) -> PromptResult | None:
+        """What the nodes at the end of the graph reported, None where one of them had not."""
+        read = {
+            value[0]
+            for node in graph.values()
+            for value in node["inputs"].values()
+            if isinstance(value, list) and len(value) == 2
+        }
+        ends = [node for node in graph if node not in read]
+        if not ends or not all(node in self._executed for node in ends):
+            return None
+        found = self._executed
+        return PromptResult(
+            self.prompt_id, {n: e.images for n, e in found.items()}, {n: e.output for n, e in found.items()}
+        )
+
+
+async def _after_outage(
+    client: HostClient, graph: Mapping[str, Any], attempt: _Attempt, timeout: float | None
+) -> PromptResult | None:
+    """The result of an attempt that an outage interrupted; None where the graph must be queued again."""
+    await client.until_back()
+    try:
+        if await client.knows(attempt.prompt_id):
+            return await client.wait(attempt.prompt_id, attempt.feed, timeout)
+    except HostError as error:
+        if not attempt.may_mend(error):
+            raise
+        await client.until_back()
+    return attempt.result(graph)
