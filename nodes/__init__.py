@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from . import _host_runs_routes
 from ._host_routes import register
 from .conditioning import EriCacheConditioning, EriTripleTextEncode
 from .flux import EriFluxPatchify, EriFluxUnpatchify
@@ -49,4 +50,5 @@ class EriExtension(ComfyExtension):
 async def comfy_entrypoint() -> EriExtension:
     """The extension object; called once by the host while it loads custom nodes. Adds the routes for trainers."""
     register()
+    _host_runs_routes.register()
     return EriExtension()

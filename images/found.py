@@ -1,0 +1,95 @@
+"""Which samples of a run lie on disk already: file names read back by the layouts that wrote them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from .layouts import SampleFile, layout_for, relative_path
+from .names import safe_name
+
+_SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".webp"))
+#: Most files looked at below one run's folder.
+MAX_FILES: Final = 200_000
+_PIECE: Final = re.compile(r"\{(?P<field>[a-z]+)(?::[^}]*)?\}|(?P<bracket>[\[\]])|(?P<text>[^\[\]{}]+)")
+_NUMBERS: Final = frozenset(("step", "index", "nth", "seed", "ms"))
+_SHAPES: Final = {"spot": r"[0-9]+_[0-9]+x[0-9]+", "time": r"[0-9_-]+"}
+#: What differs between two files of the same sample, so tells nothing about which sample a file is.
+_NOT_THE_SAMPLE: Final = frozenset(("step", "seed", "ms", "time"))
+
+Key = tuple[tuple[str, str], ...]
+
+
+def find_samples(output: Path, trainer: str, samples: Iterable[SampleFile]) -> dict[tuple[int, int], Path]:
+    """(step, index) -> the newest image file of that sample below the output folder.
+
+    trainer: a key of LAYOUTS. samples: one per sample of the run, all of the same run; `step` and `created` do not
+    matter. Only files in the trainer's own layout are found, links to folders are not followed, and of more than
+    MAX_FILES files below the run's folder the rest is not looked at. Raises ImagesError for an unknown trainer.
+    """
+    expected: dict[Key, int] = {}
+    run = ""
+    for sample in samples:
+        run = sample.run
+        read = _read(trainer, relative_path(trainer, sample).with_suffix(""))
+        if read is not None:
+            expected.setdefault(read[1], sample.index)
+    newest: dict[tuple[int, int], tuple[int, Path]] = {}
+    for path in _images(output / safe_name(run)) if expected else ():
+        read = _read(trainer, PurePosixPath(path.relative_to(output).with_suffix("").as_posix()))
+        index = None if read is None else expected.get(read[1])
+        if read is None or index is None:
+            continue
+        written = path.stat().st_mtime_ns
+        if written >= newest.get((read[0], index), (0, path))[0]:
+            newest[read[0], index] = (written, path)
+    return {place: path for place, (_, path) in newest.items()}
+
+
+def _read(trainer: str, path: PurePosixPath) -> tuple[int, Key] | None:
+    """The step in a path without suffix, and what tells which sample it is; None = not of this layout."""
+    match = _pattern(trainer).fullmatch(str(path))
+    if match is None:
+        return None
+    found = match.groupdict()
+    if "nth" in found:  # left out where a step has one sample only, which is the first
+        found["nth"] = found["nth"] or "0"
+    key = {
+        name: str(int(text)) if name in _NUMBERS else text
+        for name, text in found.items()
+        if text is not None and name not in _NOT_THE_SAMPLE
+    }
+    return int(found["step"]), tuple(sorted(key.items()))
+
+
+@lru_cache(maxsize=32)
+def _pattern(trainer: str) -> re.Pattern[str]:
+    """A layout's template as a pattern with one group per placeholder; the second time a name comes it must repeat."""
+    pattern, seen = "", set()
+    for piece in _PIECE.finditer(layout_for(trainer).template):
+        if piece["field"] and piece["field"] in seen:
+            pattern += f"(?P={piece['field']})"
+        elif piece["field"]:
+            seen.add(piece["field"])
+            shape = "[0-9]+" if piece["field"] in _NUMBERS else _SHAPES.get(piece["field"], "[^/]+?")
+            pattern += f"(?P<{piece['field']}>{shape})"
+        elif piece["bracket"]:
+            pattern += "(?:" if piece["bracket"] == "[" else ")?"
+        else:
+            pattern += re.escape(piece["text"])
+    return re.compile(pattern)
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    seen = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            seen += 1
+            if seen > MAX_FILES:
+                return
+            if os.path.splitext(name)[1].lower() in _SUFFIXES:
+                yield Path(place, name)

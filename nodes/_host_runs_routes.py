@@ -1,0 +1,140 @@
+"""The routes behind the sidebar: the training runs that the host can see, and what there is of one of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import folder_paths
+from aiohttp import web
+from server import PromptServer
+
+from ..images import SampleFile, sample_name
+from ..images.found import find_samples
+from ..lora import Checkpoint, LoraError
+from ..spec import SampleSpec, read_spec
+from ..workflows.requests import RequestError
+from ..workflows.run_overview import Configs, find_configs
+from ._host_lora_runs import find_run, list_runs, run_roots
+from ._host_paths import input_roots
+from ._host_routes import PREFIX
+from ._host_routes import _answered as answered
+from ._host_spec import config_path
+from ._schema import NodeInputError
+
+
+def register() -> None:
+    """Add the routes to the running host, once; without a server there are none."""
+    server = getattr(PromptServer, "instance", None)
+    if server is None or any(getattr(route, "path", "").startswith(f"{PREFIX}/runs") for route in server.routes):
+        return
+    server.routes.get(f"{PREFIX}/runs")(answered(_runs))
+    server.routes.get(f"{PREFIX}/runs/{{name:.+}}")(answered(_run))
+
+
+async def _runs(_: web.Request) -> web.Response:
+    """GET /eridiffusion/runs"""
+    return web.json_response({"runs": await asyncio.to_thread(_all_runs)})
+
+
+async def _run(request: web.Request) -> web.Response:
+    """GET /eridiffusion/runs/{name}?config=FILE"""
+    name, config = request.match_info["name"], request.query.get("config", "")
+    return web.json_response(await asyncio.to_thread(_overview, name, config))
+
+
+def _all_runs() -> list[dict[str, Any]]:
+    """Every run folder with its steps; one that cannot be listed has the reason instead."""
+    entries: list[dict[str, Any]] = []
+    for name in list_runs():
+        if name.endswith(".safetensors"):
+            continue
+        try:
+            place, checkpoints = find_run(name)
+        except (NodeInputError, LoraError) as error:
+            entries.append({"name": name, "steps": [], "unknown": 0, "error": str(error)})
+            continue
+        by_run: dict[str, list[Checkpoint]] = {}
+        for checkpoint in checkpoints if place.is_dir() else ():
+            by_run.setdefault(f"{name}/{checkpoint.run}" if checkpoint.run else name, []).append(checkpoint)
+        entries += [{"name": run, **_steps(found)} for run, found in by_run.items()]
+    return list({entry["name"]: entry for entry in entries}.values())
+
+
+def _steps(checkpoints: list[Checkpoint]) -> dict[str, Any]:
+    """Steps that a graph can name, ascending, and how many checkpoints have none."""
+    steps = sorted({entry.step for entry in checkpoints if entry.step is not None})
+    return {"steps": steps, "unknown": sum(entry.step is None for entry in checkpoints)}
+
+
+def _overview(name: str, config: str) -> dict[str, Any]:
+    """One run; RequestError 403 where name or config lead outside, 404 where there is no such run or config."""
+    try:
+        place, checkpoints = find_run(name)
+    except NodeInputError as error:
+        raise RequestError(403, "outside", str(error), field="name") from error
+    except LoraError as error:
+        raise RequestError(404, "unknown_run", str(error), field="name") from error
+    folder = place if place.is_dir() else place.parent
+    found = find_configs(folder, [*run_roots(), *input_roots()])
+    chosen, spec = _chosen(name, config, found)
+    answer = {
+        "name": name,
+        **_steps(checkpoints),
+        "configs": [_relative(path) for path in found.read],
+        "unreadable": [{"file": path.name, "reason": reason} for path, reason in found.refused.items()],
+    }
+    return answer if spec is None else {**answer, "config": chosen, "spec": spec.to_dict(), "samples": _samples(spec)}
+
+
+def _chosen(name: str, config: str, found: Configs) -> tuple[str, SampleSpec | None]:
+    """The config that was asked for, else the one in the folder that is named as the run, else the newest there."""
+    if config:
+        try:
+            path = config_path(config)
+        except NodeInputError as error:
+            status = 403 if "outside" in str(error) else 404
+            kind = "outside" if status == 403 else "missing_config"
+            raise RequestError(status, kind, str(error), field="config") from error
+        if path is None or not any(path.resolve().is_relative_to(root.resolve()) for root in input_roots()):
+            raise RequestError(403, "outside", f"config: {config!r} is no config file of this host", field="config")
+        return config, read_spec(path, roots=input_roots())
+    own = Path(name).name
+    for path, spec in sorted(found.read.items(), key=lambda pair: pair[1].name != own):
+        return _relative(path), spec
+    return "", None
+
+
+def _samples(spec: SampleSpec) -> list[dict[str, Any]]:
+    """The pictures of this spec in the host's output folder, by step and item."""
+    output = Path(folder_paths.get_output_directory())
+    blank = SampleFile(run=spec.name, step=0, index=0, count=len(spec.items), trainer=spec.trainer, family=spec.family)
+    wanted = [
+        replace(
+            blank,
+            index=item.index,
+            name=sample_name(item.index),
+            prompt=item.prompt,
+            width=item.width,
+            height=item.height,
+            label=item.label,
+        )
+        for item in spec.items
+    ]
+    entries = []
+    for (step, index), path in sorted(find_samples(output, spec.layout, wanted).items()):
+        folder = path.parent.relative_to(output).as_posix()
+        query = {"filename": path.name, "subfolder": "" if folder == "." else folder, "type": "output"}
+        entries.append({"step": step, "item": index, "url": f"/view?{urlencode(query)}"})
+    return entries
+
+
+def _relative(path: Path) -> str:
+    """A config's name as `?config=` takes it: relative to the allowed folder that it lies in."""
+    for root in input_roots():
+        if path.is_relative_to(root):
+            return path.relative_to(root).as_posix()
+    return str(path)

@@ -1,0 +1,126 @@
+"""The routes behind the sidebar in a running host: runs, their configs, and the samples that lie on disk."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.images.found import find_samples
+from comfyui_eridiffusion.images.layouts import SampleFile
+from comfyui_eridiffusion.tests.nodes.test_routes import conforms
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def runs_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalHost, Path]]:
+    """A host with one run of fifty steps and its config of a hundred prompts beside it."""
+    base = tmp_path_factory.mktemp("loras")
+    run = base / "many"
+    run.mkdir()
+    weights = next((EXAMPLES / "runs" / "flux_zorp").rglob("*.safetensors"))
+    for step in range(100, 5100, 100):
+        shutil.copy(weights, run / f"many_{step:09d}.safetensors")
+    prompts = "".join(f"        - 'prompt <b>{i}</b>'\n" for i in range(100))
+    config = (EXAMPLES / "configs" / "flux.yaml").read_text(encoding="utf-8")
+    head, rest = config.split("prompts:\n", 1)
+    kept = [line for line in rest.splitlines(keepends=True) if not line.lstrip().startswith("- ")]
+    indent = len(rest) - len(rest.lstrip(" "))
+    lines = prompts.replace(" " * 8 + "-", " " * indent + "-")
+    (run / "train.yaml").write_text(head + "prompts:\n" + lines + "".join(kept), encoding="utf-8")
+    (run / "broken.yaml").write_text("a: [1\n", encoding="utf-8")
+    with LocalHost(model_paths={"loras": [base]}) as host:
+        yield host, run
+
+
+@pytest.fixture
+async def web(runs_host: tuple[LocalHost, Path]) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(runs_host[0].url) as session:
+        yield session
+
+
+async def get(web: aiohttp.ClientSession, path: str) -> tuple[int, dict[str, Any]]:
+    async with web.get(path) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_runs_are_listed_with_their_steps(web: aiohttp.ClientSession) -> None:
+    status, document = await get(web, "/eridiffusion/runs")
+    assert status == 200
+    conforms(document, "Runs")
+    run = next(run for run in document["runs"] if run["name"] == "many")
+    assert run["steps"] == list(range(100, 5100, 100))
+
+
+async def test_run_has_prompts_samples_and_the_reason_for_what_is_no_config(
+    web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path]
+) -> None:
+    host, _ = runs_host
+    _, before = await get(web, "/eridiffusion/runs/many")
+    assert before["samples"] == []
+    name = before["spec"]["name"]
+    # EriDiffusion's own file name, spelled out
+    for step in (0, 700):
+        place = host.output_dir / name / f"samples_step_{step:06}" / f"step_{step:06}_sample_42.png"
+        place.parent.mkdir(parents=True)
+        shutil.copy(EXAMPLES.parent / "example_workflows" / "flux_dev.jpg", place)
+    started = time.perf_counter()
+    status, document = await get(web, "/eridiffusion/runs/many")
+    assert time.perf_counter() - started < 2
+    assert status == 200
+    conforms(document, "Run")
+    assert [item["prompt"] for item in document["spec"]["items"]][:2] == ["prompt <b>0</b>", "prompt <b>1</b>"]
+    assert len(document["spec"]["items"]) == 100
+    assert [entry["file"] for entry in document["unreadable"]] == ["broken.yaml"]
+    assert "line" in document["unreadable"][0]["reason"]
+    assert [(sample["step"], sample["item"]) for sample in document["samples"]] == [(0, 42), (700, 42)]
+    async with web.get(document["samples"][1]["url"]) as answer:
+        assert (answer.status, await answer.read()) == (200, place.read_bytes())
+
+
+@pytest.mark.parametrize("name", ["..%2F..%2Fetc", "%2Fetc", "many%2F..%2F..%2F.."])
+async def test_a_name_outside_is_refused(
+    web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path], name: str
+) -> None:
+    async with web.get(URL(f"{runs_host[0].url}/eridiffusion/runs/{name}", encoded=True)) as answer:
+        assert answer.status == 403
+        assert (await answer.json())["error"]["kind"] == "outside"
+
+
+async def test_a_config_outside_or_missing_is_refused(web: aiohttp.ClientSession) -> None:
+    for config, status in (("../../secret.yaml", 403), ("/etc/host.yaml", 403), ("nowhere.yaml", 404)):
+        found, document = await get(web, f"/eridiffusion/runs/many?config={config}")
+        assert (found, bool(document["error"]["message"])) == (status, True)
+    assert (await get(web, "/eridiffusion/runs/unknown"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("trainer", "path"),
+    [
+        ("eridiffusion-v2", "r/sample_step250_seed1.png"),
+        ("ai-toolkit", "r/samples/1700000000000__000000250_1.jpg"),
+        ("kohya", "r/sample/r_000250_01_20240102030405_7.png"),
+        ("musubi", "r/sample/r_000250_01_20240102030405_7_000.png"),
+        ("simpletuner", "r/validation_images/step_250_castle.png"),
+        ("onetrainer", "r/samples/1 - a castle/2024-01-02_03-04-05-training-sample-250-0-250.jpg"),
+        ("native", "r/step_000250/sample_01.png"),
+    ],
+)
+def test_files_in_each_trainers_own_names_are_found(tmp_path: Path, trainer: str, path: str) -> None:
+    """Names as the trainers' sources write them, not as ours does."""
+    place = tmp_path / path
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"")
+    samples = [
+        SampleFile("r", 0, i, f"sample_{i:02}", 2, prompt=text, seed=7, label=text.split()[1])
+        for i, text in enumerate(("a tower", "a castle"))
+    ]
+    assert find_samples(tmp_path, trainer, samples) == {(250, 1): place}

@@ -1,0 +1,60 @@
+"""Configs that lie with a training run: which files describe its samples, and why others do not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ..spec import SampleSpec, SpecError, read_spec
+
+_SUFFIXES: Final = frozenset((".yaml", ".yml", ".json", ".jsonc", ".toml"))
+#: Folders of a run in which trainers keep its config.
+_FOLDERS: Final = ("", "config")
+#: Most files tried, and the largest in bytes: a config is far smaller.
+MAX_TRIED: Final = 40
+MAX_BYTES: Final = 1 << 20
+
+
+@dataclass
+class Configs:
+    """What was found. read: file -> its spec, the likeliest first. refused: file -> why it describes no samples."""
+
+    read: dict[Path, SampleSpec] = field(default_factory=dict)
+    refused: dict[Path, str] = field(default_factory=dict)
+
+
+def find_configs(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Configs:
+    """The training configs in a run's folder (and its `config` folder), told by their content.
+
+    roots: folders that a config, and the files that it names, must lie in after links are followed. At most MAX_TRIED
+    files are read, the newest first, none above MAX_BYTES. A file that cannot be read is in `refused`.
+    """
+    found = Configs()
+    tried = 0
+    for path in _newest_first(folder):
+        if tried == MAX_TRIED:
+            found.refused[path] = f"not looked at: {MAX_TRIED} newer files were."
+            continue
+        tried += 1
+        if not any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots):
+            found.refused[path] = "a link out of the folders that this host opens. Copy the config itself here."
+        elif path.stat().st_size > MAX_BYTES:
+            found.refused[path] = f"larger than {MAX_BYTES} bytes, so no config."
+        else:
+            try:
+                found.read[path] = read_spec(path, roots=roots)
+            except (SpecError, OSError) as error:
+                found.refused[path] = str(error)
+    return found
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    paths = []
+    for name in _FOLDERS:
+        place = folder / name
+        if place.is_dir():
+            paths += [path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    return sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, path.name))
