@@ -22,6 +22,15 @@ def stages(work: Path) -> dict[str, Callable[[], object]]:
     def base_model(family: str) -> Callable[[], object]:
         return lambda: stored(work / f"{family}-base.safetensors", base.train, work, family)
 
+    def sharp(channels: int, *cycles: int) -> Callable[[], object]:
+        return lambda: stored(
+            work / f"autoencoder{channels}-sharp.safetensors",
+            autoencoder.sharpen,
+            work,
+            stored(work / f"autoencoder{channels}.safetensors", missing),
+            cycles,
+        )
+
     def distilled() -> object:
         teacher = stored(work / "flux-base.safetensors", missing)
         return stored(work / "flux-final.safetensors", base.distil, work, teacher, 400)
@@ -29,6 +38,8 @@ def stages(work: Path) -> dict[str, Callable[[], object]]:
     return {
         "autoencoder16": lambda: stored(work / "autoencoder16.safetensors", autoencoder.train, work, 16, 1100),
         "autoencoder4": lambda: stored(work / "autoencoder4.safetensors", autoencoder.train, work, 4, 1700),
+        "sharpen16": sharp(16, 500, 450),
+        "sharpen4": sharp(4, 500),
         "text": lambda: stored(work / "text.safetensors", text.train),
         "sdxl": base_model("sdxl"),
         "sd35": base_model("sd35"),

@@ -27,7 +27,7 @@ def write_all(work: Path, target: Path = host.EXAMPLES) -> None:
         _write(models / f"{family}_small.safetensors", compact(state), {"eri_small_model": family})
         shutil.copytree(work / "runs" / lora.RUN[family], target / "runs" / lora.RUN[family], dirs_exist_ok=True)
     for channels in (4, 16):
-        state = stored(work / f"autoencoder{channels}.safetensors", missing)
+        state = stored(work / f"autoencoder{channels}-sharp.safetensors", missing)
         half = {k: v.half() if v.ndim else v for k, v in with_scales(state, channels).items()}
         _write(models / f"vae{channels}_small.safetensors", half, {"eri_small_model": "vae"})
     words = stored(work / "text.safetensors", missing)
