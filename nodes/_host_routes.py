@@ -21,6 +21,7 @@ from server import PromptServer
 
 from ..client.errors import HostError
 from ..spec import SpecError
+from ..spec.model import FamilyUnknownError, UnknownConfigError
 from ..workflows import Workflow, WorkflowError
 from ..workflows.requests import MAX_BODY, GraphRequest, QueueRequest, Request, RequestError, graph_for, read_request
 from ._host_lora_runs import leads_inside, run_roots
@@ -59,13 +60,20 @@ def _answered(handler: Handler) -> Handler:
             return _error(error.status, error.kind, error, field=error.field)
         except SpecError as error:
             places = {"line": error.line, "column": error.column, "field": error.field, "source": error.source}
-            return _error(400, "config", error, **places)
+            return _error(400, _config_kind(error), error, **places)
         except WorkflowError as error:
             return _error(400, "graph", error, field=error.field)
         except HostError as error:
             return web.json_response({"error": described(error)}, status=422)
 
     return answer
+
+
+def _config_kind(error: SpecError) -> str:
+    """What is wrong with a config, in one word; two say that the text may not be one, so that a program can tell."""
+    if isinstance(error, UnknownConfigError):
+        return "not_config"
+    return "family_unknown" if isinstance(error, FamilyUnknownError) else "config"
 
 
 def _error(status: int, kind: str, error: Exception, **places: Any) -> web.Response:

@@ -16,7 +16,7 @@ from .flat_args import FlatSection
 from .kohya_family import family_of
 from .kohya_prompts import Entry, is_prompt_file, read_entries
 from .limits import Place, floored
-from .model import FAMILIES, SampleItem, SampleSpec, SpecError
+from .model import FAMILIES, FamilyUnknownError, SampleItem, SampleSpec, SpecError
 from .parse import parse
 from .prompt_flags import KOHYA, Grammar
 from .second_file import Folders, missing_file
@@ -57,7 +57,7 @@ def read_kohya(document: Document, family: str | None) -> SampleSpec:
 
 def _from_prompts(reading: Reading, family: str | None) -> SampleSpec:
     if family not in FAMILIES:
-        raise SpecError(
+        raise FamilyUnknownError(
             "a prompt file does not tell the model family",
             source=reading.document.source,
             remedy=f"Pass family= (eri: --family), one of {', '.join(FAMILIES)}, or read the training config instead.",

@@ -67,6 +67,14 @@ class SpecError(ValueError):
         return f"{text.rstrip('.')}. {self.remedy}" if self.remedy else text
 
 
+class UnknownConfigError(SpecError):
+    """A text that reads well but is no known trainer's config; a program may leave such a file to others."""
+
+
+class FamilyUnknownError(SpecError):
+    """A list of prompts that does not tell the model family: to be read again with one. Any text file looks like it."""
+
+
 @dataclass(frozen=True)
 class SampleItem:
     """One image the trainer makes.

@@ -13,7 +13,7 @@ from .ai_toolkit import read_ai_toolkit
 from .eridiffusion import read_eridiffusion
 from .eridiffusion_v2 import read_eridiffusion_v2
 from .kohya import read_kohya
-from .model import FAMILIES, SampleSpec, SpecError
+from .model import FAMILIES, SampleSpec, SpecError, UnknownConfigError
 from .musubi import read_musubi
 from .native import MARKER, read_native
 from .onetrainer import read_onetrainer
@@ -155,14 +155,14 @@ def _recognised(document: Document) -> Trainer:
         if entry.recognise(document):
             return entry
     if not isinstance(document.root.value, dict):
-        raise SpecError(
+        raise UnknownConfigError(
             "this is no training config: a set of `key: value` lines is expected",
             source=document.source,
             line=document.place(document.root)[0],
             remedy="Give a path that exists, or the text of a config.",
         )
     keys = ", ".join(list(document.root.value)[:8]) or "none"
-    raise SpecError(
+    raise UnknownConfigError(
         f"no known trainer's config (its top-level keys: {keys})",
         source=document.source,
         remedy=f"Supported are {_supported()}; name one with trainer= if this is one of theirs.",

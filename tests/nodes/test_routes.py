@@ -219,11 +219,26 @@ async def test_requests_of_another_form_are_named(
 
 async def test_text_is_never_taken_for_a_file(web: aiohttp.ClientSession) -> None:
     path = str(EXAMPLES / "configs" / "flux.yaml")
-    assert (await refusal(web, 400, "graph", request(config=path)))["kind"] == "config"
+    assert (await refusal(web, 400, "graph", request(config=path)))["kind"] == "not_config"
     kohya = 'pretrained_model_name_or_path = "sd_xl_base_1.0.safetensors"\nsample_prompts = "/etc/passwd"\n'
     error = await refusal(web, 400, "graph", {"config": kohya, "trainer": "kohya", "source": "a.toml"})
     assert error["kind"] == "config"
     assert "root:" not in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "kind"),
+    [
+        ("compose.yaml", "services:\n  web: 1\n", "not_config"),
+        ("package.json", '{"name": "x", "version": "1"}', "not_config"),
+        ("letter.txt", "Dear all,\nthe meeting is at noon.\n", "family_unknown"),
+        ("broken.yaml", "a: [1,\nb: }", "config"),
+    ],
+)
+async def test_what_is_no_config_is_told_from_a_broken_one(
+    web: aiohttp.ClientSession, source: str, text: str, kind: str
+) -> None:
+    assert (await refusal(web, 400, "graph", {"config": text, "source": source}))["kind"] == kind
 
 
 async def test_no_json_and_no_object(web: aiohttp.ClientSession) -> None:
