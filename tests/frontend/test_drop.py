@@ -1,0 +1,249 @@
+"""Training configs dropped on the canvas, or chosen from the menu, in the host's real front end."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyui_eridiffusion.client.example_pictures import FOLDER
+from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC_DATA = ROOT / "tests" / "spec" / "data"
+RED_CAT = "a red cat on a mat"
+
+#: One config per trainer and notation, as its own documentation writes them: file name -> text.
+CONFIGS = {
+    "eri_flux.yaml": (SPEC_DATA / "eri_flux.yaml").read_text(encoding="utf-8"),
+    "eri_flat.yml": (SPEC_DATA / "eri_sd35_flat.yaml").read_text(encoding="utf-8"),
+    "aitk_flux.yaml": (SPEC_DATA / "aitk_flux.yaml").read_text(encoding="utf-8"),
+    "aitk_sdxl.json": (SPEC_DATA / "aitk_sdxl.json").read_text(encoding="utf-8"),
+    "native.yaml": (SPEC_DATA / "native.yaml").read_text(encoding="utf-8"),
+    "example.yaml": (ROOT / "examples" / "configs" / "sd35.yaml").read_text(encoding="utf-8"),
+    "simpletuner.json": json.dumps(
+        {
+            "model_family": "sdxl",
+            "pretrained_model_name_or_path": "stabilityai/stable-diffusion-xl-base-1.0",
+            "validation_prompt": RED_CAT,
+            "validation_resolution": "1024x1024",
+            "validation_seed": 42,
+            "validation_num_inference_steps": 20,
+            "validation_guidance": 5.0,
+        }
+    ),
+    "onetrainer.json": json.dumps(
+        {
+            "training_method": "LORA",
+            "model_type": "STABLE_DIFFUSION_XL_10_BASE",
+            "base_model_name": "stabilityai/stable-diffusion-xl-base-1.0",
+            "samples": [
+                {
+                    "enabled": True,
+                    "prompt": RED_CAT,
+                    "negative_prompt": "",
+                    "height": 1024,
+                    "width": 1024,
+                    "seed": 42,
+                    "random_seed": False,
+                    "diffusion_steps": 20,
+                    "cfg_scale": 7.0,
+                    "noise_scheduler": "DDIM",
+                }
+            ],
+        }
+    ),
+}
+
+DROP = """async ([files, place]) => {
+    const dataTransfer = new DataTransfer();
+    for (const [name, data, type] of files) {
+        const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
+        dataTransfer.items.add(new File([bytes], name, { type }));
+    }
+    document.querySelector(place).dispatchEvent(
+        new DragEvent('drop', { bubbles: true, cancelable: true, composed: true, clientX: 8, clientY: 8, dataTransfer })
+    );
+}"""
+TOASTS = "() => [...document.querySelectorAll('.p-toast-message')].map(x => x.innerText)"
+MISSING = (
+    "() => app.graph._nodes.filter(n => n.has_errors || !LiteGraph.registered_node_types[n.type]).map(n => n.type)"
+)
+
+
+def drop(canvas: Canvas, files: dict[str, str | bytes]) -> None:
+    """Let go of these files over the canvas."""
+    listed = [
+        [name, base64.b64encode(text if isinstance(text, bytes) else text.encode()).decode(), ""]
+        for name, text in files.items()
+    ]
+    canvas.page.evaluate(DROP, [listed, "#graph-canvas"])
+
+
+def toast(canvas: Canvas, part: str) -> str:
+    """The text of the toast that says this."""
+    canvas.page.wait_for_function(f"part => ({TOASTS})().some(text => text.includes(part))", arg=part)
+    return next(text for text in canvas.page.evaluate(TOASTS) if part in text)
+
+
+def types(canvas: Canvas) -> list[str]:
+    return [node["type"] for node in canvas.serialized()["nodes"]]
+
+
+def opened(canvas: Canvas, name: str) -> None:
+    """Wait until a graph of this name is shown."""
+    canvas.page.wait_for_function(
+        "name => app.extensionManager.workflow.activeWorkflow?.filename.startsWith(name) && app.graph._nodes.length",
+        arg=name,
+    )
+    canvas.page.wait_for_timeout(300)
+
+
+def screenshot(canvas: Canvas, name: str) -> None:
+    folder = os.environ.get("ERI_SCREENSHOTS")
+    if folder:
+        canvas.page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+@pytest.fixture
+def handled(canvas: Canvas) -> Iterator[Callable[[], list[str]]]:
+    """Names of the files that came to the front end's own handling, which goes on as it is."""
+    canvas.page.evaluate(
+        """() => {
+            window.handled = [];
+            window.ownHandleFile = app.handleFile;
+            app.handleFile = function (file, ...rest) {
+                window.handled.push(file.name);
+                return window.ownHandleFile.call(app, file, ...rest);
+            };
+        }"""
+    )
+    yield lambda: canvas.page.evaluate("() => window.handled")
+    canvas.page.evaluate("() => { app.handleFile = window.ownHandleFile; }")
+
+
+@pytest.fixture
+def empty(fresh: Canvas) -> Canvas:
+    """The canvas without nodes and toasts."""
+    fresh.page.evaluate("() => { app.graph.clear(); app.extensionManager.toast.removeAll(); }")
+    fresh.page.wait_for_function(f"() => ({TOASTS})().length === 0")
+    return fresh
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_every_trainers_config_becomes_a_graph(empty: Canvas, name: str) -> None:
+    drop(empty, {name: CONFIGS[name]})
+    opened(empty, Path(name).stem)
+    screenshot(empty, f"drop_{name}")
+    assert empty.page.evaluate(MISSING) == []
+    assert {"EriSampleSpec", "EriSaveSamples"} <= set(types(empty))
+    assert empty.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        (
+            "kohya.toml",
+            'pretrained_model_name_or_path = "sd_xl_base_1.0.safetensors"\nsample_prompts = "p.txt"\n',
+        ),
+        (
+            "musubi.toml",
+            'dit = "flux1-kontext-dev.safetensors"\nvae = "ae.safetensors"\nnetwork_module = "networks.lora_flux"\n'
+            'sample_prompts = "p.txt"\n',
+        ),
+        (
+            "eri_v2.json",
+            '{"model_type": "StableDiffusion35", "training_method": "Lora", "workspace_dir": "workspace/zorp",'
+            ' "validation_prompts_file": "p.txt"}',
+        ),
+    ],
+)
+def test_a_config_brings_the_prompts_that_it_names(empty: Canvas, name: str, config: str) -> None:
+    drop(empty, {"p.txt": f"{RED_CAT}\n", name: config})
+    opened(empty, Path(name).stem)
+    assert empty.page.evaluate(MISSING) == []
+    assert RED_CAT in json.dumps(empty.serialized())
+
+
+def test_a_list_of_prompts_asks_for_its_family(empty: Canvas) -> None:
+    drop(empty, {"prompts.txt": f"{RED_CAT} --w 1024 --h 1024 --d 7 --s 20\n"})
+    field = empty.page.locator(".p-dialog input")
+    field.wait_for()
+    screenshot(empty, "drop_family")
+    field.fill("sdxl")
+    field.press("Enter")
+    opened(empty, "prompts")
+    assert "CheckpointLoaderSimple" in types(empty)
+
+
+def test_broken_yaml_is_shown_with_its_place(empty: Canvas) -> None:
+    drop(empty, {"broken.yaml": "job: extension\nconfig: [1,\nprocess: }\n"})
+    message = toast(empty, "broken.yaml could not be read")
+    screenshot(empty, "drop_broken")
+    assert "line 3, column" in message
+    assert types(empty) == []
+
+
+def test_a_workflow_is_left_to_comfyui(empty: Canvas, handled: Callable[[], list[str]]) -> None:
+    graph: dict[str, Any] = json.loads((FOLDER / "flux_dev.json").read_text(encoding="utf-8"))
+    asked: list[str] = []
+    empty.page.on("request", lambda request: asked.append(request.url))
+    drop(empty, {"some_flow.json": json.dumps(graph)})
+    opened(empty, "some_flow")
+    assert sorted(types(empty)) == sorted(node["type"] for node in graph["nodes"])
+    assert handled() == ["some_flow.json"]
+    assert not [url for url in asked if "eridiffusion/graph" in url]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("letter.txt", "Dear all,\nthe meeting is at noon.\n"),
+        ("compose.yaml", "services:\n  web: 1\n"),
+        ("empty.txt", ""),
+    ],
+)
+def test_other_files_get_comfyuis_own_answer(
+    empty: Canvas, handled: Callable[[], list[str]], name: str, text: str
+) -> None:
+    drop(empty, {name: text})
+    assert "Unable to find workflow" in toast(empty, name)
+    assert handled() == [name]
+    assert types(empty) == []
+
+
+def test_other_json_goes_to_comfyui(empty: Canvas, handled: Callable[[], list[str]]) -> None:
+    drop(empty, {"package.json": '{"name": "x", "version": "1"}'})
+    empty.page.wait_for_function("() => window.handled.length > 0")
+    assert handled() == ["package.json"]
+    assert "could not be read" not in str(empty.page.evaluate(TOASTS))
+
+
+def test_the_menu_command_opens_a_chosen_file(empty: Canvas, tmp_path: Path) -> None:
+    command = "() => { app.extensionManager.command.execute('eridiffusion.OpenTrainingConfig'); }"
+    path = Path(shutil.copy(SPEC_DATA / "eri_flux.yaml", tmp_path / "chosen.yaml"))
+    with empty.page.expect_file_chooser() as chooser:
+        empty.page.evaluate(command)
+    chooser.value.set_files(str(path))
+    opened(empty, "chosen")
+    assert "EriSampleSpec" in types(empty)
+    other = tmp_path / "letter.yaml"
+    other.write_text("services:\n  web: 1\n", encoding="utf-8")
+    with empty.page.expect_file_chooser() as chooser:
+        empty.page.evaluate(command)
+    chooser.value.set_files(str(other))
+    assert "no known trainer's config" in toast(empty, "letter.yaml could not be read")
+
+
+def test_the_command_stands_in_the_file_menu(empty: Canvas) -> None:
+    empty.page.locator(".comfyui-logo").first.click()
+    empty.page.locator(".comfy-command-menu").get_by_text("File", exact=True).hover()
+    empty.page.get_by_text("Open training config…").wait_for()
+    screenshot(empty, "drop_menu")
