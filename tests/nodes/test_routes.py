@@ -320,7 +320,9 @@ def test_openapi_lists_the_routes_and_their_fields(comfy_host: Any) -> None:
     from server import PromptServer
 
     found = [
-        (route.path, route.method.lower()) for route in PromptServer.instance.routes if "/eridiffusion" in route.path
+        (re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.path), route.method.lower())  # OpenAPI has no pattern in a path
+        for route in PromptServer.instance.routes
+        if "/eridiffusion" in route.path
     ]
     listed = [(path, method) for path, methods in OPENAPI["paths"].items() for method in methods]
     assert sorted(found) == sorted(listed)
