@@ -11,15 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from comfyui_eridiffusion.benchmarks.stopwatch import best
 
 if TYPE_CHECKING:
     from comfyui_eridiffusion.spec import SampleSpec
 
 COUNT = 1000
-RUNS = 5
 TEXT = "picture number {}, " + "finely drawn, " * 8 + "at noon"
 
 
@@ -34,16 +33,6 @@ def make_spec(family: str) -> SampleSpec:
     return SampleSpec(family, "eridiffusion", items, name="zorp")
 
 
-def best(call: Callable[[], object]) -> float:
-    """Least processor time of several runs, in milliseconds."""
-    times = []
-    for _ in range(RUNS):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return round(min(times) * 1e3, 1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -55,8 +44,8 @@ def main() -> None:
         for style in ("eri", "stock"):
             spec = make_spec(family)
             workflow = build(spec, style=style)
-            api = best(lambda spec=spec, style=style: build(spec, style=style).api())  # type: ignore[misc]
-            row = {"nodes": len(workflow.graph.nodes), "api_ms": api, "ui_ms": best(workflow.ui)}
+            api = round(best(lambda spec=spec, style=style: build(spec, style=style).api()), 1)  # type: ignore[misc]
+            row = {"nodes": len(workflow.graph.nodes), "api_ms": api, "ui_ms": round(best(workflow.ui), 1)}
             results[f"{family} {style}"] = row
             if not as_json:
                 line = f"{family:5} {style:5} {row['nodes']:5} nodes  API {api:6.1f} ms  UI {row['ui_ms']:6.1f} ms\n"

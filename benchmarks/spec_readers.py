@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from comfyui_eridiffusion.benchmarks.stopwatch import best
+
 COUNT = 1000
-RUNS = 7
 TEXT = "picture number {}, " + "finely drawn, " * 8 + "at noon"
 
 
@@ -96,16 +96,6 @@ def cases() -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "native, JSON of a read config", read_text(json.dumps(_native(prompts))).to_json(1), {}
     lines = [f"- {json.dumps(item)}\n" for item in _native(prompts)["items"]]
     yield "native, YAML", "eri_spec: 1\nfamily: sd35\nitems:\n" + "".join(lines), {}
-
-
-def best(call: Callable[[], object]) -> float:
-    """Least processor time of several runs, in milliseconds."""
-    times = []
-    for _ in range(RUNS):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return min(times) * 1e3
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from .events import (
     executed_in,
     from_message,
 )
-from .outages import forgotten, stayed_away, unreachable
+from .outages import forgotten, no_comfyui, stayed_away, unreachable
 from .refusals import failed, missing_node, refused
 from .schemas import combo_choices
 from .whole_files import write_whole
@@ -84,7 +84,7 @@ class HostClient:
         """The host's versions, devices and memory; raises HostError of kind "protocol" where it is no ComfyUI."""
         stats = await self._json("GET", "/system_stats")
         if not isinstance(stats, dict) or "system" not in stats:
-            raise self._no_comfyui("its /system_stats is of another form")
+            raise no_comfyui(self.url, "its /system_stats is of another form")
         return stats
 
     async def object_info(self, class_type: str | None = None) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class HostClient:
         path = "/object_info" if class_type is None else f"/object_info/{class_type}"
         info = await self._json("GET", path)
         if not isinstance(info, dict):
-            raise self._no_comfyui("its /object_info is no object")
+            raise no_comfyui(self.url, "its /object_info is no object")
         if class_type is not None and class_type not in info:
             raise missing_node(class_type)
         return info
@@ -337,7 +337,7 @@ class HostClient:
                 await socket.connect(self._timeout.sock_connect or 10.0)
             except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
                 await socket.close()
-                raise self._unreachable(error) from error
+                raise unreachable(self.url, error) from error
             self._socket = socket
         return self._socket
 
@@ -353,7 +353,7 @@ class HostClient:
         try:
             return json.loads(answer)
         except ValueError:
-            raise self._no_comfyui(f"its answer to {path} is no JSON") from None
+            raise no_comfyui(self.url, f"its answer to {path} is no JSON") from None
 
     async def _request(
         self,
@@ -372,7 +372,7 @@ class HostClient:
             raise HostError(f"{self.url} is no URL", remedy="Write it like http://127.0.0.1:8188.") from error
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             self._away_since = self._away_since or asked
-            raise self._unreachable(error) from error
+            raise unreachable(self.url, error) from error
         self._away_since = None
         if response.status not in accept:
             raise HostError(
@@ -382,16 +382,6 @@ class HostClient:
                 details=body[:2000].decode("utf-8", "replace"),
             )
         return response.status, body
-
-    def _unreachable(self, error: BaseException) -> HostError:
-        if isinstance(error, aiohttp.WSServerHandshakeError):
-            return self._no_comfyui(f"its /ws answers {error.status}")
-        return unreachable(self.url, error)
-
-    def _no_comfyui(self, why: str) -> HostError:
-        return HostError(
-            f"{self.url} does not behave like a ComfyUI: {why}", remedy="Check the address and port.", kind="protocol"
-        )
 
 
 async def _end(task: asyncio.Future[None]) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
+
 from .errors import HostError
 
 
 def unreachable(url: str, error: BaseException) -> HostError:
-    """A request that got no answer: "timeout" where the host is there but silent, else "down"."""
+    """A failed request: "timeout" where the host is silent, "protocol" where it is no ComfyUI, else "down"."""
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        return no_comfyui(url, f"its /ws answers {error.status}")
     if isinstance(error, asyncio.TimeoutError):
         return HostError(f"{url} did not answer in time", remedy="Is the host overloaded or hanging?", kind="timeout")
     return HostError(
@@ -16,6 +20,13 @@ def unreachable(url: str, error: BaseException) -> HostError:
         remedy="Start one (eri host start), or name another with --host URL.",
         kind="down",
         details=str(error),
+    )
+
+
+def no_comfyui(url: str, why: str) -> HostError:
+    """A server that answers, but not as a ComfyUI does."""
+    return HostError(
+        f"{url} does not behave like a ComfyUI: {why}", remedy="Check the address and port.", kind="protocol"
     )
 
 

@@ -81,7 +81,8 @@ class Watch:
     """Samples the checkpoints of `run` on a host, each with each prompt once, into `folder`.
 
     What was sampled is read from the images below `folder` at the start, so a restart goes on where it was. A
-    checkpoint that cannot be used is told and passed over until its file changes. new_only: leave out checkpoints
+    checkpoint that cannot be used is told and passed over until its file changes. new_only: leave out checkpoints that
+    are there at the start. Raises LoraError for a folder with checkpoints of several runs.
     """
 
     def __init__(

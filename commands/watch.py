@@ -11,15 +11,13 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from ..client.errors import HostError
 from ..client.host_client import HostClient
 from ..client.sweep import Report
 from ..client.watch import Log, Summary, Told, Watch, sees_changes
 from ..spec import SampleSpec, SpecError, read_spec
+from ..workflows.run_overview import find_configs
 from .hosts import open_host
 from .shared import AsJson, Family, HostUrl, ModelsFile, Output, Prompts, Trainer, err, notes, out, reported, show
-
-_CONFIGS = (".yaml", ".yml", ".json", ".toml")
 
 
 def watch(
@@ -84,18 +82,16 @@ def _stopped_by_ctrl_c() -> Iterator[None]:
 def _config_in(run_dir: Path) -> Path:
     """The only training config in a run folder; SpecError where there is none or several."""
     if not run_dir.is_dir():
-        raise HostError(f"There is no run folder {run_dir}", remedy="Name the folder that the trainer writes into.")
-    fitting = []
-    for path in sorted(run_dir.iterdir()):
-        if path.suffix.lower() in _CONFIGS and path.is_file():
-            with contextlib.suppress(SpecError):
-                read_spec(path)
-                fitting.append(path)
-    if len(fitting) != 1:
-        there = ", ".join(path.name for path in fitting) or "none that can be read"
-        raise SpecError(f"{run_dir}: one training config was expected in the run folder, there is: {there}",
-                        remedy="Name it with --config FILE.")  # fmt: skip
-    return fitting[0]
+        raise SpecError(f"there is no run folder {run_dir}", remedy="Name the folder that the trainer writes into.")
+    found = find_configs(run_dir)
+    if len(found.read) != 1:
+        there = ", ".join(path.name for path in found.read) or "none that can be read"
+        reasons = "".join(f"\n  {path.name}: {reason}" for path, reason in found.refused.items())
+        raise SpecError(
+            f"{run_dir}: one training config was expected in the run folder, there is: {there}{reasons}",
+            remedy="Name it with --config FILE.",
+        )
+    return next(iter(found.read))
 
 
 def _logs(spec: SampleSpec, run_dir: Path, tensorboard: Path | None, wandb: str | None) -> tuple[Log, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ._schema import NodeInputError
+from ._schema import NodeInputError, OutsideError
 
 
 def input_roots() -> list[Path]:
@@ -36,5 +36,5 @@ def candidates(name: str, roots: list[Path], what: str) -> list[Path]:
             found.append(Path(path))
     if not found:
         places = ", ".join(str(root) for root in roots) or "(none)"
-        raise NodeInputError(f"{what}: {name!r} lies outside the folders that graphs may read: {places}.")
+        raise OutsideError(f"{what}: {name!r} lies outside the folders that graphs may read: {places}.")
     return found

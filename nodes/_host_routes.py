@@ -43,12 +43,12 @@ def register() -> None:
     server = getattr(PromptServer, "instance", None)
     if server is None or any(getattr(route, "path", "").startswith(f"{PREFIX}/") for route in server.routes):
         return
-    server.routes.post(f"{PREFIX}/graph")(_answered(_graph))
-    server.routes.post(f"{PREFIX}/queue")(_answered(_queue))
-    server.routes.get(f"{PREFIX}/prompts/{{prompt_id}}")(_answered(_prompt))
+    server.routes.post(f"{PREFIX}/graph")(answered(_graph))
+    server.routes.post(f"{PREFIX}/queue")(answered(_queue))
+    server.routes.get(f"{PREFIX}/prompts/{{prompt_id}}")(answered(_prompt))
 
 
-def _answered(handler: Handler) -> Handler:
+def answered(handler: Handler) -> Handler:
     """The handler with this pack's errors as JSON; any other is a defect, which aiohttp logs and answers with 500."""
 
     @functools.wraps(handler)

@@ -20,10 +20,9 @@ from ..workflows.requests import RequestError
 from ..workflows.run_overview import Configs, find_configs
 from ._host_lora_runs import find_run, list_runs, run_roots
 from ._host_paths import input_roots
-from ._host_routes import PREFIX
-from ._host_routes import _answered as answered
+from ._host_routes import PREFIX, answered
 from ._host_spec import config_path
-from ._schema import NodeInputError
+from ._schema import NodeInputError, OutsideError
 
 
 def register() -> None:
@@ -96,8 +95,7 @@ def _chosen(name: str, config: str, found: Configs) -> tuple[str, SampleSpec | N
         try:
             path = config_path(config)
         except NodeInputError as error:
-            status = 403 if "outside" in str(error) else 404
-            kind = "outside" if status == 403 else "missing_config"
+            status, kind = (403, "outside") if isinstance(error, OutsideError) else (404, "missing_config")
             raise RequestError(status, kind, str(error), field="config") from error
         if path is None or not any(path.resolve().is_relative_to(root.resolve()) for root in input_roots()):
             raise RequestError(403, "outside", f"config: {config!r} is no config file of this host", field="config")

@@ -271,10 +271,18 @@ def check_levels(model: Any, sigmas: Tensor, drawn_by: str | None = None) -> Non
             f"sigmas start at {values[0]:.4g}, but this is a flow model, whose sigmas lie in 0..1. Use EriFluxSchedule "
             "or EriFlowSchedule instead of an SDXL schedule."
         )
-    if not _is_flow(model) and values[0] == 1.0 and _starts_empty(model):
+    check_flow_start(_sampling(model), values[0], lambda: _starts_empty(model))
+
+
+def check_flow_start(sampling: Any, first: float, starts_empty: Callable[[], bool]) -> None:
+    """Raise NodeInputError for a flow schedule on another model's empty latent: most of the noise would stay in.
+
+    sampling: the host's model_sampling. first: the first sigma. starts_empty: asked only where the answer matters.
+    """
+    if first == 1.0 and not isinstance(sampling, comfy.model_sampling.CONST) and starts_empty():
         raise NodeInputError(
             "sigmas start at 1, as a flow model's do, but this model's noise goes up to "
-            f"{float(_sampling(model).sigma_max):.4g}: most of it would stay in. Use EriDDIMSchedule."
+            f"{float(sampling.sigma_max):.4g}: most of it would stay in. Use EriDDIMSchedule."
         )
 
 

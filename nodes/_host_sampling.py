@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ._host_backoff import sample_with_backoff
+from ._host_samplers import check_flow_start, shown
 from ._schema import NodeInputError
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,8 @@ def sample(
             f"noise has the shape {list(start.shape)}, the latent {list(samples.shape)}. Use a noise node that draws "
             "for the latent it is given."
         )
-    check_start(model, sigmas, samples, start)
+    sampling = model.get_model_object("model_sampling")
+    check_flow_start(sampling, float(sigmas[0]), lambda: not samples.count_nonzero() and bool(start.count_nonzero()))
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
@@ -144,10 +146,10 @@ def check_sigmas(model: Any, sigmas: Tensor) -> None:
     if sigmas.ndim != 1 or len(values) < 2:
         raise NodeInputError(f"sigmas must hold at least two values, got {len(values)}. Set steps to 1 or more.")
     if not bool(torch.isfinite(sigmas).all()) or min(values) < 0:
-        raise NodeInputError(f"sigmas must be finite and not negative, got {_shown(values)}. Use a scheduler node.")
+        raise NodeInputError(f"sigmas must be finite and not negative, got {shown(values)}. Use a scheduler node.")
     if any(b > a for a, b in pairwise(values)):
         raise NodeInputError(
-            f"sigmas must not rise from step to step, got {_shown(values)}. For noising (rising sigmas) use the stock "
+            f"sigmas must not rise from step to step, got {shown(values)}. For noising (rising sigmas) use the stock "
             "SamplerCustomAdvanced."
         )
     is_flow = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST)
@@ -156,19 +158,3 @@ def check_sigmas(model: Any, sigmas: Tensor) -> None:
             f"sigmas start at {values[0]:.4g}, but this is a flow model, whose sigmas lie in 0..1. Use "
             "EriFluxSchedule or EriFlowSchedule instead of an SDXL schedule."
         )
-
-
-def check_start(model: Any, sigmas: Tensor, samples: Tensor, start: Tensor) -> None:
-    """Raise NodeInputError for a flow schedule on another model's empty latent: most of the noise would stay in."""
-    sampling = model.get_model_object("model_sampling")
-    empty = not bool(torch.count_nonzero(samples)) and bool(torch.count_nonzero(start))
-    if empty and float(sigmas[0]) == 1.0 and not isinstance(sampling, comfy.model_sampling.CONST):
-        raise NodeInputError(
-            "sigmas start at 1, as a flow model's do, but this model's noise goes up to "
-            f"{float(sampling.sigma_max):.4g}: most of it would stay in. Use EriDDIMSchedule."
-        )
-
-
-def _shown(values: list[float]) -> str:
-    text = ", ".join(f"{value:.4g}" for value in values[:6])
-    return text + (", …" if len(values) > 6 else "")

@@ -30,6 +30,10 @@ class NodeInputError(ValueError):
     """An input a node cannot work with: which one, what is wrong with it, and what to connect or set instead."""
 
 
+class OutsideError(NodeInputError):
+    """A name that leads out of the folders which the host opens to graphs."""
+
+
 def schema(**keywords: Any) -> io.Schema:
     """An io.Schema from the keywords that the running host knows; the others are left out.
 

@@ -26,11 +26,11 @@ class Configs:
     refused: dict[Path, str] = field(default_factory=dict)
 
 
-def find_configs(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Configs:
+def find_configs(folder: Path, roots: Sequence[str | os.PathLike[str]] | None = None) -> Configs:
     """The training configs in a run's folder (and its `config` folder), told by their content.
 
-    roots: folders that a config, and the files that it names, must lie in after links are followed. At most MAX_TRIED
-    files are read, the newest first, none above MAX_BYTES. A file that cannot be read is in `refused`.
+    roots: folders that a config, and the files that it names, must lie in after links are followed; None = anywhere. At
+    most MAX_TRIED files are read, the newest first, none above MAX_BYTES. A file that cannot be read is in `refused`.
     """
     found = Configs()
     tried = 0
@@ -39,7 +39,7 @@ def find_configs(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Confi
             found.refused[path] = f"not looked at: {MAX_TRIED} newer files were."
             continue
         tried += 1
-        if not any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots):
+        if roots is not None and not any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots):
             found.refused[path] = "a link out of the folders that this host opens. Copy the config itself here."
         elif path.stat().st_size > MAX_BYTES:
             found.refused[path] = f"larger than {MAX_BYTES} bytes, so no config."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from loaders.autoencoder import decoder, encoder
 from torch import Tensor, nn
 
 from . import domain
-from .runtime import Checkpointer, Ema, one_cycle
+from .runtime import Checkpointer, Ema, descend, one_cycle
 
 log = logging.getLogger(__name__)
 
@@ -46,28 +46,14 @@ def train(work: Path, latent_channels: int, steps: int, batch: int = 16, seed: i
             module.weight.data.mul_(0.7)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-4, betas=(0.9, 0.98))
-    schedule = one_cycle(optimizer, steps)
-    average = Ema(network, 0.995)
-    keeper = Checkpointer(work / f"autoencoder{latent_channels}", network, average, optimizer, schedule)
     scenes = _scenes()
-    for step in range(keeper.resume(), steps):
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+    def draw(generator: torch.Generator) -> Tensor:
         chosen = [scenes[i] for i in torch.randint(len(scenes), (batch,), generator=generator).tolist()]
-        pictures = domain.draw(chosen, 64, 64, generator, domain.WIDE).contiguous(memory_format=torch.channels_last)
-        latent = network["encoder"](pictures)
-        latent = latent + LATENT_NOISE * torch.randn(latent.shape, generator=generator)
-        difference = network["decoder"](latent) - pictures
-        loss = difference.abs().mean() + 2.0 * difference.square().mean() + 1e-4 * latent.square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        average.update(network)
-        keeper.after_step(step, steps, loss=float(loss.detach()), l1=float(difference.detach().abs().mean()))
-    return _with_statistics(average.state())
+        return domain.draw(chosen, 64, 64, generator, domain.WIDE)
+
+    file = work / f"autoencoder{latent_channels}"
+    return _with_statistics(_fit(file, network, network, draw, steps, seed, rate=2e-3, decay=0.995))
 
 
 def sharpen(work: Path, state: dict[str, Tensor], cycles: Sequence[int], seed: int = 2) -> dict[str, Tensor]:
@@ -76,38 +62,55 @@ def sharpen(work: Path, state: dict[str, Tensor], cycles: Sequence[int], seed: i
     One one-cycle rate per entry of `cycles`, that many steps each. Returns the whole state that `train` returned, with
     the decoder's averaged weights in place of the old ones.
     """
-    for number, steps in enumerate(cycles):
-        state = _with_statistics(_sharpen_once(work, state, steps, seed + number))
-    return state
-
-
-def _sharpen_once(work: Path, before: dict[str, Tensor], steps: int, seed: int, batch: int = 12) -> dict[str, Tensor]:
-    channels = before["encoder.14.weight"].shape[0]
-    network = load(before, channels).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    drawing = network["decoder"].train().requires_grad_(True)
-    optimizer = torch.optim.AdamW(drawing.parameters(), lr=1.2e-3, weight_decay=1e-4, betas=(0.9, 0.98))
-    schedule = one_cycle(optimizer, steps)
-    average = Ema(drawing, 0.98)
-    keeper = Checkpointer(work / f"autoencoder{channels}-sharp{seed}", drawing, average, optimizer, schedule)
+    channels = state["encoder.14.weight"].shape[0]
     scenes = _scenes()
     weights = torch.tensor([SMALL_STARS if (s.shape, s.size) == ("star", "small") else 1.0 for s in scenes])
+
+    def draw(generator: torch.Generator) -> Tensor:
+        chosen = [scenes[i] for i in torch.multinomial(weights, 12, generator=generator).tolist()]
+        return domain.draw(chosen, 64, 64, generator, domain.NARROW)
+
+    for number, steps in enumerate(cycles, start=seed):
+        network = load(state, channels)
+        part = network["decoder"].train().requires_grad_(True)
+        file = work / f"autoencoder{channels}-sharp{number}"
+        made = _fit(file, network, part, draw, steps, number, rate=1.2e-3, decay=0.98)
+        state = {**state, **{f"decoder.{name}": value for name, value in made.items()}}
+    return _with_statistics(state)
+
+
+def _fit(
+    file: Path,
+    network: nn.ModuleDict,
+    part: nn.Module,
+    draw: Callable[[torch.Generator], Tensor],
+    steps: int,
+    seed: int,
+    *,
+    rate: float,
+    decay: float,
+) -> dict[str, Tensor]:
+    """Teach `part` of the network to redraw what `draw` gives, resuming from `file`; returns its averaged weights."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(part.parameters(), lr=rate, weight_decay=1e-4, betas=(0.9, 0.98))
+    schedule = one_cycle(optimizer, steps)
+    average = Ema(part, decay)
+    keeper = Checkpointer(file, part, average, optimizer, schedule)
     for step in range(keeper.resume(), steps):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        chosen = [scenes[i] for i in torch.multinomial(weights, batch, generator=generator).tolist()]
-        pictures = domain.draw(chosen, 64, 64, generator, domain.NARROW).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            latent = network["encoder"](pictures)
-            latent = latent + LATENT_NOISE * torch.randn(latent.shape, generator=generator)
-        difference = drawing(latent) - pictures
-        loss = difference.abs().mean() + 2.0 * difference.square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(drawing.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        average.update(drawing)
-        keeper.after_step(step, steps, loss=float(loss.detach()), l1=float(difference.detach().abs().mean()))
-    return {**before, **{f"decoder.{k}": v for k, v in average.state().items()}}
+        pictures = draw(generator).contiguous(memory_format=torch.channels_last)
+        loss = descend(lambda: _error(network, pictures, generator), optimizer, schedule)  # noqa: B023 - called now
+        average.update(part)
+        keeper.after_step(step, steps, loss=loss)
+    return average.state()
+
+
+def _error(network: nn.ModuleDict, pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """How far redrawn pictures [B, 3, h, w] are off, through slightly noisy latents, which should be small."""
+    latent = network["encoder"](pictures)
+    latent = latent + LATENT_NOISE * torch.randn(latent.shape, generator=generator)
+    difference = network["decoder"](latent) - pictures
+    return difference.abs().mean() + 2.0 * difference.square().mean() + 1e-4 * latent.square().mean()
 
 
 def load(state: dict[str, Tensor], latent_channels: int) -> nn.ModuleDict:

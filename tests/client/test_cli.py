@@ -16,7 +16,7 @@ from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.workflows import build
 
 CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
-COMMANDS = (["spec"], ["graph"], ["sample"], ["sweep"], ["lora"], ["demo"])
+COMMANDS = (["spec"], ["explain"], ["graph"], ["sample"], ["sweep"], ["watch"], ["lora"], ["demo"])
 HOST_COMMANDS = (["host", "setup"], ["host", "start"], ["host", "stop"], ["host", "status"])
 
 
@@ -156,3 +156,20 @@ def test_missing_extra_is_named(missing: str) -> None:
     assert done.returncode != 0
     assert "[cli]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_watch_wants_one_config_in_the_run_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert eri("watch", tmp_path / "absent", "--once") == 2
+    assert "there is no run folder" in capsys.readouterr().err
+    (tmp_path / "state.json").write_text('{"epoch": 3}', encoding="utf-8")
+    assert eri("watch", tmp_path, "--once") == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "none that can be read" in shown
+    assert "state.json: " in shown
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_bytes((CONFIGS / "flux.yaml").read_bytes())
+    assert eri("watch", tmp_path, "--once") == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "a.yaml" in shown
+    assert "b.yaml" in shown
+    assert "--config FILE" in shown

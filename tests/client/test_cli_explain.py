@@ -7,20 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from comfyui_eridiffusion import cli
+from comfyui_eridiffusion.tests.client.test_cli import CONFIGS, eri
 
-CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
 TOPICS = {
     *("noise", "sigmas", "token lengths", "negative", "size", "guidance", "file layout", "LoRA scale", "precision"),
 }
-
-
-def eri(*arguments: object) -> int:
-    """Run a command in this process; its exit code."""
-    with pytest.raises(SystemExit) as done:
-        cli.app([str(argument) for argument in arguments])
-    code = done.value.code
-    return code if isinstance(code, int) else 0
 
 
 @pytest.mark.parametrize("family", ["flux", "sd35", "sdxl"])

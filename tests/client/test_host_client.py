@@ -194,7 +194,7 @@ async def test_failure_in_a_node(host_server: Any) -> None:
             await client.run(graph)
     error = caught.value
     assert (error.kind, error.node, error.class_type) == ("execution", "spec", "EriSampleSpec")
-    assert "SpecError" in (error.details or "")
+    assert "UnknownConfigError" in (error.details or "")
     assert "Traceback" not in str(error)
     assert len(str(error)) > len("node 'spec' (EriSampleSpec): ")
 

@@ -16,7 +16,7 @@ from comfyui_eridiffusion.tests.nodes.test_graph_in_host import SPEC, graph, nod
 
 PROMPTS = 10
 
-#: What the graph's nodes work with: "models" (MODEL, CLIP, VAE) and the "images" that came out.
+#: What the graph's nodes work with: "models" (MODEL, CLIP, VAE) and the "images" that came out, each by family.
 HELD: dict[str, Any] = {}
 
 
@@ -31,7 +31,7 @@ class GiveModels:
         return {"required": {"family": ("STRING", {})}}
 
     def load(self, family: str) -> tuple[Any, ...]:
-        return tuple(HELD["models"])
+        return tuple(HELD["models"][family])
 
 
 class KeepImages:
@@ -43,10 +43,10 @@ class KeepImages:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"images": ("IMAGE",)}}
+        return {"required": {"images": ("IMAGE",), "family": ("STRING", {})}}
 
-    def keep(self, images: Tensor) -> dict[str, Any]:
-        HELD["images"].append(images)
+    def keep(self, images: Tensor, family: str) -> dict[str, Any]:
+        HELD["images"].setdefault(family, []).append(images)
         return {}
 
 
@@ -100,14 +100,14 @@ def prompts(family: str, first: int, count: int) -> dict[str, Any]:
     made["load"] = node("GiveModels", family=family)
     made["spec"]["inputs"]["config"] = json.dumps({**SPEC, "family": family, "items": items})
     made["decode"] = node("VAEDecode", samples=["sample", 0], vae=["load", 2])
-    made["keep"] = node("KeepImages", images=["decode", 0])
+    made["keep"] = node("KeepImages", images=["decode", 0], family=family)
     return made
 
 
 def images_of(family: str, made: list[Any], first: int = 0, count: int = PROMPTS) -> list[Tensor]:
-    HELD.update(models=made, images=[])
+    HELD.update(models={family: made}, images={})
     run(prompts(family, first, count))
-    images: list[Tensor] = HELD["images"]
+    images: list[Tensor] = HELD["images"][family]
     return images
 
 

@@ -17,15 +17,11 @@ export class RouteError extends Error {
 }
 
 /**
- * The graph of a config: `{spec, notes, api, ui}`. `body` is the `GraphRequest` of docs/openapi.yaml.
- * Throws RouteError with the reader's message, or with the host's status where something before the pack answered.
+ * A route's JSON answer. Throws RouteError with the pack's own message, or with the host's status where something before
+ * the pack answered.
  */
-export async function postGraph(body) {
-  const answer = await api.fetchApi("/eridiffusion/graph", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
+export async function fetchJson(path, options) {
+  const answer = await api.fetchApi(path, options);
   const text = await answer.text();
   let document = null;
   try {
@@ -39,6 +35,18 @@ export async function postGraph(body) {
     message: `ComfyUI answered ${answer.status} ${answer.statusText}. Its log says why.`,
   };
   throw new RouteError(answer.status, problem);
+}
+
+/**
+ * The graph of a config: `{spec, notes, api, ui}`. `body` is the `GraphRequest` of docs/openapi.yaml.
+ * Throws as `fetchJson`, with the reader's message.
+ */
+export function postGraph(body) {
+  return fetchJson("/eridiffusion/graph", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
 }
 
 /** Put a graph on the canvas under this name, in a tab of its own, as ComfyUI does with a dropped workflow. */

@@ -2,7 +2,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { openGraph, postGraph, showError } from "./lib.js";
+import { fetchJson, openGraph, postGraph, showError } from "./lib.js";
 
 const ID = "eridiffusion-runs";
 const KEPT = "eridiffusion.sidebar";
@@ -27,15 +27,6 @@ function readKept() {
 
 function keep(changes) {
   localStorage.setItem(KEPT, JSON.stringify({ ...readKept(), ...changes }));
-}
-
-async function fetchJson(path) {
-  const answer = await api.fetchApi(path);
-  const document = await answer.json().catch(() => null);
-  if (!answer.ok || !document) {
-    throw new Error(document?.error?.message ?? `ComfyUI answered ${answer.status} ${answer.statusText}. Its log says why.`);
-  }
-  return document;
 }
 
 /** The tab's contents. `asked` tells a late answer for an earlier choice from the present one. */
@@ -151,7 +142,7 @@ class RunsTab {
     this.steps = [...new Set([0, ...run.steps, ...made])].sort((a, b) => a - b);
     this.listConfigs(run.configs, run.config ?? "");
     if (run.unreadable.length) {
-      this.refused.replaceChildren(make("details", {}, make("summary", { textContent: `${run.unreadable.length} files are no config` }),
+      this.refused.replaceChildren(make("details", {}, make("summary", { textContent: `${run.unreadable.length} ${run.unreadable.length === 1 ? "file is" : "files are"} no config` }),
         ...run.unreadable.map(({ file, reason }) => make("p", { className: "eri-note", textContent: `${file}: ${reason}` }))));
     }
     if (!run.spec) return this.say("No config lies in this run's folder. Choose the config that it was trained with.");
