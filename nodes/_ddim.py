@@ -27,6 +27,8 @@ ZERO_ALPHA: Final = 4.8973451890853435e-08
 
 #: How much a schedule's levels lie above the table's, relatively: far more than float32 rounds, far less than matters.
 MARKS: Final = {"leading": 0.0, "trailing": 3e-6, "linspace": 6e-6}
+#: How far a level may be from its mark.
+MARK_TOLERANCE: Final = 1.2e-6
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,12 @@ def find_origin(timesteps: list[int], spacing: str, last_sigma: float, levels: T
     last_sigma: the level behind them; levels [T]: the table's sigmas. It tells an end from a cut: at an end it is the
     level of t - stride (where that lies before the table: the final alpha's), at a cut that of the next timestep.
     A few timesteps may be a run of schedules of several lengths, whose strides differ by one: the commonest is taken.
-    A single timestep steps to the level behind it.
+    A single timestep steps to the level behind it; where that has the schedule's mark it is timestep 0, not the end.
     """
     train = len(levels)
     if len(timesteps) == 1:
-        return Origin(train, _before_table(last_sigma, levels))
+        zero = _is_marked(last_sigma, float(levels[0]), spacing)
+        return Origin(train, _before_table(last_sigma, levels) and not zero)
     found = [
         Origin(train // total, following is None)
         for total, offset in _schedules(timesteps, spacing, train)
@@ -187,6 +190,12 @@ def _lands(last: int, following: int | None, stride: int, sigma: float, levels: 
     return _before_table(sigma, levels)
 
 
+def _is_marked(sigma: float, level: float, spacing: str) -> bool:
+    """Whether `sigma` is the table's `level` as a spacing writes it, for those that leave a mark."""
+    mark = MARKS[spacing]
+    return mark > 0 and abs(math.log(max(sigma, 1e-30) / level) - math.log1p(mark)) < MARK_TOLERANCE
+
+
 def _before_table(sigma: float, levels: Tensor) -> bool:
     return sigma <= float(levels[0]) * (1.0 + 1e-5)
 
@@ -206,7 +215,7 @@ def _on_table(sigmas: Tensor, table: Tensor) -> tuple[list[int], str]:
     index = (wanted[:, None] - logs[None, :]).abs().argmin(dim=1)
     above = wanted - logs[index]
     for spacing, mark in MARKS.items():
-        if float((above - math.log1p(mark)).abs().max()) < 1.2e-6:
+        if float((above - math.log1p(mark)).abs().max()) < MARK_TOLERANCE:
             return index.tolist(), spacing
     return [], ""
 

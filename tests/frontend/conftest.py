@@ -41,7 +41,7 @@ def chromium() -> str:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def frontend_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHost]:
     """A host that offers, besides the small models, an empty file under every name that the graphs use."""
     import torch
