@@ -8,8 +8,10 @@ here instead of 4096.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
+import comfy.ldm.flux.model
 import comfy.model_base
 import comfy.sd
 import comfy.supported_models
@@ -75,6 +77,8 @@ SDXL: dict[str, Any] = {
     "legacy": False,
     "use_checkpoint": False,
 }
+if "txt_ids_dims" in {field.name for field in fields(comfy.ldm.flux.model.FluxParams)}:
+    FLUX["txt_ids_dims"] = []  # newer hosts ask for it; Flux 1's text ids are zeros
 UNET_CONFIGS = {"flux": FLUX, "sd35": SD35, "sdxl": SDXL}
 
 CLIP_L = {"hidden_size": WIDTH_L, "intermediate_size": 256, "num_attention_heads": 2, "num_hidden_layers": 3}

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from comfyui_eridiffusion.tests.nodes.small_models import flux_settings_of_this_host
+
 HIDDEN = 192  # Flux: 3 heads; SD 3.5: depth 3, since its width is 64 · depth
 CONTEXT = 80
 SDXL_CHANNELS = 32
@@ -82,7 +84,8 @@ def host_model(family: str) -> Any:
         "sdxl": ("SDXL", _SDXL),
     }
     name, config = classes[family]
-    settings = getattr(comfy.supported_models, name)(dict(config))
+    more = flux_settings_of_this_host() if family == "flux" else {}
+    settings = getattr(comfy.supported_models, name)({**config, **more})
     settings.inpaint_model = lambda: False
     settings.set_inference_dtype(torch.float32, None)
     model = settings.get_model({}, "", device="cpu")
