@@ -6,11 +6,14 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 #: First words of the host's binary frames (its `protocol.BinaryEventTypes`).
 _PREVIEW: Final = 1
 _PREVIEW_WITH_METADATA: Final = 4
+#: Entry of a Save Samples node's UI output that lists the prompt files, in the form of its `images`.
+PROMPT_FILES: Final = "prompt_files"
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,16 @@ def images_of(output: Mapping[str, Any]) -> tuple[ImageRef, ...]:
         for entry in entries
         if isinstance(entry, Mapping) and "filename" in entry
     )
+
+
+def prompt_files_of(output: Mapping[str, Any]) -> dict[ImageRef, ImageRef]:
+    """The prompt files that a Save Samples node reports, by the image that each lies beside; {} for other nodes."""
+    texts = {_stem(text): text for text in images_of({"images": output.get(PROMPT_FILES)})}
+    return {image: texts[_stem(image)] for image in images_of(output) if _stem(image) in texts}
+
+
+def _stem(ref: ImageRef) -> tuple[str, str, str]:
+    return ref.type, ref.subfolder, PurePosixPath(ref.filename).stem
 
 
 def from_message(kind: str, data: Mapping[str, Any]) -> list[Event]:

@@ -12,7 +12,7 @@ from ..spec import SampleItem, SampleSpec
 from ..workflows import Workflow, build
 from ..workflows.models import Models
 from .errors import HostError
-from .events import Event, ImageRef, StepProgress
+from .events import Event, ImageRef, StepProgress, prompt_files_of
 from .host_client import HostClient, PromptResult
 from .recovery import run_through
 
@@ -26,11 +26,12 @@ Report = Callable[[int, Workflow, Event | None], None]
 
 @dataclass(frozen=True)
 class SweepImage:
-    """One image: which training step, which item of the spec, and where the host put it."""
+    """One image: which training step, which item of the spec, where the host put it, and its prompt file if any."""
 
     step: int
     item: SampleItem
     ref: ImageRef
+    text: ImageRef | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def _reporter(report: Report | None, number: int, workflow: Workflow) -> Callabl
 def _collect(workflow: Workflow, result: PromptResult, step: int) -> list[SweepImage]:
     """Pair the savers' images with the spec's items; HostError where a saver wrote another number of images."""
     refs: dict[int, ImageRef] = {}
+    texts: dict[ImageRef, ImageRef] = {}
     for node, indices in workflow.saves.items():
         written = result.images.get(node, ())
         if len(written) != len(indices):
@@ -93,7 +95,8 @@ def _collect(workflow: Workflow, result: PromptResult, step: int) -> list[SweepI
                 node=node,
             )
         refs.update(zip(indices, written, strict=True))
-    return [SweepImage(step, item, refs[item.index]) for item in workflow.spec.items]
+        texts.update(prompt_files_of(result.outputs.get(node, {})))
+    return [SweepImage(step, item, refs[item.index], texts.get(refs[item.index])) for item in workflow.spec.items]
 
 
 class Tally:
@@ -152,17 +155,10 @@ async def fetch(client: HostClient, done: Sweep, folder: Path, local_output: Pat
         target = folder / relative
         if local_output is None or (local_output / relative).absolute() != target.absolute():
             await client.download(image.ref, target)
-            await _fetch_prompt(client, done.spec, image.ref, target)
+            if image.text is not None:
+                await client.download(image.text, target.with_suffix(".txt"))
         files[image] = target
     return Fetched(files)
-
-
-async def _fetch_prompt(client: HostClient, spec: SampleSpec, ref: ImageRef, target: Path) -> None:
-    from ..images import layout_for
-
-    if layout_for(spec.layout).prompt_file:
-        text = ImageRef(Path(ref.filename).with_suffix(".txt").name, ref.subfolder, ref.type)
-        await client.download(text, target.with_suffix(".txt"))
 
 
 async def contact_sheet(client: HostClient, done: Sweep, title: str = "") -> Image.Image:

@@ -17,6 +17,7 @@ import torch
 from comfy.cli_args import args
 from torch import Tensor
 
+from ..client.events import PROMPT_FILES
 from ..images import SampleFile, layout_for, relative_path, sample_name, save_image, to_image
 from ..images.files import taken
 from ..spec import SampleItem, SampleSpec
@@ -58,8 +59,11 @@ def save_samples(
     settings: SaveSettings,
     hidden: Any = None,
     reports: Sequence[str] = (),
-) -> list[dict[str, str]]:
-    """Write samples below the host's output folder and return the host's `images` entries for them.
+) -> dict[str, list[dict[str, str]]]:
+    """Write samples below the host's output folder and return the node's UI output.
+
+    It has the host's own `images` entries, one per picture, and where prompt files lie beside them `prompt_files`, the
+    same entries for those.
 
     batches: IMAGE tensors [B, H, W, C] in 0..1, all pictures of all batches in order. names: one per picture, those
     of EriSampleSpec ("sample_03" = item 3) or free ones; fewer are allowed only as none at all. steps, reports: the
@@ -75,7 +79,7 @@ def save_samples(
     _check(samples, root, texts, settings)
     shared = _graph_metadata(hidden)
     progress = comfy.utils.ProgressBar(len(samples)) if len(samples) > 1 else None
-    results = []
+    images, prompt_files = [], []
     for sample in samples:
         comfy.model_management.throw_exception_if_processing_interrupted()
         saved = save_image(
@@ -95,8 +99,11 @@ def save_samples(
         if progress is not None:
             progress.update(1)
         subfolder = str(sample.path.parent) if str(sample.path.parent) != "." else ""
-        results.append({"filename": saved.path.name, "subfolder": subfolder, "type": "output"})
-    return results
+        images.append({"filename": saved.path.name, "subfolder": subfolder, "type": "output"})
+        text = saved.path.with_suffix(".txt") if texts and not saved.written else saved.text
+        if text is not None and text.is_file():
+            prompt_files.append({"filename": text.name, "subfolder": subfolder, "type": "output"})
+    return {"images": images, **({PROMPT_FILES: prompt_files} if prompt_files else {})}
 
 
 def _samples(

@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from ..client.errors import HostError
-from ..client.events import FINAL, Failed, Interrupted, from_message, images_of
+from ..client.events import FINAL, Failed, ImageRef, Interrupted, from_message, images_of, prompt_files_of
 from ..client.refusals import failed
 
 #: Entry of a prompt's extra data that says which items each saving node saves.
@@ -52,12 +52,20 @@ def described(error: HostError) -> dict[str, Any]:
 
 
 def _files(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every node's files, each picture followed by the prompt file that lies beside it."""
     extra = record["prompt"][3].get(EXTRA_KEY) or {}
     files = []
     for node, output in (record.get("outputs") or {}).items():
         items = extra.get("saves", {}).get(node, ())
+        texts = prompt_files_of(output)
         for number, image in enumerate(images_of(output)):
-            query = {"filename": image.filename, "subfolder": image.subfolder, "type": image.type}
             item = {"item": items[number]} if number < len(items) else {}
-            files.append({**query, "node": node, **item, "url": f"/view?{urlencode(query)}"})
+            files.append(_file("image", image, node, item))
+            if image in texts:
+                files.append(_file("prompt", texts[image], node, item))
     return files
+
+
+def _file(kind: str, ref: ImageRef, node: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    query = {"filename": ref.filename, "subfolder": ref.subfolder, "type": ref.type}
+    return {"kind": kind, **query, "node": node, **item, "url": f"/view?{urlencode(query)}"}

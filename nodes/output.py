@@ -127,8 +127,7 @@ class EriSaveSamples(io.ComfyNode):
                 raise NodeInputError(f"{key} has different values for the images of one run. Connect a single value.")
         spec = first.pop("spec", None)
         settings = SaveSettings(image_format=first.pop("format", "auto"), **first)
-        files = save_samples(images, name or [], step, spec, settings, cls.hidden, report or ())
-        return io.NodeOutput(ui={"images": files})
+        return io.NodeOutput(ui=save_samples(images, name or [], step, spec, settings, cls.hidden, report or ()))
 
 
 class EriContactSheet(io.ComfyNode):

@@ -8,7 +8,7 @@
             save_file(lora_state_dict(model), f"{run_folder}/my_run_{step:09}.safetensors")
         samples.after_step(step)  # queues; training goes on while ComfyUI works
     for step, files in samples.collect().items():
-        print(step, [file["filename"] for file in files])
+        print(step, [file["filename"] for file in files if file["kind"] == "image"])
 
 The run folder must lie below one of ComfyUI's loras folders, or below one listed under `eri_runs`.
 """
@@ -42,7 +42,10 @@ class ComfySamples:
             self._places[step] = self._call("/eridiffusion/queue", {**self._request, "step": step})["result"]
 
     def collect(self) -> dict[int, list[dict[str, Any]]]:
-        """Wait for everything that was queued: the files by step. RuntimeError where a step's samples failed."""
+        """Wait for everything that was queued: the files by step, each `kind` "image" or "prompt".
+
+        RuntimeError where a step's samples failed.
+        """
         done = {}
         for step, place in self._places.items():
             result = {"status": "queued"}

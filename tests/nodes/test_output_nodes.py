@@ -55,6 +55,11 @@ def read(comfy_host: Any, config: str = CONFIG, **changes: Any) -> Any:
 
 
 def save(comfy_host: Any, images: list[Any], hidden: Any = None, **changes: Any) -> list[dict[str, str]]:
+    return saved(comfy_host, images, hidden, **changes)["images"]
+
+
+def saved(comfy_host: Any, images: list[Any], hidden: Any = None, **changes: Any) -> dict[str, list[dict[str, str]]]:
+    """The node's whole UI output."""
     values: dict[str, list[Any]] = {
         "step": [500],
         "layout": ["auto"],
@@ -65,8 +70,8 @@ def save(comfy_host: Any, images: list[Any], hidden: Any = None, **changes: Any)
         **changes,
     }
     node = comfy_host.nodes["EriSaveSamples"].PREPARE_CLASS_CLONE(hidden or {})
-    files: list[dict[str, str]] = node.execute(images=images, **values).ui["images"]
-    return files
+    shown: dict[str, list[dict[str, str]]] = node.execute(images=images, **values).ui
+    return shown
 
 
 def pictures(count: int, height: int = 64, width: int = 128) -> list[torch.Tensor]:
@@ -263,6 +268,23 @@ def test_a_template_and_a_quality(comfy_host: Any, output: Path) -> None:
         (entry,) = save(comfy_host, pictures(1), name=["q"], format=["jpg"], quality=[quality])
         sizes.append((output / entry["subfolder"] / entry["filename"]).stat().st_size)
     assert sizes[0] < sizes[1]
+
+
+def test_prompt_files_are_reported(comfy_host: Any, output: Path) -> None:
+    """What lies on disk beside the pictures, no more; a kept file is still told, one that was removed is not."""
+    out = read(comfy_host)
+    spec = {"name": out[8], "spec": [out[9]]}
+    shown = saved(comfy_host, pictures(3), **spec)
+    folder = output / "my_run" / "samples_step_000500"
+    assert [entry["filename"] for entry in shown["prompt_files"]] == sorted(path.name for path in folder.glob("*.txt"))
+    assert {(entry["subfolder"], entry["type"]) for entry in shown["prompt_files"]} == {
+        ("my_run/samples_step_000500", "output")
+    }
+    (folder / "step_000500_sample_01.txt").unlink()
+    kept = saved(comfy_host, pictures(3), existing=["skip"], **spec)
+    assert len(kept["images"]) == 3
+    assert [entry["filename"] for entry in kept["prompt_files"]] == sorted(path.name for path in folder.glob("*.txt"))
+    assert set(saved(comfy_host, pictures(3), prompt_file=["no"], **spec)) == {"images"}
 
 
 def test_prompt_files_on_demand(comfy_host: Any, output: Path) -> None:

@@ -83,9 +83,15 @@ async def test_two_calls_from_config_to_files(host_server: Any, web: aiohttp.Cli
     async with web.get(queued["result"], params={"wait": "120"}) as answer:
         result = conforms(await answer.json(), "Result")
     assert result["status"] == "done", result
-    assert [file["item"] for file in result["files"]] == [0, 2]
+    assert [(file["kind"], file["item"]) for file in result["files"]] == [
+        (kind, item) for item in (0, 2) for kind in ("image", "prompt")
+    ]
     items = read_spec(quick(family)).select("0,2").items
-    for file, item in zip(result["files"], items, strict=True):
+    images, prompts = result["files"][::2], result["files"][1::2]
+    for file, item in zip(prompts, items, strict=True):
+        async with web.get(file["url"]) as answer:
+            assert (await answer.read()).decode() == item.prompt
+    for file, item in zip(images, items, strict=True):
         on_disk = host_server.output_dir / file["subfolder"] / file["filename"]
         async with web.get(file["url"]) as answer:
             fetched = await answer.read()
@@ -132,8 +138,19 @@ async def test_a_repeated_call_has_the_files_too(web: aiohttp.ClientSession) -> 
         _, queued = await post(web, "queue", request(config=quick("flux"), items="3"))
         async with web.get(queued["result"], params={"wait": "60"}) as answer:
             seen.append((await answer.json())["files"])
-    assert len(seen[0]) == 1
+    assert [file["kind"] for file in seen[0]] == ["image", "prompt"]
     assert seen[0] == seen[1]
+
+
+async def test_files_of_the_stock_saver(host_server: Any, web: aiohttp.ClientSession) -> None:
+    """ComfyUI's own Save Image writes no prompt files; its pictures are listed with their samples all the same."""
+    _, queued = await post(web, "queue", request(config=quick("flux"), items="1,3", style="stock"))
+    async with web.get(queued["result"], params={"wait": "60"}) as answer:
+        result = conforms(await answer.json(), "Result")
+    assert result["status"] == "done", result
+    assert [(file["kind"], file["item"]) for file in result["files"]] == [("image", 1), ("image", 3)]
+    for file in result["files"]:
+        assert (host_server.output_dir / file["subfolder"] / file["filename"]).is_file()
 
 
 async def test_failure_names_the_node(web: aiohttp.ClientSession) -> None:

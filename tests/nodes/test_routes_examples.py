@@ -36,12 +36,12 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def wrote(host_server: Any, files: list[dict[str, Any]], test: str) -> None:
-    """One file of this step, and beside it the prompt exactly as the config has it."""
-    assert len(files) == 1
-    path = host_server.output_dir / files[0]["subfolder"] / files[0]["filename"]
-    assert f"{STEP:06}" in path.relative_to(host_server.output_dir).as_posix()
-    assert path.with_suffix(".txt").read_text(encoding="utf-8").strip() == f'a "red" blaff \\ café {test}'
-    assert path.is_file()
+    """One image of this step, and the prompt exactly as the config has it."""
+    assert [file["kind"] for file in files] == ["image", "prompt"]
+    image, prompt = (host_server.output_dir / file["subfolder"] / file["filename"] for file in files)
+    assert f"{STEP:06}" in image.relative_to(host_server.output_dir).as_posix()
+    assert prompt.read_text(encoding="utf-8").strip() == f'a "red" blaff \\ café {test}'
+    assert image.is_file()
 
 
 def test_python(host_server: Any, arguments: list[str]) -> None:
