@@ -16,7 +16,7 @@ from ..lora.summary import summary
 from ._host_lora_names import Names, Patches, clip_names, host_patches, model_names
 from ._host_lora_range import RangedLora
 from ._host_lora_runs import Choice, find
-from ._host_lora_swap import swap_when_sampling
+from ._host_lora_swap import swap_when_loading, swap_when_sampling
 from ._host_lora_wait import read_when_written
 from ._schema import NodeInputError
 
@@ -95,6 +95,7 @@ def _patched_clip(clip: Any, found: Patches, use: Use) -> Any:
         return clip
     clone = clip.clone()
     clone.add_patches(found.patches, use.strength_clip)
+    swap_when_loading(clone.patcher)
     return clone
 
 

@@ -10,8 +10,10 @@ is loaded in another way than completely, nothing is done and the host does it a
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
+from weakref import ReferenceType, ref
 
 import comfy.float
 import comfy.lora
@@ -24,6 +26,7 @@ from torch import Tensor
 
 KEY: Final = "eridiffusion_lora"
 _WHEN: Final = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
+_CLONED: Final = comfy.patcher_extension.CallbacksMP.ON_CLONE
 
 
 #: The types for which the host's rounding looks at its seed.
@@ -46,6 +49,32 @@ def swap_when_sampling(patcher: Any) -> None:
 def _before_loading(executor: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
     swap(model)
     return executor(model, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class _AtLoading:
+    """Stands among the patches of a patcher. The host asks each of them, at the very start of a loading, which further
+    models it needs; this one needs none and swaps then. It does not keep the patcher alive."""
+
+    patcher: ReferenceType[Any]
+
+    def models(self) -> list[Any]:
+        patcher = self.patcher()
+        if patcher is not None:
+            swap(patcher)
+        return []
+
+
+def swap_when_loading(patcher: Any) -> None:
+    """The same for a CLIP's patcher (a clone of our own) and its clones, which the host loads without a sampler."""
+    if not patcher.get_callbacks(_CLONED, KEY):
+        patcher.add_callback_with_key(_CLONED, KEY, lambda _, clone: _watch_loading(clone))
+    _watch_loading(patcher)
+
+
+def _watch_loading(patcher: Any) -> None:
+    options = patcher.model_options["transformer_options"]
+    options["patches"] = {**options.get("patches", {}), KEY: [_AtLoading(ref(patcher))]}
 
 
 def swap(patcher: Any) -> bool:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -68,3 +69,46 @@ def write_kohya(path: Path, model: Any, step: int, rank: int = RANK, spread: flo
 def weights(model: Any) -> dict[str, Tensor]:
     """Copies of a model's weights as they are at this moment."""
     return {name: value.clone() for name, value in model.model.state_dict().items()}
+
+
+def text_weights(clip: Any) -> dict[str, tuple[int, int]]:
+    """Shapes of the matrices in the layers of a CLIP's encoders, by the host's name."""
+    return {
+        name: tuple(value.shape)
+        for name, value in clip.cond_stage_model.state_dict().items()
+        if (".encoder.layers." in name or ".encoder.block." in name)
+        and name.endswith(".weight")
+        and value.ndim == 2
+        and "relative_attention_bias" not in name
+    }
+
+
+def write_text_kohya(path: Path, clip: Any, step: int, spread: float = 0.3, only: str = "") -> None:
+    """A LoRA of sd-scripts for the matrices of every text encoder of CLIP, or those with `only` in their name."""
+    encoders = {"clip_l": "lora_te1_", "clip_g": "lora_te2_", "t5xxl": "lora_te3_"}
+    generator = torch.Generator().manual_seed(step)
+    tensors = {}
+    for name, (rows, columns) in text_weights(clip).items():
+        encoder, _, module = name.removesuffix(".weight").partition(".transformer.")
+        stem = encoders[encoder] + module.replace(".", "_")
+        down = torch.randn(RANK, columns, generator=generator) / columns**0.5
+        up = spread * torch.randn(rows, RANK, generator=generator)
+        if only in name:
+            tensors |= {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up}
+            tensors[f"{stem}.alpha"] = torch.tensor(2.0 * RANK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata={"ss_steps": str(step), "ss_network_dim": str(RANK)})
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    """Whether two sets of weights are equal bit for bit, 8-bit ones included."""
+    assert found.keys() == expected.keys()
+    return all(torch.equal(found[name].float(), expected[name].float()) for name in expected)
+
+
+def spy_on_swaps(comfy_host: Any, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Record whether each preparation was taken over (True) or left to the host."""
+    module, taken = comfy_host.pack("nodes._host_lora_swap"), []
+    real = module.swap
+    monkeypatch.setattr(module, "swap", lambda patcher: taken.append(real(patcher)))
+    return taken

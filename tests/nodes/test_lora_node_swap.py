@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from comfyui_eridiffusion.tests.nodes import small_models
-from comfyui_eridiffusion.tests.nodes.lora_runs import folders, weights, write_kohya
+from comfyui_eridiffusion.tests.nodes.lora_runs import folders, same, spy_on_swaps, weights, write_kohya
 
 MODELS = {"flux": small_models.flux_model, "sd35": small_models.sd35_model, "sdxl": small_models.sdxl_model}
 
@@ -47,19 +47,6 @@ def prepare(model: Any, sampler: Any = None) -> dict[str, Tensor]:
     return seen
 
 
-def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
-    assert found.keys() == expected.keys()
-    return all(torch.equal(found[name], expected[name]) for name in expected)
-
-
-def spy(comfy_host: Any, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Record whether each preparation was taken over (True) or left to the host."""
-    module, taken = comfy_host.pack("nodes._host_lora_swap"), []
-    real = module.swap
-    monkeypatch.setattr(module, "swap", lambda patcher: taken.append(real(patcher)))
-    return taken
-
-
 @pytest.mark.parametrize("family", MODELS)
 def test_swapped_weights_equal_a_fresh_load_bit_for_bit(
     comfy_host: Any, loras: Path, monkeypatch: pytest.MonkeyPatch, family: str
@@ -72,7 +59,7 @@ def test_swapped_weights_equal_a_fresh_load_bit_for_bit(
     steps = range(1, 21 if family == "flux" else 4)
     for step in steps:
         write_kohya(loras / "run" / f"a-step{step:08d}.safetensors", model, step)
-    taken = spy(comfy_host, monkeypatch)
+    taken = spy_on_swaps(comfy_host, monkeypatch)
     for step in steps:
         found = prepare(at_step(comfy_host, model, step))
         stock = nodes.LoraLoader().load_lora(other, None, f"run/a-step{step:08d}.safetensors", 1.0, 1.0)[0]
@@ -93,17 +80,13 @@ def test_narrow_weights_are_rounded_as_the_host_rounds_them(
         write_kohya(loras / "run" / f"a-step{step:08d}.safetensors", model, step)
     for one in (model, other):
         one.model.diffusion_model.to(dtype).requires_grad_(False)  # the host runs without gradients
-    base, taken = weights(model), spy(comfy_host, monkeypatch)
+    base, taken = weights(model), spy_on_swaps(comfy_host, monkeypatch)
     for step in (1, 2, 3):
         found = prepare(at_step(comfy_host, model, step))
         stock = nodes.LoraLoader().load_lora(other, None, f"run/a-step{step:08d}.safetensors", 1.0, 1.0)[0]
-        assert same_bits(found, prepare(stock))
+        assert same(found, prepare(stock))
     assert taken == [False, True, True]
-    assert same_bits(prepare(model), base)
-
-
-def same_bits(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
-    return same({k: v.float() for k, v in found.items()}, {k: v.float() for k, v in expected.items()})
+    assert same(prepare(model), base)
 
 
 def test_steps_that_change_different_weights(comfy_host: Any, loras: Path) -> None:
