@@ -43,8 +43,8 @@ def load_model(path: str, family: str) -> comfy.model_patcher.ModelPatcher:
     found = (metadata or {}).get("eri_small_model")
     if found != family:
         raise ValueError(f"{path}: this is {found or 'not a small example model'}, expected {family}")
-    state = restored(state)
     config = architecture.model_config(family)
+    state = config.process_unet_state_dict(restored(state))  # names as this version of the host has them
     device = comfy.model_management.unet_offload_device()
     model = config.get_model(state, "", device=device)
     missing, unexpected = model.diffusion_model.load_state_dict(state, strict=False)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from comfyui_eridiffusion.tests.nodes import small_models
+from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
 from comfyui_eridiffusion.tests.nodes.test_graph_in_host import node
 
 TEXT = {"prompt_2": "", "prompt_3": "", "t5_length": 20, "weighting": False, "empty": "encode"}
@@ -127,11 +128,10 @@ def graph(family: str = "sdxl", prompts: list[str] | None = None, **inputs: Any)
 def execute(prompt: dict[str, Any], executor: Any = None) -> Any:
     """Run a graph; a new executor knows nothing of earlier runs, as after a restart of the host."""
     import execution
-    import server
 
     valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
     assert valid, (error, node_errors)
-    executor = executor or execution.PromptExecutor(server.PromptServer.instance, cache_args={"lru": 0, "ram": 16.0})
+    executor = executor or new_executor()
     executor.execute(prompt, "test", {}, outputs)
     return executor
 

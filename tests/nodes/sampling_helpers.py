@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from comfyui_eridiffusion.tests.nodes import small_models
+from comfyui_eridiffusion.tests.nodes.host_calls import outputs
 
 FAMILIES = ("flux", "sd35", "sdxl")
 SEED = 11
@@ -29,11 +30,8 @@ def inputs_for(family: str) -> tuple[Any, list[Any], list[Any], Tensor]:
 
 
 def node(comfy_host: Any, name: str, **inputs: Any) -> Any:
-    """The first output of a node, V3 or not."""
-    cls = comfy_host.nodes[name]
-    if hasattr(cls, "execute"):
-        return cls.execute(**inputs).args[0]
-    return getattr(cls(), cls.FUNCTION)(**inputs)[0]
+    """The first output of a node."""
+    return outputs(comfy_host, name, **inputs)[0]
 
 
 def start_noise(latent: Tensor, seed: int = SEED) -> Tensor:

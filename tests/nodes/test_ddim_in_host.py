@@ -12,6 +12,7 @@ from torch import Tensor
 
 from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
 from comfyui_eridiffusion.tests.nodes import small_models
+from comfyui_eridiffusion.tests.nodes.host_calls import outputs
 from comfyui_eridiffusion.tests.nodes.sampling_helpers import DDIMCase, Diffusers
 
 CASES = [
@@ -177,7 +178,7 @@ def test_inpainting_is_diffusers(comfy_host: Any, case: DDIMCase, prediction: st
 )
 def test_split_sigmas_in_two_samplers_end_where_one_does(comfy_host: Any, case: DDIMCase, cut: int) -> None:
     model, noise = model_for("epsilon"), h.start_noise(torch.zeros(2, 4, 4, 8))
-    high, low = comfy_host.nodes["SplitSigmas"].execute(sigmas=case.sigmas(comfy_host, model), step=cut).args
+    high, low = outputs(comfy_host, "SplitSigmas", sigmas=case.sigmas(comfy_host, model), step=cut)
     guider = h.cfg_guider(comfy_host, "sdxl", 1.0, model)
     sampler = h.ddim(comfy_host)
     first = h.advanced(comfy_host, guider, sampler, high, {"samples": torch.zeros_like(noise)}, h.FixedNoise(noise))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from comfyui_eridiffusion.tests.nodes import small_models
+from comfyui_eridiffusion.tests.nodes.host_calls import outputs
 from comfyui_eridiffusion.tests.nodes.lora_runs import folders, write_kohya
 
 STEPS = 8
@@ -28,7 +29,7 @@ class Scene:
     def __init__(self, comfy_host: Any, loras: Path, family: str, sampler: str = "euler") -> None:
         import comfy.samplers
 
-        self.nodes = comfy_host.nodes
+        self.host, self.nodes = comfy_host, comfy_host.nodes
         self.model, self.positive, self.negative, self.empty = small_models.inputs_for(family)
         write_kohya(loras / "run" / "a-step00000001.safetensors", self.model, 1)
         self.sampler = comfy.samplers.sampler_object(sampler)
@@ -38,7 +39,7 @@ class Scene:
         self.noise = self.stock("RandomNoise", noise_seed=7)[0]
 
     def stock(self, node: str, **inputs: Any) -> Any:
-        return self.nodes[node].execute(**inputs).args
+        return outputs(self.host, node, **inputs)
 
     def with_lora(self, start: float = 0.0, end: float = 1.0, model: Any = None, **inputs: Any) -> Any:
         chosen = {"run": "run", "step": 1, "mode": "exact", "strength_model": 1.0, "strength_clip": 1.0, **inputs}

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
 from comfyui_eridiffusion.tests.nodes.memory_helpers import FAMILIES, same_weights, weights, with_lora
 from comfyui_eridiffusion.tests.nodes.test_oom_backoff import arguments, ksampler
 
@@ -54,13 +55,11 @@ class Keep:
 @pytest.fixture
 def executor(comfy_host: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     import comfy.model_management as management
-    import execution
     import nodes
-    import server
 
     monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "Given", Given)
     monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "Keep", Keep)
-    yield execution.PromptExecutor(server.PromptServer.instance, cache_args={"lru": 0, "ram": 16.0})
+    yield new_executor()
     GIVEN.clear()
     management.unload_all_models()
 

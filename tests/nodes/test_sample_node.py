@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from comfyui_eridiffusion.tests.nodes import small_models
+from comfyui_eridiffusion.tests.nodes.host_calls import outputs
 
 SIGMAS = torch.tensor([1.0, 0.8, 0.4, 0.0])
 VP_SIGMAS = torch.tensor([12.0, 4.0, 1.0, 0.0])
 
 
 def node(comfy_host: Any, name: str, **inputs: Any) -> Any:
-    return comfy_host.nodes[name].execute(**inputs).args[0]
+    return outputs(comfy_host, name, **inputs)[0]
 
 
 def euler() -> Any:

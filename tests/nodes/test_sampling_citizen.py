@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
+from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
 
 
 class SmallModel:
@@ -90,11 +91,10 @@ def graph(family: str, **changes: dict[str, Any]) -> dict[str, Any]:
 def run(prompt: dict[str, Any], executor: Any = None) -> Any:
     """The host's executor after this prompt; it keeps what it has run for the next one."""
     import execution
-    import server
 
     valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
     assert valid, (error, node_errors)
-    executor = executor or execution.PromptExecutor(server.PromptServer.instance, cache_args={"lru": 0, "ram": 16.0})
+    executor = executor or new_executor()
     executor.execute(prompt, "test", {}, outputs)
     return executor
 
@@ -213,11 +213,8 @@ def test_nothing_that_comes_in_is_changed(comfy_host: Any, family: str) -> None:
     )
     sampler = h.ddim(comfy_host, eta=0.3)
     guider = h.cfg_guider(comfy_host, family, 2.0, guided)
-    out = (
-        comfy_host.nodes["SamplerCustomAdvanced"]
-        .execute(noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=latent)
-        .args[0]
-    )
+    given = {"noise": noise, "guider": guider, "sampler": sampler, "sigmas": sigmas, "latent_image": latent}
+    out = h.node(comfy_host, "SamplerCustomAdvanced", **given)
     assert out["batch_index"] == [2, 5]
     assert torch.equal(out["noise_mask"], kept[1])
     for before, after in zip(kept, (latent["samples"], latent["noise_mask"], sigmas, positive[0][0]), strict=True):

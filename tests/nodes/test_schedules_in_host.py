@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
+from comfyui_eridiffusion.tests.nodes.host_calls import outputs
 
 
 @pytest.mark.parametrize(("width", "height"), [(512, 512), (768, 1344), (1000, 520)])
@@ -39,7 +40,7 @@ def test_flow_schedule_is_the_basic_scheduler_bit_for_bit(
 def test_denoise_and_split_sigmas_denoise_cut_the_same_schedule(comfy_host: Any, family: str) -> None:
     """10 steps at denoise 0.4 are the last 10 of 25; SplitSigmasDenoise takes them from the 25."""
     whole = h.schedule(comfy_host, family, 25)
-    _, low = comfy_host.nodes["SplitSigmasDenoise"].execute(sigmas=whole, denoise=0.4).args
+    _, low = outputs(comfy_host, "SplitSigmasDenoise", sigmas=whole, denoise=0.4)
     assert torch.equal(h.schedule(comfy_host, family, 10, denoise=0.4), low)
 
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from comfyui_eridiffusion.tests.nodes import small_models
+from comfyui_eridiffusion.tests.nodes.host_calls import outputs
 
 WEIGHTED = "a (red:1.3) circle on a ((blue)) background"
 PLAIN = "a red circle on a blue background"
@@ -27,10 +28,7 @@ def clips(comfy_host: Any) -> dict[str, Any]:
 
 
 def run(comfy_host: Any, node: str, **inputs: Any) -> Any:
-    cls = comfy_host.nodes[node]
-    if hasattr(cls, "execute"):
-        return cls.execute(**inputs).args[0]
-    return getattr(cls(), cls.FUNCTION)(**inputs)[0]
+    return outputs(comfy_host, node, **inputs)[0]
 
 
 def encode(comfy_host: Any, clip: Any, prompt: str, **changes: Any) -> Any:

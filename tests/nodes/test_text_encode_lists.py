@@ -9,6 +9,7 @@ import torch
 
 from comfyui_eridiffusion.tests.nodes import small_models
 from comfyui_eridiffusion.tests.nodes.cache_graphs import Keep
+from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
 from comfyui_eridiffusion.tests.nodes.test_graph_in_host import node
 
 TEXT = {
@@ -80,11 +81,10 @@ def execute(prompt: dict[str, Any]) -> Any:
     import asyncio
 
     import execution
-    import server
 
     valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
     assert valid, (error, node_errors)
-    executor = execution.PromptExecutor(server.PromptServer.instance, cache_args={"lru": 0, "ram": 16.0})
+    executor = new_executor()
     executor.execute(prompt, "test", {}, outputs)
     return executor
 
