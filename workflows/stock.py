@@ -198,8 +198,11 @@ def _sampler(stock: _Stock, profile: Profile, item: SampleItem) -> tuple[str, st
     if profile.eta == 1.0:
         stock.note("ComfyUI's 'ddpm' takes other timesteps and noise than the trainer: the pictures differ.")
         return "ddpm", "ddim_uniform"
-    if profile.final_alpha != "1":
-        stock.note("ComfyUI's 'ddim' is Euler and ends on sigma 0; the trainer's DDIM ends on alpha[0]: slightly off.")
+    end = "" if profile.final_alpha == "1" else ", and ends on alpha[0]"
+    stock.note(
+        "ComfyUI's 'ddim' is Euler: it starts from noise times the first sigma and ends on sigma 0; the trainer starts "
+        f"from the noise as it is drawn, a little stronger{end}: slightly off."
+    )
     made = -(-999 // max(1000 // item.steps, 1))  # every (1000 // steps)th of the timesteps 1 .. 999
     if made != item.steps:
         stock.note(f"ComfyUI's 'ddim_uniform' makes {made} steps where the trainer makes {item.steps}: other pictures.")
