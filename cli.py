@@ -28,6 +28,7 @@ from .commands.host import host_app
 from .commands.hosts import open_host
 from .commands.lora import lora
 from .commands.shared import (
+    Again,
     AsJson,
     ConfigFile,
     Family,
@@ -36,6 +37,7 @@ from .commands.shared import (
     Output,
     Prompts,
     Run,
+    Timeout,
     Trainer,
     err,
     notes,
@@ -109,6 +111,7 @@ def sample(
     models: ModelsFile = None,
     host: HostUrl = None,
     output: Output = Path("eri_samples"),
+    timeout: Timeout = None,
     trainer: Trainer = None,
     family: Family = None,
     prompts: Prompts = None,
@@ -122,7 +125,7 @@ def sample(
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         if run is None and step != 0:
             run = found.name
-        document = _sample(found, [step], run, models, host, output, sheet=None, quiet=as_json)
+        document = _sample(found, [step], run, models, host, output, sheet=None, timeout=timeout, quiet=as_json)
     _print_images(document, as_json)
 
 
@@ -136,6 +139,8 @@ def sweep(
     models: ModelsFile = None,
     host: HostUrl = None,
     output: Output = Path("eri_samples"),
+    again: Again = False,
+    timeout: Timeout = None,
     trainer: Trainer = None,
     family: Family = None,
     prompts: Prompts = None,
@@ -143,14 +148,18 @@ def sweep(
 ) -> None:
     """Sample several training steps and put them on one contact sheet, prompts × steps.
 
+    Run again after an interruption it makes only what is missing: every image says in itself what made it. Another
+    prompt, setting, model file or LoRA run makes the images anew.
+
     Example: eri sweep train_flux.yaml --run output/my_run --steps 0,250,500
     """
     with reported():
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         run = run or found.name
         document = _sample(
-            found, _steps(steps, run), run, models, host, output, sheet="contact_sheet.png", quiet=as_json
-        )
+            found, _steps(steps, run), run, models, host, output, sheet="contact_sheet.png", again=again,
+            timeout=timeout, quiet=as_json,
+        )  # fmt: skip
     _print_images(document, as_json)
 
 
@@ -183,14 +192,17 @@ def demo(
 
 def _sample(
     found: SampleSpec, steps: list[int | None], run: str | None, models: Path | None, url: str | None, output: Path,
-    *, sheet: str | None, quiet: bool,
+    *, sheet: str | None, timeout: float | None, quiet: bool, again: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Sweep `steps` on a host; returns what was written, as JSON types."""
     from .client.jobs import sample_steps
 
     with open_host(url, output, run, quiet=quiet) as (address, local_output):
         console = None if quiet else err
-        return asyncio.run(sample_steps(address, found, steps, run, models, output, local_output, sheet, console))
+        work = sample_steps(
+            address, found, steps, run, models, output, local_output, sheet, console, again=again, timeout=timeout
+        )
+        return asyncio.run(work)
 
 
 def _steps(text: str, run: str) -> list[int | None]:
@@ -211,6 +223,9 @@ def _print_images(document: dict[str, Any], as_json: bool) -> None:
         return
     for image in document["images"]:
         out.print(escape(_near(Path(image["path"]))), highlight=False, soft_wrap=True)
+    kept = sum(image["kept"] for image in document["images"])
+    if kept:
+        err.print(f"{kept} of these images were there already (--again makes them anew)", highlight=False)
     if document["sheet"]:
         out.print(f"[bold]contact sheet[/] {escape(_near(Path(document['sheet'])))}", highlight=False, soft_wrap=True)
     notes(document["notes"])

@@ -26,8 +26,11 @@ _LABELS = {
 
 
 @contextmanager
-def sweep_progress(console: Console, title: str, steps: int, items: int) -> Iterator[Report]:
-    """One bar that counts images of `steps` training steps × `items` prompts; yields the sweep's report function."""
+def sweep_progress(console: Console, title: str, total: int) -> Iterator[Report]:
+    """One bar that counts `total` images, of one sweep or of several; yields the sweeps' report function.
+
+    Only a terminal gets the bar: elsewhere it would be control characters, or one more line.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -36,21 +39,23 @@ def sweep_progress(console: Console, title: str, steps: int, items: int) -> Iter
         TextColumn("images · {task.fields[now]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(escape(title), total=steps * items, now="queued")
-        tallies: dict[int, Tally] = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(escape(title), total=total, now="queued")
+        done = 0
+        tally: Tally | None = None
 
-        def report(number: int, workflow: Workflow, event: Event | None) -> None:
-            if event is None:
-                tallies[number] = Tally(workflow)
-                progress.update(task, completed=number * items, now="queued")
+        def report(_number: int, workflow: Workflow, event: Event | None) -> None:
+            nonlocal done, tally
+            if event is None or tally is None:
+                done += 0 if tally is None else tally.items
+                tally = Tally(workflow)
+                progress.update(task, completed=done, now="queued")
                 return
-            tally = tallies[number]
             tally.feed(event)
             if isinstance(event, NodeStarted):
                 now = _LABELS.get(event.node.rstrip("_0123456789"), "sampling")
                 progress.update(task, now=now)
-            progress.update(task, completed=number * items + tally.items_done)
+            progress.update(task, completed=done + tally.items_done)
 
         yield report
-        progress.update(task, completed=steps * items, now="done")
+        progress.update(task, completed=total, now="done")

@@ -68,7 +68,7 @@ async def run_job(client: HostClient, job: Job, folder: Path, local_output: Path
     began = time.monotonic()
     spec = job.spec
     run = await host_run_name(client, job.run)
-    with sweep_progress(console, f"{spec.family}  {spec.name}", len(job.steps), len(spec.items)) as report:
+    with sweep_progress(console, f"{spec.family}  {spec.name}", len(job.steps) * len(spec.items)) as report:
         done = await sweep(client, spec, job.steps, models=job.models, run=run, report=report)
     fetched = await fetch(client, done, folder, local_output)
     picture = await contact_sheet(client, done, f"{spec.name} ({spec.family})")

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..spec import SampleSpec
 from .host_client import HostClient
+from .resume import Plan, plan_sweep
 from .runs import host_run_name
-from .sweep import Report, contact_sheet, fetch, sweep
+from .sheets import write_sheet
+from .sweep import Report, SweepImage, fetch, sweep
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,45 +29,60 @@ async def sample_steps(
     local_output: Path | None,
     sheet: str | None = None,
     console: Console | None = None,
+    *,
+    again: bool = True,
+    timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Sample `steps` of `run` on the host at `url` and bring the images into `folder`.
+    """Sample `steps` of `run` on the host at `url` and bring the images into `folder`, each step when it is done.
 
     local_output: the host's output folder where it is on this machine. sheet: file name of a contact sheet to write
-    into the run's folder, None = none. console: shows progress. Returns images (step, index, prompt, seed, path),
-    sheet and notes, as JSON types. Raises HostError, WorkflowError.
+    into the run's folder, None = none. console: shows progress. again: False keeps the images in `folder` that are what
+    would be made (see `plan_sweep`). timeout: seconds per step. Returns images (step, index, prompt, seed, path, kept),
+    sheet and notes, as JSON types. Raises HostError, WorkflowError, ImagesError.
     """
     folder = folder.absolute()
     async with HostClient(url) as client:
         name = None if run is None else await host_run_name(client, run)
-        with _progress(console, spec, len(steps)) as report:
-            done = await sweep(client, spec, steps, models=models, run=name, report=report)
-        fetched = await fetch(client, done, folder, local_output)
-        sheet_path = None
-        if sheet is not None:
-            picture = await contact_sheet(client, done, f"{spec.name} ({spec.family})")
-            first = next(iter(fetched.files.values()))
-            sheet_path = folder / first.relative_to(folder).parts[0] / sheet
-            sheet_path.parent.mkdir(parents=True, exist_ok=True)
-            await asyncio.to_thread(picture.save, sheet_path)
+        plan = await asyncio.to_thread(plan_sweep, spec, steps, folder, models=models, run=name, again=again)
+        paths = plan.samples.paths()
+        kept = set(paths)
+        with _progress(console, plan) as report:
+            for step, indices in plan.todo.items():
+                part = plan.spec.select(",".join(map(str, indices)))
+                done = await sweep(client, part, [step], models=models, run=name, report=report, timeout=timeout)
+                fetched = await fetch(client, done, folder, local_output)
+                made = {_key(image): path for image, path in fetched.files.items()}
+                paths.update(made)
+                kept -= set(made)
+    shown = [-1 if step is None else step for step in steps]
+    sheet_path = None
+    if sheet is not None:
+        sheet_path = await asyncio.to_thread(write_sheet, paths, plan.spec, shown, plan.samples.root, sheet)
     images = [
         {
-            "step": None if image.step < 0 else image.step,
-            "index": image.item.index,
-            "prompt": image.item.prompt,
-            "seed": image.item.seed,
-            "path": str(path),
+            "step": None if step < 0 else step,
+            "index": item.index,
+            "prompt": item.prompt,
+            "seed": item.seed,
+            "path": str(paths[step, item.index]),
+            "kept": (step, item.index) in kept,
         }
-        for image, path in fetched.files.items()
+        for step in shown
+        for item in plan.spec.items
     ]
-    return {"images": images, "sheet": None if sheet_path is None else str(sheet_path), "notes": list(done.notes)}
+    return {"images": images, "sheet": None if sheet_path is None else str(sheet_path), "notes": plan.notes}
+
+
+def _key(image: SweepImage) -> tuple[int, int]:
+    return image.step, image.item.index
 
 
 @contextlib.contextmanager
-def _progress(console: Console | None, spec: SampleSpec, steps: int) -> Iterator[Report | None]:
-    if console is None:
+def _progress(console: Console | None, plan: Plan) -> Iterator[Report | None]:
+    if console is None or not plan.images:
         yield None
         return
     from .console import sweep_progress
 
-    with sweep_progress(console, spec.name, steps, len(spec.items)) as report:
+    with sweep_progress(console, plan.spec.name, plan.images) as report:
         yield report

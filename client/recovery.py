@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -24,18 +25,20 @@ async def run_through(
 
     A prompt that the host still knows, because only the line or the answer was lost, is followed to its end. One whose
     saving nodes had all reported counts as done: the files are in the host's output folder. A prompt that vanishes
-    while the connection stands was taken out of the queue by somebody and stays out. timeout: seconds per start.
+    while the connection stands was taken out of the queue by somebody and stays out. timeout: seconds for all of it,
+    outages and further starts included, None = as long as it takes.
     Raises HostError as `run` does; after `_MOST_STARTS` starts the "lost" error says that the graph brings the host
     down. A host that was never reached is not waited for.
     """
+    left = _Clock(timeout)
     for _ in range(_MOST_STARTS):
         attempt = _Attempt(on_event)
         try:
-            return await client.run(graph, attempt.feed, timeout, attempt.prompt_id)
+            return await client.run(graph, attempt.feed, left.seconds(), attempt.prompt_id)
         except HostError as error:
             if not attempt.may_mend(error) or not client.met:
                 raise
-        result = await _after_outage(client, graph, attempt, timeout)
+        result = await _after_outage(client, graph, attempt, left)
         if result is not None:
             return result
     raise HostError(
@@ -43,6 +46,27 @@ async def run_through(
         remedy="Memory probably ran out: sample fewer or smaller images at once, and read the host's log.",
         kind="lost",
     )
+
+
+class _Clock:
+    """What is left of a time limit."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = timeout
+        self._began = time.monotonic()
+
+    def seconds(self) -> float | None:
+        """Seconds left, None = no limit; HostError "timeout" where nothing is."""
+        if self._timeout is None:
+            return None
+        left = self._timeout - (time.monotonic() - self._began)
+        if left <= 0:
+            raise HostError(
+                f"The prompt was not done after {self._timeout:g} s, outages of the host included",
+                remedy="Allow more time, or sample less.",
+                kind="timeout",
+            )
+        return left
 
 
 class _Attempt:
@@ -82,13 +106,13 @@ class _Attempt:
 
 
 async def _after_outage(
-    client: HostClient, graph: Mapping[str, Any], attempt: _Attempt, timeout: float | None
+    client: HostClient, graph: Mapping[str, Any], attempt: _Attempt, left: _Clock
 ) -> PromptResult | None:
     """The result of an attempt that an outage interrupted; None where the graph must be queued again."""
     await client.until_back()
     try:
         if await client.knows(attempt.prompt_id):
-            return await client.wait(attempt.prompt_id, attempt.feed, timeout)
+            return await client.wait(attempt.prompt_id, attempt.feed, left.seconds())
     except HostError as error:
         if not attempt.may_mend(error):
             raise

@@ -13,8 +13,10 @@ from ..workflows import Workflow, build
 from ..workflows.models import Models
 from .errors import HostError
 from .events import Event, ImageRef, StepProgress, prompt_files_of
+from .file_times import fix_times
 from .host_client import HostClient, PromptResult
 from .recovery import run_through
+from .sheets import column_title
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,9 +59,9 @@ async def sweep(
     """Sample `spec` once per training step, with the same seeds each time, and collect what the host wrote.
 
     steps: 0 = without LoRA, None = the newest checkpoint. run: a name the host offers (see `runs.host_run_name`).
-    timeout: seconds per step. A host that is restarted meanwhile gets only the step again that it had not finished; one
-    that stays away longer than `client.patience` is an error. Raises HostError or WorkflowError; cancelling the task
-    cancels the prompt on the host.
+    timeout: seconds per step, restarts of the host included. A host that is restarted meanwhile gets only the step
+    again that it had not finished, under the same file names; one that stays away longer than `client.patience` is an
+    error. Raises HostError or WorkflowError; cancelling the task cancels the prompt on the host.
     """
     if not steps:
         raise ValueError("steps must name at least one training step")
@@ -71,7 +73,7 @@ async def sweep(
         notes += [note for note in workflow.notes if note not in notes]
         if report is not None:
             report(number, workflow, None)
-        result = await run_through(client, workflow.api(), _reporter(report, number, workflow), timeout)
+        result = await run_through(client, fix_times(workflow.api()), _reporter(report, number, workflow), timeout)
         images += _collect(workflow, result, -1 if step is None else step)
     reached = tuple(dict.fromkeys(image.step for image in images))
     return Sweep(spec, reached, tuple(images), tuple(notes))
@@ -112,6 +114,7 @@ class Tally:
         }
         self._place: dict[str, tuple[int, float]] = dict.fromkeys(self._steps, (0, 0.0))
         self.total = sum(item.steps for item in workflow.spec.items)
+        self.items = len(workflow.spec.items)
 
     @property
     def items_done(self) -> int:
@@ -154,9 +157,9 @@ async def fetch(client: HostClient, done: Sweep, folder: Path, local_output: Pat
         relative = Path(image.ref.subfolder) / image.ref.filename
         target = folder / relative
         if local_output is None or (local_output / relative).absolute() != target.absolute():
-            await client.download(image.ref, target)
-            if image.text is not None:
+            if image.text is not None:  # first: a picture that is there counts as done, its prompt file included
                 await client.download(image.text, target.with_suffix(".txt"))
+            await client.download(image.ref, target)
         files[image] = target
     return Fetched(files)
 
@@ -173,11 +176,5 @@ async def contact_sheet(client: HostClient, done: Sweep, title: str = "") -> Ima
             cells[image.item.index, image.step] = picture.convert("RGB")
     items = done.spec.items
     ordered = [cells.get((item.index, step)) for item in items for step in done.steps]
-    columns = [_column(step) for step in done.steps]
+    columns = [column_title(step) for step in done.steps]
     return draw(ordered, [item.prompt for item in items], columns, title)
-
-
-def _column(step: int) -> str:
-    if step < 0:
-        return "newest"
-    return f"step {step}" if step else "no LoRA"

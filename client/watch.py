@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ..lora import Checkpoint, LoraError, find_checkpoints
@@ -16,8 +16,10 @@ from ..lora.header import read_header
 from ..spec import SampleSpec
 from .errors import HostError
 from .host_client import HostClient
+from .resume import StepMarks
 from .runs import host_run_name, spread
-from .sample_records import Samples, find_samples
+from .sample_records import Samples, find_samples, samples_root
+from .sheets import write_sheet
 from .sweep import Report, fetch, sweep
 
 #: The most training steps on one contact sheet: the first and the newest are always among them.
@@ -80,9 +82,9 @@ class Summary:
 class Watch:
     """Samples the checkpoints of `run` on a host, each with each prompt once, into `folder`.
 
-    What was sampled is read from the images below `folder` at the start, so a restart goes on where it was. A
-    checkpoint that cannot be used is told and passed over until its file changes. new_only: leave out checkpoints that
-    are there at the start. Raises LoraError for a folder with checkpoints of several runs.
+    What was sampled is read from the images below `folder`, so a restart goes on where it was; with `again` they do not
+    count. A checkpoint that cannot be used is told and passed over until its file changes. new_only: leave out
+    checkpoints that are there at the start. Raises LoraError for a folder with checkpoints of several runs.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Watch:
         models: Path | None = None,
         local_output: Path | None = None,
         new_only: bool = False,
+        again: bool = False,
         logs: tuple[Log, ...] = (),
         tell: Callable[[Told], None] = lambda told: None,
         progress: Progress = no_progress,
@@ -104,7 +107,8 @@ class Watch:
         self.models, self.local_output = models, local_output
         self.logs, self.tell, self.progress = logs, tell, progress
         self.summary = Summary() if summary is None else summary
-        self._samples: Samples = find_samples(self.folder, spec)
+        self._samples = Samples(samples_root(self.folder, spec), spec)
+        self._looked = again
         self._left_out = {entry.path for entry in self._checkpoints()} if new_only else set()
         self._judged: dict[Path, Stamp] = {}  # broken or failed, as the file was then
         self._told: set[tuple[str, str]] = set()
@@ -118,7 +122,9 @@ class Watch:
             if entry.step is None:
                 self._tell_once("skipped", f"{entry.path}: its training step is unknown, so its images have no name")
             elif self._samples.missing(entry.step) and self._usable(entry.path):
-                await self._sample(entry, entry.step)
+                await self._look()
+                if self._samples.missing(entry.step):
+                    await self._sample(entry, entry.step)
 
     async def forever(self, interval: float) -> None:
         """`once` at every change of the folder and at least every `interval` seconds, until cancelled.
@@ -132,6 +138,13 @@ class Watch:
                 if error.kind not in _AWAY:
                     raise
                 self._tell_once("host", f"{error} Trying again every {interval:g} s.")
+
+    async def _look(self) -> None:
+        """Read from the images what was sampled, once: which LoRA run an image is of, only the host can tell."""
+        if not self._looked:
+            marks = StepMarks(self.spec, self.models, await host_run_name(self.client, self.run))
+            self._samples = await asyncio.to_thread(find_samples, self.folder, self.spec, marks)
+            self._looked = True
 
     def _checkpoints(self) -> list[Checkpoint]:
         found = find_checkpoints(self.run)
@@ -193,25 +206,9 @@ class Watch:
 
     def _draw_sheet(self) -> Path:
         """The sheet of all steps there are (at most SHEET_COLUMNS), a row per prompt."""
-        from PIL import Image
-
-        from ..images import contact_sheet, save_image
-
-        steps = spread(self._samples.steps(), SHEET_COLUMNS)
-        pictures: list[Image.Image | None] = []
-        for item in self.spec.items:
-            for step in steps:
-                path = self._samples.path(step, item.index)
-                if path is None:
-                    pictures.append(None)
-                    continue
-                with Image.open(path) as picture:
-                    pictures.append(picture.convert("RGB"))
-        columns = [f"step {step}" if step else "no LoRA" for step in steps]
-        rows = [item.prompt for item in self.spec.items]
-        sheet = contact_sheet(pictures, rows, columns, f"{self.spec.name} ({self.spec.family})")
-        root = self._samples.root
-        return save_image(sheet, root, PurePosixPath("contact_sheet.png")).path
+        samples = self._samples
+        steps = spread(samples.steps(), SHEET_COLUMNS)
+        return write_sheet(samples.paths(), self.spec, steps, samples.root, "contact_sheet.png")
 
 
 def sees_changes() -> bool:

@@ -37,6 +37,14 @@ HostUrl = Annotated[
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for images, in the trainer's layout.")]
 
+Again = Annotated[bool, typer.Option("--again", help="Make images anew that are there already.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=1, help="Seconds for one training step, restarts of the host included.", show_default="as long as it takes"
+    ),
+]
+
 
 def fail(error: Exception) -> NoReturn:
     """Print an error as people read it and end with its exit code: 1 for the host's, 2 for the input's."""

@@ -17,7 +17,21 @@ from ..client.watch import Log, Summary, Told, Watch, sees_changes
 from ..spec import SampleSpec, SpecError, read_spec
 from ..workflows.run_overview import find_configs
 from .hosts import open_host
-from .shared import AsJson, Family, HostUrl, ModelsFile, Output, Prompts, Trainer, err, notes, out, reported, show
+from .shared import (
+    Again,
+    AsJson,
+    Family,
+    HostUrl,
+    ModelsFile,
+    Output,
+    Prompts,
+    Trainer,
+    err,
+    notes,
+    out,
+    reported,
+    show,
+)
 
 
 def watch(
@@ -27,6 +41,7 @@ def watch(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Sample what is there and end.")] = False,
     new_only: Annotated[bool, typer.Option("--new-only", help="Leave out checkpoints that are there already.")] = False,
+    again: Again = False,
     interval: Annotated[
         float, typer.Option(min=0.2, max=3600, help="Seconds between looks at the folder where no change is seen.")
     ] = 10.0,
@@ -59,7 +74,7 @@ def watch(
                     async with HostClient(url) as client:
                         watcher = Watch(
                             client, found, run_dir, output, models=models, local_output=local_output,
-                            new_only=new_only, logs=logs, tell=_tell, summary=summary,
+                            new_only=new_only, again=again, logs=logs, tell=_tell, summary=summary,
                             progress=_silent if as_json else _bar,
                         )  # fmt: skip
                         await (watcher.once() if once else watcher.forever(interval))
@@ -109,7 +124,7 @@ def _logs(spec: SampleSpec, run_dir: Path, tensorboard: Path | None, wandb: str 
 def _bar(title: str, spec: SampleSpec) -> Iterator[Report | None]:
     from ..client.console import sweep_progress
 
-    with sweep_progress(err, title, 1, len(spec.items)) as report:
+    with sweep_progress(err, title, len(spec.items)) as report:
         yield report
 
 

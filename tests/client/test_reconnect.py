@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.local_host import LocalHost, free_port
 from comfyui_eridiffusion.client.sweep import fetch, sweep
+from comfyui_eridiffusion.spec import SampleSpec
 from comfyui_eridiffusion.tests.client.relay import Relay
 from comfyui_eridiffusion.tests.client.test_host_client import slow_graph
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, short
@@ -56,9 +58,20 @@ async def test_cut_line_mid_sweep_runs_each_step_once(host_server: Any) -> None:
     assert [(image.step, image.item.index) for image in done.images] == [(s, i) for s in STEPS for i in (0, 2)]
 
 
-async def test_host_killed_and_restarted_mid_sweep(tmp_path: Path) -> None:
-    """Killed in its second step: the first step's files are not touched again, the new host makes the others."""
+def two_savers() -> SampleSpec:
+    """Two prompts that cannot share a chain, saved one after the other, in a layout that puts the time into names."""
     spec = short("flux", steps=6)
+    items = [spec.items[0], replace(spec.items[1], lora_scale=0.5)]
+    return replace(spec, items=items, layout="kohya")
+
+
+async def test_host_killed_and_restarted_mid_sweep(tmp_path: Path) -> None:
+    """Killed in its second step, between the step's two files.
+
+    The first step's files are not touched again; the file written just before the crash is written over, under its old
+    name although that carries the time; the new host makes the others.
+    """
+    spec = two_savers()
     output, port = tmp_path / "output", free_port()
     restarts: list[asyncio.Task[LocalHost]] = []
     kept: dict[str, int] = {}
@@ -67,7 +80,7 @@ async def test_host_killed_and_restarted_mid_sweep(tmp_path: Path) -> None:
     try:
 
         def report(number: int, _: Workflow, event: events.Event | None) -> None:
-            if number == 1 and isinstance(event, events.StepProgress) and event.node == "sample" and not restarts:
+            if number == 1 and isinstance(event, events.Executed) and event.images and not restarts:
                 os.kill(first.pid, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
                 kept.update(pictures(output))
                 restarts.append(asyncio.create_task(asyncio.to_thread(restart)))
@@ -86,10 +99,15 @@ async def test_host_killed_and_restarted_mid_sweep(tmp_path: Path) -> None:
             await asyncio.gather(*restarts, return_exceptions=True)
         first.stop()
         second.stop()
-    assert len(kept) == 2
+    early = {name for name in kept if "_000050_" in name}
+    assert (len(kept), len(early)) == (3, 1)  # it was killed where it should be
     after = pictures(output)
-    assert {name: after[name] for name in kept} == kept
+    assert {name: after[name] for name in kept if name not in early} == {
+        name: kept[name] for name in kept if name not in early
+    }
+    assert all(after[name] > kept[name] for name in early)
     assert len(after) == len(fetched.files) == 6
+    assert sorted(path.name for path in output.rglob("*") if path.is_file() and path.suffix != ".png") == []
     assert all(path.stat().st_size for path in fetched.files.values())
 
 

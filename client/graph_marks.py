@@ -1,0 +1,49 @@
+"""Whether two graphs make an image alike: a mark per saving node of everything above it but the samples themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+_SAVER: Final = "EriSaveSamples"
+#: Inputs that tell which samples and under which names, not how: the samples are compared by their own records.
+_NOT_HOW: Final = {"EriSampleSpec": ("config", "items"), _SAVER: ("template",)}
+
+
+def saver_marks(graph: Mapping[str, Any]) -> dict[str, str]:
+    """Mark of each Save Samples node of an API graph, by node id.
+
+    Equal marks mean equal node classes and settings above the node (model files, LoRA run and step, noise, schedule,
+    sampler, …); node ids, titles and the list of samples do not count. The host turns 1 into 1.0 where it wants a
+    float, so these count as equal. A graph of another form than the host's has no marks.
+    """
+    known: dict[str, str] = {}
+    savers = [node for node, entry in graph.items() if isinstance(entry, Mapping) and entry.get("class_type") == _SAVER]
+    try:
+        return {node: _mark(graph, node, known, ()) for node in savers}
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return {}
+
+
+def _mark(graph: Mapping[str, Any], node: str, known: dict[str, str], below: tuple[str, ...]) -> str:
+    if node in below:
+        raise ValueError("a graph that loops")
+    if node not in known:
+        entry = graph[node]
+        left_out = _NOT_HOW.get(entry["class_type"], ())
+        inputs = {
+            name: _value(graph, value, known, (*below, node))
+            for name, value in entry["inputs"].items()
+            if name not in left_out
+        }
+        text = json.dumps([entry["class_type"], inputs], sort_keys=True)
+        known[node] = hashlib.sha256(text.encode()).hexdigest()
+    return known[node]
+
+
+def _value(graph: Mapping[str, Any], value: Any, known: dict[str, str], below: tuple[str, ...]) -> Any:
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in graph:
+        return [_mark(graph, value[0], known, below), value[1]]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -1,0 +1,213 @@
+"""A sweep that was interrupted, run again: what is there and still right is kept, everything else is made."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from comfyui_eridiffusion import cli
+from comfyui_eridiffusion.client.file_times import fix_times
+from comfyui_eridiffusion.client.graph_marks import saver_marks
+from comfyui_eridiffusion.client.jobs import sample_steps
+from comfyui_eridiffusion.client.resume import plan_sweep
+from comfyui_eridiffusion.client.sample_records import find_samples, read_record
+from comfyui_eridiffusion.images import LAYOUTS, SampleFile, relative_path
+from comfyui_eridiffusion.spec import SampleSpec, read_spec
+from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, FAMILIES, short
+from comfyui_eridiffusion.workflows import build
+
+MODELS = EXAMPLES / "models" / "flux.yaml"
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in folder.rglob("*_sample_*.png")}
+
+
+def mark(spec: SampleSpec, family: str = "flux", run: str = "a_run", step: int = 50, node: str = "save") -> str:
+    return saver_marks(build(spec, EXAMPLES / "models" / f"{family}.yaml", run, step).api())[node]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_mark_of_a_graph_is_about_how_not_which(family: str) -> None:
+    """Fewer samples, other prompts, seeds and sizes: told by the items. Models, LoRA, settings: told by the graph."""
+    spec = read_spec(EXAMPLES / "configs" / f"{family}.yaml")
+    usual = mark(spec, family)
+    item = replace(spec.items[1], prompt="other", seed=1, width=128, steps=3)
+    assert mark(replace(spec, items=[item]), family) == usual
+    assert len({usual, mark(spec, family, run="b_run"), mark(spec, family, step=100), mark(spec, family, step=0)}) == 4
+    assert mark(replace(spec, items=[replace(spec.items[0], lora_scale=0.5)]), family) != usual
+    assert mark(replace(spec, precision="bfloat16", trainer="ai-toolkit"), family) != usual
+    graph = build(spec, EXAMPLES / "models" / f"{family}.yaml", "a_run", 50).api()
+    graph["vae"]["inputs"]["name"] = "other.safetensors"
+    assert saver_marks(graph)["save"] != usual
+    # the host's validation writes numbers in the input's own type, and a graph may have been renumbered
+    sent = {f"n{key}": json.loads(json.dumps(node)) for key, node in build(spec, None, "a_run", 50).api().items()}
+    for node in sent.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list):
+                node["inputs"][name] = [f"n{value[0]}", value[1]]
+            elif isinstance(value, float) and value.is_integer():
+                node["inputs"][name] = int(value)
+    assert saver_marks(sent)["nsave"] == saver_marks(build(spec, None, "a_run", 50).api())["save"]
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        {"a": 1},
+        {"a": {"class_type": "EriSaveSamples"}},
+        {"a": {"class_type": "EriSaveSamples", "inputs": {"images": ["a", 0]}}},
+    ],
+)
+def test_odd_graphs_in_files_have_no_mark(graph: dict[str, Any]) -> None:
+    assert saver_marks(graph) == {}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_fixed_times_are_the_layouts_own_names(layout: str) -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
+    saver = {"class_type": "EriSaveSamples", "inputs": {"layout": layout, "template": ""}}
+    fix_times({"save": saver}, moment)
+    file = SampleFile(run="r", step=50, index=1, name="sample_01", count=2, prompt="a cat", seed=7, created=moment)
+    later = replace(file, created=datetime.now(tz=timezone.utc))
+    assert relative_path(layout, later, template=saver["inputs"]["template"]) == relative_path(layout, file)
+
+
+def test_a_first_image_is_not_made_alone_where_its_name_depends_on_the_others(tmp_path: Path) -> None:
+    """EriDiffusion V2 writes sample_step50.png for one prompt, sample_step50_seed0.png for several."""
+    spec = replace(short("flux"), layout="eridiffusion-v2", items=read_spec(EXAMPLES / "configs" / "flux.yaml").items)
+    samples = find_samples(tmp_path, spec)
+    samples._paths.update({(50, 1): tmp_path, (50, 2): tmp_path, (50, 3): tmp_path, (60, 0): tmp_path})
+    assert samples.missing(50) == [0, 1]
+    assert samples.missing(60) == [1, 2, 3]
+    assert relative_path("eridiffusion-v2", SampleFile("r", 50, 0, count=2)) == PurePosixPath(
+        "r/sample_step50_seed0.png"
+    )
+
+
+def arguments(folder: Path, url: str, *more: str) -> list[str]:
+    """The first prompt is quick, so that there is time to end the sweep between two steps."""
+    config = folder / "short.json"
+    config.write_text(short("flux", steps=4).to_json(), encoding="utf-8")
+    common = ["--run", "flux_zorp", "--models", str(MODELS), "--host", url, "-o", str(folder / "got"), "--json"]
+    return ["sweep", str(config), *common, *more]
+
+
+def call(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> dict[str, Any]:
+    with pytest.raises(SystemExit) as ended:
+        cli.app(arguments)
+    shown = capsys.readouterr()
+    assert ended.value.code == 0, shown.err
+    document: dict[str, Any] = json.loads(shown.out)
+    return document
+
+
+def test_a_killed_sweep_goes_on(host_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Killed between its steps, in a host that is elsewhere; then run again, damaged, forced, and with other files."""
+    got = tmp_path / "got"
+    command = arguments(tmp_path, host_server.url, "--steps", "0,50,100,200,400")
+    assert command[-1] == "0,50,100,200,400"
+    with subprocess.Popen([Path(sys.executable).with_name("eri"), *command], stdout=subprocess.DEVNULL) as first:
+        deadline = time.monotonic() + 60
+        while len(stamps(got)) < 2 and first.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        first.kill()
+    before = stamps(got)
+    assert 2 <= len(before) < 10
+    document = call(capsys, command)
+    after = stamps(got)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == len(document["images"]) == 10
+    kept = [Path(image["path"]).relative_to(got).as_posix() for image in document["images"] if image["kept"]]
+    assert kept == sorted(before)
+    assert Path(document["sheet"]).is_file()
+    lost = got / sorted(before)[1]
+    lost.write_bytes(lost.read_bytes()[:100])  # as a full disk leaves a file
+    document = call(capsys, command)
+    assert [image["path"] for image in document["images"] if not image["kept"]] == [str(lost)]
+    assert {name for name, stamp in stamps(got).items() if stamp != after[name]} == {lost.relative_to(got).as_posix()}
+    config = Path(command[1])
+    config.write_text(config.read_text(encoding="utf-8").replace("white", "green"), encoding="utf-8")
+    document = call(capsys, [*command[:-1], "0,50"])
+    changed = {item.index for item in short("flux").items if "white" in item.prompt}
+    assert changed
+    assert {image["index"] for image in document["images"] if not image["kept"]} == changed
+    document = call(capsys, [*command[:-1], "0,50", "--again"])
+    assert not any(image["kept"] for image in document["images"])
+    _other_graphs_are_not_kept(read_spec(config), got)
+
+
+def _other_graphs_are_not_kept(spec: SampleSpec, got: Path) -> None:
+    def todo(**changes: Any) -> dict[int | None, list[int]]:
+        return plan_sweep(spec, [0, 50], got, **{"models": MODELS, "run": "flux_zorp", **changes}).todo
+
+    everything = {0: [0, 2], 50: [0, 2]}
+    assert todo() == {}
+    assert todo(run="other_run") == everything
+    assert todo(models=None) == everything
+    assert todo(again=True) == everything
+
+
+async def test_drawn_seeds_are_taken_up_again(host_server: Any, tmp_path: Path) -> None:
+    """A config without seeds: every step of a sweep has the same ones, also those made later."""
+    spec = short("flux", steps=2)
+    spec = replace(spec, items=[replace(item, seed=None) for item in spec.items])
+
+    async def seeds(steps: list[int]) -> list[tuple[int, int, bool]]:
+        done = await sample_steps(host_server.url, spec, steps, "flux_zorp", MODELS, tmp_path, None, again=False)
+        recorded = [read_record(Path(image["path"])) for image in done["images"]]
+        assert [record and record["seed"] for record in recorded] == [image["seed"] for image in done["images"]]
+        return [(image["step"], image["seed"], image["kept"]) for image in done["images"]]
+
+    first = await seeds([50])
+    assert len({seed for _, seed, _ in first}) == 2
+    assert await seeds([0, 50]) == [(0, seed, False) for _, seed, _ in first] + [
+        (50, seed, True) for _, seed, _ in first
+    ]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="no Ctrl-C to send")
+def test_ctrl_c_ends_a_sweep_and_its_prompt(
+    host_server: Any, tmp_path: Path, queue_is_empty: Callable[[], bool]
+) -> None:
+    command = arguments(tmp_path, host_server.url, "--steps", "0,50,100,200,400")
+    config = Path(command[1])
+    config.write_text(config.read_text(encoding="utf-8").replace('"steps": 4', '"steps": 400'), encoding="utf-8")
+    with subprocess.Popen(
+        [Path(sys.executable).with_name("eri"), *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        while queue_is_empty() and running.poll() is None:
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        shown, errors = running.communicate(timeout=30)
+    assert running.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert shown == ""
+    deadline = time.monotonic() + 20
+    while not queue_is_empty():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def queue_is_empty(host_server: Any) -> Callable[[], bool]:
+    import urllib.request
+
+    def ask() -> bool:
+        with urllib.request.urlopen(f"{host_server.url}/queue", timeout=10) as answer:
+            queue = json.load(answer)
+        return not queue["queue_running"] and not queue["queue_pending"]
+
+    return ask
