@@ -1,15 +1,37 @@
-"""One graph with all three families, on a device with room for a single model."""
+"""One graph with all three families, on a device with room for a single model: to its end, and stopped in its middle."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from comfyui_eridiffusion.tests.nodes.memory_helpers import FAMILIES, loaded_names, same_weights, weights
-from comfyui_eridiffusion.tests.nodes.test_graph_in_host import run
+from comfyui_eridiffusion.tests.nodes.memory_helpers import FAMILIES, loaded_names, same_weights, weights, with_lora
 from comfyui_eridiffusion.tests.nodes.test_memory_loads import HELD, Loads, graph_nodes, images_of, models, prompts  # noqa: F401
+from comfyui_eridiffusion.tests.nodes.test_memory_weights import EVENTS, sampler_that
+from comfyui_eridiffusion.tests.nodes.test_sampling_citizen import run
+
+DEVICE = torch.device("cpu:0")
+
+#: The images of a machine with room, by family; made once.
+ROOMY: dict[str, list[Tensor]] = {}
+
+
+class GiveSampler:
+    """A sampler that ends as the test says, in the host's older node form."""
+
+    RETURN_TYPES = ("SAMPLER",)
+    FUNCTION = "give"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"ending": ("STRING", {})}}
+
+    def give(self, ending: str) -> tuple[Any]:
+        return (sampler_that(ending),)
 
 
 def three_families() -> dict[str, Any]:
@@ -26,30 +48,75 @@ def three_families() -> dict[str, Any]:
     return whole
 
 
-def test_three_families_with_room_for_one_model(
-    comfy_host: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    graph_nodes: None,  # noqa: F811
-) -> None:
-    import comfy.model_management as management
+def patched(family: str, device: torch.device) -> list[Any]:
+    """MODEL, CLIP and VAE; the first two with a LoRA, so that there is something to put back."""
+    model, clip, vae = models(family, device)
+    generator = torch.Generator().manual_seed(5)
+    clip = clip.clone()
+    clip.patcher.add_patches(
+        {
+            key: (0.01 * torch.randn(value.shape, generator=generator),)
+            for key, value in clip.patcher.model.state_dict().items()
+            if key.endswith("fc1.weight")
+        }
+    )
+    return [with_lora(model, seed=3), clip, vae]
 
-    expected = {family: images_of(family, models(family, torch.device("cpu")), 0, 2) for family in FAMILIES}
+
+def parts(made: dict[str, list[Any]]) -> dict[str, Any]:
+    """Every model of every family as the host's patcher."""
+    return {
+        f"{family} {kind}": patcher
+        for family, (model, clip, vae) in made.items()
+        for kind, patcher in (("model", model), ("text encoders", clip.patcher), ("autoencoder", vae.patcher))
+    }
+
+
+@pytest.fixture
+def no_room(comfy_host: Any, graph_nodes: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[Tensor]]]:  # noqa: F811
+    """A device with room for no second model; the images of a machine with room, by family."""
+    import comfy.model_management as management
+    import nodes
+
+    monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "GiveSampler", GiveSampler)
+    for family in set(FAMILIES) - set(ROOMY):
+        ROOMY[family] = images_of(family, patched(family, torch.device("cpu")), 0, 2)
     management.unload_all_models()
     monkeypatch.setattr(management, "EXTRA_RESERVED_VRAM", 1 << 50)
-    device = torch.device("cpu:0")
-    made = {family: models(family, device) for family in FAMILIES}
+    yield ROOMY
+    management.free_memory(1e30, DEVICE)
+
+
+@pytest.mark.parametrize("ending", EVENTS)
+def test_three_families_with_room_for_one_model(no_room: dict[str, list[Tensor]], ending: str) -> None:
+    """To its end, or stopped by an error or a person amid the sampling of one family: what was finished is there and
+    as on a machine with room, and all weights of all nine models come back bit for bit."""
+    import comfy.model_management as management
+
+    made = {family: patched(family, DEVICE) for family in FAMILIES}
     HELD.update(models=made, images={})
-    before = {family: weights(made[family][0]) for family in FAMILIES}
-    loads = Loads([one for model, clip, vae in made.values() for one in (model, clip.patcher, vae.patcher)])
-    try:
-        run(three_families())
-        assert all(beside == set() for beside in loads.beside)
+    before = {name: weights(patcher) for name, patcher in parts(made).items()}
+    loads = Loads(list(parts(made).values()))
+    prompt = three_families()
+    if ending != "success":
+        prompt["sd35_sampler"] = {"class_type": "GiveSampler", "inputs": {"ending": ending}}
+    executor = run(prompt)
+    assert EVENTS[ending] in [event for event, _ in executor.status_messages]
+    assert all(beside == set() for beside in loads.beside)
+    assert "SD3" in loads.order
+    assert ("sd35" in HELD["images"]) == (ending == "success")
+    assert set(HELD["images"]) == set(FAMILIES) - unreached(executor)
+    for family, images in HELD["images"].items():
+        assert all(torch.equal(a, b) for a, b in zip(images, no_room[family], strict=True)), family
+    if ending == "success":
         assert len(loads.order) >= 9
         assert len(loaded_names()) == 1
-        for family in FAMILIES:
-            assert all(torch.equal(a, b) for a, b in zip(HELD["images"][family], expected[family], strict=True)), family
-        management.free_memory(1e30, device)
-        assert loaded_names() == []
-        assert all(same_weights(made[family][0], before[family]) for family in FAMILIES)
-    finally:
-        management.free_memory(1e30, device)
+    management.free_memory(1e30, DEVICE)
+    assert loaded_names() == []
+    assert [name for name, patcher in parts(made).items() if not same_weights(patcher, before[name])] == []
+
+
+def unreached(executor: Any) -> set[str]:
+    """The families whose last node the host had not run when it stopped, by its own message."""
+    stops = [data for event, data in executor.status_messages if event in set(EVENTS.values()) - {"execution_success"}]
+    return {family for stop in stops for family in FAMILIES if f"{family}_keep" not in stop["executed"]}
