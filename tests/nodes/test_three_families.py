@@ -1,4 +1,4 @@
-"""One graph with all three families, on a device with room for a single model: to its end, and stopped in its middle."""
+"""One graph with all three families, on a device with room for a single model: run to its end, and stopped midway."""
 
 from __future__ import annotations
 
