@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -53,10 +54,12 @@ def described(error: HostError) -> dict[str, Any]:
 
 def _files(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every node's files, each picture followed by the prompt file that lies beside it."""
-    extra = record["prompt"][3].get(EXTRA_KEY) or {}
+    saves = (record["prompt"][3].get(EXTRA_KEY) or {}).get("saves", {})
+    outputs = (record.get("outputs") or {}).items()
     files = []
-    for node, output in (record.get("outputs") or {}).items():
-        items = extra.get("saves", {}).get(node, ())
+    # in the samples' order: the host's is that of execution, which is another one in newer versions
+    for node, output in sorted(outputs, key=lambda entry: min(saves.get(entry[0]) or [sys.maxsize])):
+        items = saves.get(node, ())
         texts = prompt_files_of(output)
         for number, image in enumerate(images_of(output)):
             item = {"item": items[number]} if number < len(items) else {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 
@@ -21,3 +23,44 @@ def new_executor() -> Any:
     cache = {"cache_args": {"lru": 0, "ram": 16.0, "ram_inactive": 16.0}}
     takes = inspect.signature(execution.PromptExecutor).parameters
     return execution.PromptExecutor(server.PromptServer.instance, **(cache if "cache_args" in takes else {}))
+
+
+def cached_outputs(executor: Any, node_id: str) -> list[list[Any]]:
+    """What a node gave in the executor's last run: its outputs, each a list."""
+    found = executor.caches.outputs.get(node_id)
+    if inspect.isawaitable(found):  # newer hosts wait for caches of other machines
+
+        async def wait() -> Any:
+            return await found
+
+        found = asyncio.run(wait())
+    outputs: list[list[Any]] = found.outputs
+    return outputs
+
+
+def with_hidden(cls: Any, hidden: dict[Any, Any]) -> Any:
+    """The class of a V3 node with its hidden inputs, as the executor prepares it."""
+    takes = inspect.signature(cls.PREPARE_CLASS_CLONE).parameters
+    return cls.PREPARE_CLASS_CLONE({"hidden_inputs": hidden} if "v3_data" in takes else hidden)
+
+
+def turn_previews_on(monkeypatch: Any, on_step: Callable[[int], None] | None = None) -> list[tuple[int, int]]:
+    """Previews as the host makes them without another model; the list that fills with (step, steps) of each.
+
+    With previews the host reports every step; without them newer hosts report several times a second at most.
+    """
+    import comfy.utils
+    import latent_preview
+    from comfy.cli_args import LatentPreviewMethod
+
+    seen: list[tuple[int, int]] = []
+
+    def hook(value: int, total: int, preview: Any, **_: Any) -> None:
+        assert preview is not None
+        seen.append((value, total))
+        if on_step:
+            on_step(value)
+
+    monkeypatch.setattr(latent_preview.args, "preview_method", LatentPreviewMethod.Latent2RGB)
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    return seen

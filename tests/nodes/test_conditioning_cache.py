@@ -14,6 +14,7 @@ import pytest
 from comfyui_eridiffusion.tests.nodes import cache_graphs as graphs
 from comfyui_eridiffusion.tests.nodes import test_lora_node as lora_files
 from comfyui_eridiffusion.tests.nodes.cache_graphs import Keep, LoadTextFile, equal, graph, ran, results
+from comfyui_eridiffusion.tests.nodes.host_calls import cached_outputs
 from comfyui_eridiffusion.tests.nodes.test_graph_in_host import node
 
 
@@ -294,7 +295,7 @@ def test_the_given_conditioning_is_passed_on_as_it_is(host: Path) -> None:
     expected = results(graph(mode="off"))
     Keep.kept.clear()
     executor = graphs.execute(graph())
-    encoded = executor.caches.outputs.get("encode").outputs[0]
+    encoded = cached_outputs(executor, "encode")[0]
     assert [id(entry) for entry in Keep.kept] == [id(entry) for entry in encoded]
     assert equal(encoded, expected)
     from_disk = results(graph())

@@ -13,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from comfyui_eridiffusion.tests.nodes.host_calls import with_hidden
+
 CONFIG = """
 job: extension
 config:
@@ -69,7 +71,7 @@ def saved(comfy_host: Any, images: list[Any], hidden: Any = None, **changes: Any
         "run": [""],
         **changes,
     }
-    node = comfy_host.nodes["EriSaveSamples"].PREPARE_CLASS_CLONE(hidden or {})
+    node = with_hidden(comfy_host.nodes["EriSaveSamples"], hidden or {})
     shown: dict[str, list[dict[str, str]]] = node.execute(images=images, **values).ui
     return shown
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from comfyui_eridiffusion.tests.nodes import small_models
-from comfyui_eridiffusion.tests.nodes.host_calls import outputs
+from comfyui_eridiffusion.tests.nodes.host_calls import outputs, turn_previews_on
 
 SIGMAS = torch.tensor([1.0, 0.8, 0.4, 0.0])
 VP_SIGMAS = torch.tensor([12.0, 4.0, 1.0, 0.0])
@@ -92,10 +92,7 @@ def test_keeps_inputs_and_latent_entries(comfy_host: Any) -> None:
 
 @pytest.mark.parametrize("sampler", ["EriFlowEulerSampler", "EriDDIMSampler"])
 def test_preview_every_step(comfy_host: Any, sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import comfy.utils
-
-    seen: list[tuple[int, int]] = []
-    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, *_, **__: seen.append((value, total)))
+    seen = turn_previews_on(monkeypatch)
     node(comfy_host, "EriSample", **arguments(comfy_host, "sd35", sampler=make_sampler(comfy_host, sampler)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
-from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
+from comfyui_eridiffusion.tests.nodes.host_calls import new_executor, turn_previews_on
 
 
 class SmallModel:
@@ -172,17 +172,9 @@ def test_interrupting_stops_within_the_step_and_reports_progress_per_step(
     comfy_host: Any, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import comfy.model_management as management
-    import comfy.utils
-
-    seen: list[tuple[int, int]] = []
-
-    def hook(value: int, total: int, *_: Any, **__: Any) -> None:
-        seen.append((value, total))
-        if value == 2:
-            management.interrupt_current_processing()
 
     executor = run(graph(family, steps=node("Number", value=5)))
-    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    seen = turn_previews_on(monkeypatch, lambda step: management.interrupt_current_processing(step == 2))
     changed = graph(family, steps=node("Number", value=6))
     run(changed, executor)
     assert seen == [(1, 6), (2, 6)]

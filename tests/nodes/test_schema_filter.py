@@ -13,8 +13,9 @@ def reduced(full: type, missing: str) -> type:
     kept = []
     for one in dataclasses.fields(full):
         if one.name != missing:
-            plain = one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
-            kept.append((one.name, Any) if plain else (one.name, Any, dataclasses.field(default=one.default)))
+            given = {"default": one.default, "default_factory": one.default_factory}
+            given = {key: value for key, value in given.items() if value is not dataclasses.MISSING}
+            kept.append((one.name, Any, dataclasses.field(**given)))
     methods = {name: value for name, value in vars(full).items() if callable(value) and not name.startswith("__")}
     return dataclasses.make_dataclass("OlderSchema", kept, namespace=methods)
 
