@@ -18,7 +18,7 @@ from .eridiffusion_v2_programs import Settings, from_flags, settings_for
 from .families import MAX_PIXELS, MAX_SEED, variant_of
 from .fields import Reading, Section
 from .limits import Place, floored
-from .line_trees import PROGRAM
+from .line_trees import PROGRAM, Unexpanded
 from .model import FAMILIES, SampleItem, SampleSpec, SpecError
 from .onetrainer import MODEL_TYPES
 from .parse import parse
@@ -93,6 +93,10 @@ def _prompts(reading: Reading, root: Section, settings: Settings) -> list[Sample
     given = root.text(settings.prompt_flag) if settings.prompt_flag else None
     if found is None and given:
         node = root.members[settings.prompt_flag]
+        if isinstance(node.value, Unexpanded):
+            raise root.error(
+                settings.prompt_flag, f"the shell would replace a part of the prompt {given!r}", "Write the prompt out."
+            )
         return [_item(Place(reading, node, settings.prompt_flag), settings, given, settings.seed, 0)]
     key = next((key for key in keys if named[key] is not None), None)
     if found is None:

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from .line_trees import Unexpanded
 from .model import SpecError
 from .tree import Document, Node
 
@@ -142,6 +143,9 @@ class Section:
         if node is None:
             return None
         self.used.add(key)
+        if isinstance(node.value, Unexpanded):
+            said = str(node.value)
+            self.reading.note(f"{self.path_of(key)} is {said!r}: what the shell puts there is not known here.")
         self._refuse_variable(node, self.path_of(key))
         return None if is_null(node) else node
 

@@ -1,4 +1,4 @@
-"""kohya sd-scripts: a training config (TOML) that names a prompt file, or a prompt file on its own.
+"""kohya sd-scripts: a training config (TOML) that names a prompt file, the GUI's form (JSON), or a prompt file alone.
 
 Sources: kohya-ss/sd-scripts `library/train_util.py` (`sample_images_common`, `sample_image_inference`),
 `library/flux_train_utils.py`, `library/sd3_train_utils.py`, `train_network.py`.
@@ -14,6 +14,7 @@ from .families import PRECISIONS, note_schnell, variant_of
 from .fields import Reading, Section
 from .flat_args import FlatSection
 from .kohya_family import family_of
+from .kohya_gui import GuiForm, gui_entries, is_gui_form
 from .kohya_prompts import Entry, is_prompt_file, read_entries
 from .limits import Place, floored
 from .model import FAMILIES, FamilyUnknownError, SampleItem, SampleSpec, SpecError
@@ -52,6 +53,9 @@ def read_kohya(document: Document, family: str | None) -> SampleSpec:
     reading = Reading(document)
     if is_prompt_file(document):
         return _from_prompts(reading, family)
+    if is_gui_form(document):
+        form = GuiForm(reading, family)
+        return _from_config(reading, form, form.family)
     return _from_config(reading, FlatSection(reading), family)
 
 
@@ -110,12 +114,17 @@ def _from_config(reading: Reading, args: FlatSection, family: str | None) -> Sam
 def prompt_items(
     reading: Reading, args: Section, grammar: Grammar, items: Callable[[Reading, list[Entry]], list[SampleItem]]
 ) -> list[SampleItem]:
-    """Items of the prompt file that a config names, or of the one given instead; reports both files' oddities."""
+    """Items of the prompt file that a config names, or of the one given instead; reports both files' oddities.
+
+    The GUI's form holds the prompts themselves.
+    """
     folders = reading.document.folders or Folders()
     named = args.text("sample_prompts")
     found = folders.override()
+    if found is None and isinstance(args, GuiForm) and (entries := gui_entries(args)):
+        return items(reading, entries)
     if found is None:
-        if named is None:
+        if not named or isinstance(args, GuiForm):
             raise missing_file("the config has no sample_prompts, so the trainer samples nothing", args_source(args))
         found = folders.read(args, "sample_prompts", named)
     text, name, suffix = found
@@ -147,6 +156,8 @@ def interval(args: Section, *, epochs_win: bool) -> int | None:
         args.reading.note(f"The trainer samples every {epochs} epochs{also}.")
         if epochs_win:
             return None
+    elif (steps is None or steps <= 0) and not args.flag("sample_at_first"):
+        args.reading.note("The trainer itself makes no samples: neither steps nor epochs between them are set.")
     return steps if steps is not None and steps > 0 else None
 
 

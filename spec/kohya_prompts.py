@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from .fields import Reading, Section, is_null
 from .model import SpecError
-from .prompt_flags import Grammar, parse_prompt_line
+from .prompt_flags import KOHYA, MUSUBI, Grammar, parse_prompt_line
 from .tree import Document, Node
 
 #: Settings whose absence the trainers read with `dict.get`, so that null means the same as absent.
@@ -56,6 +56,19 @@ def is_prompt_file(document: Document) -> bool:
     return prompt is not None and isinstance(prompt.value, dict) and "subset" in prompt.value
 
 
+def looks_like_entries(listed: Node) -> bool:
+    """True for a JSON list of which an entry is text or has a prompt's setting; other lists are no prompts.
+
+    The trainer takes any list of objects; a list of data sets would be one empty picture for each.
+    """
+    known = {"prompt", *KOHYA.kinds, *MUSUBI.kinds}
+    entries = listed.value if isinstance(listed.value, list) else []
+    return not entries or any(
+        not known.isdisjoint(entry.value) if isinstance(entry.value, dict) else isinstance(entry.value, str)
+        for entry in entries
+    )
+
+
 def _of_lines(reading: Reading, grammar: Grammar) -> list[Entry]:
     """A line is a prompt unless it is blank or its very first character is '#'."""
     nodes = reading.document.root.value
@@ -63,11 +76,12 @@ def _of_lines(reading: Reading, grammar: Grammar) -> list[Entry]:
     for node in nodes if isinstance(nodes, list) else []:
         line = str(node.value)
         if line.strip() and not line.startswith("#"):
-            entries.append(_of_text(reading, line.strip(), node, "", grammar))
+            entries.append(entry_of_text(reading, line.strip(), node, "", grammar))
     return entries
 
 
-def _of_text(reading: Reading, text: str, node: Node, path: str, grammar: Grammar) -> Entry:
+def entry_of_text(reading: Reading, text: str, node: Node, path: str, grammar: Grammar) -> Entry:
+    """Entry of one prompt line; what the trainer drops from it is noted."""
     parsed = parse_prompt_line(text, grammar)
     if parsed.dropped or parsed.surprises:
         where = path or f"line {node.line}"
@@ -82,7 +96,7 @@ def _of_json(reading: Reading, node: Node, index: int, grammar: Grammar) -> Entr
     """A list entry: text is looked through for flags, a mapping is taken as it is."""
     path = f"[{index}]"
     if isinstance(node.value, str) and not node.plain:
-        return _of_text(reading, node.value, node, path, grammar)
+        return entry_of_text(reading, node.value, node, path, grammar)
     if not isinstance(node.value, dict):
         raise reading.error("a prompt is text or a section of fields", node, path, 'Write {"prompt": "..."}.')
     return _of_section(Section(reading, node, path), grammar)

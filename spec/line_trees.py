@@ -12,6 +12,14 @@ from .tree import Node, check_text
 _ENV_LINE: Final = re.compile(r"(?:export\s+)?[A-Z][A-Z0-9_]*\+?=(?:[^\s=].*)?")
 _LONG_FLAG: Final = re.compile(r"--([A-Za-z][\w-]*)(?:=(.*))?", re.DOTALL)
 
+#: How lines go on in cmd.exe and PowerShell.
+_WINDOWS_END: Final = re.compile(r"(?:^|(?<=[ \t]))[\^`][ \t\r]*$", re.MULTILINE)
+
+#: What the shell replaces: variables and substitutions outside single quotes.
+_QUOTED: Final = re.compile(r"""'[^']*'|\\.|"(?:[^"\\]|\\.)*"|\$(?=[A-Za-z_{(])|`""", re.DOTALL)
+_IN_QUOTES: Final = re.compile(r"\\.|\$(?=[A-Za-z_{(])|`", re.DOTALL)
+_MARK: Final = "\x00"
+
 #: What a trainer's command line turns into a number or a switch.
 _PLAIN: Final = re.compile(r"[-+]?[0-9][0-9.]*(?:[eE][-+]?[0-9]+)?|true|false")
 
@@ -19,15 +27,25 @@ _PLAIN: Final = re.compile(r"[-+]?[0-9][0-9.]*(?:[eE][-+]?[0-9]+)?|true|false")
 PROGRAM: Final = "program"
 
 
+class Unexpanded(str):
+    """Text of a command line that holds a variable or a substitution; the shell would replace it."""
+
+    __slots__ = ()
+
+
 def parse_lines(text: str, source: str) -> Node:
     """A list of the text's lines as they are, empty ones included, without their line ends (\\n, \\r\\n or \\r)."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    bad = next((number for number, line in enumerate(lines, 1) if "\x00" in line), None)
-    if bad is not None:
-        raise SpecError(
-            "a NUL character stands here, so this is no text", source=source, line=bad, remedy="Give a text file."
-        )
+    _refuse_nul("\n".join(lines), source)
     return Node([Node(line, number, 1) for number, line in enumerate(lines, 1)], 1, 1)
+
+
+def _refuse_nul(text: str, source: str) -> None:
+    if "\x00" in text:
+        line = text.count("\n", 0, text.index("\x00")) + 1
+        raise SpecError(
+            "a NUL character stands here, so this is no text", source=source, line=line, remedy="Give a text file."
+        )
 
 
 def looks_like_env(text: str) -> bool:
@@ -77,10 +95,11 @@ def command_of(text: str, programs: re.Pattern[str]) -> str | None:
 def parse_command(text: str, source: str, programs: re.Pattern[str]) -> Node:
     """The flags of one trainer's command line as a mapping, dashes in names as underscores, texts unquoted.
 
-    Line continuations (backslash) and comments are understood, variables and substitutions are not replaced. A flag
-    without a value is "true". `PROGRAM` holds the program's name.
+    Line continuations (backslash) and comments are understood, variables and substitutions are not replaced: their
+    values are `Unexpanded`. A flag without a value is "true". `PROGRAM` holds the program's name.
     Raises SpecError when the program is not started exactly once or quotes are left open.
     """
+    _refuse_nul(text, source)
     joined = re.sub(r"\\\r?\n", lambda match: " " * (len(match[0]) - 1) + "\n", text)
     starts = list(programs.finditer(joined))
     if len(starts) != 1:
@@ -90,20 +109,28 @@ def parse_command(text: str, source: str, programs: re.Pattern[str]) -> Node:
         )  # fmt: skip
     first = joined.count("\n", 0, starts[0].start()) + 1
     tail = _command_end(text, joined, starts[0].end())
+    foreign = _WINDOWS_END.search(tail)
+    if foreign is not None:
+        line = joined.count("\n", 0, starts[0].end() + foreign.start()) + 1
+        raise SpecError(
+            f"this line ends with {foreign[0].strip()!r}, as in a Windows script, and goes on in the next",
+            source=source, line=line, remedy="Write the command in one line, or end its lines with a backslash.",
+        )  # fmt: skip
     members = {PROGRAM: Node(starts[0][1], first, 1)}
     try:
-        words = shlex.split(tail, comments=True)
+        words = [_unmarked(word) for word in shlex.split(_marked(tail), comments=True)]
     except ValueError as error:
         raise SpecError(
             f"this command line cannot be read: {error}", source=source, line=first, remedy="Close its quotes."
         ) from None
     index = 0
     while index < len(words):
-        flag = _LONG_FLAG.fullmatch(words[index])
+        word = words[index]
+        flag = _LONG_FLAG.fullmatch(word)
         index += 1
         if flag is None:
             continue
-        value = flag[2]
+        value = flag[2] if flag[2] is None or type(word) is str else Unexpanded(flag[2])
         if value is None:
             value = "true"
             if index < len(words) and not _LONG_FLAG.fullmatch(words[index]):
@@ -113,6 +140,26 @@ def parse_command(text: str, source: str, programs: re.Pattern[str]) -> Node:
         check_text(value, source, line, column)
         members[flag[1].replace("-", "_")] = Node(value, line, column, _PLAIN.fullmatch(value) is not None)
     return Node(members, first, 1)
+
+
+def _marked(tail: str) -> str:
+    """The command with a mark before all that the shell replaces; shlex leaves the backslash of "\\$" standing."""
+
+    def inside(match: re.Match[str]) -> str:
+        if match[0][0] == "\\":
+            return match[0][1:] if match[0][1] in "$`" else match[0]
+        return _MARK + match[0]
+
+    def mark(match: re.Match[str]) -> str:
+        if match[0][0] == '"':
+            return _IN_QUOTES.sub(inside, match[0])
+        return match[0] if match[0][0] in "'\\" else _MARK + match[0]
+
+    return _QUOTED.sub(mark, tail)
+
+
+def _unmarked(word: str) -> str:
+    return Unexpanded(word.replace(_MARK, "")) if _MARK in word else word
 
 
 def _command_end(text: str, joined: str, start: int) -> str:

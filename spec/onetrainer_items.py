@@ -29,11 +29,9 @@ _INLINE_DEFAULTS: Final[dict[str, Any]] = {
     "cfg_scale": 7.0,
     "noise_scheduler": "DDIM",
 }
-SCHEDULERS: Final = frozenset(
-    (
-        *("DDIM", "EULER", "EULER_A", "DPMPP", "DPMPP_SDE", "UNIPC"),
-        *("EULER_KARRAS", "DPMPP_KARRAS", "DPMPP_SDE_KARRAS", "UNIPC_KARRAS"),
-    )
+SCHEDULERS: Final = (
+    *("DDIM", "EULER", "EULER_A", "DPMPP", "DPMPP_SDE", "UNIPC"),
+    *("EULER_KARRAS", "DPMPP_KARRAS", "DPMPP_SDE_KARRAS", "UNIPC_KARRAS"),
 )
 _BOUND: Final = 2**70
 
@@ -154,11 +152,18 @@ def _text(section: Section, key: str) -> str:
         return ""
     if is_null(node):
         raise section.error(key, "the text is null, which the trainer turns into 'None'", 'Write "" for none.')
+    if is_boolean(node, False):
+        section.used.add(key)
+        return str(node.value).capitalize()
     return section.text(key) or ""
 
 
 def _scheduler(section: Section, default: str) -> str:
-    node = section.get(key := "noise_scheduler")
-    if node is None or node.value in SCHEDULERS:
-        return str(node.value) if node is not None else default
-    return str(_kept(section, key, default))
+    """A scheduler by its name; an unknown name leaves the default, another type or null stops the trainer."""
+    key = "noise_scheduler"
+    node = section.get(key)
+    if node is None and not section.has(key):
+        return default
+    if node is None or not isinstance(node.value, str) or node.plain:
+        raise section.error(key, "a scheduler's name is expected, in quotes", f"Write one of {', '.join(SCHEDULERS)}.")
+    return node.value if node.value in SCHEDULERS else str(_kept(section, key, default))

@@ -21,6 +21,11 @@ PROGRAMS: Final = re.compile(
 )
 #: Training scripts of sd-scripts and musubi-tuner; without one of their TOML configs the arguments stand here.
 SCRIPTS: Final = re.compile(r"(?<![\w-])((?:flux_|sd3_|sdxl_|flux_kontext_)?train(?:_network)?)\.py(?![\w.-])")
+_WINDOWS_SCRIPTS: Final = (".bat", ".cmd", ".ps1")
+_INSTEAD: Final = (
+    "Give the file that the script names instead: kohya's and musubi-tuner's --config_file or --sample_prompts, the "
+    "YAML or JSON that ai-toolkit, OneTrainer or SimpleTuner is started with"
+)
 _LINE_TRAINERS: Final = frozenset(("kohya", "musubi", "eridiffusion-v2"))
 _INLINE_FLAG: Final = re.compile(r" --(?:[whdslgnf]|ss|fs) \S")
 #: Starts a line of a config that someone saved as .txt; any other .txt is a prompt file.
@@ -36,6 +41,7 @@ def parse(
     suffix: of the file, "" = unknown. trainer: whose config it is, where that was said; prompt files are told by it
     when nothing else does. Raises SpecError with line and column where the notation is broken.
     """
+    _refuse_script(text, source, suffix)
     kind = _kind(text, suffix, trainer)
     if kind == "json":
         return _json(text, source, suffix, folders)
@@ -45,6 +51,18 @@ def parse(
     else:
         root = parsers[kind](text, source)
     return Document(root, source, suffix, kind, None, folders)
+
+
+def _refuse_script(text: str, source: str, suffix: str) -> None:
+    """SpecError for a script of which nothing can be read, with what to give instead."""
+    if suffix in _WINDOWS_SCRIPTS:
+        raise SpecError(
+            "a Windows script is not read", source=source, remedy=f"{_INSTEAD}; or its one command in a .sh file."
+        )
+    if suffix == ".sh" and not (_is_command(text, None) or looks_like_env(text)):
+        raise SpecError(
+            "this script starts none of the programs whose command lines are read", source=source, remedy=f"{_INSTEAD}."
+        )
 
 
 def _kind(text: str, suffix: str, trainer: str | None) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .kohya_prompts import is_prompt_file
+from .kohya_gui import is_gui_form
+from .kohya_prompts import is_prompt_file, looks_like_entries
 from .line_trees import PROGRAM
 from .parse import PROGRAMS
 from .tree import Document, Node
@@ -80,8 +81,12 @@ def is_flat_eridiffusion(document: Document) -> bool:
 
 
 def is_simpletuner(document: Document) -> bool:
-    """True for SimpleTuner's options in any notation."""
-    return has_any(document, "model_family", "--model_family", "MODEL_FAMILY", "VALIDATION_PROMPT")
+    """True for SimpleTuner's options in any notation, and for what its web interface exports."""
+    if has_any(document, "model_family", "--model_family", "MODEL_FAMILY", "VALIDATION_PROMPT"):
+        return True
+    return has_any(document, "_metadata") and any(
+        _find(document.root, f"config.{key}") is not None for key in ("model_family", "--model_family")
+    )
 
 
 def is_eridiffusion_v2(document: Document) -> bool:
@@ -116,8 +121,10 @@ def is_musubi(document: Document) -> bool:
 
 
 def is_kohya(document: Document) -> bool:
-    """True for sd-scripts' training arguments and for prompt files, whose family and trainer nothing tells."""
-    if is_prompt_file(document) or document.kind == "command":
+    """True for sd-scripts' training arguments, its GUI's forms, and prompt files, whose trainer nothing tells."""
+    if is_prompt_file(document):
+        return document.kind != "json" or looks_like_entries(document.root)
+    if document.kind == "command" or is_gui_form(document):
         return True
     return not _argument_names(document).isdisjoint(_KOHYA_ARGUMENTS)
 

@@ -320,6 +320,14 @@ def _sampling(options: Options, family: str) -> dict[str, str | float | bool]:
 def _skip_layers(options: Options, family: str) -> dict[str, str | float | bool]:
     """Skip-layer guidance, which SimpleTuner has for SD 3.5 only; the layers are a JSON list in a text."""
     name = "validation_guidance_skip_layers"
+    node = options.node(name)
+    if node is not None and isinstance(node.value, list) and family == "sd35":
+        options.reading.note(
+            f"{options.key(name)} is a list, of which the trainer keeps the last entry and then leaves skip-layer "
+            'guidance off, as here; a text like "[7, 8, 9]" turns it on.'
+        )
+        options.no_effect(name)
+        return {}
     layers = options.text(name)
     if layers is None:
         return {}

@@ -27,11 +27,13 @@ _EMPTY_ALLOWED: Final = frozenset(("validation_prompt", "validation_negative_pro
 
 
 class Options:
-    """Values of one config by option name; reading one marks it as used."""
+    """Values of one config by option name; reading one marks it as used. The web interface exports it as `config`."""
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
-        self.section = reading.root()
+        root = reading.root()
+        exported = root.section("config") if root.get("_metadata") is not None else None
+        self.section = root if exported is None else exported
         self._keys: dict[str, str] = {}
         self._extra: dict[str, Node] = {}
         for key, node in self.section.members.items():
@@ -78,7 +80,8 @@ class Options:
     def error(self, name: str, problem: str, remedy: str) -> SpecError:
         """SpecError at an option."""
         key = self.key(name)
-        return self.reading.error(problem, self.section.members.get(key, self.section.node), key, remedy)
+        path = self.section.path_of(key)
+        return self.reading.error(problem, self.section.members.get(key, self.section.node), path, remedy)
 
     def no_effect(self, name: str) -> None:
         """List an option as ignored although it was read."""

@@ -28,7 +28,7 @@ _BOMS: Final = (
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
 )
-_PATH_LIKE: Final = re.compile(r"(?:(?!: )[^\n])*\.(?:ya?ml|jsonc?|toml|txt|env|sh)", re.IGNORECASE)
+_PATH_LIKE: Final = re.compile(r"(?:(?!: )[^\n])*\.(?:ya?ml|jsonc?|toml|txt|env|sh|bat|cmd|ps1)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -101,7 +101,8 @@ def open_source(source: str | bytes | os.PathLike[str]) -> tuple[str, str, str]:
     """Text of a config, its name for messages and its suffix.
 
     source: a path, or the text itself. A string is a path when it is one line that names an existing file or ends
-    like a config file (.yaml, .yml, .json, .jsonc, .toml, .txt, .env, .sh). Raises SpecError when it cannot be read.
+    like a config file (.yaml, .yml, .json, .jsonc, .toml, .txt, .env, .sh, .bat).
+    Raises SpecError when it cannot be read.
     """
     if isinstance(source, bytes):
         return decode(source, "<text>"), "<text>", ""
