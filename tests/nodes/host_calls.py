@@ -34,7 +34,7 @@ def cached_outputs(executor: Any, node_id: str) -> list[list[Any]]:
             return await found
 
         found = asyncio.run(wait())
-    outputs: list[list[Any]] = found.outputs
+    outputs: list[list[Any]] = getattr(found, "outputs", found)  # older hosts keep nothing else
     return outputs
 
 

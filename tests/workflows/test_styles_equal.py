@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
+from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
 from comfyui_eridiffusion.tests.workflows.graph_to_prompt import graph_to_prompt, object_info
 from comfyui_eridiffusion.workflows import build
 
@@ -45,12 +46,11 @@ def output(comfy_host: Any, tmp_path: Path) -> Iterator[Path]:
 def pictures(folder: Path, prompt: dict[str, Any]) -> Pictures:
     """Run a prompt in the host with nothing cached; what it saved, in the order of the spec's items."""
     import execution
-    import server
 
     valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
     assert valid, (error, node_errors)
     assert not node_errors
-    executor = execution.PromptExecutor(server.PromptServer.instance, cache_args={"lru": 0, "ram": 16.0})
+    executor = new_executor()
     executor.execute(prompt, "test", {}, outputs)
     failures = [data["exception_message"] for event, data in executor.status_messages if event == "execution_error"]
     assert executor.success, failures
