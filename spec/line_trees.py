@@ -63,6 +63,7 @@ def parse_env(text: str, source: str) -> Node:
     As SimpleTuner reads config.env: one pair of quotes around a value goes, runs of blanks in it become one.
     Raises SpecError on a line that is no assignment.
     """
+    _refuse_nul(text, source)
     members: dict[str, Node] = {}
     for number, raw in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
         line = raw.strip()
@@ -121,8 +122,9 @@ def parse_command(text: str, source: str, programs: re.Pattern[str]) -> Node:
         words = [_unmarked(word) for word in shlex.split(_marked(tail), comments=True)]
     except ValueError as error:
         raise SpecError(
-            f"this command line cannot be read: {error}", source=source, line=first, remedy="Close its quotes."
-        ) from None
+            f"this command line cannot be read: {error}", source=source, line=first,
+            column=starts[0].start() - joined.rfind("\n", 0, starts[0].start()), remedy="Close its quotes.",
+        ) from None  # fmt: skip
     index = 0
     while index < len(words):
         word = words[index]
