@@ -1,6 +1,6 @@
 """`eri`: training configs and LoRA runs in, samples from a ComfyUI host out.
 
-Exit codes: 0 done, 1 failed, 2 bad usage or bad input.
+Exit codes: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 try:
     import typer
+    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 except ModuleNotFoundError as missing:
@@ -28,9 +29,11 @@ from .commands.host import host_app
 from .commands.hosts import open_host
 from .commands.lora import lora
 from .commands.shared import (
+    EXIT_CODES,
     Again,
     AsJson,
     ConfigFile,
+    EriGroup,
     Family,
     HostUrl,
     ModelsFile,
@@ -47,10 +50,11 @@ from .commands.shared import (
 )  # fmt: skip
 from .commands.watch import watch
 from .spec import SampleSpec, expand_prompts, read_spec
+from .workflows.models import read_models
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
-    help="A training run's samples, reproduced and compared in ComfyUI.\n\nExit codes: 0 done, 1 failed, 2 bad input",
+    cls=EriGroup, no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
+    help=f"A training run's samples, reproduced and compared in ComfyUI.\n\n{EXIT_CODES}\n\nExample: eri demo",
 )  # fmt: skip
 app.command(name="explain")(explain)
 app.command(name="graph")(graph)
@@ -80,7 +84,7 @@ def spec(
     Example: eri spec prompts.txt --trainer kohya --family sdxl
     Example: eri spec config.json --trainer eridiffusion-v2 --prompts prompts.txt
     """
-    with reported():
+    with reported(as_json):
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         if expand is not None:
             found = expand_prompts(found, expand, wildcards)
@@ -106,7 +110,7 @@ def spec(
 @app.command()
 def sample(
     file: ConfigFile,
-    step: Annotated[int | None, typer.Option(help="Training step; 0 = no LoRA.", show_default="newest")] = None,
+    step: Annotated[int | None, typer.Option(min=0, help="Training step; 0 = no LoRA.", show_default="newest")] = None,
     run: Run = None,
     models: ModelsFile = None,
     host: HostUrl = None,
@@ -121,7 +125,7 @@ def sample(
 
     Example: eri sample train_flux.yaml --run output/my_run --step 500 --models flux.yaml
     """
-    with reported():
+    with reported(as_json):
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         if run is None and step != 0:
             run = found.name
@@ -153,7 +157,7 @@ def sweep(
 
     Example: eri sweep train_flux.yaml --run output/my_run --steps 0,250,500
     """
-    with reported():
+    with reported(as_json):
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         run = run or found.name
         document = _sample(
@@ -169,6 +173,7 @@ def demo(
     output: Output = Path("demo_output"),
     families: Annotated[str, typer.Option(help="Which of the examples to run.")] = "flux,sd35,sdxl",
     columns: Annotated[int, typer.Option(min=3, max=20, help="Training steps per contact sheet, step 0 included.")] = 5,
+    as_json: AsJson = False,
 ) -> None:
     """Run the three example configs against their LoRA runs in a real ComfyUI, and show where the images are.
 
@@ -179,10 +184,14 @@ def demo(
     wanted = [name.strip() for name in families.split(",") if name.strip()]
     if not wanted or not set(wanted) <= set(FAMILIES):
         raise typer.BadParameter(f"choose from {', '.join(FAMILIES)}", param_hint="--families")
-    with reported():
+    with reported(as_json):
         work = jobs(wanted, columns)
-        with open_host(host, output, None, quiet=False, background=False) as (url, local_output):
-            outcomes = asyncio.run(run_demo(url, work, output.absolute(), local_output, out))
+        with open_host(host, output, None, quiet=as_json, background=False) as (url, local_output):
+            console = Console(quiet=True) if as_json else out
+            outcomes = asyncio.run(run_demo(url, work, output.absolute(), local_output, console))
+    if as_json:
+        show({"families": [outcome.as_dict() for outcome in outcomes]})
+        return
     for outcome in outcomes:
         out.print(f"\n[bold]{outcome.family}[/]: {outcome.images} images in {outcome.seconds:.1f} s")
         out.print(f"  contact sheet  {escape(_near(outcome.sheet))}", highlight=False, soft_wrap=True)
@@ -197,6 +206,7 @@ def _sample(
     """Sweep `steps` on a host; returns what was written, as JSON types."""
     from .client.jobs import sample_steps
 
+    read_models(models, found)  # a mistake there is told before a host is started
     with open_host(url, output, run, quiet=quiet) as (address, local_output):
         console = None if quiet else err
         work = sample_steps(

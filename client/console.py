@@ -39,7 +39,7 @@ def sweep_progress(console: Console, title: str, total: int) -> Iterator[Report]
         TextColumn("images · {task.fields[now]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not console.is_interactive) as progress:
         task = progress.add_task(escape(title), total=total, now="queued")
         done = 0
         tally: Tally | None = None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -42,6 +42,12 @@ class Outcome:
     images: int
     seconds: float
     notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            **vars(self), "folder": str(self.folder), "sheet": str(self.sheet), "notes": list(self.notes),
+        }  # fmt: skip
 
 
 def jobs(families: Sequence[str], columns: int, examples: Path = EXAMPLES) -> list[Job]:

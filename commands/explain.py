@@ -22,7 +22,7 @@ def explain(
     """
     from ..workflows.parity import explain as matches_of
 
-    with reported():
+    with reported(as_json):
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         matches = matches_of(found)
     if as_json:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..spec import read_spec
-from .shared import ConfigFile, Family, ModelsFile, Prompts, Trainer, notes, reported, show
+from .shared import AsJson, ConfigFile, Family, ModelsFile, Prompts, Trainer, notes, reported, show
 
 
 class GraphForm(str, Enum):
@@ -33,7 +33,7 @@ def graph(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of printing.")] = None,
     models: ModelsFile = None,
     run: Annotated[str | None, typer.Option(help="Run folder below the host's loras folders.")] = None,
-    step: Annotated[int | None, typer.Option(help="Training step; 0 = no LoRA.", show_default="newest")] = None,
+    step: Annotated[int | None, typer.Option(min=0, help="Training step; 0 = no LoRA.", show_default="newest")] = None,
     trainer: Trainer = None,
     family: Family = None,
     prompts: Prompts = None,
@@ -46,18 +46,23 @@ def graph(
     host: Annotated[
         str | None, typer.Option("--host", help="A running ComfyUI: model files are chosen from what it offers.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the ComfyUI graph that samples a config as its trainer does.
+
+    What is printed is the graph, with --json too; with -o then the file's name and the notes.
 
     Example: eri graph train_flux.yaml --run my_run --step 500 --format ui -o graph.json
     """
     from ..client.graphs import graph_document
 
-    with reported():
+    with reported(as_json):
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         document, remarks = graph_document(found, models, run, step, form.value, style.value, host)
         if output is not None:
             output.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     if output is None:
         show(document)
+    elif as_json:
+        show({"file": str(output), "notes": remarks})
     notes(remarks)

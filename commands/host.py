@@ -20,13 +20,17 @@ host_app = typer.Typer(
 
 
 @host_app.command("setup")
-def host_setup() -> None:
+def host_setup(as_json: AsJson = False) -> None:
     """Find a ComfyUI, or fetch one, and make it ready.
 
     Example: eri host setup
     """
-    with reported():
-        install = local_host.set_up_host(report=lambda line: out.print(escape(line), highlight=False, soft_wrap=True))
+    shown = err if as_json else out
+    with reported(as_json):
+        install = local_host.set_up_host(report=lambda line: shown.print(escape(line), highlight=False, soft_wrap=True))
+    if as_json:
+        show({"path": str(install.path), "origin": install.origin})
+        return
     out.print(f"ready: {escape(str(install.path))}", highlight=False, soft_wrap=True)
 
 
@@ -35,27 +39,35 @@ def host_start(
     port: Annotated[int | None, typer.Option(min=1, max=65535, show_default="a free one")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The host's output folder.")] = None,
     loras: Annotated[list[Path] | None, typer.Option(help="Folder that holds LoRA runs; may be repeated.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Start a local ComfyUI with this pack and leave it running.
 
     Example: eri host start --loras output
     """
     paths = {"loras": [folder.absolute() for folder in loras or ()]}
-    with reported(), err.status("starting ComfyUI …"):
+    with reported(as_json), err.status("starting ComfyUI …"):
         state = local_host.start_background(
             port=port, output_dir=None if output is None else output.absolute(), model_paths=paths
         )
+    if as_json:
+        show({"running": True, **asdict(state)})
+        return
     out.print(f"running at {state.url} (process {state.pid}), images in {state.output_dir}", soft_wrap=True)
 
 
 @host_app.command("stop")
-def host_stop() -> None:
+def host_stop(as_json: AsJson = False) -> None:
     """Stop the ComfyUI that `eri host start` started.
 
     Example: eri host stop
     """
-    with reported():
-        out.print("stopped" if local_host.stop_background() else "no host was running")
+    with reported(as_json):
+        stopped = local_host.stop_background()
+    if as_json:
+        show({"stopped": stopped})
+        return
+    out.print("stopped" if stopped else "no host was running")
 
 
 @host_app.command("status")
@@ -64,7 +76,8 @@ def host_status(as_json: AsJson = False) -> None:
 
     Example: eri host status --json
     """
-    state = local_host.background_host()
+    with reported(as_json):
+        state = local_host.background_host()
     if as_json:
         show({"running": state is not None, **(asdict(state) if state else {})})
     else:

@@ -29,7 +29,7 @@ def lora(
     """
     from ..client.describe import describe_lora
 
-    with reported():
+    with reported(as_json):
         document = describe_lora(path, family, against)
     if as_json:
         show(document)

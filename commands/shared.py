@@ -5,29 +5,41 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from ..client.errors import HostError
 from ..spec import SpecError
+from ..spec.model import FamilyUnknownError, UnknownConfigError
 from ..spec.readers import TRAINERS
 from ..workflows import WorkflowError
 
 out = Console()
 err = Console(stderr=True)
 
+EXIT_CODES: Final = (
+    "Exit codes: 0 done, 1 failed (the host is down, refuses or fails; a file cannot be written), "
+    "2 bad usage or bad input, 130 interrupted (Ctrl-C)"
+)
+#: typer's base class of all mistakes in a command line; typer brings its own copy of click from 0.26 on.
+UsageError: Final = typer.BadParameter.__mro__[1]
+
 ConfigFile = Annotated[Path, typer.Argument(help="Training config, or a trainer's prompt file.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs, errors included.")]
 Trainer = Annotated[
     str | None,
     typer.Option(help=f"Whose config it is: {', '.join(entry.id for entry in TRAINERS)}.", show_default="recognised"),
 ]
-Prompts = Annotated[Path | None, typer.Option(help="Prompts file to take instead of the one the config names.")]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(help="Prompts file to take instead of the one the config names.", exists=True, dir_okay=False),
+]
 Family = Annotated[str | None, typer.Option(help="flux, sd35 or sdxl.", show_default="from the config")]
 ModelsFile = Annotated[Path | None, typer.Option(help="YAML naming the base model's files or loader nodes.")]
 Run = Annotated[str | None, typer.Option(help="Run folder: a path, or a name below the host's loras folders.")]
@@ -46,22 +58,66 @@ Timeout = Annotated[
 ]
 
 
-def fail(error: Exception) -> NoReturn:
-    """Print an error as people read it and end with its exit code: 1 for the host's, 2 for the input's."""
-    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+def fail(error: BaseException, as_json: bool = False) -> NoReturn:
+    """Tell an error as people read it, and as JSON where asked for, and end with its exit code (see `EXIT_CODES`)."""
+    problem = described(error)
+    err.print(f"[bold red]error:[/] {escape(problem['message'])}", highlight=False, soft_wrap=True)
+    if as_json:
+        show({"error": problem})
+    if isinstance(error, KeyboardInterrupt):
+        raise typer.Exit(130)
     raise typer.Exit(1 if isinstance(error, HostError | OSError) else 2)
 
 
-@contextlib.contextmanager
-def reported() -> Iterator[None]:
-    """Turn the package's errors into messages and exit codes."""
+def described(error: BaseException) -> dict[str, Any]:
+    """An error as JSON types: `kind` in one word, `message`, and where it is as far as that is known.
+
+    The kinds of configs and graphs are those of the trainers' routes, of hosts `HostError`'s; further "lora", "images",
+    "file" (the system refuses one), "usage" (the command line) and "interrupted".
+    """
+    kind = next(word for errors, word in _kinds().items() if isinstance(error, errors))
+    if isinstance(error, HostError):
+        kind = error.kind
+    message = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+    places = {name: getattr(error, name, None) for name in ("source", "line", "column", "field", "node", "class_type")}
+    return {"kind": kind, "message": message, **{name: place for name, place in places.items() if place is not None}}
+
+
+def _kinds() -> dict[type[BaseException], str]:
     from ..images.errors import ImagesError
     from ..lora.errors import LoraError
 
+    return {
+        UnknownConfigError: "not_config", FamilyUnknownError: "family_unknown", SpecError: "config",
+        WorkflowError: "graph", LoraError: "lora", ImagesError: "images", HostError: "host", OSError: "file",
+        UsageError: "usage", KeyboardInterrupt: "interrupted",
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def reported(as_json: bool = False) -> Iterator[None]:
+    """Turn the package's errors, and Ctrl-C, into messages and exit codes."""
     try:
         yield
-    except (SpecError, WorkflowError, HostError, LoraError, ImagesError, OSError) as error:
-        fail(error)
+    except tuple(kind for kind in _kinds() if kind is not UsageError) as error:
+        fail(error, as_json)
+
+
+class EriGroup(TyperGroup):
+    """The whole command line: where --json is asked for, a mistake in the command line itself is JSON, too."""
+
+    def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:
+        """Run a command; ends the program with its exit code."""
+        words = list(sys.argv[1:] if args is None else args)
+        if "--json" not in words or not options.pop("standalone_mode", True):
+            return super().main(args, **options)
+        try:
+            code = super().main(words, standalone_mode=False, **options)
+        except UsageError as error:
+            error.show()
+            show({"error": {"kind": "usage", "message": error.format_message()}})
+            sys.exit(error.exit_code)
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 def notes(lines: list[str] | tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ from ..client.host_client import HostClient
 from ..client.sweep import Report
 from ..client.watch import Log, Summary, Told, Watch, sees_changes
 from ..spec import SampleSpec, SpecError, read_spec
+from ..workflows.models import read_models
 from ..workflows.run_overview import find_configs
 from .hosts import open_host
 from .shared import (
@@ -61,8 +62,9 @@ def watch(
 
     Example: eri watch output/my_run --config train_flux.yaml --tensorboard logs
     """
-    with reported():
+    with reported(as_json):
         found = read_spec(config or _config_in(run_dir), trainer=trainer, family=family, prompts=prompts)
+        read_models(models, found)  # a mistake there is told before a host is started
         if not (sees_changes() or once):
             notes([f"watchfiles is not installed: the folder is looked at every {interval:g} s"])
         logs = _logs(found, run_dir, tensorboard, wandb)

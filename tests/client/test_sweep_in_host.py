@@ -122,3 +122,41 @@ def test_sample_and_sweep_commands(
     assert str(sheet) in shown
     with Image.open(sheet) as picture:
         assert picture.width > 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "node", "field", "words"),
+    [
+        (["sample", "CONFIG", "--run", "flux_zorp", "--step", "51"], "lora", "run", "50, 100, 200"),
+        (["sweep", "CONFIG", "--run", "flux_zorp", "--steps", "51,52"], "lora", "run", "50, 100, 200"),
+        (["sample", "CONFIG", "--run", "sd35_hexa", "--step", "50"], None, None, "sd35"),
+        (["watch", "RUN", "--config", "CONFIG", "--once"], "model", "unet_name", "flux_small.safetensors"),
+        (["sweep", "CONFIG", "--run", "no_run", "--steps", "0"], None, "run", "flux_zorp"),
+    ],
+    ids=["sample", "sweep", "another family", "watch", "run"],
+)
+def test_what_the_host_refuses(
+    host_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], node: str | None,
+    field: str | None, words: str,
+) -> None:  # fmt: skip
+    """Exit code 1, and in JSON the node and the input as the host names them, with what it offers instead."""
+    config, models = tmp_path / "short.json", tmp_path / "models.yaml"
+    config.write_text(short("flux", steps=1).to_json(), encoding="utf-8")
+    text = (EXAMPLES / "models" / "flux.yaml").read_text(encoding="utf-8")
+    if "watch" in arguments:  # the stock loaders, one of whose files the host does not have
+        text = "family: flux\nfiles: {unet: none.st, vae: vae16_small.safetensors, clip_l: text_small.safetensors, "
+        text += "t5xxl: text_small.safetensors}\n"
+    models.write_text(text, encoding="utf-8")
+    known = {"CONFIG": str(config), "RUN": str(EXAMPLES / "runs" / "flux_zorp")}
+    common = ["--host", host_server.url, "--models", str(models), "-o", str(tmp_path / "got"), "--json"]
+    with pytest.raises(SystemExit) as ended:
+        cli.app([*(known.get(word, word) for word in arguments), *common])
+    assert ended.value.code == 1
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    error = json.loads(shown.out)["error"]
+    assert words in error["message"]
+    assert words in shown.err
+    if node or field:
+        assert (error["kind"], error.get("node"), error.get("field")) == ("validation", node, field)
+    assert list(tmp_path.rglob("*.png")) == []
