@@ -12,8 +12,9 @@ import folder_paths
 from aiohttp import web
 from server import PromptServer
 
-from ..images import SampleFile, sample_name
+from ..images import ImagesError, SampleFile, sample_name
 from ..images.found import find_samples
+from ..images.thumbnails import thumbnail
 from ..lora import Checkpoint, LoraError
 from ..spec import SampleSpec, read_spec
 from ..workflows.requests import RequestError
@@ -32,6 +33,7 @@ def register() -> None:
         return
     server.routes.get(f"{PREFIX}/runs")(answered(_runs))
     server.routes.get(f"{PREFIX}/runs/{{name:.+}}")(answered(_run))
+    server.routes.get(f"{PREFIX}/thumbnail")(answered(_thumbnail))
 
 
 async def _runs(_: web.Request) -> web.Response:
@@ -43,6 +45,29 @@ async def _run(request: web.Request) -> web.Response:
     """GET /eridiffusion/runs/{name}?config=FILE"""
     name, config = request.match_info["name"], request.query.get("config", "")
     return web.json_response(await asyncio.to_thread(_overview, name, config))
+
+
+async def _thumbnail(request: web.Request) -> web.Response:
+    """GET /eridiffusion/thumbnail?filename=NAME&subfolder=FOLDER&version=TEXT"""
+    name, folder = request.query.get("filename", ""), request.query.get("subfolder", "")
+    body = await asyncio.to_thread(_small_copy, name, folder)
+    # The version changes when the file does, so that the browser need not ask again.
+    headers = {"Cache-Control": "private, max-age=604800, immutable"} if request.query.get("version") else {}
+    return web.Response(body=body, content_type="image/webp", headers=headers)
+
+
+def _small_copy(name: str, folder: str) -> bytes:
+    """A picture below the output folder, made small; RequestError 403 outside, 404 missing, 422 not a whole picture."""
+    output = Path(folder_paths.get_output_directory()).resolve()
+    path = (output / folder / name).resolve() if "\x00" not in folder + name else output
+    if not path.is_relative_to(output):
+        raise RequestError(403, "outside", f"{name!r} is not below the output folder.", field="filename")
+    if not path.is_file():
+        raise RequestError(404, "missing_picture", f"there is no {name!r} in {folder!r} any more.", field="filename")
+    try:
+        return thumbnail(path)
+    except ImagesError as error:
+        raise RequestError(422, "picture", str(error), field="filename") from error
 
 
 def _all_runs() -> list[dict[str, Any]]:
@@ -126,7 +151,8 @@ def _samples(spec: SampleSpec) -> list[dict[str, Any]]:
     for (step, index), path in sorted(find_samples(output, spec.layout, wanted).items()):
         folder = path.parent.relative_to(output).as_posix()
         query = {"filename": path.name, "subfolder": "" if folder == "." else folder, "type": "output"}
-        entries.append({"step": step, "item": index, "url": f"/view?{urlencode(query)}"})
+        version = path.stat().st_mtime_ns // 1_000_000
+        entries.append({"step": step, "item": index, "url": f"/view?{urlencode(query)}", "version": version})
     return entries
 
 

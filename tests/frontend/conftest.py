@@ -42,12 +42,18 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def frontend_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHost]:
+def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A loras folder of the front end's host, for a test's own runs."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="session")
+def frontend_host(tmp_path_factory: pytest.TempPathFactory, runs_dir: Path) -> Iterator[LocalHost]:
     """A host that offers, besides the small models, an empty file under every name that the graphs use."""
     import torch
 
     base = tmp_path_factory.mktemp("named")
-    folders: dict[str, list[Path]] = {}
+    folders: dict[str, list[Path]] = {"loras": [runs_dir]}
     for name, (_, kind) in DOWNLOADS.items():
         folder = base / kind
         folder.mkdir(exist_ok=True)

@@ -1,61 +1,156 @@
-"""The sidebar tab in the real front end: a run's grid, its keys, and the graph behind a cell."""
+"""The sidebar tab in the real front end: a run's grid, its keys, what goes wrong, and the graph behind a cell."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from PIL import Image
 
 from comfyui_eridiffusion.client.local_host import LocalHost
 from comfyui_eridiffusion.spec import read_spec
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 CONFIG = EXAMPLES / "configs" / "flux.yaml"
+LARGE_STEPS = range(100, 10000, 100)
+#: What a page would do with prompts that it took for HTML.
+HOSTILE = (
+    '<img src=x onerror="window.harmed = 1"> a <b>bold</b> cat',
+    "<script>window.harmed = 2</script>",
+    "&lt;i&gt; & an entity",
+    '"><svg onload=window.harmed=3>',
+)
+CELLS = ".eri-runs [role=gridcell]"
+TABLE = ".eri-runs [role=grid]"
+VISIBLE = """element => {
+    const [a, b] = [element, document.querySelector('.eri-scroll')].map(x => x.getBoundingClientRect());
+    return a.left >= b.left - 1 && a.right <= b.right + 1 && a.top >= b.top - 1 && a.bottom <= b.bottom + 1;
+}"""
+#: Contrast of every text in the tab by WCAG 2.1: [text, ratio].
+CONTRAST = """() => {
+    const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(x => x / 255)
+        .map(x => x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = element => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = numbers(getComputedStyle(at).backgroundColor);
+            if (colour.length === 3 || colour[3] > 0.9) return colour;
+        }
+    };
+    return [...document.querySelectorAll('.eri-runs :is(h2, label, select, output, .eri-note, th, summary, td:empty)')]
+        .filter(element => element.checkVisibility())
+        .map(element => {
+            const [a, b] = [light(numbers(getComputedStyle(element).color)), light(behind(element))];
+            return [element.tagName, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+        });
+}"""
+
+
+def write_run(folder: Path, name: str, steps: range, prompts: list[str] | None = None) -> Path:
+    """A run of these steps; with prompts, the Flux example's config under this name beside it."""
+    run = folder / name
+    run.mkdir(parents=True)
+    weights = next((EXAMPLES / "runs" / "flux_zorp").glob("*.safetensors"))
+    first = Path(shutil.copy(weights, run / f"{name}_{steps[0]:09d}.safetensors"))
+    for step in steps[1:]:
+        os.link(first, run / f"{name}_{step:09d}.safetensors")
+    if prompts is not None:
+        config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+        config["config"]["name"] = name
+        config["config"]["process"][0]["sample"]["prompts"] = prompts
+        (run / "train.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return run
+
+
+def make_sample(host: LocalHost, run: str, step: int, item: int) -> None:
+    """A picture under EriDiffusion's own file name."""
+    place = host.output_dir / run / f"samples_step_{step:06}" / f"step_{step:06}_sample_{item:02}.png"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (512, 384), (20 * (item % 12), 120, step % 200)).save(place)
+
+
+@pytest.fixture(scope="module")
+def runs(frontend_host: LocalHost, runs_dir: Path) -> Iterator[Path]:
+    """Runs: `large` with 50 prompts and 99 checkpoints, `bare` without a config, `away`, a link out of the folder."""
+    prompts = [
+        *HOSTILE,
+        *(f"castle {index} on a hill at sunset, wide angle, soft light, oil on canvas" for index in range(46)),
+    ]
+    large = write_run(runs_dir, "large", LARGE_STEPS, prompts)
+    (large / "broken.yaml").write_text("a: [1\n", encoding="utf-8")
+    write_run(runs_dir, "bare", range(100, 200, 100))
+    (runs_dir / "away").symlink_to(write_run(runs_dir.parent / "elsewhere", "away", range(100, 200, 100)))
+    shutil.copy(CONFIG, frontend_host.input_dir / "mine.yaml")
+    (frontend_host.input_dir / "broken.yaml").write_text("job: extension\nconfig: [1,\nprocess: }\n", encoding="utf-8")
+    for step in (100, 200, 9800, 9900):
+        for item in range(50):
+            make_sample(frontend_host, "large", step, item)
+    make_sample(frontend_host, read_spec(CONFIG).name, 250, 1)
+    yield runs_dir
+    shutil.rmtree(runs_dir / "large")  # later tests need no such list
+
+
+def show(canvas: Canvas, run: str, config: str = "") -> Any:
+    """Open the tab on this run, as someone finds it who chose both before."""
+    kept = {"run": run, "configs": {run: config} if config else {}}
+    page = canvas.page
+    page.evaluate("kept => localStorage.setItem('eridiffusion.sidebar', kept)", json.dumps(kept))
+    if page.locator(".eri-runs").count() > 0:
+        page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
+        page.wait_for_selector(".eri-runs", state="detached")
+    page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
+    return page
+
+
+def screenshot(page: Any, name: str) -> None:
+    folder = os.environ.get("ERI_SCREENSHOTS")
+    if folder:
+        page.wait_for_timeout(600)
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
 @pytest.fixture
-def tab(fresh: Canvas, frontend_host: LocalHost) -> Any:
-    """The open tab on the Flux example, whose config lies in the input folder and one of whose samples is made."""
-    spec = read_spec(CONFIG)
-    shutil.copy(CONFIG, frontend_host.input_dir / "mine.yaml")
-    made = frontend_host.output_dir / spec.name / "samples_step_000250" / "step_000250_sample_01.png"
-    made.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(frontend_host.input_dir / "example.png", made)
-    kept = {"run": "flux_zorp", "configs": {"flux_zorp": "mine.yaml"}}
-    fresh.page.evaluate("kept => localStorage.setItem('eridiffusion.sidebar', kept)", json.dumps(kept))
-    if fresh.page.locator(".eri-runs").count() == 0:
-        fresh.page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
-    else:
-        # the grid of the test before goes only when the answers are there
-        fresh.page.evaluate("() => document.querySelector('.eri-runs table').classList.add('earlier')")
-        fresh.page.get_by_label("Look again").click()
-    fresh.page.wait_for_selector(".eri-runs table:not(.earlier) td button")
-    fresh.page.locator(".eri-runs td img").scroll_into_view_if_needed()
-    fresh.page.wait_for_function("() => document.querySelector('.eri-runs td img')?.complete")
-    return fresh.page
+def tab(fresh: Canvas, runs: Path) -> Any:
+    """The tab on the Flux example, whose config lies in the input folder and one of whose samples is made."""
+    page = show(fresh, "flux_zorp", "mine.yaml")
+    page.wait_for_function("() => document.querySelector('.eri-runs td img')?.complete")
+    return page
 
 
 def test_grid_shows_prompts_steps_and_what_is_made(tab: Any, fresh: Canvas) -> None:
     spec = read_spec(CONFIG)
     assert tab.locator(".eri-runs tbody th").all_inner_texts() == [item.prompt for item in spec.items]
-    assert tab.locator(".eri-runs td img").count() == 1
-    assert tab.locator(".eri-runs td img").evaluate("image => image.naturalWidth") > 0
+    sizes = "images => images.map(image => [image.naturalWidth, image.naturalHeight])"
+    assert tab.locator(f"{CELLS} img").evaluate_all(sizes) == [[144, 108]]
+    assert tab.get_by_role("grid", name="Prompts by steps").count() == 1
+    made = tab.get_by_role("gridcell", name=f"{spec.items[1].prompt}, step 250, made", exact=True)
+    assert made.locator("img").count() == 1
+    assert tab.get_by_role("gridcell", name=f"{spec.items[0].prompt}, step 0, not made yet", exact=True).count() == 1
     assert fresh.complaints == []
-    folder = os.environ.get("ERI_SCREENSHOTS")
-    if folder:
-        for theme in ("light", "dark"):
-            tab.evaluate("id => app.extensionManager.setting.set('Comfy.ColorPalette', id)", theme)
-            tab.wait_for_timeout(800)
-            tab.screenshot(path=str(Path(folder) / f"sidebar_{theme}.png"))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_texts_stand_out_in_both_themes(tab: Any, theme: str) -> None:
+    tab.evaluate("id => app.extensionManager.setting.set('Comfy.ColorPalette', id)", theme)
+    tab.wait_for_timeout(400)
+    screenshot(tab, f"sidebar_{theme}")
+    found = tab.evaluate(CONTRAST)
+    assert len(found) > 20
+    assert [(name, ratio) for name, ratio in found if ratio < 4.5] == []
 
 
 def test_arrow_keys_and_enter_open_the_graph_of_a_cell(tab: Any, fresh: Canvas) -> None:
-    tab.locator(".eri-runs td button").first.focus()
+    tab.locator(CELLS).first.focus()
     tab.keyboard.press("ArrowDown")
     tab.keyboard.press("ArrowRight")
     step = int(tab.locator(".eri-runs thead th").nth(2).inner_text())
@@ -70,6 +165,25 @@ def test_arrow_keys_and_enter_open_the_graph_of_a_cell(tab: Any, fresh: Canvas) 
     assert fresh.complaints == []
 
 
+def test_keys_stay_in_the_grid(tab: Any, fresh: Canvas) -> None:
+    spec = read_spec(CONFIG)
+    tab.evaluate(
+        "() => { app.graph.add(LiteGraph.createNode('Note')); app.canvas.selectItems([app.graph._nodes[0]]); }"
+    )
+    nodes = tab.evaluate("() => app.graph._nodes.length")
+    tab.locator(CELLS).first.focus()
+    for keys in ("ArrowLeft", "ArrowUp", "Delete", "Backspace"):
+        tab.keyboard.press(keys)
+    assert tab.evaluate("() => document.activeElement.ariaLabel").startswith(f"{spec.items[0].prompt}, step 0,")
+    assert tab.evaluate("() => app.graph._nodes.length") == nodes
+    tab.keyboard.press("Control+End")
+    assert tab.evaluate("() => document.activeElement.ariaLabel").startswith(f"{spec.items[-1].prompt}, step 1000,")
+    assert tab.evaluate(f"{VISIBLE.strip()}", tab.evaluate_handle("() => document.activeElement"))
+    tab.keyboard.press("Home")
+    assert tab.evaluate("() => document.activeElement.ariaLabel").startswith(f"{spec.items[-1].prompt}, step 0,")
+    assert tab.locator(f"{CELLS}[tabindex='0']").count() == 1
+
+
 def test_slider_marks_a_column(tab: Any) -> None:
     slider = tab.get_by_label("Step", exact=True)
     slider.focus()
@@ -77,3 +191,110 @@ def test_slider_marks_a_column(tab: Any) -> None:
     assert tab.locator(".eri-runs thead .eri-at").inner_text() == "0"
     tab.keyboard.press("ArrowRight")
     assert tab.locator(".eri-runs thead .eri-at").inner_text() == tab.locator(".eri-runs output").inner_text() != "0"
+
+
+def test_a_large_run_opens_at_its_last_step_and_asks_for_what_is_in_view(fresh: Canvas, runs: Path) -> None:
+    asked: list[str] = []
+    page = fresh.page
+    page.on("request", lambda request: asked.append(request.url) if "/thumbnail" in request.url else None)
+    meter = page.context.new_cdp_session(page)
+    meter.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy() -> float:
+        metrics = meter.send("Performance.getMetrics")["metrics"]
+        return float(next(entry["value"] for entry in metrics if entry["name"] == "TaskDuration"))
+
+    before = busy()
+    show(fresh, "large")
+    page.wait_for_function("() => document.querySelectorAll('.eri-runs td img').length > 10")
+    assert busy() - before < 1.5  # of the page's own thread; 0.5 s where it was written
+    page.wait_for_function("() => [...document.querySelectorAll('.eri-runs td img')].every(image => image.complete)")
+    screenshot(page, "sidebar_large")
+    assert page.locator(CELLS).count() == 50 * (len(LARGE_STEPS) + 1)
+    assert page.locator(".eri-runs td img").count() < 120
+    assert len(asked) < 120
+    assert page.locator(".eri-runs thead th").last.evaluate(VISIBLE)
+    assert page.locator(".eri-runs tbody th").first.evaluate(VISIBLE)
+    assert page.locator(CELLS).nth(len(LARGE_STEPS)).evaluate(VISIBLE)
+
+    assert page.locator(".eri-runs tbody th").all_inner_texts()[:4] == list(HOSTILE)  # shown as they are written
+    page.locator(CELLS).first.hover()
+    assert page.evaluate("() => window.harmed") is None
+    assert page.locator(".eri-runs :is(b, svg, script)").count() == 0
+
+    page.evaluate("() => { document.querySelector('.eri-scroll').scrollTo(0, 1200); }")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.eri-runs td img')].some(x => x.src.includes('000100'))"
+    )
+    assert page.locator(".eri-runs thead th").nth(1).evaluate(VISIBLE)
+    assert page.locator(".eri-runs td img").count() < 120
+    assert fresh.complaints == []
+
+
+def test_what_goes_wrong_is_said_and_can_be_left(fresh: Canvas, runs: Path) -> None:
+    page = show(fresh, "large", "broken.yaml")
+    note = page.locator(".eri-runs .eri-bad")
+    note.wait_for()
+    assert "line 3, column" in note.inner_text()
+    screenshot(page, "sidebar_broken")
+    page.locator("#eri-config").select_option("Found in the run's folder")
+    page.wait_for_selector(TABLE)
+    assert page.locator(".eri-runs summary").inner_text() == "Files that are no config: 1"
+    page.locator("#eri-run").select_option("bare")
+    page.get_by_text("Choose the config that it was trained with").wait_for()
+    assert page.locator(TABLE).count() == 0
+    page.locator("#eri-run").select_option("away, unreadable")
+    note.get_by_text("outside the allowed folders").wait_for()
+    page.route("**/eridiffusion/runs", lambda route: route.abort())
+    page.get_by_label("Look again").click()
+    note.get_by_text("ComfyUI does not answer").wait_for()
+    page.unroute("**/eridiffusion/runs")
+    page.get_by_label("Look again").click()
+    note.get_by_text("outside the allowed folders").wait_for()
+
+
+def test_new_samples_and_checkpoints_appear_when_the_host_did_something(
+    fresh: Canvas, frontend_host: LocalHost, runs: Path
+) -> None:
+    page = show(fresh, "large")
+    page.wait_for_function("() => document.querySelectorAll('.eri-runs td img').length > 10")
+    prompt = read_spec(runs / "large" / "train.yaml").items[7].prompt
+    page.locator(f'{CELLS}[aria-label="{prompt}, step 5000, not made yet"]').focus()
+    make_sample(frontend_host, "large", 5000, 7)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/eridiffusion/runs/" in request.url else None)
+    # a prompt of someone else; the host tells everyone that its queue changed
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    body = json.dumps({"prompt": graph}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{frontend_host.url}/prompt", data=body, headers=headers)
+    urllib.request.urlopen(request, timeout=30).close()
+    made = page.locator(f'{CELLS}[aria-label="{prompt}, step 5000, made"]')
+    made.locator("img").wait_for()
+    assert made.evaluate("cell => cell === document.activeElement")
+    page.wait_for_timeout(2000)
+    before = len(asked)
+    page.wait_for_timeout(2000)
+    assert len(asked) == before  # nothing happened, nothing was asked
+
+    os.link(runs / "large" / "large_000000100.safetensors", runs / "large" / "large_000005050.safetensors")
+    page.evaluate("() => window.dispatchEvent(new Event('focus'))")  # as on coming back from the trainer's terminal
+    page.locator(".eri-runs thead th").get_by_text("5050").wait_for(state="attached")
+    assert made.evaluate("cell => cell === document.activeElement")
+    assert made.evaluate(VISIBLE)
+
+
+def test_the_tab_speaks_the_front_ends_language(fresh: Canvas, runs: Path) -> None:
+    messages = json.loads((ROOT / "locales" / "zh" / "main.json").read_text(encoding="utf-8"))["eridiffusion"]
+    page = fresh.page
+    page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'zh')")
+    try:
+        show(fresh, "bare")
+        page.get_by_text(messages["no_config"]).wait_for()
+        assert page.locator(".eri-runs label").all_inner_texts() == [messages[key] for key in ("run", "config", "step")]
+        screenshot(page, "sidebar_zh")
+    finally:
+        page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'en')")

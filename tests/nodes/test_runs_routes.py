@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from PIL import Image
 from yarl import URL
 
 from comfyui_eridiffusion.client.local_host import LocalHost
@@ -84,6 +86,39 @@ async def test_run_has_prompts_samples_and_the_reason_for_what_is_no_config(
     assert [(sample["step"], sample["item"]) for sample in document["samples"]] == [(0, 42), (700, 42)]
     async with web.get(document["samples"][1]["url"]) as answer:
         assert (answer.status, await answer.read()) == (200, place.read_bytes())
+
+
+async def test_a_sample_has_a_small_copy(web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path]) -> None:
+    host, _ = runs_host
+    folder = host.output_dir / "small copies"
+    folder.mkdir()
+    Image.new("RGB", (640, 320), (200, 30, 30)).save(folder / "wide.png")
+    Image.new("P", (40, 60), 3).save(folder / "little.png")
+    (folder / "half.png").write_bytes((folder / "wide.png").read_bytes()[:200])
+    (host.output_dir / "link.png").symlink_to(EXAMPLES.parent / "example_workflows" / "flux_dev.jpg")
+    sizes = {}
+    for name in ("wide.png", "little.png"):
+        query = {"filename": name, "subfolder": folder.name, "version": "1"}
+        async with web.get("/eridiffusion/thumbnail", params=query) as answer:
+            assert (answer.status, answer.content_type) == (200, "image/webp")
+            assert "immutable" in answer.headers["Cache-Control"]
+            picture = Image.open(io.BytesIO(await answer.read()))
+            sizes[name] = picture.size
+            if name == "wide.png":
+                assert all(abs(a - b) < 8 for a, b in zip(picture.getpixel((9, 9)), (200, 30, 30), strict=True))
+    assert sizes == {"wide.png": (144, 72), "little.png": (40, 60)}
+    for name, subfolder, status in (
+        ("half.png", folder.name, 422),
+        ("gone.png", folder.name, 404),
+        ("", folder.name, 404),
+        ("a\0b.png", "", 404),
+        ("broken.yaml", "../../many", 403),
+        ("/etc/hostname", "", 403),
+        ("link.png", "", 403),
+    ):
+        async with web.get("/eridiffusion/thumbnail", params={"filename": name, "subfolder": subfolder}) as answer:
+            assert (answer.status, name) == (status, name)
+            conforms(await answer.json(), "Error")
 
 
 @pytest.mark.parametrize("name", ["..%2F..%2Fetc", "%2Fetc", "many%2F..%2F..%2F.."])

@@ -5,10 +5,12 @@
 
 import { app } from "../../../scripts/app.js";
 import { openGraph, postGraph, showError, showInfo } from "./lib.js";
+import { text } from "./strings.js";
 
 const SUFFIXES = [".yaml", ".yml", ".toml", ".json", ".txt"];
-const LARGEST = 4 << 20; // of a request; a config has no more
-const FAMILIES = ["flux", "sd35", "sdxl"];
+const MIB = 1 << 20;
+const LARGEST = 4 * MIB; // of a request; a config has no more
+const DEFAULT_FAMILY = "flux";
 /** An inline setting as sd-scripts, musubi-tuner and ai-toolkit write it; tells a prompt list from any other text. */
 const PROMPT_FLAG = /\s--(?:w|h|d|s|l|g|n|seed|cfg|steps)\s+\S/;
 
@@ -17,13 +19,20 @@ const left = new WeakSet();
 
 const suffixOf = (file) => file.name.slice(Math.max(0, file.name.lastIndexOf("."))).toLowerCase();
 const stemOf = (file) => file.name.replace(/\.\w+$/, "");
-const isCandidate = (file) => SUFFIXES.includes(suffixOf(file)) && file.size <= LARGEST;
+const isCandidate = (file) => SUFFIXES.includes(suffixOf(file));
+/** A workflow may be as large as it likes; nothing else of these kinds means anything to ComfyUI. */
+const isTooLarge = (file) => isCandidate(file) && suffixOf(file) !== ".json" && file.size > LARGEST;
+
+function showTooLarge(file) {
+  const size = (file.size / MIB).toFixed(1);
+  showError(text("not_read", { file: file.name }), text("too_large", { size, limit: LARGEST / MIB }));
+}
 
 /** Whether a JSON text is one of ComfyUI's own files: a workflow, an API prompt or node templates. */
-export function isComfyJson(text) {
+export function isComfyJson(content) {
   let document;
   try {
-    document = JSON.parse(text);
+    document = JSON.parse(content);
   } catch {
     return false; // the reader says where it is broken
   }
@@ -34,70 +43,84 @@ export function isComfyJson(text) {
 }
 
 /** Whether a text is meant as a list of prompts; every text could be one, so only clear signs count. */
-function isPromptList(file, text) {
-  return suffixOf(file) === ".txt" ? PROMPT_FLAG.test(text) : /["\s]prompt["\s]*[:=]/.test(text);
+function isPromptList({ name }, content) {
+  return suffixOf({ name }) === ".txt" ? PROMPT_FLAG.test(content) : /["\s]prompt["\s]*[:=]/.test(content);
 }
 
 /** Ask which model was trained; null when the person gives up. */
 async function askFamily(file) {
   const answer = await app.extensionManager.dialog.prompt({
-    title: `Model of ${file.name}`,
-    message: `${FAMILIES.join(", ")}?`, // a floating label: longer text would cover the answer
-    defaultValue: FAMILIES[0],
+    title: text("family_title", { file: file.name }),
+    message: text("family_question"), // a floating label: longer text would cover the answer
+    defaultValue: DEFAULT_FAMILY,
   });
   return answer?.trim().toLowerCase() || null;
 }
 
-/** The graph of a config, its family asked for where a list of prompts needs it; null when that was cancelled. */
-async function graphOf(file, text, files, insist) {
-  const body = { config: text, source: file.name, files };
-  try {
-    return await postGraph(body);
-  } catch (error) {
-    if (error.kind !== "family_unknown" || !(insist || isPromptList(file, text))) throw error;
-  }
-  const family = await askFamily(file);
-  return family === null ? null : postGraph({ ...body, family });
-}
-
-function showDone(file, { spec, notes }) {
-  const count = spec.items.length;
-  const where = notes.length > 0 ? " What to know about them stands in the graph's notes." : "";
-  showInfo(file.name, `${count} sample${count === 1 ? "" : "s"} of ${spec.trainer}.${where}`, 8);
+async function show(file, { ui, spec, notes }) {
+  await openGraph(ui, stemOf(file));
+  const said = [text("opened", { count: spec.items.length, trainer: spec.trainer })];
+  if (notes.length > 0) said.push(text("opened_notes"));
+  showInfo(file.name, said.join(" "), 8);
 }
 
 /**
- * Build the graph of a training config on the canvas. `texts` maps the names of the files that came with it to their
- * texts. Returns false when the file is no training config; errors of the reader are shown. `insist`: the person said
- * that this is a config, so that it is none is an error, too.
+ * Open the graph of one file. `texts` maps the names of all files that came together to their texts: a config may name
+ * the others. Returns the error that says that it is none, or not of which family; null once that is settled, its graph
+ * shown or what is wrong with it.
  */
-export async function openConfig(file, texts, insist) {
-  const text = texts.get(file.name);
-  if (suffixOf(file) === ".json" && isComfyJson(text) && !insist) return false;
+async function openConfig(file, texts, family) {
+  const config = texts.get(file.name);
   const files = Object.fromEntries([...texts].filter(([name]) => name !== file.name));
   try {
-    const graph = await graphOf(file, text, files, insist);
-    if (graph === null) return true;
-    await openGraph(graph.ui, stemOf(file));
-    showDone(file, graph);
+    await show(file, await postGraph({ config, source: file.name, files, ...(family ? { family } : {}) }));
   } catch (error) {
-    if (!insist && ["not_config", "family_unknown"].includes(error.kind)) return false;
     if (error.name !== "RouteError") throw error;
-    showError(`${file.name} could not be read`, error.message);
+    if (["not_config", "family_unknown"].includes(error.kind)) return error;
+    showError(text("not_read", { file: file.name }), error.message);
   }
+  return null;
+}
+
+/**
+ * Open each of these files that is a training config, in a tab of its own; the rest is what they may name. Returns
+ * whether there was one. `insist`: the person said that these are configs, so that none is one is an error, too.
+ */
+async function openFiles(files, texts, insist) {
+  const problems = new Map();
+  for (const file of files) {
+    const problem = await openConfig(file, texts);
+    if (problem !== null) problems.set(file, problem);
+  }
+  if (problems.size < files.length) return true;
+  const lists = [...problems].filter(([, { kind }]) => kind === "family_unknown").map(([file]) => file)
+    .filter((file) => insist || isPromptList(file, texts.get(file.name)));
+  if (lists.length > 0) {
+    const family = await askFamily(lists[0]);
+    for (const file of family === null ? [] : lists) {
+      const still = await openConfig(file, texts, family);
+      if (still !== null) showError(text("not_read", { file: file.name }), still.message);
+    }
+    return true;
+  }
+  if (!insist) return false;
+  const [[file, problem]] = problems;
+  showError(text("not_read", { file: file.name }), problem.message);
   return true;
 }
 
-/** The first of these files that is a training config, opened; the others are what it may name. */
-async function openFiles(files, insist) {
-  const texts = new Map(await Promise.all(files.map(async (file) => [file.name, await file.text()])));
-  // A config before the prompts that it names.
-  const order = [...files].sort((a, b) => (suffixOf(a) === ".txt") - (suffixOf(b) === ".txt"));
-  for (const [index, file] of order.entries()) {
-    if (!texts.get(file.name).trim() && !insist) continue;
-    if (await openConfig(file, texts, insist && index === order.length - 1)) return true;
+async function textsOf(files) {
+  return new Map(await Promise.all(files.map(async (file) => [file.name, await file.text()])));
+}
+
+/** Whatever else goes wrong is a defect; the person hears of it, and the console has it. */
+async function reported(files, work) {
+  try {
+    await work();
+  } catch (error) {
+    console.error(error);
+    showError(text("not_opened", { file: files[0].name }), String(error));
   }
-  return false;
 }
 
 /** The same drop again, for ComfyUI and for other packs: the browser takes the first one's files away meanwhile. */
@@ -111,41 +134,42 @@ function dropAgain(target, event, files) {
   target.dispatchEvent(again);
 }
 
-async function onDrop(event) {
+/** What is no config goes on to ComfyUI, but for files so large that it could only read them in vain. */
+async function openDropped(event, target, files) {
+  const large = files.filter(isTooLarge);
+  large.forEach(showTooLarge);
+  const read = files.filter((file) => isCandidate(file) && file.size <= LARGEST);
+  const texts = await textsOf(read);
+  const ours = read.filter((file) => {
+    const content = texts.get(file.name);
+    return content.trim() && !(suffixOf(file) === ".json" && isComfyJson(content));
+  });
+  const done = ours.length > 0 && (await openFiles(ours, texts, false));
+  const rest = files.filter((file) => !large.includes(file) && !(done && ours.includes(file)));
+  if (rest.length > 0) dropAgain(target, event, rest);
+}
+
+function onDrop(event) {
   if (left.has(event) || app.dragOverNode) return; // a node under the pointer takes the file
   const files = [...(event.dataTransfer?.files ?? [])];
-  if (files.length === 0 || !files.every(isCandidate)) return;
+  if (!files.some(isCandidate)) return;
   event.preventDefault();
   event.stopImmediatePropagation();
-  const target = event.target;
-  let done = false;
-  try {
-    done = await openFiles(files, false);
-  } catch (error) {
-    console.error(error);
-    showError(`${files[0].name} could not be opened`, String(error));
-    return;
-  }
-  if (!done) dropAgain(target, event, files);
+  const { target } = event; // gone once this returns
+  reported(files, () => openDropped(event, target, files));
 }
 
 /** Let the person choose a config, and the prompt files that it names. */
 function chooseConfig() {
   const input = document.createElement("input");
   Object.assign(input, { type: "file", multiple: true, accept: SUFFIXES.join(",") });
-  input.addEventListener("change", async () => {
+  input.addEventListener("change", () => {
     const files = [...input.files];
-    const large = files.find((file) => !isCandidate(file));
-    if (large) {
-      showError(`${large.name} could not be read`, `Choose ${SUFFIXES.join(", ")} files of at most 4 MiB.`);
-      return;
-    }
-    try {
-      if (files.length > 0) await openFiles(files, true);
-    } catch (error) {
-      console.error(error);
-      showError(`${files[0].name} could not be opened`, String(error));
-    }
+    const other = files.find((file) => !isCandidate(file));
+    const large = files.find((file) => file.size > LARGEST);
+    if (other) showError(text("not_read", { file: other.name }), text("wrong_suffix", { suffixes: SUFFIXES.join(", ") }));
+    else if (large) showTooLarge(large);
+    else if (files.length > 0) reported(files, async () => openFiles(files, await textsOf(files), true));
   });
   input.click();
 }
@@ -155,7 +179,7 @@ app.registerExtension({
   commands: [
     {
       id: "eridiffusion.OpenTrainingConfig",
-      label: "Open training config…",
+      label: () => text("open_config"),
       icon: "pi pi-file-import",
       function: chooseConfig,
     },

@@ -2,6 +2,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { text } from "./strings.js";
 
 /** An answer of the pack's routes that is an error: `kind` in one word, `line`, `column` and `field` where they are known. */
 export class RouteError extends Error {
@@ -18,23 +19,26 @@ export class RouteError extends Error {
 
 /**
  * A route's JSON answer. Throws RouteError with the pack's own message, or with the host's status where something before
- * the pack answered.
+ * the pack answered; status 0 where nothing did.
  */
 export async function fetchJson(path, options) {
-  const answer = await api.fetchApi(path, options);
-  const text = await answer.text();
+  let answer;
+  try {
+    answer = await api.fetchApi(path, options);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // what fetch throws without a connection
+    throw new RouteError(0, { kind: "host", message: text("no_answer") });
+  }
+  const body = await answer.text();
   let document = null;
   try {
-    document = JSON.parse(text);
+    document = JSON.parse(body);
   } catch {
     // Not the pack's answer: a proxy's page, or the host's own plain text. Reported below by its status.
   }
   if (answer.ok && document) return document;
-  const problem = document?.error ?? {
-    kind: "host",
-    message: `ComfyUI answered ${answer.status} ${answer.statusText}. Its log says why.`,
-  };
-  throw new RouteError(answer.status, problem);
+  const status = `${answer.status} ${answer.statusText}`;
+  throw new RouteError(answer.status, document?.error ?? { kind: "host", message: text("host_status", { status }) });
 }
 
 /**
@@ -49,9 +53,17 @@ export function postGraph(body) {
   });
 }
 
-/** Put a graph on the canvas under this name, in a tab of its own, as ComfyUI does with a dropped workflow. */
+/** The name, numbered where a saved workflow has it: ComfyUI would open that one, and put the graph over it. */
+function freeName(name) {
+  const { getWorkflowByPath } = app.extensionManager.workflow;
+  let free = name;
+  for (let number = 2; getWorkflowByPath(`workflows/${free}.json`)?.isPersisted; number += 1) free = `${name} (${number})`;
+  return free;
+}
+
+/** Put a graph on the canvas under this name, in a new tab; what is open, saved or not, stays as it is. */
 export async function openGraph(uiGraph, name) {
-  await app.loadGraphData(uiGraph, true, true, name);
+  await app.loadGraphData(uiGraph, true, true, freeName(name));
 }
 
 /** An error as the front end's own toast; it stays until it is closed. */

@@ -2,20 +2,17 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { Grid, make } from "./grid.js";
 import { fetchJson, openGraph, postGraph, showError } from "./lib.js";
+import { text } from "./strings.js";
 
 const ID = "eridiffusion-runs";
 const KEPT = "eridiffusion.sidebar";
 const SUFFIXES = ".yaml,.yml,.json,.jsonc,.toml,.txt";
-
-/** An element with properties and children; names and prompts only ever become text nodes. */
-function make(tag, properties = {}, ...children) {
-  const { attributes = {}, ...rest } = properties;
-  const element = Object.assign(document.createElement(tag), rest);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
+/** After these the host may have new samples; it tells of its own queue to every page, of nodes to the one that asked. */
+const EVENTS = ["executed", "execution_success", "status", "reconnected"];
+/** Least time between two looks that nobody asked for, in milliseconds. */
+const PAUSE = 1500;
 
 function readKept() {
   try {
@@ -29,51 +26,89 @@ function keep(changes) {
   localStorage.setItem(KEPT, JSON.stringify({ ...readKept(), ...changes }));
 }
 
+/** Fill a list with [value, label] pairs; one that says so already is left alone, as it may be open. */
+function setOptions(select, pairs) {
+  const shown = [...select.options].map(({ value, textContent }) => [value, textContent]);
+  if (JSON.stringify(shown) === JSON.stringify(pairs)) return;
+  select.replaceChildren(...pairs.map(([value, label]) => make("option", { value, textContent: label })));
+}
+
 /** The tab's contents. `asked` tells a late answer for an earlier choice from the present one. */
 class RunsTab {
   constructor(root) {
     this.asked = 0;
+    this.run = null;
+    this.grid = new Grid((item, step) => this.open(item, step));
+    this.build(root);
+    this.later = () => this.lookLater();
+    for (const name of EVENTS) api.addEventListener(name, this.later);
+    window.addEventListener("focus", this.later);
+  }
+
+  dispose() {
+    this.asked += 1;
+    clearTimeout(this.timer);
+    for (const name of EVENTS) api.removeEventListener(name, this.later);
+    window.removeEventListener("focus", this.later);
+    this.grid.dispose();
+  }
+
+  build(root) {
     this.runs = make("select", { id: "eri-run", onchange: () => this.showRun(this.runs.value) });
     this.configs = make("select", { id: "eri-config", onchange: () => this.chooseConfig(this.configs.value) });
     this.file = make("input", { type: "file", accept: SUFFIXES, hidden: true, onchange: () => this.upload() });
     this.slider = make("input", { type: "range", id: "eri-step", min: "0", step: "1", oninput: () => this.mark(true) });
     this.at = make("output", { htmlFor: "eri-step" });
     this.note = make("p", { className: "eri-note", attributes: { role: "status" } });
-    this.refused = make("div");
-    this.grid = make("div", { className: "eri-scroll" });
+    this.refused = make("details", { hidden: true });
     const icon = make("i", { className: "pi pi-refresh", attributes: { "aria-hidden": "true" } });
-    const refresh = make("button", { className: "eri-plain", title: "Look again", type: "button", onclick: () => this.load() }, icon);
-    refresh.setAttribute("aria-label", "Look again");
-    const browse = make("button", { className: "eri-plain", type: "button", textContent: "Choose…", onclick: () => this.file.click() });
-    const label = (target, text) => make("label", { htmlFor: target.id, textContent: text });
-    root.replaceChildren(
-      make("div", { className: "eri-runs" },
-        make("div", { className: "eri-bar" }, make("h2", { textContent: "Training runs" }), refresh),
-        make("div", { className: "eri-bar" }, label(this.runs, "Run"), this.runs),
-        make("div", { className: "eri-bar" }, label(this.configs, "Config"), this.configs, browse, this.file),
-        make("div", { className: "eri-bar" }, label(this.slider, "Step"), this.slider, this.at),
-        this.note, this.refused, this.grid),
-    );
+    const refresh = make("button", {
+      className: "eri-plain",
+      type: "button",
+      title: text("refresh"),
+      attributes: { "aria-label": text("refresh") },
+      onclick: () => this.load(),
+    }, icon);
+    const browse = make("button", { className: "eri-plain", type: "button", textContent: text("choose"), onclick: () => this.file.click() });
+    const bar = (...children) => make("div", { className: "eri-bar" }, ...children);
+    const label = (target, key) => make("label", { htmlFor: target.id, textContent: text(key) });
+    root.style.height = "100%"; // the front end's element is as high as its content, which here is to scroll in itself
+    root.replaceChildren(make("div", { className: "eri-runs", onkeydown: keepFromCanvas },
+      bar(make("h2", { textContent: text("runs") }), refresh),
+      bar(label(this.runs, "run"), this.runs),
+      bar(label(this.configs, "config"), this.configs, browse, this.file),
+      bar(label(this.slider, "step"), this.slider, this.at),
+      this.note, this.refused, this.grid.element));
   }
 
-  say(text, bad = false) {
-    this.note.textContent = text;
+  say(message, bad = false) {
+    this.note.textContent = message;
     this.note.classList.toggle("eri-bad", bad);
   }
 
-  async load() {
-    this.say("Looking for runs…");
+  /** Look again soon, and once only, however often it is asked for meanwhile. */
+  lookLater() {
+    this.timer ??= setTimeout(async () => {
+      if (!document.hidden) await this.load(true);
+      this.timer = null;
+    }, PAUSE);
+  }
+
+  /** List the runs and show the chosen one. `quiet`: what is shown stays until the answers are there. */
+  async load(quiet = false) {
+    if (!quiet) this.say(text("looking_runs"));
     try {
       const { runs } = await fetchJson("/eridiffusion/runs");
-      this.runs.replaceChildren(...runs.map(({ name, steps, error }) =>
-        make("option", { value: name, textContent: error ? `${name} (unreadable)` : `${name} (${steps.length})` })));
+      const label = ({ name, steps, error }) =>
+        error ? text("run_unreadable", { run: name }) : text("run_steps", { run: name, count: steps.length });
+      setOptions(this.runs, runs.map((run) => [run.name, label(run)]));
       if (!runs.length) {
         this.clear();
-        return this.say("No runs. Put a run's folder below models/loras, or list it under eri_runs in extra_model_paths.yaml.");
+        return this.say(text("no_runs"));
       }
       const last = readKept().run;
       this.runs.value = runs.some(({ name }) => name === last) ? last : runs[0].name;
-      await this.showRun(this.runs.value);
+      await this.showRun(this.runs.value, quiet && this.run?.name === this.runs.value);
     } catch (error) {
       this.clear();
       this.say(error.message, true);
@@ -82,25 +117,28 @@ class RunsTab {
 
   clear() {
     this.run = null;
-    this.grid.replaceChildren();
-    this.refused.replaceChildren();
+    this.grid.clear();
+    this.refused.hidden = true;
     this.configs.replaceChildren();
     this.slider.disabled = true;
     this.at.textContent = "";
   }
 
-  async showRun(name) {
+  async showRun(name, quiet = false) {
     const asked = ++this.asked;
     keep({ run: name });
     const config = readKept().configs?.[name] ?? "";
-    this.clear();
-    this.say("Looking for samples…");
+    if (!quiet) {
+      this.clear();
+      this.say(text("looking_samples"));
+    }
     const path = `/eridiffusion/runs/${name.split("/").map(encodeURIComponent).join("/")}`;
     try {
       const run = await fetchJson(config ? `${path}?config=${encodeURIComponent(config)}` : path);
       if (asked === this.asked) this.show(run);
     } catch (error) {
       if (asked !== this.asked) return;
+      this.clear();
       this.say(error.message, true);
       // A config chosen earlier that is gone or broken must not hide the run: the empty choice takes the run's own.
       if (config) this.listConfigs([config, ""], config);
@@ -121,84 +159,54 @@ class RunsTab {
     body.append("image", file, file.name);
     body.append("subfolder", "eridiffusion");
     try {
-      const answer = await api.fetchApi("/upload/image", { method: "POST", body });
-      if (!answer.ok) throw new Error(`ComfyUI answered ${answer.status} ${answer.statusText} to the file ${file.name}.`);
-      const { name, subfolder } = await answer.json();
+      const { name, subfolder } = await fetchJson("/upload/image", { method: "POST", body });
       await this.chooseConfig(subfolder ? `${subfolder}/${name}` : name);
     } catch (error) {
-      showError("Config not stored", error.message);
+      showError(text("not_stored"), error.message);
     }
   }
 
   listConfigs(names, chosen) {
     const all = [...new Set(chosen ? [chosen, ...names] : names)];
-    this.configs.replaceChildren(...all.map((name) => make("option", { value: name, textContent: name || "Found in the run's folder" })));
+    setOptions(this.configs, all.map((name) => [name, name || text("found_in_run")]));
     this.configs.value = chosen;
   }
 
+  listRefused(files) {
+    this.refused.hidden = files.length === 0;
+    this.refused.replaceChildren(make("summary", { textContent: text("refused", { count: files.length }) }),
+      ...files.map(({ file, reason }) => make("p", { className: "eri-note", textContent: `${file}: ${reason}` })));
+  }
+
   show(run) {
+    const atEnd = !this.run?.spec || Number(this.slider.value) === this.steps.length - 1;
+    const at = atEnd ? null : this.steps[Number(this.slider.value)];
     this.run = run;
-    const made = new Set((run.samples ?? []).map(({ step }) => step));
-    this.steps = [...new Set([0, ...run.steps, ...made])].sort((a, b) => a - b);
     this.listConfigs(run.configs, run.config ?? "");
-    if (run.unreadable.length) {
-      this.refused.replaceChildren(make("details", {}, make("summary", { textContent: `${run.unreadable.length} ${run.unreadable.length === 1 ? "file is" : "files are"} no config` }),
-        ...run.unreadable.map(({ file, reason }) => make("p", { className: "eri-note", textContent: `${file}: ${reason}` }))));
+    this.listRefused(run.unreadable);
+    if (!run.spec) {
+      this.grid.clear();
+      return this.say(text("no_config"));
     }
-    if (!run.spec) return this.say("No config lies in this run's folder. Choose the config that it was trained with.");
-    const count = run.spec.items.length * this.steps.length;
-    const unknown = run.unknown ? ` ${run.unknown} checkpoints have no step.` : "";
-    this.say(`${run.samples.length} of ${count} samples made.${unknown}`);
+    const shown = this.steps?.join();
+    this.steps = [...new Set([0, ...run.steps, ...run.samples.map(({ step }) => step)])].sort((a, b) => a - b);
+    const counts = { made: run.samples.length, count: run.spec.items.length * this.steps.length };
+    const unknown = run.unknown ? ` ${text("unknown_steps", { count: run.unknown })}` : "";
+    this.say(text("made_of", counts) + unknown);
+    const follow = !this.grid.table || (atEnd && this.grid.isAtEnd() && shown !== this.steps.join());
+    this.grid.show(run.spec.items, this.steps, run.samples);
     this.slider.disabled = false;
     this.slider.max = String(this.steps.length - 1);
-    this.slider.value = this.slider.max;
-    this.fill();
-    this.mark(true);
-  }
-
-  fill() {
-    const urls = new Map(this.run.samples.map(({ step, item, url }) => [`${step}/${item}`, url]));
-    const head = make("tr", {}, make("th", { textContent: "Prompt", scope: "col" }),
-      ...this.steps.map((step) => make("th", { textContent: String(step), scope: "col" })));
-    const rows = this.run.spec.items.map((item, row) => make("tr", {},
-      make("th", { scope: "row", title: item.prompt }, make("span", { textContent: item.prompt })),
-      ...this.steps.map((step, column) => make("td", {}, this.cell(item, step, urls.get(`${step}/${item.index}`), row, column)))));
-    this.table = make("table", { onkeydown: (event) => this.move(event) }, make("thead", {}, head), make("tbody", {}, ...rows));
-    this.table.setAttribute("aria-label", "Prompts by steps");
-    this.grid.replaceChildren(this.table);
-  }
-
-  cell(item, step, url, row, column) {
-    const button = make("button", { type: "button", tabIndex: row || column ? -1 : 0, title: `Open the graph: step ${step}`, onclick: () => this.open(item, step) });
-    button.setAttribute("aria-label", `${item.prompt}, step ${step}, ${url ? "made" : "not made yet"}`);
-    button.append(url ? make("img", { loading: "lazy", alt: "", src: api.apiURL(`${url}&preview=webp;70`) }) : "–");
-    return button;
+    this.slider.value = String(at === null ? this.steps.length - 1 : Math.max(0, this.steps.indexOf(at)));
+    this.mark(follow);
   }
 
   /** Show which column the slider is at. */
   mark(scroll) {
     const at = Number(this.slider.value);
     this.at.textContent = String(this.steps[at]);
-    this.slider.setAttribute("aria-valuetext", `step ${this.steps[at]}`);
-    for (const row of this.table.rows) {
-      row.querySelector(".eri-at")?.classList.remove("eri-at");
-      row.cells[at + 1].classList.add("eri-at");
-    }
-    const cell = this.table.rows[0].cells[at + 1];
-    if (scroll) this.grid.scrollLeft = cell.offsetLeft - this.grid.clientWidth / 2;
-  }
-
-  move(event) {
-    const change = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
-    const cell = event.target.closest("td");
-    if (!change || !cell) return;
-    const next = this.table.rows[cell.parentElement.rowIndex + change[0]]?.cells[cell.cellIndex + change[1]]?.querySelector("button");
-    event.preventDefault();
-    event.stopPropagation();
-    if (!next) return;
-    event.target.closest("button").tabIndex = -1;
-    next.tabIndex = 0;
-    next.focus();
+    this.slider.setAttribute("aria-valuetext", text("at_step", { step: this.steps[at] }));
+    this.grid.mark(at, scroll);
   }
 
   async open(item, step) {
@@ -206,12 +214,19 @@ class RunsTab {
     try {
       // The resolved spec is a config too, which names no further file.
       const { ui } = await postGraph({ config: JSON.stringify(spec), source: `${spec.name}.json`, items: String(item.index), run: name, step });
-      await openGraph(ui, `${spec.name} step ${step} sample ${item.index}`);
+      await openGraph(ui, text("graph_name", { run: spec.name, step, item: item.index }));
     } catch (error) {
-      showError("No graph for this cell", error.message);
+      showError(text("no_graph"), error.message);
     }
   }
 }
+
+/** ComfyUI takes these keys, pressed outside of its fields, as meant for the nodes that are selected. */
+function keepFromCanvas(event) {
+  if (event.key === "Delete" || event.key === "Backspace") event.stopPropagation();
+}
+
+let tab = null;
 
 app.registerExtension({
   name: "eridiffusion.sidebar",
@@ -220,10 +235,18 @@ app.registerExtension({
     app.extensionManager.registerSidebarTab({
       id: ID,
       icon: "pi pi-images",
-      title: "Training runs",
-      tooltip: "Training runs: prompts by steps",
+      title: text("runs"),
+      tooltip: text("runs_tooltip"),
       type: "custom",
-      render: (root) => new RunsTab(root).load(),
+      render(root) {
+        tab?.dispose(); // the front end may render again without destroying before
+        tab = new RunsTab(root);
+        tab.load();
+      },
+      destroy() {
+        tab?.dispose();
+        tab = null;
+      },
     });
   },
 });

@@ -1,0 +1,33 @@
+"""Small copies of pictures, for lists and grids on a screen."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from .errors import ImagesError
+
+#: Longest side in pixels; twice what the sidebar shows, for screens with small pixels.
+SIZE: Final = 144
+_QUALITY: Final = 80
+
+
+def thumbnail(path: Path, size: int = SIZE) -> bytes:
+    """The picture in `path` as a WebP file whose longer side is at most `size` pixels.
+
+    A smaller picture keeps its size, transparency stays. Raises ImagesError where the file is missing or no picture
+    that Pillow reads whole.
+    """
+    try:
+        with Image.open(path) as image:
+            image.draft(None, (2 * size, 2 * size))  # JPEG: decoded at a part of its size
+            small = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImagesError(f"{path.name} is no whole picture: {error}. Make it again.") from error
+    small.thumbnail((size, size))
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=_QUALITY, method=2)
+    return buffer.getvalue()
