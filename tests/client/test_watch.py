@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +25,9 @@ from PIL import Image
 
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.local_host import LocalHost
-from comfyui_eridiffusion.client.watch import Told, Watch
+from comfyui_eridiffusion.client.watch import Told, Watch, sees_changes
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
+from comfyui_eridiffusion.tests.client.relay import Relay
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RUN = EXAMPLES / "runs" / "flux_zorp"
@@ -45,7 +51,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
 
 @pytest.fixture
 def place(host: tuple[str, Path], request: pytest.FixtureRequest) -> Place:
-    run = host[1] / request.node.name.split("[")[0]
+    run = host[1] / re.sub(r"\W+", "_", request.node.name)
     run.mkdir()
     return Place(host[0], run)
 
@@ -135,31 +141,85 @@ def command(place: Place, folder: Path, *more: str) -> list[str]:
     return [str(Path(sys.executable).with_name("eri")), "watch", str(place.run), *common, "--json", *more]
 
 
-def test_command_once_with_tensorboard(place: Place, tmp_path: Path) -> None:
-    """TensorBoard's own reader finds the very pixels of the files, at the checkpoints' steps."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+def test_command_once_with_training_logs(place: Place, tmp_path: Path) -> None:
+    """TensorBoard's own reader, and W&B's own record of an offline run, have the very images at the right steps."""
     for step in (50, 100):
         shutil.copy(checkpoint(step), place.run)
     (place.run / checkpoint(200).name).write_bytes(b"\x02\0\0\0\0\0\0\0[]")
-    logs = tmp_path / "logs"
+    logs, wandb = tmp_path / "logs", tmp_path / "wandb_logs"
+    wandb.mkdir()
     done = subprocess.run(
-        command(place, tmp_path, "--once", "--tensorboard", str(logs)), capture_output=True, text=True, timeout=120
-    )
+        command(place, tmp_path, "--once", "--tensorboard", str(logs), "--wandb", "eri_test"),
+        capture_output=True, text=True, timeout=120,
+        env={**os.environ, "WANDB_MODE": "offline", "WANDB_DIR": str(wandb)},
+    )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     document = json.loads(done.stdout)
     assert [Path(path).name for path in document["failed"]] == [checkpoint(200).name]
     assert list(document["steps"]) == ["50", "100"]
+    _in_tensorboard(logs, document)
+    _in_wandb(wandb, document)
+
+
+def _in_tensorboard(logs: Path, document: dict[str, Any]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     events = EventAccumulator(str(logs), size_guidance={"images": 0}).Reload()
     assert set(events.Tags()["images"]) == {"samples/00", "samples/02", "contact_sheet"}
     assert [event.step for event in events.Images("contact_sheet")] == [50, 100]
     for position, tag in enumerate(("samples/00", "samples/02")):
         for event in events.Images(tag):
-            file = tmp_path / f"{tag[8:]}_{event.step}.png"
+            file = logs / f"{tag[8:]}_{event.step}.png"
             file.write_bytes(event.encoded_image_string)
             with Image.open(file) as logged, Image.open(document["steps"][str(event.step)][position]) as saved:
                 assert logged.tobytes() == saved.convert("RGB").tobytes()
+
+
+def _in_wandb(folder: Path, document: dict[str, Any]) -> None:
+    records = list(wandb_records(next(folder.rglob("*.wandb"))))
+    assert [record.run.project for record in records if record.HasField("run")] == ["eri_test"]
+    assert next((m.metric.glob_name, m.metric.step_metric) for m in records if m.HasField("metric")) == (
+        "*",
+        "train_step",
+    )
+    history = [record.history for record in records if record.HasField("history")]
+    prompts = {item.index: item.prompt for item in short().items}
+    for entry, step in zip(history, (50, 100), strict=True):
+        told = {(*item.nested_key, item.key): json.loads(item.value_json) for item in entry.item}
+        told = {tuple(part for part in key if part): value for key, value in told.items()}
+        assert told["train_step",] == step
+        for index, path in zip((0, 2), document["steps"][str(step)], strict=True):
+            name = f"samples/{index:02}"
+            assert told[name, "caption"] == prompts[index]
+            assert told[name, "sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            assert next(folder.rglob(Path(told[name, "path"]).name)).is_file()
+        assert told["contact_sheet", "_type"] == "image-file"
+
+
+def wandb_records(file: Path) -> Iterator[Any]:
+    """W&B's records in an offline run's file: protobuf messages in LevelDB's log format, after seven bytes of its own.
+
+    Format: blocks of 32768 bytes; in them checksum (4), length (2), kind (1: whole, 2: first, 3: middle, 4: last part).
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    raw = file.read_bytes()
+    assert raw[:4] == b":W&B"
+    place, parts = 7, b""
+    while place < len(raw):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", raw, place)
+        parts += raw[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record
 
 
 def test_command_stops_on_ctrl_c_with_a_summary(place: Place, tmp_path: Path) -> None:
@@ -174,6 +234,115 @@ def test_command_stops_on_ctrl_c_with_a_summary(place: Place, tmp_path: Path) ->
     assert running.returncode == 0, errors
     assert "Traceback" not in errors
     assert list(json.loads(shown)["steps"]) == ["50"]
+
+
+def test_ctrl_c_while_sampling(place: Place, tmp_path: Path) -> None:
+    """The step that runs is cancelled on the host, those that are done are told."""
+    for step in (50, 100):
+        shutil.copy(checkpoint(step), place.run)
+    words = command(place, tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text(encoding="utf-8").replace('"steps": 2', '"steps": 900'), encoding="utf-8")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while not queue(place.url)[0] and running.poll() is None:
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        shown, errors = running.communicate(timeout=60)
+    assert running.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert json.loads(shown)["steps"] == {}
+    deadline = time.monotonic() + 30
+    while queue(place.url) != ([], []):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def queue(url: str) -> tuple[list[Any], list[Any]]:
+    with urllib.request.urlopen(f"{url}/queue", timeout=10) as answer:
+        document = json.load(answer)
+    return document["queue_running"], document["queue_pending"]
+
+
+async def test_a_host_that_is_away_at_first_and_again_in_the_middle(place: Place, tmp_path: Path) -> None:
+    told: list[Told] = []
+    shutil.copy(checkpoint(50), place.run)
+    async with Relay(place.url) as relay, HostClient(relay.url, patience=0.5) as client:
+        relay.refuse = True
+        watcher = Watch(client, short(), place.run, tmp_path, models=MODELS, tell=told.append, progress=cuts(relay))
+        task = asyncio.create_task(watcher.forever(0.3))
+        await until(lambda: told or task.done())
+        assert [entry.what for entry in told] == ["host"]
+        assert "eri host start" in told[0].text
+        relay.refuse = False
+        await until(lambda: "sampled" in [entry.what for entry in told] or task.done())
+        shutil.copy(checkpoint(100), place.run)  # this one's line is cut while it is sampled, see `cuts`
+        await until(lambda: [entry.what for entry in told].count("host") == 2 or task.done())
+        assert "did not come back" in told[-1].text
+        relay.refuse = False
+        await until(lambda: [entry.what for entry in told].count("sampled") == 2 or task.done())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert sorted(stamps(tmp_path)) == [f"step_{step:06}_sample_{i:02}.png" for step in (50, 100) for i in (0, 2)]
+
+
+def cuts(relay: Relay) -> Any:
+    """A progress display that cuts the line, once, at the first event of step 100."""
+
+    @contextlib.contextmanager
+    def progress(title: str, _: SampleSpec) -> Iterator[Any]:
+        def report(_number: int, _workflow: Any, event: Any) -> None:
+            if title == "step 100" and event is not None and not done:
+                done.append(True)
+                relay.refuse = True
+                relay.cut()
+
+        yield report
+
+    done: list[bool] = []
+    return progress
+
+
+async def test_without_watchfiles_the_folder_is_looked_at(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    assert not sees_changes()
+    told: list[Told] = []
+    async with HostClient(place.url) as client:
+        watcher = Watch(client, short(), place.run, tmp_path, models=MODELS, tell=told.append)
+        task = asyncio.create_task(watcher.forever(0.2))
+        await asyncio.sleep(0.3)
+        shutil.copy(checkpoint(50), place.run)
+        await until(lambda: told or task.done())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [(entry.what, entry.step) for entry in told] == [("sampled", 50)]
+
+
+@pytest.mark.parametrize("kind", ["jpg", "webp"])
+async def test_records_of_other_file_types(place: Place, tmp_path: Path, kind: str) -> None:
+    """JPEG and WebP keep the record in EXIF; `again` overrides it, another run's LoRA or other models do too."""
+    shutil.copy(checkpoint(50), place.run)
+    spec = replace(short(), image_format=kind)
+    async with HostClient(place.url) as client:
+
+        async def made(**changes: Any) -> int:
+            options = {"run": place.run, "models": MODELS, **changes}
+            watcher = Watch(client, spec, folder=tmp_path, **options)
+            await watcher.once()
+            return sum(len(paths) for paths in watcher.summary.made.values())
+
+        assert await made() == 2
+        assert {path.suffix for path in tmp_path.rglob("step_*") if path.is_file()} == {f".{kind}", ".txt"}
+        assert await made() == 0
+        assert await made(again=True) == 2
+        assert await made() == 0
+        if kind == "jpg":
+            other = place.run.with_name("another_run")
+            shutil.copytree(place.run, other)
+            assert await made(run=other) == 2
 
 
 @pytest.mark.parametrize(
