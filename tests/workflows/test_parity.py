@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
 from comfyui_eridiffusion.samplers.schedules import ddim_timesteps, flow_sigmas, flux_sigmas
 from comfyui_eridiffusion.tests.samplers.test_noise_generators import BOX_MULLER_ULP, CUDA_BOUND
+from comfyui_eridiffusion.tests.workflows import parity_evidence
 from comfyui_eridiffusion.workflows.parity import FIGURES, SIGMAS, TOPICS, Match, explain
 from comfyui_eridiffusion.workflows.parity_table import default_spec, markdown
 from comfyui_eridiffusion.workflows.profiles import PROFILES, profile_for
@@ -164,5 +167,90 @@ def test_nothing_of_v1s_schedule_or_noise_is_claimed() -> None:
         assert found["noise"] == found["sigmas"] == {"different"}
 
 
-def test_the_documented_table_is_the_table() -> None:
-    assert markdown() in (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
+#: Per trainer and family what its code draws with torch or Rust, in bfloat16 training; see the sources in the docs.
+NOISE = {
+    ("native", "flux"): "torch-cpu/nchw/float32",
+    ("native", "sd35"): "torch-cpu/nchw/float32",
+    ("native", "sdxl"): "torch-cpu/nchw/float32",
+    ("eridiffusion-v2", "flux"): "rust-stdrng-ziggurat/packed/bfloat16",
+    ("eridiffusion-v2", "sd35"): "rust-stdrng-box-muller/nchw/bfloat16",
+    ("ai-toolkit", "flux"): "torch-cpu/nchw/bfloat16",
+    ("ai-toolkit", "sd35"): "torch-cpu/nchw/bfloat16",
+    ("ai-toolkit", "sdxl"): "torch-cpu/nchw/bfloat16",
+    ("kohya", "flux"): "torch-cuda/packed/bfloat16",
+    ("kohya", "sd35"): "torch-cpu/nchw/float32/bfloat16",
+    ("kohya", "sdxl"): "torch-cuda/nchw/bfloat16",
+    ("simpletuner", "flux"): "torch-cpu/nchw/bfloat16",
+    ("simpletuner", "sd35"): "torch-cpu/nchw/bfloat16",
+    ("simpletuner", "sdxl"): "torch-cpu/nchw/bfloat16",
+    ("onetrainer", "flux"): "torch-cuda/nchw/float32",
+    ("onetrainer", "sd35"): "torch-cuda/nchw/float32",
+    ("onetrainer", "sdxl"): "torch-cuda/nchw/bfloat16",
+    ("musubi", "flux"): "torch-cuda/packed/bfloat16",
+}
+#: T5 tokens by default. SDXL has no T5.
+TOKENS_OF = {
+    ("native", "flux"): 512,
+    ("native", "sd35"): 256,
+    ("eridiffusion-v2", "flux"): 512,
+    ("eridiffusion-v2", "sd35"): 77,
+    ("ai-toolkit", "flux"): 512,
+    ("ai-toolkit", "sd35"): 256,
+    ("kohya", "flux"): 512,
+    ("kohya", "sd35"): 256,
+    ("simpletuner", "flux"): 512,
+    ("simpletuner", "sd35"): 154,
+    ("onetrainer", "flux"): 77,
+    ("onetrainer", "sd35"): 77,
+    ("musubi", "flux"): 512,
+}
+
+
+def claims(topic: str) -> set[tuple[str, str]]:
+    """The rows of the documented table that say "exact" or "close" of a topic."""
+    return {row for row in PROFILES if kinds(explain(default_spec(*row)))[topic] <= {"exact", "close"}}
+
+
+@pytest.mark.parametrize(("trainer", "family"), sorted(NOISE))
+def test_noise_is_drawn_as_the_trainer_draws_it(trainer: str, family: str) -> None:
+    assert profile_for(default_spec(trainer, family)).noise == NOISE[trainer, family]
+    assert set(NOISE) == claims("noise")
+
+
+@pytest.mark.parametrize(("trainer", "family"), sorted(TOKENS_OF))
+def test_t5_lengths_are_the_trainers(trainer: str, family: str) -> None:
+    assert profile_for(default_spec(trainer, family)).t5_length == TOKENS_OF[trainer, family]
+    assert set(TOKENS_OF) == {row for row in claims("token lengths") if row[1] != "sdxl"}
+    assert all(profile_for(default_spec(*row)).t5_length == 0 for row in PROFILES if row[1] == "sdxl")
+
+
+def test_every_claim_about_sigmas_is_held_by_a_test() -> None:
+    tested = {(trainer, family) for family in ("flux", "sd35", "sdxl") for trainer in claimed(family)}
+    assert claims("sigmas") == tested
+
+
+def test_the_documented_tables_are_the_tables() -> None:
+    document = (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
+    for table in (markdown(), parity_evidence.markdown(), parity_evidence.files()):
+        assert table in document
+
+
+@pytest.mark.parametrize("trainer", sorted(parity_evidence.EVIDENCE))
+def test_the_tests_named_as_evidence_exist_and_are_about_the_trainer(trainer: str) -> None:
+    assert {trainer for trainer, _ in PROFILES} == set(parity_evidence.EVIDENCE)
+    cells = parity_evidence.EVIDENCE[trainer]
+    assert len(cells) == len(parity_evidence.COLUMNS)
+    for name in (name for _, tests in cells for name in tests):
+        file, _, function = name.partition("::")
+        place = ROOT / "tests" / file
+        found = [
+            node for node in ast.parse(place.read_text(encoding="utf-8")).body if getattr(node, "name", "") == function
+        ]
+        assert len(found) == 1, name
+        if trainer.replace("-", "_") in place.name or trainer == "native" or name.startswith("samplers/"):
+            continue
+        module = importlib.import_module(f"comfyui_eridiffusion.tests.{file.removesuffix('.py').replace('/', '.')}")
+        marks = [mark for mark in getattr(getattr(module, function), "pytestmark", ()) if mark.name == "parametrize"]
+        values = [value for mark in marks for value in mark.args[1]]
+        about = {value if isinstance(value, str) else value[0] for value in values}
+        assert not marks or trainer in about, name
