@@ -28,22 +28,38 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, ROOT / "benchmarks")]
 
-RANK, ROUNDS = 16, 2
+RANK = 16
 
 
-def clock() -> float:
-    """Seconds: of this process where the host runs on the CPU, else of the wall clock."""
+class Seconds(NamedTuple):
+    """Of this process's own time, which other load on the machine changes less, and of the wall clock."""
+
+    own: float
+    wall: float
+
+    def __sub__(self, other: Seconds) -> Seconds:
+        return Seconds(self.own - other.own, self.wall - other.wall)
+
+    def plus(self, other: Seconds) -> Seconds:
+        """Both sums."""
+        return Seconds(self.own + other.own, self.wall + other.wall)
+
+
+def clock() -> Seconds:
+    """Now; on a GPU its work is waited for, and both are the wall clock."""
     import torch
 
+    wall = time.perf_counter()
     if not torch.cuda.is_available():
-        return time.process_time()
+        return Seconds(time.process_time(), wall)
     torch.cuda.synchronize()
-    return time.perf_counter()
+    wall = time.perf_counter()
+    return Seconds(wall, wall)
 
 
 def start_host(loras: Path) -> dict[str, Any]:
@@ -153,21 +169,22 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def sweep(model: Any, patch: Callable[[Any, int], Any], checkpoints: int) -> tuple[float, list[int]]:
-    """Seconds that the LoRAs of one sweep take, from the loaded base model on, and bytes in tensors after each step."""
+def sweep(model: Any, patch: Callable[[Any, int], Any], checkpoints: int) -> tuple[Seconds, int]:
+    """What the LoRAs of one sweep take, from the loaded base model on, and the bytes in tensors that a step adds."""
     prepare(model)
-    seconds, held = 0.0, []
+    seconds, held = Seconds(0.0, 0.0), []
     patched = model
     for step in range(1, checkpoints + 1):
         began = clock()
         patched = patch(model, step)
         prepare(patched)
-        seconds += clock() - began
-        held.append(tensor_bytes())
+        seconds = seconds.plus(clock() - began)
+        if step in (2, checkpoints):
+            held.append(tensor_bytes())
     began = clock()
     for _ in range(checkpoints):
         prepare(patched)
-    return seconds - (clock() - began), held
+    return seconds - (clock() - began), round((held[-1] - held[0]) / (checkpoints - 2))
 
 
 def tensor_bytes() -> int:
@@ -180,7 +197,7 @@ def tensor_bytes() -> int:
 
 
 def measure(
-    nodes: dict[str, Any], loras: Path, family: str, width: int, checkpoints: int, first: str
+    nodes: dict[str, Any], loras: Path, family: str, width: int, checkpoints: int, first: str, rounds: int
 ) -> dict[str, Any]:
     """Both sides on one family; every figure in plain types."""
     stock_model, our_model = make_model(family, width), make_model(family, width)
@@ -197,11 +214,11 @@ def measure(
 
     sides: dict[str, tuple[Any, Callable[[Any, int], Any]]] = {"stock": (stock_model, stock), "ours": (our_model, ours)}
     order = sorted(sides, key=lambda side: side != first)
-    found: dict[str, list[float]] = {side: [] for side in sides}
-    held: dict[str, list[int]] = {}
-    for _ in range(ROUNDS):
+    found: dict[str, list[Seconds]] = {side: [] for side in sides}
+    growth: dict[str, int] = {}
+    for _ in range(rounds):
         for side in order:
-            seconds, held[side] = sweep(*sides[side], checkpoints)
+            seconds, growth[side] = sweep(*sides[side], checkpoints)
             found[side].append(seconds)
         order.reverse()
     last_ours, last_stock = ours(our_model, checkpoints), stock(stock_model, checkpoints)
@@ -210,17 +227,19 @@ def measure(
     prepare(last_stock)
     same_weights = same(ours_patched, weights(stock_model))
     prepare(our_model)
+    first_own, first_wall = (found["ours"][0][i] / found["stock"][0][i] for i in (0, 1))
     best = {side: min(times) for side, times in found.items()}
     return {
         "family": family,
         "modules": modules,
         "checkpoints": checkpoints,
-        "first": first,
-        "stock_seconds": round(best["stock"], 3),
-        "our_seconds": round(best["ours"], 3),
-        "ratio": round(best["ours"] / best["stock"], 3),
-        "first_sweep_ratio": round(found["ours"][0] / found["stock"][0], 3),
-        "growth_bytes_per_step": round((held["ours"][-1] - held["ours"][1]) / (checkpoints - 2)),
+        "begins": first,
+        "stock_seconds": round(best["stock"].own, 3),
+        "our_seconds": round(best["ours"].own, 3),
+        "ratio": round(best["ours"].own / best["stock"].own, 3),
+        "first_sweep_ratio": round(first_own, 3),
+        "first_sweep_wall_ratio": round(first_wall, 3),
+        "growth_bytes_per_step": growth["ours"],
         "patched_weights_equal_stock": same_weights,
         "base_restored": same(weights(our_model), base),
     }
@@ -233,13 +252,15 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128, help="hidden size; a multiple of 128")
     parser.add_argument("--checkpoints", type=int, default=10, help="three or more")
     parser.add_argument("--first", choices=("stock", "ours"), default="stock", help="whose sweep is the first")
+    parser.add_argument("--rounds", type=int, default=2, help="sweeps of each side; 1 = those of a fresh process only")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         nodes = start_host(Path(folder))
         for family in options.families.split(","):
-            row = measure(nodes, Path(folder), family, options.width, options.checkpoints, options.first)
+            sizes = (options.width, options.checkpoints, options.first, options.rounds)
+            row = measure(nodes, Path(folder), family, *sizes)
             print(json.dumps(row) if options.json else "  ".join(f"{key} {value}" for key, value in row.items()))
 
 

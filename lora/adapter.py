@@ -16,6 +16,7 @@ from .suffixes import DOWN, LOHA, LOKR, MID, UP
 
 _DAMAGED = "The file is damaged or was written by a trainer with a bug: save this checkpoint again"
 _LOHA_NEEDED = LOHA[:4]
+_RANKED = (DOWN, "hada_w1_b", "lokr_w2_b", "lokr_w1_b")  # the tensors whose rows are the rank, the first there is
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Adapter:
     @cached_property
     def rank(self) -> int | None:
         """Rows of this module's own down matrix (or of LoHa's and LoKr's inner factor); None without factors."""
-        return factored_rank({kind: tuple(tensor.shape) for kind, tensor in self.tensors.items()})
+        return factored_rank({kind: tensor.shape for kind, tensor in self.tensors.items() if kind in _RANKED})
 
     @property
     def scale(self) -> float:
@@ -48,7 +49,7 @@ def factored_rank(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
 
     As the host has it: of LoKr's two factors the second's rank counts when both are factored.
     """
-    for kind in (DOWN, "hada_w1_b", "lokr_w2_b", "lokr_w1_b"):
+    for kind in _RANKED:
         if shapes.get(kind):
             return shapes[kind][0]
     return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 
 from .errors import LoraError, shorten
 from .metadata import LoraFile
 from .names import FAMILIES
-from .names.text_encoders import is_text_encoder
 from .suffixes import DOWN
 
 # On names with "." written as "_", so that one pattern serves the dotted and the kohya spelling.
@@ -43,20 +44,29 @@ def proven_family(file: LoraFile) -> str | None:
 
     Raises LoraError when the names of two families occur in one file.
     """
-    names = {module.replace(".", "_"): module for module in file.modules if not is_text_encoder(module)}
-    found = {family: [m for n, m in names.items() if pattern.search(n)] for family, pattern in _PROOF.items()}
-    if not found["sdxl"]:
-        found["sd35"] += [module for name, module in names.items() if _SD35_ATTN2.search(name)]
-    families = [family for family, modules in found.items() if modules]
-    if len(families) > 1:
-        modules = [found[family][0] for family in families]
+    found = _proofs(file.model_modules)
+    if len(found) > 1:
         raise LoraError(
-            f"holds modules of several families ({', '.join(families)})",
+            f"holds modules of several families ({', '.join(found)})",
             path=file.path,
-            keys=modules,
+            keys=list(found.values()),
             remedy="Load one LoRA per file",
         )
-    return families[0] if families else None
+    return next(iter(found), None)
+
+
+@lru_cache(maxsize=8)  # the checkpoints of a run have the same names
+def _proofs(modules: tuple[str, ...]) -> dict[str, str]:
+    """The families that names can only belong to, each with the first such name."""
+    names = {module.replace(".", "_"): module for module in modules}
+    first = {family: _first(names, pattern) for family, pattern in _PROOF.items()}
+    if first["sdxl"] is None:
+        first["sd35"] = first["sd35"] or _first(names, _SD35_ATTN2)
+    return {family: module for family, module in first.items() if module is not None}
+
+
+def _first(names: Mapping[str, str], pattern: re.Pattern[str]) -> str | None:
+    return next((module for name, module in names.items() if pattern.search(name)), None)
 
 
 def detect_family(file: LoraFile, asked: str | None = None) -> str | None:
@@ -67,7 +77,7 @@ def detect_family(file: LoraFile, asked: str | None = None) -> str | None:
     """
     if asked is not None and asked not in FAMILIES:
         raise LoraError(f"unknown family '{asked}'", path=file.path, remedy=_CHOOSE)
-    modules = [module for module in file.modules if not is_text_encoder(module)]
+    modules = file.model_modules
     proven, stated = proven_family(file), stated_family(file)
     if proven == "sdxl" and stated != "sdxl":
         _refuse_older(file)

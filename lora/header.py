@@ -10,12 +10,18 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .errors import LoraError
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
+_METADATA = "__metadata__"
+_METADATA_FIRST = f'{{"{_METADATA}":{{'  # as the safetensors library writes it
+_KEPT = 8  # header texts whose contents are remembered, up to a length that LoRAs do not reach
+_KEPT_LENGTH = 1 << 22
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 _WAIT = "The trainer may still be writing it: wait a moment and read it again"
 
@@ -28,18 +34,41 @@ class Span(NamedTuple):
     end: int
 
 
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """Shape and place of every tensor of a file; the spans are counted from the first data byte.
+
+    The checkpoints of a run have the same ones and share one object, so that what follows from names and shapes alone
+    can be remembered by it: it is hashed by identity.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    spans: Mapping[str, Span]
+    metadata: Mapping[str, str] | None = None  # where it stands among the tensors instead of before them
+
+    @property
+    def end(self) -> int:
+        """The last data byte and one."""
+        return max((span.end for span in self.spans.values()), default=0)
+
+
 @dataclass(frozen=True)
 class Header:
-    """What a safetensors header says: shape per tensor name, and the free-text metadata.
+    """What a safetensors header says: its contents, and the free-text metadata.
 
-    `spans` are counted from the start of the file. `stamp` is the file's (mtime_ns, size) when the header was read.
+    `start` is the place of the first data byte. `stamp` is the file's (mtime_ns, size) when the header was read.
     """
 
     path: Path
-    shapes: Mapping[str, tuple[int, ...]]
+    contents: Contents
+    start: int
+    stamp: tuple[int, int]
     metadata: Mapping[str, str] = field(default_factory=dict)
-    spans: Mapping[str, Span] = field(default_factory=dict)
-    stamp: tuple[int, int] = (0, 0)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape by tensor name."""
+        return self.contents.shapes
 
     def json_value(self, key: str) -> Any:
         """The metadata entry `key` parsed as JSON, or None when it is absent or not JSON."""
@@ -85,7 +114,7 @@ def bytes_written(path: str | Path) -> tuple[int, int | None]:
         if size < 8 + length or length > MAX_HEADER_BYTES:
             return size, None
         entries = json.loads(stream.read(length))
-    ends = (entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__")
+    ends = (entry["data_offsets"][1] for name, entry in entries.items() if name != _METADATA)
     return size, 8 + length + max(ends, default=0)
 
 
@@ -118,24 +147,44 @@ def _another_format(path: Path, start: bytes) -> LoraError:
 
 def _parse(path: Path, text: bytes, start: int, stamp: tuple[int, int]) -> Header:
     try:
-        entries = json.loads(text)
-        if not isinstance(entries, dict):
-            raise TypeError("not an object")
-        metadata = {str(key): str(value) for key, value in (entries.pop("__metadata__", None) or {}).items()}
-        shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
-        spans = {name: _span(entry, start) for name, entry in entries.items()}
+        metadata, rest = _metadata_apart(text.decode().rstrip(" "))  # padding
+        contents = (_contents if len(rest) <= _KEPT_LENGTH else _contents.__wrapped__)(rest)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise LoraError(
             "its header is not a safetensors header", path=path, remedy="The file is damaged or another format"
         ) from error
-    there, end = stamp[1] - start, max((span.end for span in spans.values()), default=start) - start
+    there, end = stamp[1] - start, contents.end
     if there < end:
         raise LoraError(f"incomplete: {there} of {end} data bytes are there", path=path, remedy=_WAIT, retryable=True)
-    return Header(path, shapes, metadata, spans, stamp)
+    return Header(path, contents, start, stamp, metadata if contents.metadata is None else contents.metadata)
 
 
-def _span(entry: Mapping[str, Any], start: int) -> Span:
+def _metadata_apart(text: str) -> tuple[dict[str, str], str]:
+    """The metadata, where it stands before the tensors, and the header without it: the same for a run's checkpoints."""
+    if text.startswith(_METADATA_FIRST):
+        metadata, end = json.JSONDecoder().raw_decode(text, len(_METADATA_FIRST) - 1)
+        if text[end : end + 2] == ',"':
+            return _texts(metadata), "{" + text[end + 1 :]
+    return {}, text
+
+
+@lru_cache(maxsize=_KEPT)
+def _contents(text: str) -> Contents:
+    entries = json.loads(text)
+    if not isinstance(entries, dict):
+        raise TypeError("not an object")
+    metadata = _texts(entries.pop(_METADATA)) if _METADATA in entries else None
+    shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
+    spans = {name: _span(entry) for name, entry in entries.items()}
+    return Contents(MappingProxyType(shapes), MappingProxyType(spans), metadata)
+
+
+def _texts(metadata: Any) -> dict[str, str]:
+    return {str(key): str(value) for key, value in (metadata or {}).items()}
+
+
+def _span(entry: Mapping[str, Any]) -> Span:
     first, last = (int(offset) for offset in entry["data_offsets"])
     if not 0 <= first <= last:
         raise ValueError("offsets in the wrong order")
-    return Span(str(entry["dtype"]), start + first, start + last)
+    return Span(str(entry["dtype"]), first, last)

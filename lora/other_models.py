@@ -8,7 +8,6 @@ from functools import lru_cache
 from .errors import LoraError, shorten
 from .metadata import LoraFile
 from .names import FAMILIES
-from .names.text_encoders import is_text_encoder
 
 # On module names with "." written as "_", so that one pattern serves the dotted and the kohya spelling. Patterns with
 # the block names of a supported family must hold something that family does not have.
@@ -47,7 +46,7 @@ def other_model(modules: tuple[str, ...]) -> tuple[str, str] | None:
 
 def refuse_other_models(file: LoraFile) -> None:
     """Raise LoraError when the names can only belong to a model that is not supported; it says which."""
-    other = other_model(tuple(module for module in file.modules if not is_text_encoder(module)))
+    other = other_model(file.model_modules)
     if other is not None:
         model, module = other
         raise LoraError(

@@ -17,6 +17,7 @@ from .checkpoints import step_of
 from .dialects import DIALECTS, Alpha, Dialect
 from .errors import LoraError
 from .family import detect_family
+from .header import Contents
 from .metadata import LoraFile
 from .names import Target
 from .names.text_encoders import is_text_encoder, target_of
@@ -79,7 +80,7 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
     for module, target in placed.items():
         kinds = grouped[module]
         own = {kind: tensors[key] for kind, key in kinds.items()}
-        scale = _alpha(file, dialect, module, own, alpha)
+        scale = _alpha(file, dialect, module, own, layout.ranks[module], alpha)
         alphas.append(scale)
         adapters.append(Adapter(module, target, own, tuple(kinds.values()), scale and scale.effective))
     rank = _most_frequent(adapter.rank for adapter in adapters)
@@ -116,22 +117,26 @@ def _recognise(file: LoraFile) -> Dialect:
 
 
 class _Layout(NamedTuple):
-    """Which names of a file are what; nothing of its numbers, so that the checkpoints of a run share one."""
+    """Which names of a file are what; nothing of its numbers, so that the checkpoints of a run share one.
+
+    `grouped`: keys by module and kind. `placed`: the modules that the family has; `ranks`: theirs, as `factored_rank`.
+    """
 
     grouped: Mapping[str, Mapping[str, str]]
     placed: Mapping[str, Target]
+    ranks: Mapping[str, int | None]
     ignored: Mapping[str, str]
     unmatched: tuple[str, ...]
 
 
-_Key = tuple[str, str | None, tuple[tuple[str, tuple[int, ...]], ...]]
+_Key = tuple[str, str | None, Contents]
 _LAYOUTS: OrderedDict[_Key, _Layout] = OrderedDict()  # of the files read last, by dialect, family, names and shapes
 _LAYOUTS_KEPT = 8
 
 
 def _layout(file: LoraFile, dialect: Dialect, family: str | None) -> _Layout:
     """The layout of `file`, from `_LAYOUTS` where a file with the same names and shapes was read before."""
-    key = (dialect.name, family, tuple(file.header.shapes.items()))
+    key = (dialect.name, family, file.contents)
     layout = _LAYOUTS.pop(key, None)
     if layout is None:
         layout = _new_layout(file, dialect, family)
@@ -148,9 +153,12 @@ def _new_layout(file: LoraFile, dialect: Dialect, family: str | None) -> _Layout
     unmatched = [key for module, kinds in grouped.items() if module not in placed for key in kinds.values()]
     _refuse_nothing_placed(file, family, dialect, placed, unmatched)
     _refuse_same_place(file, placed)
+    ranks = {}
     for module in placed:
-        check_shapes(file.path, module, {kind: file.header.shapes[key] for kind, key in grouped[module].items()})
-    return _Layout(grouped, placed, ignored, tuple(unmatched))
+        shapes = {kind: file.header.shapes[key] for kind, key in grouped[module].items()}
+        check_shapes(file.path, module, shapes)
+        ranks[module] = factored_rank(shapes)
+    return _Layout(grouped, placed, ranks, ignored, tuple(unmatched))
 
 
 @lru_cache(maxsize=1 << 16)  # the checkpoints of a run have the same names
@@ -214,10 +222,9 @@ def _refuse_same_place(file: LoraFile, placed: Mapping[str, Target]) -> None:
 
 
 def _alpha(
-    file: LoraFile, dialect: Dialect, module: str, tensors: Mapping[str, Tensor], asked: float | None
+    file: LoraFile, dialect: Dialect, module: str, tensors: Mapping[str, Tensor], rank: int | None, asked: float | None
 ) -> Alpha | None:
     """The alpha of one module: the argument's, else the tensor's, else what the file states elsewhere."""
-    rank = factored_rank({kind: tuple(tensor.shape) for kind, tensor in tensors.items()})
     if rank is None:  # OFT's alpha is a bound on its rotations, not a scale, and belongs to its module alone
         return _tensor_alpha(file, module, tensors) if OFT in tensors and ALPHA in tensors else None
     stated = dialect.alpha(file, module, rank)

@@ -43,8 +43,8 @@ def _every(pattern: str) -> Callable[[LoraFile], bool]:
 
 def _some(pattern: str) -> Callable[[LoraFile], bool]:
     compiled = re.compile(pattern)
-    found = lru_cache(maxsize=64)(lambda names: any(compiled.search(name) for name in names))
-    return lambda file: found(tuple(file.header.shapes))
+    found = lru_cache(maxsize=8)(lambda contents: any(compiled.search(name) for name in contents.shapes))
+    return lambda file: found(file.contents)
 
 
 def _no_pair(applies: Callable[[LoraFile], bool]) -> Callable[[LoraFile], bool]:

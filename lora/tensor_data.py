@@ -1,7 +1,9 @@
 """The tensors of a safetensors file, read from their ranges in as few reads as possible.
 
-The ranges are read and not mapped: a trainer that overwrites or truncates a checkpoint would change the weights of a
-loaded model under a mapping, or end the process. Ranges that are not asked for (optimizer state) are never touched.
+The ranges are read and not mapped: a trainer that overwrites a checkpoint would change the weights of a loaded model
+under a mapping, and one that truncates it would end the process (SIGBUS; Rust's `File::create` truncates). Nor is
+mapping faster: every number is needed once in any case, to be checked, and with many small tensors the library's one
+call per tensor takes three times as long. Ranges that are not asked for (optimizer state) are never touched.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ def read_tensors(header: Header, keys: Collection[str]) -> dict[str, Tensor]:
 def _runs(header: Header, keys: Collection[str]) -> Iterator[_Run]:
     """The wanted ranges in the order of the file; those of one type that lie close together are one run."""
     run: _Run = []
-    for key, span in sorted(((key, header.spans[key]) for key in keys), key=lambda pair: pair[1].begin):
+    for key, span in sorted(((key, header.contents.spans[key]) for key in keys), key=lambda pair: pair[1].begin):
         if run and not (span.dtype == run[-1][1].dtype and 0 <= span.begin - run[-1][1].end <= _GAP):
             yield run
             run = []
@@ -71,7 +73,7 @@ def _runs(header: Header, keys: Collection[str]) -> Iterator[_Run]:
 def _read_run(header: Header, stream: BinaryIO, run: _Run) -> dict[str, Tensor]:
     first = run[0][1].begin
     data = torch.empty(run[-1][1].end - first, dtype=torch.uint8)
-    stream.seek(first)
+    stream.seek(header.start + first)
     view, done = data.numpy().data, 0
     while done < len(view):
         count = stream.readinto(view[done:])  # type: ignore[attr-defined]

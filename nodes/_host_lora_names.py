@@ -48,6 +48,8 @@ def host_patches(keys: dict[str, Tensor], names: Names) -> Patches:
     The loader asks for every name of the map it is given; it is given those that the keys speak of. Weights that the
     model does not have are left out. Nothing is logged: what did not match shows in the report.
     """
+    if not names.key_map:
+        return Patches({}, set())
     owners = {key: name for key in keys if (name := _owner(key, names.key_map)) is not None}
     patches = comfy.lora.load_lora(keys, {name: names.key_map[name] for name in owners.values()}, log_missing=False)
     patches = {target: patch for target, patch in patches.items() if _weight(target) in names.shapes}

@@ -127,20 +127,22 @@ def _patch(patcher: Any, key: str) -> None:
     """Patch a weight from its backup, which is made the first time; for layers that store weights in a form of their
     own, and where the host writes into the weight in place, by the host's method."""
     saved = patcher.backup.get(key)
-    weight, set_weight, convert = comfy.model_patcher.get_key_weight(patcher.model, key)
+    path, _, name = key.rpartition(".")
+    layer = comfy.utils.get_attr(patcher.model, path) if path else patcher.model
     in_place = patcher.weight_inplace_update if saved is None else saved.inplace_update
-    if in_place or set_weight is not None or convert is not None:
+    if in_place or hasattr(layer, f"set_{name}") or hasattr(layer, f"convert_{name}"):
         if saved is not None:
             _restore(patcher, key)
         patcher.patch_weight_to_device(key, device_to=patcher.load_device)
         return
     if saved is None:
-        saved = patcher.backup[key] = _Backup(weight.to(device=patcher.offload_device), False)
-    base = comfy.model_management.cast_to_device(saved.weight, patcher.load_device, torch.float32, copy=True)
+        saved = patcher.backup[key] = _Backup(getattr(layer, name).to(device=patcher.offload_device), False)
+    base = saved.weight.to(device=patcher.load_device, dtype=torch.float32, copy=True)
     weight = comfy.lora.calculate_weight(patcher.patches[key], base, key)
     dtype = saved.weight.dtype
     seed = _seed(key) if dtype in _ROUNDED_BY_CHANCE else 0
-    comfy.utils.set_attr_param(patcher.model, key, comfy.float.stochastic_rounding(weight, dtype, seed=seed))
+    rounded = comfy.float.stochastic_rounding(weight, dtype, seed=seed)
+    setattr(layer, name, torch.nn.Parameter(rounded, requires_grad=False))
 
 
 @lru_cache(maxsize=1 << 14)

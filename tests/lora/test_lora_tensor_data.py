@@ -86,6 +86,21 @@ def test_a_file_that_changes_is_worth_another_try(tmp_path: Path) -> None:
     assert caught.value.retryable
 
 
+def test_what_was_read_outlives_the_file(tmp_path: Path) -> None:
+    """A trainer writes the next save over this one, or cuts the file short: under a mapping the numbers would change
+    with it, and past its new end the process would be killed."""
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.ones(1 << 20)}, path)
+    found = read_tensors(read_header(path), ["a"])["a"]
+    whole = path.read_bytes()
+    with path.open("r+b") as stream:
+        stream.seek(len(whole) // 2)
+        stream.write(bytes(len(whole) // 4))
+    assert bool((found == 1).all())
+    os.truncate(path, 8)
+    assert bool((found == 1).all())
+
+
 def test_damage_is_not_worth_another_try(tmp_path: Path) -> None:
     text = json.dumps({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}}).encode()
     path = tmp_path / "a.safetensors"
@@ -108,3 +123,52 @@ def test_bytes_written(tmp_path: Path) -> None:
         there, promised = bytes_written(part)
         assert there == count
         assert promised == (len(data) if count >= len(data) - 66 * 4 else None)
+
+
+def with_header(path: Path, text: str) -> Path:
+    path.write_bytes(len(text.encode()).to_bytes(8, "little") + text.encode() + bytes(8))
+    return path
+
+
+TENSORS = '"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
+
+
+@pytest.mark.parametrize("text", [
+    f'{{"__metadata__":{{"step":"5","x":"{{\\"a\\":1}}"}},{TENSORS}}}',
+    f'{{"__metadata__": {{"step": "5", "x": "{{\\"a\\":1}}"}} , {TENSORS}}}  ',
+    f'{{{TENSORS},"__metadata__":{{"step":"5","x":"{{\\"a\\":1}}"}}}}',
+    f'{{"__metadata__":{{"step":"4"}},{TENSORS},"__metadata__":{{"step":"5","x":"{{\\"a\\":1}}"}}}}',
+])  # fmt: skip
+def test_metadata_wherever_it_stands(tmp_path: Path, text: str) -> None:
+    """First, as the library writes it, with spaces, last, or twice: as Python's own JSON reader has it."""
+    header = read_header(with_header(tmp_path / "a.safetensors", text))
+    assert header.metadata == json.loads(text)["__metadata__"]
+    assert header.shapes == {"a": (2,)}
+    assert header.json_value("x") == {"a": 1}
+    assert torch.equal(read_tensors(header, ["a"])["a"], torch.zeros(2))
+
+
+@pytest.mark.parametrize("text", [
+    f'{{"__metadata__":{{"step":"5"}},,{TENSORS}}}', '{"__metadata__":{"step":"5"},}', '{"__metadata__":{"step":"5"',
+    f'{{"__metadata__":[1],{TENSORS}}}', '{"__metadata__":{},"a":3}',
+])  # fmt: skip
+def test_headers_that_are_none(tmp_path: Path, text: str) -> None:
+    with pytest.raises(LoraError, match="not a safetensors header"):
+        read_header(with_header(tmp_path / "a.safetensors", text))
+
+
+def test_checkpoints_of_a_run_share_their_contents_and_nothing_else(tmp_path: Path) -> None:
+    """Their metadata differ, in length too, and with it the place of the data."""
+    headers = []
+    for step in (9, 1000):
+        path = tmp_path / f"{step}.safetensors"
+        save_file({"a": torch.full((3,), float(step)), "b": torch.ones(2)}, path, {"ss_steps": str(step) * 9})
+        headers.append(read_header(path))
+    first, second = headers
+    assert first.contents is second.contents
+    assert first.start != second.start
+    assert [header.metadata["ss_steps"] for header in headers] == ["9" * 9, "1000" * 9]
+    for header, value in zip(headers, (9.0, 1000.0), strict=True):
+        assert torch.equal(read_tensors(header, ["a"])["a"], torch.full((3,), value))
+    with pytest.raises(TypeError):
+        first.shapes["a"] = (1,)  # type: ignore[index]
