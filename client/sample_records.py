@@ -125,7 +125,9 @@ def read_texts(path: Path) -> dict[str, str]:
     try:
         with Image.open(path) as picture:
             if picture.format == "PNG":  # text chunks
-                return {key: text for key, text in picture.info.items() if isinstance(text, str)}
+                return {
+                    key: text for key, text in picture.info.items() if isinstance(key, str) and isinstance(text, str)
+                }
             values = [value for value in picture.getexif().values() if isinstance(value, str)]  # "keyword:text"
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         return {}

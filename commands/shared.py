@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -28,7 +28,7 @@ EXIT_CODES: Final = (
     "2 bad usage or bad input, 130 interrupted (Ctrl-C)"
 )
 #: typer's base class of all mistakes in a command line; typer brings its own copy of click from 0.26 on.
-UsageError: Final = typer.BadParameter.__mro__[1]
+UsageError: Final[Any] = typer.BadParameter.__mro__[1]
 
 ConfigFile = Annotated[Path, typer.Argument(help="Training config, or a trainer's prompt file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs, errors included.")]
@@ -106,13 +106,15 @@ def reported(as_json: bool = False) -> Iterator[None]:
 class EriGroup(TyperGroup):
     """The whole command line: where --json is asked for, a mistake in the command line itself is JSON, too."""
 
-    def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:
-        """Run a command; ends the program with its exit code."""
+    def main(self, *given: Any, **options: Any) -> Any:
+        """Run a command (`given`: its words, as for typer's own); ends the program with its exit code."""
+        args = given[0] if given else options.get("args")
         words = list(sys.argv[1:] if args is None else args)
-        if "--json" not in words or not options.pop("standalone_mode", True):
-            return super().main(args, **options)
+        if "--json" not in words or options.get("standalone_mode") is False:
+            return super().main(*given, **options)
+        options = {**options, "args": words, "standalone_mode": False}
         try:
-            code = super().main(words, standalone_mode=False, **options)
+            code = super().main(**options)
         except UsageError as error:
             error.show()
             show({"error": {"kind": "usage", "message": error.format_message()}})
