@@ -10,16 +10,22 @@ t  read by a rule of the trainer's own (`RULES`)
 
 from __future__ import annotations
 
+import ast
+import copy
+import itertools
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comfyui_eridiffusion import spec as spec_package
 from comfyui_eridiffusion.spec import SampleSpec, SpecError, read_spec, read_text
 from comfyui_eridiffusion.spec.readers import TRAINERS
 from comfyui_eridiffusion.tests.spec.forms import FORMS, PROMPT, Form
@@ -323,3 +329,34 @@ def test_any_prompt_comes_back(name: str, prompt: str) -> None:
     if name == "kohya-gui":
         stripped = (prompt + " --w 1024 --s 28 --d 3").strip().split(" --")[0]
     assert [item.prompt for item in spec.items] == [stripped]
+
+
+def known_words(trainer: str) -> list[str]:
+    """Every name that a trainer's reader looks for, and some more: the names in the texts of its sources."""
+    words: set[str] = set()
+    name = trainer.replace("-", "_")
+    for path in Path(spec_package.__file__).parent.glob(f"{name}*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                words |= set(re.findall(r"^[\w$-]+$", node.value))
+    return sorted(words)
+
+
+def mappings(document: Any) -> list[dict[str, Any]]:
+    """All mappings in a document."""
+    children = document.values() if isinstance(document, dict) else document if isinstance(document, list) else ()
+    own = [document] if isinstance(document, dict) else []
+    return own + [found for child in children for found in mappings(child)]
+
+
+@pytest.mark.parametrize("name", [name for name, form in FORMS.items() if form.suffix in (".json", ".yaml", ".yml")])
+def test_any_type_under_any_name_that_a_reader_looks_for(name: str) -> None:
+    form = FORMS[name]
+    good = yaml.safe_load(form.text())
+    words = known_words(max((entry.id for entry in TRAINERS if name.startswith(entry.id)), key=len))
+    assert len(words) > 20
+    for word, value in itertools.product(words, (None, True, -1, "x", ["a"], {"a": 1})):
+        document = copy.deepcopy(good)
+        for place in mappings(document):
+            place[word] = value
+        outcome(json.dumps(document), form.arguments())
