@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..spec import read_spec
 from .shared import AsJson, ConfigFile, Family, Prompts, Trainer, notes, out, reported, show
+
+if TYPE_CHECKING:
+    from ..workflows.parity import Match
 
 _COLOURS: Final = {"exact": "green", "close": "yellow", "different": "red"}
 
@@ -30,10 +33,18 @@ def explain(
         show({"trainer": found.trainer, "family": found.family, "matches": matched, "notes": found.notes})
         return
     out.print(f"[bold]{escape(found.name)}[/]  {found.family}, as {found.trainer} samples it")
-    table = Table("topic", "match", "here", "largest difference", "checked against")
+    table = Table(Column("topic", no_wrap=True), Column("match", no_wrap=True), Column("here", overflow="fold"))
     for match in matches:
-        figure = "–" if match.figure is None else f"{match.figure:.2g} {match.unit}".strip()
-        kind = f"[{_COLOURS[match.kind]}]{match.kind}[/]"
-        table.add_row(match.topic, kind, escape(match.detail), figure, match.checked or "–")
+        table.add_row(match.topic, f"[{_COLOURS[match.kind]}]{match.kind}[/]", _told(match))
     out.print(table)
     notes(found.notes)
+
+
+def _told(match: Match) -> str:
+    """What is here, then the largest difference and what it is checked against, each on a line of its own."""
+    lines = [escape(match.detail)]
+    if match.difference:
+        lines.append(f"[dim]largest difference:[/] {escape(match.difference)}")
+    if match.checked:
+        lines.append(f"[dim]checked against:[/] {escape(match.checked)}")
+    return "\n".join(lines)

@@ -7,6 +7,7 @@ the noise tests hold. "different" covers what is known to differ and what cannot
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -38,6 +39,11 @@ class Match:
     def __post_init__(self) -> None:
         if self.topic not in TOPICS or (self.kind == "close" and self.figure is None):
             raise ValueError(f"topic: {self.topic!r} is unknown, or close without a figure")
+
+    @property
+    def difference(self) -> str:
+        """The largest difference as people read it, "" = none is known."""
+        return "" if self.figure is None else f"{self.figure:.2g} {self.unit}".strip()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict, JSON types only."""
@@ -118,6 +124,18 @@ def explain(spec: SampleSpec) -> list[Match]:
         ]
         found += [match for match in new if match not in found]
     return sorted(found, key=lambda match: TOPICS.index(match.topic))
+
+
+def statements(matches: Sequence[Match]) -> list[str]:
+    """Sentences for a note beside a graph: which topics are exact, then each that is close or different, and why."""
+    loose = {match.topic for match in matches if match.kind != "exact"}
+    exact = [topic for topic in TOPICS if topic not in loose and any(match.topic == topic for match in matches)]
+    found = [f"As in the trainer: {', '.join(exact)}."] if exact else []
+    for match in matches:
+        if match.kind != "exact":
+            difference = f" (at most {match.difference})" if match.difference else ""
+            found.append(f"{match.topic.capitalize()}, {match.kind}{difference}: {match.detail.rstrip('.')}.")
+    return found
 
 
 def _noise(spec: SampleSpec, profile: Profile) -> list[Match]:

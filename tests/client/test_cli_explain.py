@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ def test_json_has_every_topic(capsys: pytest.CaptureFixture[str], family: str) -
     found = json.loads(capsys.readouterr().out)
     assert (found["trainer"], found["family"]) == ("eridiffusion", family)
     assert {match["topic"] for match in found["matches"]} == TOPICS
+    assert set(found) == {"trainer", "family", "matches", "notes"}
+    for match in found["matches"]:
+        assert set(match) == {"topic", "kind", "detail", "figure", "unit", "checked"}
+        assert match["kind"] in ("exact", "close", "different")
+        assert match["figure"] is None or isinstance(match["figure"], float)
+        assert match["kind"] != "close" or match["figure"] > 0
+        assert all(isinstance(match[key], str) for key in ("detail", "unit", "checked"))
+    assert all(isinstance(note, str) for note in found["notes"])
 
 
 def test_text_names_a_close_match_with_its_figure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -30,6 +39,36 @@ def test_text_names_a_close_match_with_its_figure(capsys: pytest.CaptureFixture[
     assert "noise" in shown
     assert "close" in shown
     assert "3e-06" in shown
+
+
+def test_nothing_is_cut_at_eighty_columns(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    noise = "torch-cuda@rtx-3090/packed/bfloat16/float16"
+    item = {"prompt": "a cat", "width": 1024, "height": 1024, "steps": 20}
+    spec = {"eri_spec": 1, "family": "flux", "items": [item], "sampling": {"noise": noise}}
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(spec), encoding="utf-8")
+    assert eri("explain", path, "--json") == 0
+    found = json.loads(capsys.readouterr().out)["matches"]
+    assert eri("explain", path) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    together = re.sub(r"[│\s]", "", shown)
+    assert noise in together
+    for match in found:
+        for text in (match["topic"], match["detail"], match["checked"]):
+            assert re.sub(r"\s", "", text) in together
+
+
+def test_a_broken_config_is_told_with_its_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("job: extension\nconfig: [1,\nprocess: }\n", encoding="utf-8")
+    assert eri("explain", path) == 2
+    assert "line 3, column" in " ".join(capsys.readouterr().err.split())
+    assert eri("explain", path, "--json") == 2
+    assert "matches" not in capsys.readouterr().out  # no half answer for a program
 
 
 @pytest.mark.parametrize(
