@@ -177,9 +177,13 @@ class HostClient:
         """Whether the WebSocket was ever up: the host was there, and what fails now may mend itself."""
         return self._socket is not None
 
-    async def until_back(self) -> None:
-        """Wait for a host that went away; HostError "down" or "timeout" once it is away longer than `patience`."""
+    async def until_back(self, check: Callable[[], object] = lambda: None) -> None:
+        """Wait for a host that went away; HostError "down" or "timeout" once it is away longer than `patience`.
+
+        check: called before each look; what it raises ends the waiting.
+        """
         while True:
+            check()
             try:
                 await self.system_stats()
                 return
@@ -221,7 +225,7 @@ class HostClient:
             raise
         if not following.done():
             await _end(following)
-            await self.cancel(prompt_id)
+            await self._cancel_quietly(prompt_id)
             raise HostError(
                 f"The prompt was not done after {timeout:g} s and was cancelled",
                 remedy="Allow more time, or sample less.",
@@ -258,7 +262,7 @@ class HostClient:
         try:
             await self.cancel(prompt_id)
         except HostError:
-            return  # being cancelled ourselves: a host that is gone has nothing left to cancel
+            return  # we end anyway, and a host that is gone has nothing left to cancel
 
     async def history(self, prompt_id: str) -> dict[str, Any] | None:
         """The host's record of a finished prompt (`prompt`, `outputs`, `status`), None while it is not finished."""

@@ -109,12 +109,12 @@ async def _after_outage(
     client: HostClient, graph: Mapping[str, Any], attempt: _Attempt, left: _Clock
 ) -> PromptResult | None:
     """The result of an attempt that an outage interrupted; None where the graph must be queued again."""
-    await client.until_back()
+    await client.until_back(left.seconds)
     try:
         if await client.knows(attempt.prompt_id):
             return await client.wait(attempt.prompt_id, attempt.feed, left.seconds())
     except HostError as error:
         if not attempt.may_mend(error):
             raise
-        await client.until_back()
+        await client.until_back(left.seconds)
     return attempt.result(graph)

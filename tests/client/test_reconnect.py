@@ -18,10 +18,11 @@ from comfyui_eridiffusion.client import events
 from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.local_host import LocalHost, free_port
+from comfyui_eridiffusion.client.recovery import run_through
 from comfyui_eridiffusion.client.sweep import fetch, sweep
 from comfyui_eridiffusion.spec import SampleSpec
 from comfyui_eridiffusion.tests.client.relay import Relay
-from comfyui_eridiffusion.tests.client.test_host_client import slow_graph
+from comfyui_eridiffusion.tests.client.test_host_client import slow_graph, wait_until_idle
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, short
 from comfyui_eridiffusion.workflows import Workflow
 
@@ -127,6 +128,26 @@ async def test_host_that_never_comes_back(host_server: Any) -> None:
             await sweep(client, spec, [200], models=MODELS, run=spec.name, report=report)
     assert caught.value.kind == "down"
     assert 2.0 <= time.monotonic() - gone[0] < 6.0
+
+
+async def test_time_limit_counts_the_time_a_host_is_away(host_server: Any) -> None:
+    """Longer than `patience` would wait, shorter than the prompt takes."""
+    away: list[float] = []
+    async with Relay(host_server.url) as relay, HostClient(relay.url, patience=60) as client:
+
+        def cut(event: events.Event) -> None:
+            if isinstance(event, events.NodeStarted) and event.node == "shrink" and not away:
+                away.append(time.monotonic())
+                relay.refuse = True
+                relay.cut()
+
+        with pytest.raises(HostError, match=r"not done after .* s") as caught:
+            await run_through(client, slow_graph(600, mark=41), cut, timeout=3)
+        assert caught.value.kind == "timeout"
+        assert time.monotonic() - away[0] < 10
+    async with HostClient(host_server.url) as direct:
+        await direct.interrupt()
+        await wait_until_idle(direct)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no way to hang a process here")
