@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from .chain import Chain, Sampling
 from .choose import Offered, choose_models
 from .graph import Graph, Link, WorkflowError
 from .models import Loaded, Models, add_loaders, read_models
+from .parity import explain, statements
 from .profiles import Profile, profile_for
 from .stock import add_stock, lora_file
 from .ui import write
@@ -35,6 +36,7 @@ class Workflow:
 
     saves: id of each saving node -> indices of the items it saves, in the order of its images.
     labels: what tells the chains' groups apart on the canvas, by chain.
+    compared: how far this agrees with the trainer, as `eri explain` tells it; style "eri".
     """
 
     graph: Graph
@@ -42,6 +44,7 @@ class Workflow:
     notes: list[str] = field(default_factory=list)
     saves: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     labels: Mapping[int, str] = field(default_factory=dict)
+    compared: Sequence[str] = ()
 
     def api(self) -> dict[str, dict[str, Any]]:
         """The host's `/prompt` JSON; a new dict each time, free to change: `api["lora"]["inputs"]["step"] = 500`."""
@@ -60,7 +63,7 @@ class Workflow:
         count, spec = len(self.spec.items), self.spec
         kind = f"{spec.family}{f' {spec.variant}' if spec.variant else ''}"
         head = f"**{spec.name}**: {count} sample{'s' if count != 1 else ''} ({kind}), as {spec.trainer} makes them."
-        return "\n\n".join([head, *(f"- {note}" for note in self.notes)])
+        return "\n\n".join([head, *(f"- {note}" for note in [*self.compared, *self.notes])])
 
 
 def build(
@@ -123,7 +126,7 @@ def _compact(
         labels[number] = chain.label
         saves[save_id] = tuple(item.index for item in items)
         notes += [note for note in profile.notes if note not in notes]
-    return Workflow(graph, spec, notes, saves, labels)
+    return Workflow(graph, spec, notes, saves, labels, statements(explain(spec)))
 
 
 def _check_items(spec: SampleSpec) -> None:

@@ -16,6 +16,7 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from comfyui_eridiffusion.samplers.schedules import ddim_timesteps, flow_sigmas, flux_sigmas
 from comfyui_eridiffusion.tests.samplers.test_noise_generators import BOX_MULLER_ULP, CUDA_BOUND
 from comfyui_eridiffusion.tests.workflows import parity_evidence
+from comfyui_eridiffusion.workflows import build
 from comfyui_eridiffusion.workflows.parity import FIGURES, SIGMAS, TOPICS, Match, explain
 from comfyui_eridiffusion.workflows.parity_table import default_spec, markdown
 from comfyui_eridiffusion.workflows.profiles import PROFILES, profile_for
@@ -159,6 +160,23 @@ def test_words_of_samplers_and_weights_change_the_answer() -> None:
     weighted = replace(spec, items=[replace(spec.items[0], prompt="a (cat:1.2)")])
     assert kinds(explain(spec))["token lengths"] == {"exact"}
     assert kinds(explain(weighted))["token lengths"] == {"different"}
+
+
+@pytest.mark.parametrize(("trainer", "family"), sorted(PROFILES))
+def test_the_graphs_note_says_what_does_not_match(trainer: str, family: str) -> None:
+    spec = default_spec(trainer, family)
+    (note,) = [node for node in build(spec).ui()["nodes"] if node["type"] == "MarkdownNote"]
+    (text,) = note["widgets_values"]
+    for match in explain(spec):
+        if match.kind == "exact":
+            continue
+        assert f"- {match.topic.capitalize()}, {match.kind}" in text
+        assert match.detail.rstrip(".") in text
+        assert match.figure is None or f"{match.figure:.2g} {match.unit}" in text
+    exact = [topic for topic, found in kinds(explain(spec)).items() if found == {"exact"}]
+    assert f"As in the trainer: {', '.join(exact)}." in text
+    stock = next(node for node in build(spec, style="stock").ui()["nodes"] if node["type"] == "MarkdownNote")
+    assert "As in the trainer:" not in stock["widgets_values"][0]
 
 
 def test_nothing_of_v1s_schedule_or_noise_is_claimed() -> None:
