@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from comfyui_eridiffusion.client.example_pictures import FOLDER
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
@@ -80,7 +84,7 @@ MISSING = (
 def drop(canvas: Canvas, files: dict[str, str | bytes]) -> None:
     """Let go of these files over the canvas."""
     listed = [
-        [name, base64.b64encode(text if isinstance(text, bytes) else text.encode()).decode(), ""]
+        [name, base64.b64encode(text if isinstance(text, bytes) else text.encode()).decode(), guess_type(name)[0] or ""]
         for name, text in files.items()
     ]
     canvas.page.evaluate(DROP, [listed, "#graph-canvas"])
@@ -224,6 +228,103 @@ def test_other_json_goes_to_comfyui(empty: Canvas, handled: Callable[[], list[st
     empty.page.wait_for_function("() => window.handled.length > 0")
     assert handled() == ["package.json"]
     assert "could not be read" not in str(empty.page.evaluate(TOASTS))
+
+
+def png_with(graph: dict[str, Any]) -> bytes:
+    """A picture as ComfyUI saves it, with its workflow."""
+    buffer, info = io.BytesIO(), PngInfo()
+    info.add_text("workflow", json.dumps(graph))
+    Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def test_prompts_and_pictures_of_comfyui_are_left_to_it(empty: Canvas, handled: Callable[[], list[str]]) -> None:
+    prompt = {
+        "3": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "4": {"class_type": "SaveLatent", "inputs": {"samples": ["3", 0], "filename_prefix": "x"}},
+    }
+    drop(empty, {"api_prompt.json": json.dumps(prompt)})
+    opened(empty, "api_prompt")
+    assert sorted(types(empty)) == ["EmptyLatentImage", "SaveLatent"]
+    drop(empty, {"picture.png": png_with(json.loads((FOLDER / "sdxl_ddim.json").read_text(encoding="utf-8")))})
+    opened(empty, "picture")
+    assert "EriDDIMSampler" in types(empty)
+    assert handled() == ["api_prompt.json", "picture.png"]
+
+
+def test_two_configs_open_in_two_tabs_and_the_rest_goes_on(empty: Canvas, handled: Callable[[], list[str]]) -> None:
+    kohya = 'pretrained_model_name_or_path = "sd_xl_base_1.0.safetensors"\nsample_prompts = "p.txt"\n'
+    graph = json.loads((FOLDER / "sdxl_ddim.json").read_text(encoding="utf-8"))
+    files = {
+        "p.txt": f"{RED_CAT} --w 512 --h 512\n",
+        "first of two.toml": kohya,
+        "second of two.yaml": CONFIGS["native.yaml"],
+        "with them.png": png_with(graph),
+    }
+    drop(empty, files)
+    opened(empty, "with them")
+    assert handled() == ["with them.png"]
+    tabs = tabs_of(empty)
+    assert [name for name in tabs if name.endswith(" of two")] == ["first of two", "second of two"]
+    assert empty.page.locator(".p-dialog").count() == 0  # the prompts belong to the config, so their family is known
+    assert len([text for text in empty.page.evaluate(TOASTS) if " of two" in text]) == 2
+
+
+def test_a_config_beside_a_broken_one_opens_and_the_broken_one_is_told(empty: Canvas) -> None:
+    drop(empty, {"broken too.json": '{"job": "extension",\n "config": [}\n', "whole.yaml": CONFIGS["native.yaml"]})
+    opened(empty, "whole")
+    assert "line 2, column" in toast(empty, "broken too.json could not be read")
+
+
+def test_a_huge_file_is_refused_with_its_size(empty: Canvas, handled: Callable[[], list[str]]) -> None:
+    asked: list[str] = []
+    empty.page.on("request", lambda request: asked.append(request.url))
+    empty.page.evaluate(
+        """() => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([new Uint8Array(100 << 20)], "huge.yaml"));
+            const drop = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer });
+            document.querySelector("#graph-canvas").dispatchEvent(drop);
+        }"""
+    )
+    assert "It has 100.0 MiB; a training config has at most 4 MiB." in toast(empty, "huge.yaml could not be read")
+    assert (handled(), types(empty)) == ([], [])
+    assert not [url for url in asked if "eridiffusion/graph" in url]
+
+
+def tabs_of(canvas: Canvas) -> list[str]:
+    names: list[str] = canvas.page.evaluate("() => app.extensionManager.workflow.openWorkflows.map(x => x.filename)")
+    return names
+
+
+def test_what_is_open_stays_as_it_is(empty: Canvas) -> None:
+    """An unsaved graph, and unsaved changes of a saved one that is named as the config."""
+    page = empty.page
+    saved = (
+        "async () => { await app.extensionManager.workflow.saveWorkflow(app.extensionManager.workflow.activeWorkflow) }"
+    )
+    empty.load({"nodes": [], "links": [], "version": 0.4, "last_node_id": 0, "last_link_id": 0}, "kept")
+    page.evaluate(saved)
+    page.evaluate(
+        """() => {
+            app.graph.add(LiteGraph.createNode("EmptyImage"));
+            app.extensionManager.workflow.activeWorkflow.changeTracker.checkState();
+        }"""
+    )
+    page.evaluate("() => { window.keptTab = app.extensionManager.workflow.activeWorkflow; }")
+    assert page.evaluate("() => [keptTab.isPersisted, keptTab.isModified]") == [True, True]
+    drop(empty, {"kept.yaml": CONFIGS["native.yaml"]})
+    opened(empty, "kept (2)")
+    assert "EriSampleSpec" in types(empty)
+    drop(empty, {"kept.yaml": CONFIGS["native.yaml"]})
+    opened(empty, "kept (2) (2)")
+    assert page.evaluate("() => [keptTab.isModified, keptTab.activeState.nodes.map(x => x.type)]") == [
+        True,
+        ["EmptyImage"],
+    ]
+    file = page.evaluate("async () => (await app.api.getUserData('workflows/kept.json')).json()")
+    assert file["nodes"] == []
+    page.evaluate("async () => { await app.extensionManager.workflow.deleteWorkflow(keptTab); }")
 
 
 def test_the_menu_command_opens_a_chosen_file(empty: Canvas, tmp_path: Path) -> None:
