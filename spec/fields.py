@@ -19,6 +19,7 @@ _YES: Final = frozenset({"yes", "Yes", "YES", "on", "On", "ON"})
 _NO: Final = frozenset({"no", "No", "NO", "off", "Off", "OFF"})
 _INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _INTEGER_11: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
+_INTEGRAL: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.0+")
 _HEX: Final = re.compile(r"[-+]?0x[0-9a-fA-F]+")
 _NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _VARIABLE: Final = re.compile(r"\$\{([^}]+)\}")
@@ -33,6 +34,7 @@ class Reading:
 
     yaml11: the trainer reads YAML 1.1 (`yes`/`on` are booleans, `1_000` a number, `<<` merges). variables: the trainer
     replaces `${VAR}` from its environment, so such text in a used field is an error unless it was replaced before.
+    integral: 1024.0 is a whole number, as in JSON Schema.
     replace: (token, text) replaced in every text that is read. elsewhere: unused fields of files the config names.
     sampling: as in SampleSpec.
     """
@@ -40,6 +42,7 @@ class Reading:
     document: Document
     yaml11: bool = False
     variables: bool = False
+    integral: bool = False
     replace: tuple[str, str] | None = None
     notes: list[str] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
@@ -215,6 +218,8 @@ class Section:
         if node is None:
             return None
         word = str(node.value)
+        if self.reading.integral and _INTEGRAL.fullmatch(word):
+            word = word.partition(".")[0]
         pattern = _INTEGER_11 if self.reading.yaml11 else _INTEGER
         if node.plain and len(word) <= _MAX_DIGITS and (pattern.fullmatch(word) or _HEX.fullmatch(word)):
             value = int(word.replace("_", ""), 16 if "x" in word else 10)

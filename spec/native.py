@@ -10,7 +10,7 @@ from typing import Final
 
 from .families import MAX_PIXELS, MAX_SEED, MAX_STEPS
 from .fields import Reading, Section
-from .model import FAMILIES, SAMPLING, SPEC_VERSION, SampleItem, SampleSpec
+from .model import DTYPES, FAMILIES, SAMPLING, SPEC_VERSION, TRAINER_IDS, SampleItem, SampleSpec
 from .tree import Document, Node
 
 TRAINER: Final = "native"
@@ -19,13 +19,13 @@ MARKER: Final = "eri_spec"
 
 def read_native(document: Document, family: str | None) -> SampleSpec:
     """Spec written in the pack's own form; family fills in a missing one and must not contradict a given one."""
-    reading = Reading(document)
+    reading = Reading(document, integral=True)
     root = reading.root()
     version = root.integer(MARKER, 1, SPEC_VERSION)
     if version is None:
         raise root.missing(MARKER, f"Write `{MARKER}: {SPEC_VERSION}`.")
     root.get("$schema")
-    trainer = root.text("trainer") or TRAINER
+    trainer = _one_of(root, "trainer", TRAINER_IDS) or TRAINER
     named = root.text("family") or family
     if named not in FAMILIES or (family is not None and family != named):
         problem = f"the family is {named!r}" + (f", not {family!r}" if family and named else "")
@@ -43,9 +43,9 @@ def read_native(document: Document, family: str | None) -> SampleSpec:
         name=_or(root.text("name"), "samples"),
         trigger_word=root.text("trigger_word"),
         sample_every=_integer(root, "sample_every", 1, 2**31),
-        layout=_or(root.text("layout"), trainer),
+        layout=_one_of(root, "layout", TRAINER_IDS) or trainer,
         t5_length=_integer(root, "t5_length", 1, 4096),
-        precision=root.text("precision"),
+        precision=_one_of(root, "precision", DTYPES),
         image_format=root.text("image_format"),
         source=_or(root.text("source"), document.source),
         model_files=_files(root),
@@ -53,6 +53,14 @@ def read_native(document: Document, family: str | None) -> SampleSpec:
         notes=notes + reading.notes,
         ignored=ignored + [name for name in reading.ignored() if name not in ignored],
     )
+
+
+def _one_of(section: Section, key: str, known: tuple[str, ...]) -> str | None:
+    """A text that is one of some names; a misspelt one would change pictures without a word."""
+    value = section.text(key)
+    if value is not None and value not in known:
+        raise section.error(key, f"there is no {key} {value!r}", f"Write one of {', '.join(known)}.")
+    return value
 
 
 def _item(reading: Reading, node: Node, position: int) -> SampleItem:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .families import MAX_PIXELS, MAX_SEED, MAX_STEPS
-from .model import FAMILIES, SAMPLING, SPEC_VERSION
+from .model import DTYPES, FAMILIES, SAMPLING, SPEC_VERSION, TRAINER_IDS
 
 SCHEMA_ID: Final = "https://raw.githubusercontent.com/CodeAlexx/comfyui-eridiffusion/main/docs/native-spec.schema.json"
 _TYPES: Final = {str: "string", float: "number", bool: "boolean", int: "integer"}
-_TRAINERS: Final = (
-    *("native", "eridiffusion", "eridiffusion-v2", "ai-toolkit", "kohya", "simpletuner", "onetrainer", "musubi"),
-)
 _SAMPLING_TEXTS: Final = {
     "noise": "Where the initial noise comes from: generator/layout/dtype, e.g. torch-cpu/nchw/float32.",
     "rounding": "How a pixel becomes one of 256 values: truncate or round.",
@@ -57,7 +54,7 @@ def _spec() -> dict[str, Any]:
         "eri_spec": {"const": SPEC_VERSION, "description": "Version of this form."},
         "family": {"enum": list(FAMILIES), "description": "Model family."},
         "trainer": {
-            "enum": list(_TRAINERS),
+            "enum": list(TRAINER_IDS),
             "default": "native",
             "description": "Whose way of sampling is followed (noise, schedule, token lengths, file names).",
         },
@@ -71,10 +68,10 @@ def _spec() -> dict[str, Any]:
         "name": {"type": "string", "default": "samples", "description": "Name of the run; names its folder."},
         "trigger_word": _text("Trigger word; already put into the prompts."),
         "sample_every": _whole("Training steps between samples.", 1, 2**31),
-        "layout": {"enum": list(_TRAINERS), "description": "Whose file names are used; default: the trainer's."},
+        "layout": {"enum": list(TRAINER_IDS), "description": "Whose file names are used; default: the trainer's."},
         "t5_length": _whole("T5 tokens; null = the trainer's own number.", 1, 4096),
         "precision": {
-            "enum": ["float32", "bfloat16", "float16", None],
+            "enum": [*DTYPES, None],
             "description": "dtype the trainer computes in; some draw their noise in it.",
         },
         "image_format": _text("File type: png, jpg, webp; null = the trainer's own."),
@@ -88,7 +85,9 @@ def _spec() -> dict[str, Any]:
             "type": "object",
             "additionalProperties": False,
             "properties": {
-                name: {"type": _TYPES[kind], "description": _SAMPLING_TEXTS[name]} for name, kind in SAMPLING.items()
+                name: {"type": _TYPES[kind], "description": _SAMPLING_TEXTS[name]}
+                | ({"minimum": 0, "maximum": 1000} if kind is int else {})
+                for name, kind in SAMPLING.items()
             },
             "description": "What differs from the trainer's own way of sampling.",
         },
@@ -100,7 +99,12 @@ def _spec() -> dict[str, Any]:
 def _item() -> dict[str, Any]:
     same = "Other text for the {} text encoder; null = the same prompt."
     return {
-        "index": {"type": "integer", "minimum": 0, "description": "Number of the sample; default: its position."},
+        "index": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 2**31,
+            "description": "Number of the sample; default: its position.",
+        },
         "prompt": {"type": "string", "description": "Exactly what reaches the text encoders."},
         "prompt_2": _text(same.format("second")),
         "prompt_3": _text(same.format("third")),

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, read_spec
+from comfyui_eridiffusion.spec.model import DTYPES, TRAINER_IDS
 
 DATA = Path(__file__).parent / "data"
 TEXT = st.text(max_size=20)
@@ -39,15 +40,15 @@ ITEMS = st.builds(
 SPECS = st.builds(
     SampleSpec,
     family=st.sampled_from(["flux", "sd35", "sdxl"]),
-    trainer=st.sampled_from(["eridiffusion", "ai-toolkit", "native"]),
+    trainer=st.sampled_from(TRAINER_IDS),
     items=st.lists(ITEMS, min_size=1, max_size=4),
     variant=st.none() | TEXT,
     name=TEXT,
     trigger_word=st.none() | TEXT,
     sample_every=st.none() | SMALL,
-    layout=TEXT.filter(bool),
+    layout=st.sampled_from(TRAINER_IDS),
     t5_length=st.none() | st.integers(1, 512),
-    precision=st.none() | TEXT,
+    precision=st.none() | st.sampled_from(DTYPES),
     image_format=st.none() | TEXT,
     source=TEXT,
     model_files=st.dictionaries(TEXT, TEXT, max_size=3),
@@ -86,6 +87,9 @@ def test_written_by_hand() -> None:
         ({"items": []}, "items"),
         ({"family": "sd1"}, "family"),
         ({"eri_spec": 2}, "eri_spec"),
+        ({"trainer": "kohia"}, "trainer"),
+        ({"layout": ""}, "layout"),
+        ({"precision": "fp16"}, "precision"),
         ({"items": [{"prompt": "a", "width": 64, "height": 64}]}, "items[0].steps"),
         ({"items": [{"width": 64, "height": 64, "steps": 1}]}, "items[0].prompt"),
         ({"items": [{"prompt": "a", "width": 0, "height": 64, "steps": 1}]}, "items[0].width"),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, read_spec, read_text
 from comfyui_eridiffusion.spec.model import SAMPLING
 from comfyui_eridiffusion.spec.readers import TRAINERS
 from comfyui_eridiffusion.spec.schema import native_schema
+from comfyui_eridiffusion.tests.spec.forms import FORMS
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).parent / "data"
@@ -42,7 +46,15 @@ def test_it_has_every_field_and_no_other() -> None:
     assert set(SCHEMA["properties"]["trainer"]["enum"]) == {entry.id for entry in TRAINERS}
 
 
-@pytest.mark.parametrize("path", sorted(DATA.glob("*.*")), ids=lambda path: path.name)
+@pytest.mark.parametrize("name", FORMS)
+def test_what_every_reader_gives_is_valid(name: str) -> None:
+    VALIDATOR.validate(read_text(FORMS[name].text(), **FORMS[name].arguments()).to_dict())
+
+
+EXAMPLES = [*sorted(DATA.glob("*.*")), *sorted((ROOT / "examples" / "configs").glob("*.*"))]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_what_the_readers_give_is_valid(path: Path) -> None:
     try:
         spec = read_spec(path)
@@ -50,6 +62,30 @@ def test_what_the_readers_give_is_valid(path: Path) -> None:
         assert path.name == "eri_template.yaml"
         return
     VALIDATOR.validate(spec.to_dict())
+
+
+def test_the_documented_example_is_valid_and_read() -> None:
+    text = (ROOT / "docs" / "native-spec.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    VALIDATOR.validate(json.loads(example))
+    assert json.loads(example)["$schema"] == SCHEMA["$id"]
+    spec = read_text(example)
+    assert (len(spec.items), spec.ignored, spec.items[1].lora_scale) == (2, [], 0.8)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "example_workflows").glob("*.json")), ids=lambda path: path.name)
+def test_specs_in_the_example_graphs_are_valid_and_read(path: Path) -> None:
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    texts = [
+        text
+        for node in graph["nodes"]
+        if node["type"] == "EriSampleSpec"
+        for text in node["widgets_values"]
+        if isinstance(text, str) and "eri_spec" in text
+    ]
+    for text in texts:
+        VALIDATOR.validate(json.loads(text))
+        assert read_text(text).trainer in SCHEMA["properties"]["trainer"]["enum"]
 
 
 def test_a_filled_in_form_is_valid_and_read() -> None:
@@ -86,6 +122,16 @@ def test_a_filled_in_form_is_valid_and_read() -> None:
         {"sampling": {"zero_snr": 1}},
         {"sampling": {"noise": ["torch-cpu"]}},
         {"t5_length": 0},
+        {"trainer": "kohia"},
+        {"layout": "mine"},
+        {"precision": "fp16"},
+        {"sampling": {"offset": -1}},
+        {"sampling": {"offset": 1001}},
+        {"items": [GOOD["items"][0] | {"index": 2**31 + 1}]},
+        {"items": [GOOD["items"][0] | {"steps": 20.5}]},
+        {"items": [GOOD["items"][0] | {"height": 16385}]},
+        {"items": [GOOD["items"][0] | {"prompt": None}]},
+        {"sample_every": 0},
         {"notes": [3, {}]},
         {"model_files": ["a"]},
     ],
@@ -98,3 +144,37 @@ def test_schema_and_reader_refuse_the_same(changes: dict[str, Any]) -> None:
     assert caught.value.line is not None
     assert caught.value.field
     assert caught.value.remedy
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 20000) | st.sampled_from([2**31, 2**31 + 1, 2**64 - 1, 2**64]),
+    st.sampled_from([3.0, 20.5, 0.0, -1.0]),
+    st.sampled_from(["", "flux", "native", "kohya", "float32", "fp16", "png"]) | st.text(max_size=5),
+    st.lists(st.text(max_size=3) | st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.text(max_size=3) | st.integers(), max_size=2),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data(), VALUES)
+def test_what_an_editor_finds_valid_is_read(data: st.DataObject, value: Any) -> None:
+    """The other way round, the reader is milder: null stands for an absent field, a number for its text."""
+    document = json.loads(json.dumps(GOOD))
+    place = data.draw(st.sampled_from(["spec", "item", "sampling"]))
+    if place == "spec":
+        document[data.draw(st.sampled_from(sorted(SCHEMA["properties"])))] = value
+    elif place == "item":
+        document["items"][0][data.draw(st.sampled_from(sorted(SCHEMA["$defs"]["item"]["properties"])))] = value
+    else:
+        document["sampling"] = {data.draw(st.sampled_from(sorted(SAMPLING))): value}
+    if VALIDATOR.is_valid(document):
+        VALIDATOR.validate(read_text(json.dumps(document)).to_dict())
+        return
+    try:
+        spec = read_text(json.dumps(document))
+    except SpecError:
+        return
+    assert value is None or isinstance(value, int | float | list | dict)
+    VALIDATOR.validate(spec.to_dict())
