@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from comfyui_eridiffusion import cli
-from comfyui_eridiffusion.client import events
+from comfyui_eridiffusion.client import demo, events
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.runs import host_run_name, steps_in
 from comfyui_eridiffusion.client.sweep import Tally, contact_sheet, fetch, sweep
@@ -160,3 +160,22 @@ def test_what_the_host_refuses(
     if node or field:
         assert (error["kind"], error.get("node"), error.get("field")) == ("validation", node, field)
     assert list(tmp_path.rglob("*.png")) == []
+
+
+def test_demo_command(
+    host_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo of one family, its prompts and steps cut down."""
+    monkeypatch.setattr(demo, "read_spec", lambda _: short("flux", steps=2))
+    arguments = ["demo", "--families", "flux", "--columns", "3", "--host", host_server.url, "-o", str(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        cli.app([*arguments, "--json"])
+    assert ended.value.code == 0
+    (family,) = json.loads(capsys.readouterr().out)["families"]
+    assert (family["family"], family["images"]) == ("flux", 6)
+    assert len(list(Path(family["folder"]).rglob("*.png"))) == 6
+    assert Path(family["sheet"]).is_file()
+    with pytest.raises(SystemExit) as ended:
+        cli.app(arguments)
+    assert ended.value.code == 0
+    assert "6 images" in capsys.readouterr().out

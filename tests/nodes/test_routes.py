@@ -353,3 +353,21 @@ def test_openapi_lists_the_routes_and_their_fields(comfy_host: Any) -> None:
         defaults = {key: entry["default"] for key, entry in schemas[name]["properties"].items() if "default" in entry}
         assert defaults == {key: model.model_fields[key].default for key in defaults}
     jsonschema.Draft202012Validator.check_schema({"components": OPENAPI["components"]})
+
+
+def test_a_run_that_is_a_link_out_of_the_roots(
+    comfy_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import folder_paths
+
+    loras, outside = tmp_path / "loras", tmp_path / "outside"
+    for folder in (loras / "mine", outside):
+        folder.mkdir(parents=True)
+    (loras / "run").symlink_to(outside)
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(loras)], {".safetensors"}))
+    routes, errors = comfy_host.pack("nodes._host_routes"), comfy_host.pack("workflows.requests")
+    assert routes._run_name("mine") == "mine"
+    for run in ("run", str(loras / "run")):
+        with pytest.raises(errors.RequestError, match="link out of the allowed folders") as caught:
+            routes._run_name(run)
+        assert (caught.value.status, caught.value.kind) == (403, "outside")
