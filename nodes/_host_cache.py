@@ -15,6 +15,7 @@ from comfy_execution.progress import get_progress_state
 
 from ._cache_files import may_have_changed
 from ._cache_store import CorruptEntryError, NotStorableError, Store
+from ._finite import check_finite
 from ._host_cache_key import GraphKey, NotCacheableError, graph_key
 from ._schema import NodeInputError
 
@@ -79,7 +80,7 @@ def recall(hidden: Any, settings: CacheSettings, conditioning: Sequence[Any]) ->
     """The conditionings, one per entry of the list: from the cache, or those given, stored for the next time.
 
     What cannot be stored passes through as it is, with a notice on the node and in the log. Raises NodeInputError when
-    there is nothing to pass.
+    there is nothing to pass, or what came is not finite.
     """
     found, _memory.found = _memory.found, None
     if _missing(conditioning):
@@ -87,6 +88,11 @@ def recall(hidden: Any, settings: CacheSettings, conditioning: Sequence[Any]) ->
             raise NodeInputError("conditioning is empty. Connect a text-encode node.")
         _notice(hidden, f"{len(found)} from the cache, no text encoder needed", logging.INFO)
         return list(found)
+    check_finite(
+        INPUT,
+        list(conditioning),
+        "It can not be kept, and gives no picture: start the host with --fp32-text-enc, or load other text encoders.",
+    )
     if settings.mode != "off":
         try:
             size = _remember(hidden, settings, list(conditioning))

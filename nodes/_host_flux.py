@@ -35,6 +35,8 @@ def patchify_latent(
             f"latent is {list(samples.shape)}; Flux' latents are [B, {CHANNELS}, H, W]. Use EmptySD3LatentImage, or "
             "VAE Encode with Flux' VAE."
         )
+    if samples.shape[0] == 0:
+        raise NodeInputError("latent is an empty batch. Set batch_size to 1 or more.")
     packed = patchify(comfy.latent_formats.Flux().process_in(samples) if model_space else samples)
     batch = samples.shape[0]
     ids = image_ids(packed.height, packed.width, batch, index)
@@ -69,6 +71,8 @@ def _unpacked(samples: Tensor, rows: int, columns: int) -> Tensor:
             f"tokens are {list(samples.shape)}; Flux' tokens are [B, N, {4 * CHANNELS}]. Connect EriFluxPatchify's "
             "tokens, or name a file of packed latents."
         )
+    if samples.shape[0] == 0:
+        raise NodeInputError("tokens are an empty batch. Connect those of at least one picture.")
     count = -(-rows // 2) * -(-columns // 2)
     if samples.shape[1] != count:
         raise NodeInputError(

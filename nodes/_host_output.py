@@ -18,7 +18,7 @@ from comfy.cli_args import args
 from torch import Tensor
 
 from ..client.events import PROMPT_FILES
-from ..images import SampleFile, layout_for, relative_path, sample_name, save_image, to_image
+from ..images import ImagesError, SampleFile, layout_for, relative_path, sample_name, save_image, to_image
 from ..images.files import taken
 from ..spec import SampleItem, SampleSpec
 from ._schema import NodeInputError
@@ -71,7 +71,7 @@ def save_samples(
     layout and the prompts; None = layout "native". hidden: the node's hidden inputs, whose prompt and workflow go into
     the files as the stock saver does, unless the host runs with --disable-metadata.
     Everything is checked before the first file is written. Raises NodeInputError when lists and pictures do not pair,
-    ImagesError when a picture is not finite, a template is wrong or a file cannot be written.
+    or a picture is not finite, ImagesError when a template is wrong or a file cannot be written.
     """
     samples = _samples(batches, names, steps, reports, spec, settings)
     root = Path(folder_paths.get_output_directory())
@@ -158,9 +158,8 @@ def _one_each(what: str, values: Sequence[Any], batches: Sequence[Tensor], count
 def _check(samples: Sequence[_Sample], root: Path, texts: bool, settings: SaveSettings) -> None:
     """Everything that can be known before the first file is written."""
     paths: set[str] = set()
-    for sample in samples:
-        if sample.pixels.shape[-1] not in (1, 3, 4) or not bool(torch.isfinite(sample.pixels).all()):
-            _picture(sample.pixels, settings.rounding)  # says what is wrong
+    for number, sample in enumerate(samples, start=1):
+        _check_picture(number, sample.pixels, settings.rounding)
         key = str(sample.path).casefold()  # the file system may not tell case
         if key in paths:
             raise NodeInputError(
@@ -171,6 +170,16 @@ def _check(samples: Sequence[_Sample], root: Path, texts: bool, settings: SaveSe
         place = taken(root, sample.path, with_text=texts and sample.item is not None)
         if place is not None and settings.existing == "error":
             raise NodeInputError(f'{place} exists already. Choose "overwrite", "number" or "skip", or another name.')
+
+
+def _check_picture(number: int, pixels: Tensor, rounding: str) -> None:
+    """Raise NodeInputError for the picture, counted from 1, that no file can be made of."""
+    if pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4) and bool(torch.isfinite(pixels).all()):
+        return
+    try:
+        _picture(pixels, rounding)
+    except ImagesError as error:
+        raise NodeInputError(f"images: number {number}: {error}") from error
 
 
 def _picture(pixels: Tensor, rounding: str) -> Any:

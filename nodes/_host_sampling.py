@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -16,8 +17,10 @@ import latent_preview
 import torch
 from torch import Tensor
 
+from ._finite import check_finite
 from ._host_backoff import sample_with_backoff
 from ._host_samplers import check_flow_start, shown
+from ._rows import rows
 from ._schema import NodeInputError
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,26 @@ _SOURCES = {
     4: "SDXL: Empty Latent Image, or its VAE",
     16: "SD 3.5 and Flux: EmptySD3LatentImage, or their VAE",
 }
+
+_OVERFLOWED = (
+    "The text encoders overflowed in half precision, or the node before this one failed: start the host with "
+    "--fp32-text-enc, or load other weights of the encoders."
+)
+
+
+def sample_inputs(inputs: Mapping[str, Any]) -> Any:
+    """EriSample's inputs to LATENT: a list of them for lists, one for single values.
+
+    inputs: `sample`'s arguments by name; the host gives lists, one entry per row or one for all. Raises NodeInputError
+    for lists that do not fit each other before anything is sampled, and as `sample`.
+    """
+    if not isinstance(inputs["cfg"], list):
+        return sample(**inputs)
+    results = []
+    for row in rows(inputs):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        results.append(sample(**row))
+    return results
 
 
 def sample(
@@ -44,14 +67,16 @@ def sample(
     The host loads and unloads the model, decides on devices, shows previews and heeds interrupts. Where the device runs
     out of memory the model's calls are made smaller (see _host_backoff); the samples stay the same. Returns a new
     latent dictionary (noise_mask, batch_index and the rest kept); every argument is left as it is. Raises
-    NodeInputError for empty conditioning, conditioning or a latent of another model family, NaN, and sigmas that rise
-    or do not fit the model.
+    NodeInputError for empty conditioning, conditioning or a latent of another model family, NaN in any of them or in
+    the noise, and sigmas that rise or do not fit the model.
     """
     check_conditioning(positive, negative, cfg)
     check_latent(model, latent)
     check_sigmas(model, sigmas)
     for name, conditioning in (("positive", positive), ("negative", negative)):
         check_widths(model, name, conditioning)
+        if name == "positive" or cfg != 1.0:  # the other one is not looked at
+            check_finite(f"{name} (conditioning)", conditioning, _OVERFLOWED)
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     result = {**latent, "samples": samples}
     start = noise.generate_noise(result)
@@ -60,6 +85,7 @@ def sample(
             f"noise has the shape {list(start.shape)}, the latent {list(samples.shape)}. Use a noise node that draws "
             "for the latent it is given."
         )
+    check_finite("noise", start, "Use another noise node, or write the file it reads anew.")
     sampling = model.get_model_object("model_sampling")
     check_flow_start(sampling, float(sigmas[0]), lambda: not samples.count_nonzero() and bool(start.count_nonzero()))
     guider = comfy.samplers.CFGGuider(model)
@@ -120,18 +146,28 @@ def check_widths(model: Any, name: str, conditioning: list[Any]) -> None:
 
 
 def check_latent(model: Any, latent: dict[str, Any]) -> None:
-    """Raise NodeInputError for a latent that is not this model's: wrong channels (unless all zero), or NaN."""
+    """Raise NodeInputError for a latent that is not this model's: wrong axes or channels (unless all zero), or NaN."""
     samples = latent["samples"]
     if samples.is_nested:
         raise NodeInputError("latent holds audio and video together. This node samples images; use the stock sampler.")
     if samples.shape[0] == 0:
         raise NodeInputError("latent is an empty batch. Set batch_size to 1 or more.")
-    if not bool(torch.isfinite(samples).all()):
+    check_finite(
+        "latent",
+        samples,
+        "The node before it failed, often a VAE in half precision: start the host with --fp32-vae.",
+    )
+    check_finite("latent's noise_mask", latent.get("noise_mask"), "Connect another mask to Set Latent Noise Mask.")
+    latent_format = model.get_model_object("latent_format")
+    if samples.ndim != 2 + latent_format.latent_dimensions:
+        shape = list(samples.shape)
         raise NodeInputError(
-            "latent holds NaN or infinite values. The node before it failed, often a VAE in half precision: "
-            "start the host with --fp32-vae."
+            f"latent is {shape}, tokens or ids of Flux Patchify. Put EriFluxUnpatchify before this node."
+            if samples.ndim == 3
+            else f"latent is {shape}, not this model's kind of latent. Image models take [B, C, H, W]: connect an "
+            "empty image latent, or VAE Encode with the model's own VAE."
         )
-    channels = model.get_model_object("latent_format").latent_channels
+    channels = latent_format.latent_channels
     source = _SOURCES.get(channels, "its own VAE")
     if samples.shape[1] != channels and bool(torch.count_nonzero(samples)):
         raise NodeInputError(
@@ -141,7 +177,7 @@ def check_latent(model: Any, latent: dict[str, Any]) -> None:
 
 
 def check_sigmas(model: Any, sigmas: Tensor) -> None:
-    """Raise NodeInputError unless sigmas are two or more finite values >= 0, not rising, and on a flow model <= 1."""
+    """Raise NodeInputError unless sigmas are two or more finite values, not rising, 0 at the end only, flow's <= 1."""
     values = [float(value) for value in sigmas.flatten()]
     if sigmas.ndim != 1 or len(values) < 2:
         raise NodeInputError(f"sigmas must hold at least two values, got {len(values)}. Set steps to 1 or more.")
@@ -151,6 +187,11 @@ def check_sigmas(model: Any, sigmas: Tensor) -> None:
         raise NodeInputError(
             f"sigmas must not rise from step to step, got {shown(values)}. For noising (rising sigmas) use the stock "
             "SamplerCustomAdvanced."
+        )
+    if min(values[:-1]) == 0:
+        raise NodeInputError(
+            f"sigmas: only the last may be 0, got {shown(values)}: nothing is left to do after it. Use a scheduler "
+            "node, or cut them off there with SplitSigmas."
         )
     is_flow = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST)
     if is_flow and values[0] > 1.0 + 1e-4:

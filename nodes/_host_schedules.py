@@ -42,7 +42,8 @@ def ddim_schedule(
     """SIGMAS, float32 [steps + 1], of diffusers' DDIM timesteps on a MODEL's noise table; see `_ddim.ddim_sigmas`.
 
     zero_snr: rescale the table first (it stays as it is where the model's own already ends on pure noise). denoise:
-    see `total_steps`. Raises NodeInputError for flow models and others without a table of discrete timesteps.
+    see `total_steps`. Raises NodeInputError for flow models and others without a table of discrete timesteps, and for
+    steps and offsets that leave the table.
     """
     sampling = model.get_model_object("model_sampling")
     if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
@@ -53,7 +54,12 @@ def ddim_schedule(
     alphas = alphas_from(sampling.sigmas)
     if zero_snr and float(alphas[-1]) > 0:
         alphas = zero_terminal_snr(alphas)
-    return ddim_sigmas(alphas, steps, spacing, offset, final_alpha, total_steps(steps, denoise))
+    try:
+        return ddim_sigmas(alphas, steps, spacing, offset, final_alpha, total_steps(steps, denoise))
+    except NodeInputError:
+        raise
+    except ValueError as error:  # an offset that leads past the table; the text says which ones do not
+        raise NodeInputError(str(error)) from error
 
 
 def total_steps(steps: int, denoise: float) -> int:

@@ -13,6 +13,7 @@ import comfy.sd1_clip
 import comfy.utils
 import torch
 
+from ._finite import finite
 from ._rows import rows
 from ._schema import NodeInputError
 
@@ -106,6 +107,11 @@ def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> 
         size_ids = {"width": width, "height": height, "crop_w": 0, "crop_h": 0}
         size_ids |= {"target_width": width, "target_height": height}
     conditioning = clip.encode_from_tokens_scheduled(tokens, add_dict=size_ids)
+    if not finite(conditioning):
+        raise NodeInputError(
+            f"clip gave NaN or infinite values for {prompts[0][:60]!r}: the text encoders overflowed in half "
+            "precision, or their file is damaged. Start the host with --fp32-text-enc, or load other weights of them."
+        )
     if settings.missing == "zeros" and tuple(tokens) == _SD35:
         conditioning = [_with_missing(clip.cond_stage_model, tokens, entry) for entry in conditioning]
     if settings.empty == "zeros" and not any(prompt.strip() for prompt in prompts):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..samplers.flux_latents import unpatchify
-from ..samplers.noise import DTYPES, GENERATORS, LAYOUTS, initial_noise
+from ..samplers.noise import DTYPES, GENERATORS, LAYOUTS, NoiseProfile, initial_noise
 from ._schema import MAX_SEED, NodeInputError
 from ._tensor_files import read_tensor
 
@@ -39,12 +39,23 @@ class TrainerNoise:
     walk: str = "one draw"
     stored: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        """Raise NodeInputError for a profile or a walk that there is not."""
+        try:
+            NoiseProfile.parse(self.profile)
+        except ValueError as error:
+            raise NodeInputError(f"profile is {self.profile!r}: {error}.") from error
+        if self.walk not in WALKS:
+            raise NodeInputError(f"walk is {self.walk!r}. Choose one of {', '.join(WALKS)}.")
+
     def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
         """Noise for a latent dictionary; raises NodeInputError for one of another family or without four axes."""
         samples = input_latent["samples"]
         if samples.ndim != 4:
             raise NodeInputError(f"EriTrainerNoise draws for image latents [B, C, H, W], got {list(samples.shape)}.")
         batch, channels, height, width = samples.shape
+        if batch == 0:
+            raise NodeInputError("EriTrainerNoise: the latent is an empty batch. Set batch_size to 1 or more.")
         wanted = _CHANNELS.get(self.family, channels)
         if channels != wanted:
             raise NodeInputError(

@@ -14,9 +14,7 @@ def rows(lists: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     lists: input name -> its values; one value stands for every row. Raises NodeInputError, naming the inputs, when a
     list is empty or two lists of more than one entry differ in length.
     """
-    for name, values in lists.items():
-        if not values:
-            raise NodeInputError(f"{name} is an empty list. Give it at least one entry, or unlink it.")
+    check_filled(lists)
     longest = max(lists, key=lambda name: len(lists[name]))
     count = len(lists[longest])
     for name, values in lists.items():
@@ -28,3 +26,22 @@ def rows(lists: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return [
         {name: values[number if len(values) > 1 else 0] for name, values in lists.items()} for number in range(count)
     ]
+
+
+def single(lists: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """The values of inputs that a node takes once, although it takes lists: the one, or the same all along.
+
+    Raises NodeInputError, naming the input, for an empty list and for different values.
+    """
+    check_filled(lists)
+    for name, values in lists.items():
+        if any(value != values[0] for value in values[1:]):
+            raise NodeInputError(f"{name} has different values for one run of the node. Connect a single value.")
+    return {name: values[0] for name, values in lists.items()}
+
+
+def check_filled(lists: Mapping[str, Sequence[Any]]) -> None:
+    """Raise NodeInputError, naming the input, for an empty list."""
+    for name, values in lists.items():
+        if not values:
+            raise NodeInputError(f"{name} is an empty list. Give it at least one entry, or unlink it.")

@@ -8,6 +8,8 @@ from comfy_api.latest import io
 
 from ._host_cache import INPUT, CacheSettings, needed, recall
 from ._host_text import encode_inputs
+from ._ranges import in_range
+from ._rows import single
 from ._schema import CONDITIONING_MENU, MAX_RESOLUTION, schema
 
 
@@ -43,6 +45,7 @@ class EriTripleTextEncode(io.ComfyNode):
         )
 
     @classmethod
+    @in_range()
     def execute(cls, **inputs: Any) -> io.NodeOutput:
         return io.NodeOutput(encode_inputs(inputs))
 
@@ -99,12 +102,14 @@ class EriCacheConditioning(io.ComfyNode):
         return needed(cls.hidden, *_cache_inputs(inputs))
 
     @classmethod
+    @in_range()
     def execute(cls, **inputs: Any) -> io.NodeOutput:
         return io.NodeOutput(recall(cls.hidden, *_cache_inputs(inputs)))
 
 
 def _cache_inputs(inputs: dict[str, Any]) -> tuple[CacheSettings, list[Any]]:
-    settings = CacheSettings(tuple(inputs["key"]), inputs["size_limit_mb"][0], inputs["mode"][0])
+    once = single({name: inputs[name] for name in ("size_limit_mb", "mode")})
+    settings = CacheSettings(tuple(inputs["key"]), once["size_limit_mb"], once["mode"])
     return settings, list(inputs[INPUT])
 
 

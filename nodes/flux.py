@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from . import _tensor_files
 from ._host_flux import patchify_latent, unpatchify_latent
+from ._ranges import in_range
 from ._schema import FLUX_MENU, MAX_RESOLUTION, schema
 
 
@@ -52,6 +53,7 @@ class EriFluxPatchify(io.ComfyNode):
         )
 
     @classmethod
+    @in_range()
     def execute(
         cls, text_length: int, latent: dict[str, Any], index: int = 0, model_space: bool = False
     ) -> io.NodeOutput:
@@ -105,6 +107,7 @@ class EriFluxUnpatchify(io.ComfyNode):
         return _tensor_files.fingerprint(file) if isinstance(file, str) else ""
 
     @classmethod
+    @in_range()
     def execute(
         cls,
         width: int,

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ._host_guidance import guided_model
+from ._ranges import in_range
 from ._schema import SAMPLING_MENU, schema
 
 
@@ -63,6 +64,7 @@ class EriGuidance(io.ComfyNode):
         )
 
     @classmethod
+    @in_range()
     def execute(
         cls, rescale: float, threshold_percentile: float, threshold_max: float, mode: str, model: Any
     ) -> io.NodeOutput:

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ._host_lora import Use, apply_step
 from ._host_lora_runs import Choice, find, fingerprint, fingerprint_run, list_runs, steps_of
+from ._ranges import in_range
 from ._schema import SPEC_MENU, schema
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class EriLoraAtStep(io.ComfyNode):
         return fingerprint(Choice(run, step, mode)) if known else ""
 
     @classmethod
+    @in_range(but=("start", "end"))
     def execute(
         cls, run: str, step: int, mode: str, strength_model: float, strength_clip: float, model: Any, clip: Any = None,
         start: float = 0.0, end: float = 1.0, wait: float = 30.0,
@@ -170,6 +172,7 @@ class EriLoraSteps(io.ComfyNode):
         return fingerprint_run(run) if isinstance(run, str) else ""
 
     @classmethod
+    @in_range()
     def execute(cls, run: str, steps: str, at_most: int) -> io.NodeOutput:
         chosen, unknown = steps_of(run, steps, at_most)
         labels = [f"step {step}" if step else "no LoRA" for step in chosen]

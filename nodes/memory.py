@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from comfy_execution.graph import ExecutionBlocker
 
 from ._host_memory import MODES, Models, apply_policy
+from ._ranges import in_range
 from ._schema import MEMORY_MENU, schema
 
 
@@ -61,6 +62,7 @@ class EriMemoryPolicy(io.ComfyNode):
         )
 
     @classmethod
+    @in_range()
     def execute(
         cls, mode: str, slice_size: int, tile_size: int, model: Any = None, clip: Any = None, vae: Any = None
     ) -> io.NodeOutput:

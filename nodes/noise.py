@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..samplers.noise import NoiseProfile
 from . import _tensor_files
 from ._noise import PROFILES, WALKS, TrainerNoise, stored_noise
+from ._ranges import in_range
 from ._schema import FAMILIES, MAX_SEED, SAMPLING_MENU, schema
 
 
@@ -81,5 +82,6 @@ class EriTrainerNoise(io.ComfyNode):
         return _tensor_files.fingerprint(file, seed) if isinstance(file, str) else ""
 
     @classmethod
+    @in_range()
     def execute(cls, seed: int, profile: str, family: str, walk: str = WALKS[0], file: str = "") -> io.NodeOutput:
         return io.NodeOutput(TrainerNoise(seed, profile, family, walk, stored_noise(file, seed) if file else None))

@@ -10,7 +10,9 @@ from ..images import LAYOUTS
 from ..images.files import EXISTING
 from ._host_output import SaveSettings, save_samples
 from ._host_sheet import make_sheet
-from ._schema import OUTPUT_MENU, SPEC, NodeInputError, schema
+from ._ranges import in_range
+from ._rows import check_filled, single
+from ._schema import OUTPUT_MENU, SPEC, schema
 
 
 def _names() -> list[io.Input]:
@@ -113,6 +115,7 @@ class EriSaveSamples(io.ComfyNode):
         )
 
     @classmethod
+    @in_range(but=("step",))
     def execute(
         cls,
         images: list[Any],
@@ -121,10 +124,9 @@ class EriSaveSamples(io.ComfyNode):
         report: list[str] | None = None,
         **lists: list[Any],
     ) -> io.NodeOutput:
-        first = {key: values[0] for key, values in lists.items() if values}
-        for key, values in lists.items():
-            if any(value != values[0] for value in values[1:]):
-                raise NodeInputError(f"{key} has different values for the images of one run. Connect a single value.")
+        given = {"step": step, "name": name, "report": report}
+        check_filled({key: values for key, values in given.items() if values is not None})
+        first = single(lists)
         spec = first.pop("spec", None)
         settings = SaveSettings(image_format=first.pop("format", "auto"), **first)
         return io.NodeOutput(ui=save_samples(images, name or [], step, spec, settings, cls.hidden, report or ()))
@@ -160,7 +162,10 @@ class EriContactSheet(io.ComfyNode):
         )
 
     @classmethod
+    @in_range()
     def execute(
         cls, rows: list[str], columns: list[str], title: list[str], cell: list[int], images: list[Any]
     ) -> io.NodeOutput:
-        return io.NodeOutput(make_sheet(images, rows, columns, title[0], cell[0]))
+        check_filled({"images": images, "rows": rows, "columns": columns})
+        once = single({"title": title, "cell": cell})
+        return io.NodeOutput(make_sheet(images, rows, columns, once["title"], once["cell"]))

@@ -8,7 +8,8 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ._host_samplers import sample_ddim, sample_flow_euler
-from ._host_sampling import sample
+from ._host_sampling import sample_inputs
+from ._ranges import in_range
 from ._schema import SAMPLING_MENU, schema
 
 
@@ -66,6 +67,7 @@ class EriFlowEulerSampler(io.ComfyNode):
         )
 
     @classmethod
+    @in_range()
     def execute(cls, s_churn: float, s_tmin: float, s_tmax: float, s_noise: float) -> io.NodeOutput:
         options = {"s_churn": s_churn, "s_tmin": s_tmin, "s_tmax": s_tmax, "s_noise": s_noise}
         return io.NodeOutput(comfy.samplers.KSAMPLER(sample_flow_euler, options))
@@ -117,6 +119,7 @@ class EriDDIMSampler(io.ComfyNode):
         )
 
     @classmethod
+    @in_range()
     def execute(cls, eta: float, clip_sample: bool, clip_range: float, use_clipped_model_output: bool) -> io.NodeOutput:
         options = {"eta": eta, "clip_sample": clip_sample, "clip_range": clip_range}
         options["use_clipped_model_output"] = use_clipped_model_output
@@ -124,7 +127,7 @@ class EriDDIMSampler(io.ComfyNode):
 
 
 class EriSample(io.ComfyNode):
-    """Sampling through the host's guider."""
+    """Sampling through the host's guider. It takes lists so that lists which do not fit each other are an error."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -136,6 +139,7 @@ class EriSample(io.ComfyNode):
             "prompt is run. Linked lists (prompts, seeds, sizes) run one after the other. Out of memory, it goes on in "
             "smaller parts; the picture stays the same.",
             search_aliases=["KSampler", "SamplerCustom"],
+            is_input_list=True,
             inputs=[
                 io.Float.Input(
                     "cfg",
@@ -154,19 +158,10 @@ class EriSample(io.ComfyNode):
                 io.Sigmas.Input("sigmas", tooltip="Noise levels from high to low, one more than steps."),
                 io.Latent.Input("latent", tooltip="Empty latent of the wanted size, or one to go on from."),
             ],
-            outputs=[io.Latent.Output(tooltip="The denoised latent, for VAE Decode.")],
+            outputs=[io.Latent.Output(is_output_list=True, tooltip="The denoised latent, for VAE Decode.")],
         )
 
     @classmethod
-    def execute(
-        cls,
-        cfg: float,
-        model: Any,
-        positive: Any,
-        negative: Any,
-        noise: Any,
-        sampler: Any,
-        sigmas: Any,
-        latent: dict[str, Any],
-    ) -> io.NodeOutput:
-        return io.NodeOutput(sample(model, positive, negative, noise, sampler, sigmas, latent, cfg))
+    @in_range()
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return io.NodeOutput(sample_inputs(inputs))

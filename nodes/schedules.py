@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ._host_schedules import ddim_schedule, flow_schedule, flux_schedule
+from ._ranges import in_range
 from ._schema import MAX_RESOLUTION, SAMPLING_MENU, schema
 
 _OUTPUT_TIP = "Noise levels from high to low, one more than steps."
@@ -77,6 +78,7 @@ class EriFluxSchedule(io.ComfyNode):
         )
 
     @classmethod
+    @in_range(but=("denoise",))
     def execute(
         cls,
         steps: int,
@@ -126,6 +128,7 @@ class EriFlowSchedule(io.ComfyNode):
         )
 
     @classmethod
+    @in_range(but=("denoise",))
     def execute(cls, steps: int, shift: float, spacing: str, denoise: float = 1.0) -> io.NodeOutput:
         return io.NodeOutput(flow_schedule(steps, shift, spacing, denoise))
 
@@ -176,6 +179,7 @@ class EriDDIMSchedule(io.ComfyNode):
         )
 
     @classmethod
+    @in_range(but=("denoise",))
     def execute(
         cls,
         steps: int,
