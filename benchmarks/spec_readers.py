@@ -84,6 +84,8 @@ def cases() -> Iterator[tuple[str, str, dict[str, Any]]]:
         for n, prompt in enumerate(prompts)
     )
     yield "kohya, TOML", toml, {"family": "flux"}
+    form = {"LoRA_type": "Flux1", "flux1_checkbox": True, "sample_prompts": "\n".join(flags)}
+    yield "kohya's GUI, JSON", json.dumps(form, indent=2), {}
     yield "musubi-tuner, txt with flags", "\n".join(flags), {"trainer": "musubi"}
     options = {"model_family": "flux", "user_prompt_library": "l.json"}
     books = {"l.json": json.dumps({f"name{n}": prompt for n, prompt in enumerate(prompts)}, indent=2)}
