@@ -1,8 +1,8 @@
 """The noise generators, against what the trainers' own libraries draw.
 
 The Rust numbers were printed by a Rust program that uses rand 0.8.5 and rand_distr 0.4.3 (crates of those very
-versions, rustc 1.95, glibc); the CUDA numbers are published output of torch 2.2 on a GPU; Philox and ChaCha vectors
-come from Random123 1.14 (kat_vectors), RFC 7539 and rand's own tests.
+versions, rustc 1.95, glibc); the CUDA numbers are published output of torch on the GPUs named with them; Philox and
+ChaCha vectors come from Random123 1.14 (kat_vectors), RFC 7539 and rand's own tests.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ RUST_SHA256 = {
     ("ziggurat", 42): "15072e7db8b0c16e25153fe95f5672da2b4d2f775b8e97ed32b6a571cb0de95a",
     ("ziggurat", 7): "f28e228a9ed488ff1188385279b0bbb0e7b64603c573a26dfa6fad15f2e6e5bf",
 }
-# torch 2.2: torch.manual_seed(0); torch.randn(8, 8, device="cuda")
+# Published in two notebooks on fused kernels, torch 2.2.0: torch.manual_seed(0); torch.randn(8, 8, device="cuda")
 CUDA_SEED_0 = """
     -0.9247 -0.4253 -2.6438  0.1452 -0.1209 -0.5797 -0.6229 -0.3284 -1.0745 -0.3631 -1.6711  2.2655  0.3117 -0.1842
      1.2866  1.1820 -0.1271  1.2169  1.4353  1.0605 -0.4941 -1.4244 -0.7244 -1.2973  0.0697 -0.0074  1.8969  0.6878
@@ -166,6 +166,43 @@ def test_cuda_noise_is_the_published_output() -> None:
     for shape in ((1, 1, 8, 8), (1, 4, 4, 4)):
         ours = initial_noise("torch-cuda/nchw/float32", 0, *shape).reshape(-1)
         torch.testing.assert_close(ours, expected, rtol=0, atol=5.1e-5)
+
+
+# Output that people published of one seed on several GPUs, whose tails differ: a tensor of more values than the GPU
+# has threads. (GPU, seed, number of values, std and mean, {position: values from there on}).
+CUDA_ON_GPUS = [
+    # pytorch/pytorch#143086, torch 2.5.1: torch.randn(1, 49 * 12 * 112 * 144, generator=generator)
+    ("h100", 1, 9483264, (1.0, 0.0), {0: (-0.2963, 2.6764, -0.1408), 9483261: (-0.6970, -0.7780, 0.3267)}),
+    ("a100", 1, 9483264, (1.0, 0.0), {0: (-0.2963, 2.6764, -0.1408), 9483261: (0.1549, -0.6797, -0.1656)}),
+    # pytorch/pytorch#97097, torch 2.0.0: torch.cuda.FloatTensor(1000, 100).normal_(5, 5**0.5)
+    (
+        "rtx-a4000",
+        14,
+        100000,
+        (5**0.5, 5.0),
+        {
+            0: (2.8731, 5.2727, 2.9889),
+            97: (1.6853, 9.6331, 6.6319, 3.9968, 3.8097, 5.7328),
+            197: (4.4029, 3.9804, 7.4698, 6.5552, 4.0857, 4.2315),
+            99700: (8.6297, 2.3137, 6.2596),
+            99797: (7.9358, 4.4697, 2.7475, 7.0551, 7.8583, 3.9990),
+            99897: (4.1139, 8.9315, 4.2042, 2.7337, 2.2106, 7.7815),
+            99997: (8.2207, 6.5395, 4.2604),
+        },
+    ),
+    # pytorch/pytorch#62467: torch.empty(1, 3, 128, 128).normal_(generator=generator)[..., 0, 0]
+    ("rtx-a6000", 43, 49152, (1.0, 0.0), {0: (1.9983,), 16384: (0.8704,), 32768: (2.1127,)}),
+]
+
+
+@pytest.mark.parametrize(("gpu", "seed", "count", "scale", "published"), CUDA_ON_GPUS, ids=lambda value: str(value)[:9])
+def test_cuda_noise_is_the_published_output_of_named_gpus(
+    gpu: str, seed: int, count: int, scale: tuple[float, float], published: dict[int, tuple[float, ...]]
+) -> None:
+    ours = initial_noise(f"torch-cuda@{gpu}/nchw/float32", seed, 1, 1, 1, count).reshape(-1)
+    for start, values in published.items():
+        found = ours[start : start + len(values)] * scale[0] + scale[1]
+        torch.testing.assert_close(found, torch.tensor(values), rtol=0, atol=5.1e-5)  # four decimals
 
 
 def aten_normals(seed: int, count: int, processors: int, per_processor: int) -> list[float]:
