@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from .errors import LoraError, shorten
-from .file_names import STEP_FOLDER, SUFFIX, Reading, is_clutter_folder, read_name
+from .file_names import CONTAINERS, STEP_FOLDER, SUFFIX, Reading, is_clutter_folder, read_name
 from .header import read_header
 from .metadata import header_step, read_json, state_step
 from .suffixes import EVIDENCE, split
 
 Mode = Literal["exact", "nearest", "at_or_before", "latest"]
-_CONTAINERS = ("save", "checkpoints")
 _NESTED = 3  # levels of folders above runs, e.g. output/project/run
 
 
@@ -222,7 +221,7 @@ def _files(root: Path, containers: bool = True) -> Iterator[tuple[Path, str]]:
             continue
         elif STEP_FOLDER.match(entry.name):
             yield from ((file, f"{entry.name}/{file.name}") for file in _listing(entry) if file.is_file())
-        elif containers and entry.name in _CONTAINERS:
+        elif containers and entry.name in CONTAINERS:
             yield from _files(entry, containers=False)
         elif containers and entry.name == "backup":
             for backup in _listing(entry):

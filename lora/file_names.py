@@ -58,6 +58,7 @@ SCHEMES: tuple[Scheme, ...] = (
     _scheme("unknown", rf"(?P<run>[^/]+?)[-_]step[-_]?{_NUMBER}{_TWIN}"),
     _scheme("unknown", rf"(?P<run>[^/]+?)[-_]{_NUMBER}[-_]?steps{_TWIN}"),
 )
+CONTAINERS = ("save", "checkpoints")  # folders of a run folder that checkpoints lie in
 STEP_FOLDER = re.compile(r"(?:checkpoint|step)[-_][0-9]+(?:-(?!tmp)[A-Za-z]\w*)?$")
 
 # sd-scripts' names when the user gave none: "at-step…", "epoch-…" and the final "last" are one run.

@@ -9,6 +9,7 @@ from typing import Final
 import folder_paths
 
 from ..lora import Checkpoint, LoraError, find_checkpoints, select_checkpoint, select_steps
+from ..lora.run_names import run_names
 from ..lora.step_lists import spread
 from ._host_paths import candidates, lora_roots
 from ._schema import NodeInputError
@@ -34,12 +35,11 @@ def run_roots() -> list[Path]:
 
 
 def list_runs() -> list[str]:
-    """Below the allowed folders: every folder that holds a .safetensors file, then every such file."""
+    """Below the allowed folders: every run by the names of its .safetensors files, then every such file."""
     kinds = ["loras", *([RUNS_KIND] if RUNS_KIND in folder_paths.folder_names_and_paths else [])]
     names = [Path(name) for kind in kinds for name in folder_paths.get_filename_list(kind)]
     files = {name.as_posix() for name in names if name.suffix == ".safetensors"}
-    folders = {Path(name).parent.as_posix() for name in files} - {"."}
-    return [*sorted(folders), *sorted(files)]
+    return [*run_names(files), *sorted(files)]
 
 
 def find(choice: Choice) -> Checkpoint | None:

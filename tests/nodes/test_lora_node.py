@@ -166,6 +166,12 @@ def test_runs_are_offered(comfy_host: Any, loras: Path) -> None:
     schema = comfy_host.nodes["EriLoraAtStep"].define_schema()
     options = next(entry.options for entry in schema.inputs if entry.id == "run")
     assert options == ["b/deep", "b/deep/sd35_lora_step500.safetensors", "single.safetensors"]
+    for step in (1, 2):  # a run whose steps are folders is one entry, as well as each of its files
+        write(loras / "st" / f"checkpoint-{step}" / "pytorch_lora_weights.safetensors", step)
+    schema = comfy_host.nodes["EriLoraAtStep"].define_schema()
+    options = next(entry.options for entry in schema.inputs if entry.id == "run")
+    assert options[:2] == ["b/deep", "st"]
+    assert apply(comfy_host, "st", 2)[2] == 2
 
 
 def test_alternating_steps_do_not_drift(comfy_host: Any, loras: Path) -> None:
