@@ -360,3 +360,28 @@ def test_any_type_under_any_name_that_a_reader_looks_for(name: str) -> None:
         for place in mappings(document):
             place[word] = value
         outcome(json.dumps(document), form.arguments())
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_field_that_is_not_used_is_named(name: str) -> None:
+    """A field that nobody knows, in every section of the config."""
+    form = FORMS[name]
+    if form.suffix == ".txt":
+        return  # lines have no fields; what is dropped from them is in the table above
+    if form.suffix == ".sh":
+        text = form.text().rstrip() + " --zzz-unused 3\n"
+    elif form.suffix == ".env":
+        text = form.text() + "ZZZ_UNUSED=3\n"
+    elif form.suffix == ".toml":
+        heads = re.split(r"^(?=\[)|(?<=\]\n)", "\n" + form.text(), flags=re.MULTILINE)
+        text = "".join(part if part[:1] == "[" else f"zzz_unused_{n} = 3\n{part}" for n, part in enumerate(heads))
+    else:
+        document = yaml.safe_load(form.text())
+        for place in mappings(document):
+            place["zzz_unused"] = 3
+        text = json.dumps(document)
+    spec = read_text(text, **form.arguments())
+    assert [item.prompt for item in spec.items] == [PROMPT]
+    named = [field for field in spec.ignored if "zzz_unused" in field.lower()]
+    sections = text.lower().count("zzz_unused") + text.count("zzz-unused")
+    assert len(named) == len(set(named)) == sections > 0
