@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from comfyui_eridiffusion.tests.nodes import small_models
-from comfyui_eridiffusion.tests.nodes.bad_input_graphs import Linked, Noise, good, linked
+from comfyui_eridiffusion.tests.nodes.bad_input_graphs import Linked, Noise, clip, good, linked
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -80,9 +80,9 @@ def nan_clip() -> Any:
     return made
 
 
-def encoders(**there: bool) -> Linked:
-    """SD 3.5's CLIP without some of its encoders."""
-    return linked(lambda: small_models.sd35_clip(**there))
+def clip_l_alone() -> Any:
+    """What CLIP-L gives without the other encoders."""
+    return clip("sd1").encode_from_tokens_scheduled(clip("sd1").tokenize("a red circle"))
 
 
 def spec(**fields: Any) -> str:
@@ -129,6 +129,7 @@ TEXT = [
     Case("EriCacheConditioning", "empty", "size_limit_mb is an empty list", {"size_limit_mb": linked()}),
     Case("EriCacheConditioning", "lengths", "mode has different values.*single", {"mode": linked("use", "off")}),
     Case("EriCacheConditioning", "lengths", "size_limit_mb has different values.*single", {"size_limit_mb": linked(1, 2)}),
+    Case("EriCacheConditioning", "range", "size_limit_mb is 0.*1 or more", {"size_limit_mb": linked(0)}),
     Case("EriCacheConditioning", "nan", "conditioning.* holds NaN.*not be kept", {"conditioning": conditioning(NAN)}),
 ]
 
@@ -201,6 +202,8 @@ SAMPLE = [
     Case("EriSample", "nan", "noise.* holds NaN", {"noise": noise(lambda shape: torch.full(shape, NAN))}),
     Case("EriSample", "nan", "sigmas must be finite", {"sigmas": sigmas(1.0, NAN, 0.0)}),
     Case("EriSample", "nan", "cfg is nan", {"cfg": linked(NAN)}),
+    Case("EriSample", "range", "cfg is -1.*0 or more", {"cfg": linked(-1.0)}),
+    Case("EriSample", "missing", "positive has tokens of width 64, .* wants 128.*text encoders", {"positive": linked(lambda: clip_l_alone())}, family="sdxl"),
     Case("EriSample", "empty", "positive is empty.*Connect", {"positive": linked([])}),
     Case("EriSample", "empty", "negative is empty.*set cfg to 1", {"negative": linked([])}),
     Case("EriSample", "empty", "latent is an empty batch.*batch_size", {"latent": latent(0, 16, 8, 8)}),
@@ -258,7 +261,9 @@ CASES = [*SPEC, *LORA, *TEXT, *SCHEDULES, *GUIDANCE, *SAMPLERS, *SAMPLE, *FLUX, 
 
 
 def other_encoder() -> Any:
-    """CLIP of a model that the pack does not know: the host's CLIP-H of SD 2."""
+    """CLIP of a model that the pack does not know, as far as tokens go: the host's tokenizer of SD 2 (CLIP-H)."""
     import comfy.text_encoders.sd2_clip as sd2
 
-    return small_models._clip(sd2.SD2ClipModel, sd2.SD2Tokenizer, 0)
+    made = clip("sd1").clone()
+    made.tokenizer = sd2.SD2Tokenizer()
+    return made

@@ -16,8 +16,11 @@ from safetensors.torch import save_file
 
 from comfyui_eridiffusion.tests.nodes import bad_input_graphs as graphs
 from comfyui_eridiffusion.tests.nodes.bad_inputs import CASES, Case
+from comfyui_eridiffusion.tests.nodes.host_calls import outputs
 from comfyui_eridiffusion.tests.nodes.test_lora_node import write
 
+#: Nodes that take every family's models or conditioning.
+ANY_FAMILY = ("EriMemoryPolicy", "EriCacheConditioning")
 #: Errors of the pack's pure parts, where a config, a LoRA file or a picture is at fault.
 KINDS = ("NodeInputError", "SpecError", "LoraError")
 
@@ -43,6 +46,49 @@ def files(comfy_host: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     (inputs / "noise.safetensors").unlink()
     folder_paths.folder_names_and_paths["loras"] = (paths, extensions)
     folder_paths.filename_list_cache.pop("loras", None)
+
+
+def cells(schema: Any) -> set[str]:
+    """The kinds of bad input that a node's inputs can carry."""
+    kinds = {entry.get_io_type() for entry in schema.inputs}
+    required = {entry.get_io_type() for entry in schema.inputs if not entry.optional}
+    made = {entry.get_io_type() for entry in schema.outputs}
+    found = {
+        "range": bool({"INT", "FLOAT"} & kinds),
+        "steps": any(entry.id == "steps" and entry.get_io_type() == "INT" for entry in schema.inputs),
+        "nan": bool({"LATENT", "IMAGE", "CONDITIONING", "NOISE"} & kinds),
+        "shape": bool({"LATENT", "IMAGE", "NOISE"} & kinds),
+        "sigmas": "SIGMAS" in kinds or "SAMPLER" in made,
+        "family": bool({"MODEL", "CLIP", "LATENT", "CONDITIONING"} & kinds) and schema.node_id not in ANY_FAMILY,
+        "missing": "CLIP" in required,
+        "empty": schema.is_input_list,
+        "lengths": schema.is_input_list,
+    }
+    return {kind for kind, there in found.items() if there}
+
+
+def test_the_table_has_every_cell(comfy_host: Any) -> None:
+    for node in comfy_host.pack("nodes").NODES:
+        schema = node.GET_SCHEMA()
+        filled = {case.kind for case in CASES if case.node == schema.node_id}
+        assert filled, schema.node_id
+        assert cells(schema) <= filled, (schema.node_id, cells(schema) - filled)
+
+
+def test_lists_that_fit_are_sampled_row_by_row(comfy_host: Any) -> None:
+    """The same as one call per row; a single entry stands for all."""
+    right = {name: make() for name, make in graphs.good("flux").items()}
+    names = ("model", "positive", "negative", "sampler", "sigmas", "latent")
+    once = {name: [right[name]] for name in names} | {"cfg": [2.0]}
+    noises = [graphs.Noise(lambda shape, fill=fill: torch.full(shape, fill)) for fill in (0.5, -1.0)]
+    listed = outputs(comfy_host, "EriSample", **once, noise=noises)[0]
+    assert len(listed) == 2
+    for noise, made in zip(noises, listed, strict=True):
+        guider, sampler, sigmas = right["guider"], right["sampler"], right["sigmas"]
+        guider.set_cfg(2.0)
+        given = {"noise": noise, "guider": guider, "sampler": sampler, "sigmas": sigmas}
+        stock = outputs(comfy_host, "SamplerCustomAdvanced", **given, latent_image=right["latent"])[0]
+        assert torch.equal(made["samples"], stock["samples"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
