@@ -7,6 +7,7 @@ import json
 import os
 import time
 import urllib.request
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,21 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from comfyui_eridiffusion.client.example_pictures import FOLDER, MODELS
+from comfyui_eridiffusion.client.example_pictures import FOLDER, MODELS, packed_latent, put_inputs, swap
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.local_host import LocalHost
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+from comfyui_eridiffusion.tests.workflows.test_examples_run import few_steps
 from comfyui_eridiffusion.workflows import build
 from comfyui_eridiffusion.workflows.examples import examples
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 TRICKY = 'a {red|blue} circle (on:1.2) [b] // no comment /* this too */ "quoted" \\n embedding:x 😀'
+
+#: Whether a node that saves shows a picture.
+SAVED = """() => app.graph._nodes.some(
+    node => /Save/.test(node.type) && node.imgs?.length && node.imgs.every(image => image.naturalWidth))"""
 
 
 def graph_of(name: str) -> dict[str, Any]:
@@ -55,6 +61,13 @@ def info(frontend_host: LocalHost) -> dict[str, Any]:
     with urllib.request.urlopen(f"{frontend_host.url}/object_info", timeout=60) as answer:
         document: dict[str, Any] = json.load(answer)
     return document
+
+
+def screenshot(canvas: Canvas, name: str) -> None:
+    """For a person to look at, where ERI_SCREENSHOTS names a folder."""
+    folder = os.environ.get("ERI_SCREENSHOTS")
+    if folder:
+        canvas.page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
 def check_canvas(canvas: Canvas, graph: dict[str, Any]) -> None:
@@ -96,12 +109,49 @@ def test_they_are_offered_under_templates(frontend_host: LocalHost) -> None:
 def test_example_opens_without_a_warning(fresh: Canvas, name: str, info: dict[str, Any]) -> None:
     graph = graph_of(name)
     fresh.load(graph, name)
-    folder = os.environ.get("ERI_SCREENSHOTS")
-    if folder:
-        fresh.page.screenshot(path=str(Path(folder) / f"{name}.png"))
+    screenshot(fresh, name)
     check_canvas(fresh, graph)
     example = next(example for example in examples() if example.name == name)
     same_prompt(fresh.prompt(), example.graph.api(), info)
+
+
+@pytest.fixture(scope="module")
+def inputs(frontend_host: LocalHost) -> None:
+    """The files that examples read from the host's input folder."""
+
+    async def make() -> None:
+        async with HostClient(frontend_host.url) as client:
+            put_inputs(frontend_host.input_dir, await packed_latent(client, frontend_host.output_dir))
+
+    in_thread(make)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_queued_example_shows_its_picture(fresh: Canvas, frontend_host: LocalHost, inputs: None, name: str) -> None:
+    """The file as it is on the canvas, queued by the button's own function; on its way to the host the prompt gets the
+    small models' loaders and few steps, so the saving node shows a picture."""
+    example = next(example for example in examples() if example.name == name)
+    fresh.load(graph_of(name), name)
+
+    def on_the_small_models(route: Any) -> None:
+        body = route.request.post_data_json
+        body["prompt"] = few_steps(swap(body["prompt"], example.family))
+        route.continue_(post_data=json.dumps(body))
+
+    fresh.page.route("**/api/prompt", on_the_small_models)
+    try:
+        assert not fresh.page.evaluate(SAVED)
+        # pictures are fetched when their node is drawn, so it must be in view
+        fresh.page.evaluate("() => app.canvas.centerOnNode(app.graph._nodes.find(node => /Save/.test(node.type)))")
+        fresh.page.evaluate("() => app.queuePrompt(0, 1)")
+        fresh.page.wait_for_function(SAVED)
+    finally:
+        fresh.page.unroute("**/api/prompt")
+        for path in pictures(frontend_host.output_dir):
+            path.unlink()
+    screenshot(fresh, f"{name}_queued")
+    assert fresh.dialogs() == []
+    assert fresh.complaints == []
 
 
 def tricky(family: str, seed: int = 7) -> SampleSpec:
@@ -142,8 +192,7 @@ def test_queued_from_the_canvas_it_makes_the_images_of_the_api_form(
     workflow = build(tricky("sdxl"), MODELS / "sdxl.yaml", None, 0)
     fresh.load(workflow.ui(info), "queued")
     fresh.page.evaluate("() => app.queuePrompt(0, 1)")
-    shown = "() => app.graph._nodes.some(node => node.type === 'EriSaveSamples' && node.imgs?.length)"
-    fresh.page.wait_for_function(shown)
+    fresh.page.wait_for_function(SAVED)
     assert fresh.complaints == []
     first = pictures(frontend_host.output_dir)
     for path in first:
@@ -174,8 +223,12 @@ def run_api(url: str, prompt: dict[str, Any]) -> None:
         async with HostClient(url) as client:
             await client.run({f"api_{key}": node for key, node in relinked(prompt).items()})
 
+    in_thread(run)
+
+
+def in_thread(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     with ThreadPoolExecutor(1) as pool:  # playwright runs an event loop in this thread
-        pool.submit(asyncio.run, run()).result()
+        pool.submit(asyncio.run, work()).result()
 
 
 def relinked(prompt: dict[str, Any]) -> dict[str, Any]:

@@ -62,5 +62,7 @@ def turn_previews_on(monkeypatch: Any, on_step: Callable[[int], None] | None = N
             on_step(value)
 
     monkeypatch.setattr(latent_preview.args, "preview_method", LatentPreviewMethod.Latent2RGB)
+    if hasattr(latent_preview, "default_preview_method"):  # newer hosts choose anew for every prompt
+        monkeypatch.setattr(latent_preview, "default_preview_method", LatentPreviewMethod.Latent2RGB)
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
     return seen

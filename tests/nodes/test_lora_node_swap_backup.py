@@ -41,6 +41,8 @@ def scaled_fp8(model: Any) -> Any:
     """MODEL with its first layer as the host's scaled fp8 checkpoints have it: a form of its own."""
     import comfy.ops
 
+    if not hasattr(comfy.ops, "scaled_fp8_ops"):
+        pytest.skip("newer hosts have no layers of scaled fp8 weights, their tensors know their scale themselves")
     layer = comfy.ops.scaled_fp8_ops(override_dtype=torch.float8_e4m3fn).Linear(128, 384)
     plain = model.model.get_submodule(f"diffusion_model.{LAYERS[0]}")
     layer.scale_weight = torch.nn.Parameter(torch.tensor(0.01), requires_grad=False)

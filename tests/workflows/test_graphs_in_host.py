@@ -153,6 +153,8 @@ def test_output_names_are_the_hosts(comfy_host: Any) -> None:
     for class_type, names in OUTPUTS.items():
         node = comfy_host.nodes[class_type]
         types = list(node.RETURN_TYPES)
+        if not class_type.startswith("Eri"):
+            types = types[: len(names)]  # newer hosts append some (SaveImage hands its images on)
         assert [TYPES[name] for name in names] == types, class_type
         if class_type in ("EriSampleSpec", "EriLoraAtStep"):  # several outputs of one type: names decide
             ids = [output.id for output in node.GET_SCHEMA().outputs]
