@@ -91,6 +91,10 @@ def _prompts(reading: Reading, root: Section, settings: Settings) -> list[Sample
     found, keys = folders.override(), ("prompts_file", "validation_prompts_file")
     named = {key: root.text(key) for key in keys}
     given = root.text(settings.prompt_flag) if settings.prompt_flag else None
+    if given and named["prompts_file"] is not None:
+        raise root.error(
+            "prompts_file", "a prompt is given as well, which stops the program", "Keep --prompt or --prompts-file."
+        )
     if found is None and given:
         node = root.members[settings.prompt_flag]
         if isinstance(node.value, Unexpanded):

@@ -93,11 +93,12 @@ def command_of(text: str, programs: re.Pattern[str]) -> str | None:
     return match[1] if match else None
 
 
-def parse_command(text: str, source: str, programs: re.Pattern[str]) -> Node:
+def parse_command(text: str, source: str, programs: re.Pattern[str], *, repeats: bool = True) -> Node:
     """The flags of one trainer's command line as a mapping, dashes in names as underscores, texts unquoted.
 
     Line continuations (backslash) and comments are understood, variables and substitutions are not replaced: their
     values are `Unexpanded`. A flag without a value is "true". `PROGRAM` holds the program's name.
+    repeats: of a flag given twice the last counts; False = it stops the program, as clap does.
     Raises SpecError when the program is not started exactly once or quotes are left open.
     """
     _refuse_nul(text, source)
@@ -140,6 +141,11 @@ def parse_command(text: str, source: str, programs: re.Pattern[str]) -> Node:
                 index += 1
         line, column = _place(text, f"--{flag[1]}", first)
         check_text(value, source, line, column)
+        if not repeats and flag[1].replace("-", "_") in members:
+            raise SpecError(
+                f"--{flag[1]} is given twice, which stops the program", source=source, line=line, column=column,
+                remedy="Keep one of the two.",
+            )  # fmt: skip
         members[flag[1].replace("-", "_")] = Node(value, line, column, _PLAIN.fullmatch(value) is not None)
     return Node(members, first, 1)
 

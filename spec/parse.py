@@ -47,7 +47,8 @@ def parse(
         return _json(text, source, suffix, folders)
     parsers = {"yaml": parse_yaml, "toml": parse_toml, "env": parse_env, "lines": parse_lines}
     if kind == "command":
-        root = parse_command(text, source, PROGRAMS if command_of(text, PROGRAMS) else SCRIPTS)
+        v2 = command_of(text, PROGRAMS) is not None
+        root = parse_command(text, source, PROGRAMS if v2 else SCRIPTS, repeats=not v2)
     else:
         root = parsers[kind](text, source)
     return Document(root, source, suffix, kind, None, folders)

@@ -63,7 +63,7 @@ native-yaml                r      r      r      r    r         v         v      
 eridiffusion-process       r      r      r      r    r         v         v             .            r     s   s   s    .
 eridiffusion-sample        r      r      r      r    r         v         v             .            r     s   s   s    .
 eridiffusion-validation    r      r      r      r    r         v         v             .            r     s   s   s    .
-eridiffusion-v2-command    r      r      r      r    r         v         v             .            t     s   .   s    .
+eridiffusion-v2-command    r      r      r      r    r         v         v             .            r     s   .   s    .
 eridiffusion-v2-json       r      r      r      r    r         v         v             s            r     s   s   s    r
 eridiffusion-v2-library    r      r      r      r    r         v         v             s            r     s   s   s    r
 eridiffusion-v2-lines      r      r      r      r    r         v         v             .            .     s   s   s    .
@@ -94,7 +94,6 @@ RULES: dict[str, dict[str, tuple[str, Any]]] = {
     "musubi": {"no-steps": ("steps", 1), "many-steps": ("steps", 1000)},
     "ai-toolkit": {"no-size": ("width", 64)},
     "onetrainer": {"types": ("steps", 30)},  # what Python cannot convert leaves the default
-    "eridiffusion-v2": {"duplicate": ("seed", 5)},  # the last flag counts
     "simpletuner": {"duplicate": ("prompt", "an owl")},  # the last line counts
 }
 #: Longest time in which a hostile file is refused, in seconds of processor time.

@@ -172,3 +172,12 @@ def test_any_library_is_kept(prompts: list[str]) -> None:
         (prompt, seed) for prompt in prompts for seed in (1, 2)
     ]
     assert SampleSpec.from_json(spec.to_json()) == spec
+
+
+def test_what_stops_the_programs() -> None:
+    with pytest.raises(SpecError, match="given twice") as caught:
+        read_text("sample_flux --prompt 'a fox' --seed 4 \\\n  --seed 5")
+    assert caught.value.remedy
+    with pytest.raises(SpecError, match="as well") as caught:
+        read_text("sample_sd35 --prompt 'a fox' --prompts-file p.txt", files={"p.txt": "an owl"})
+    assert caught.value.field == "prompts_file"
