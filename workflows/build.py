@@ -35,7 +35,7 @@ class Workflow:
     """A finished graph. spec: what it samples, every seed drawn. notes: sentences on what was assumed or cannot match.
 
     saves: id of each saving node -> indices of the items it saves, in the order of its images.
-    labels: what tells the chains' groups apart on the canvas, by chain.
+    labels: what tells the chains' groups apart on the canvas, by chain; in style stock the samples' titles, by number.
     compared: how far this agrees with the trainer, as `eri explain` tells it; style "eri".
     """
 
@@ -108,9 +108,15 @@ def build(
     if style == "stock":
         file = None if run is None else lora_file(str(run), step, offered)
         stock_notes, stock_saves = add_stock(graph, spec, loaded, file)
-        labels = {number: f" {item.index}" for number, item in enumerate(spec.items)} if spec.items[1:] else {}
+        labels = {number: _sample_title(item) for number, item in enumerate(spec.items)} if spec.items[1:] else {}
         return Workflow(graph, spec, [*notes, *stock_notes], stock_saves, labels)
     return _compact(graph, spec, loaded, None if run is None else str(run), step, notes)
+
+
+def _sample_title(item: SampleItem) -> str:
+    """What names a sample on the canvas: its number and the beginning of its prompt."""
+    words = " ".join(item.prompt[:200].split())
+    return f"Sample {item.index}: {words[:44]}{'…' if words[44:] else ''}"
 
 
 def _compact(

@@ -101,12 +101,13 @@ class Graph:
     """Nodes by id in the order they were added; an input may only link to a node that is already there.
 
     bands: which band of the canvas a node stands in (0 = the first chain's), stages: its group there, both only where
-    they differ from what `stages.py` says.
+    they differ from what `stages.py` says. repeated: every band is one sample's, most of them alike.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
     bands: dict[str, int] = field(default_factory=dict)
     stages: dict[str, str] = field(default_factory=dict)
+    repeated: bool = False
 
     def add(self, node_id: str, class_type: str, title: str, /, **inputs: Literal | Link) -> Node:
         """Add a node and return it; raises KeyError when the id is taken or an input links to an unknown node."""

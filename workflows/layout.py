@@ -16,12 +16,16 @@ from .stages import STAGES
 
 TITLE: Final = 30.0  # a node's title bar stands above its position
 NODE_GAP: Final = 24.0
-DEPTH_GAP: Final = 50.0
-COLUMN_GAP: Final = 90.0
+DEPTH_GAP: Final = 40.0
+COLUMN_GAP: Final = 64.0
 ROW_GAP: Final = 50.0
 BAND_GAP: Final = 80.0
-PAD: Final = 20.0
-GROUP_TITLE: Final = 44.0
+PAD: Final = 16.0
+GROUP_TITLE: Final = 64.0  # and the badges above the nodes' titles
+TALL: Final = 560.0  # nodes of a group that do not feed one another stand side by side rather than higher than this
+
+#: Stages whose nodes may stand side by side; models stay in one column.
+_TALL_STAGES: Final = frozenset(("prompts", "noise"))
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,16 @@ def _parts(inside: Sequence[Box], feeds: Mapping[int, list[Wire]], goals: Mappin
         targets = {wire.target for box in part for wire in goals.get(box.id, ())}
         if len(targets) == 1 and all(goals.get(box.id) for box in part):
             part.sort(key=lambda box: min(wire.target_y for wire in goals[box.id]))
-    return parts
+    return [piece for part in parts for piece in _split(part, feeds)]
+
+
+def _split(part: list[Box], feeds: Mapping[int, list[Wire]]) -> list[list[Box]]:
+    """A sub-column as two where it is tall; the nodes with most links into them come first, for the shorter way."""
+    if _height(part) <= TALL or len({box.stage for box in part} & _TALL_STAGES) == 0:
+        return [part]
+    order = sorted(part, key=lambda box: -len(feeds.get(box.id, ())))
+    first = min(range(1, len(order)), key=lambda cut: max(_height(order[:cut]), _height(order[cut:])))
+    return [sorted(piece, key=part.index) for piece in (order[:first], order[first:])]
 
 
 def _place_across(columns: Sequence[Sequence[_Group]]) -> None:

@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 LANE: Final = 16.0  # lanes stand this far apart
 STRAIGHT: Final = 250.0  # a lane goes straight on unless that takes it this far from its links' own way
-RISER: Final = 7.0  # and those lines stand this far apart
+RISER: Final = 6.0  # and those lines stand this far apart
 TALL: Final = 260.0  # a link that climbs further than this between two columns does so on a line of its own
-REROUTE_OUT: Final = 18.0  # and their points this far outside the column they pass
+REROUTE_OUT: Final = 12.0  # and their points this far outside the column they pass
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class _Points:
         """Between strip `gap` and the next: straight up or down where it is far, all links of an output on one line."""
         if abs(goal - y) < TALL:
             return parent
-        left, right = self.strips[gap].right + 2 * REROUTE_OUT, self.strips[gap + 1].left - 2 * REROUTE_OUT
+        left, right = self.strips[gap].right + 1.5 * REROUTE_OUT, self.strips[gap + 1].left - 1.5 * REROUTE_OUT
         key = (gap, wire.source, wire.slot)
         if key not in self.risers:
             self.risers[key] = left + (self.taken[gap] * RISER) % max(right - left, RISER)

@@ -16,38 +16,48 @@ FOOT: Final = 6.0
 WIDGETS_FOOT: Final = 8.0
 #: A text box with its gap: at least this; a text that is read on the canvas gets room for its lines, up to the limit.
 TEXT_BOX: Final = 54.0
-TEXT_BOX_LIMIT: Final = 300.0
+TEXT_BOX_LIMIT: Final = 180.0
 TEXT_LINE: Final = 15.0
 #: Room for the pictures a node shows below its widgets.
-PREVIEW: Final = 300.0
+PREVIEW: Final = 260.0
+#: A letter of a title or a slot's name, and one of a widget's name or value.
 CHARACTER: Final = 7.5
+SMALL_CHARACTER: Final = 6.6
 #: The front end makes no note lower than this.
 NOTE: Final = 90.0
 
 _PREVIEWS: Final = ("SaveImage", "PreviewImage", "EriSaveSamples", "LoadImage")
 
 
-def note_size(text: str, width: float = 380.0) -> tuple[float, float]:
+def note_size(text: str, width: float = 270.0) -> tuple[float, float]:
     """Width and height of a note that shows all of its text."""
     return width, max(NOTE, 56.0 + 14.0 * _lines(text.replace("\n\n", "\n"), width))
 
 
-def node_size(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link]) -> tuple[float, float]:
-    """Width and height of a node whose inputs hold `inputs`, without its title bar."""
+def node_size(
+    schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link], box: float | None = None
+) -> tuple[float, float]:
+    """Width and height of a node whose inputs hold `inputs`, without its title bar.
+
+    box: height of its text boxes, None = as their texts need it.
+    """
     width = _width(schema, title, inputs)
     rows = max(len(schema.sockets), len(schema.outputs), 1 if schema.widgets else 0)
     height = rows * SLOT + FOOT
     if schema.widgets:
-        height += WIDGETS_FOOT + sum(widget_heights(schema, inputs, width))
+        height += WIDGETS_FOOT + sum(widget_heights(schema, inputs, width, box))
     if schema.class_type in _PREVIEWS:
         height += PREVIEW
     return width, height
 
 
-def widget_heights(schema: NodeSchema, inputs: Mapping[str, Literal | Link], width: float) -> list[float]:
+def widget_heights(
+    schema: NodeSchema, inputs: Mapping[str, Literal | Link], width: float, box: float | None = None
+) -> list[float]:
     """Heights of the widgets' rows. Text boxes are equally high: the front end shares what the node has among them."""
-    boxes = [inputs.get(entry.name, entry.default) for entry in schema.widgets if entry.multiline]
-    box = max((_text_box(value, width) for value in boxes), default=0.0)
+    if box is None:
+        boxes = [inputs.get(entry.name, entry.default) for entry in schema.widgets if entry.multiline]
+        box = max((_text_box(value, width) for value in boxes), default=0.0)
     heights: list[float] = []
     for entry in schema.widgets:
         heights += [box if entry.multiline else WIDGET] * (1 if not (entry.control or entry.upload) else 2)
@@ -76,8 +86,8 @@ def _width(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link])
     width = max(CHARACTER * len(title) + 60.0, CHARACTER * schema.socket_letters + 70.0)
     for entry in schema.widgets:
         value = inputs.get(entry.name, entry.default)
-        shown = 0 if entry.multiline or isinstance(value, Link) else min(len(str(value)), 32)
-        width = max(width, CHARACTER * (len(entry.name) + shown) + 70.0, 350.0 if entry.multiline else 270.0)
+        shown = 0 if entry.multiline or isinstance(value, Link) else min(len(str(value)), 24)
+        width = max(width, SMALL_CHARACTER * (len(entry.name) + shown) + 70.0, 280.0 if entry.multiline else 240.0)
     if schema.class_type in _PREVIEWS:
-        width = max(width, 340.0)
+        width = max(width, 280.0)
     return min(width, 460.0)

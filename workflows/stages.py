@@ -21,12 +21,13 @@ STAGES: Final[dict[str, Stage]] = {
     "config": Stage("Training run", 0, 1, "#b58b2a"),
     "image": Stage("Input", 0, 2, "#3f789e"),
     "lora": Stage("LoRA", 1, 0, "#a1309b"),
-    "noise": Stage("Noise and schedule", 1, 1, "#8a8a8a"),
     "prompts": Stage("Prompts", 2, 0, "#3f8a4f"),
-    "schedule": Stage("Schedule", 2, 1, "#8a8a8a"),
-    "note": Stage("Notes", 2, 2, "#b58b2a"),
+    "noise": Stage("Noise and schedule", 2, 1, "#8a8a8a"),
     "sampling": Stage("Sampling", 3, 0, "#88555e"),
     "output": Stage("Output", 4, 0, "#3f789e"),
+    "note": Stage("Notes", 3, 1, "#b58b2a"),
+    "about": Stage("Notes", 0, 3, "#b58b2a"),  # where no output stands beside it
+    "exit": Stage("", 9, 0, ""),  # where links leave for the blocks of a grid
 }
 
 #: Node class -> stage. A class that is not here belongs to "models" when nothing feeds it, else to "sampling".
@@ -49,13 +50,13 @@ _BY_CLASS: Final[dict[str, str]] = {
     "EriDDIMSampler": "noise",
     "EmptyLatentImage": "noise",
     "EmptySD3LatentImage": "noise",
-    "SplitSigmasDenoise": "schedule",
+    "SplitSigmasDenoise": "noise",
     "VAEEncode": "noise",
     "RandomNoise": "noise",
     "KSamplerSelect": "noise",
     "PrimitiveStringMultiline": "noise",
-    "EriDDIMSchedule": "schedule",
-    "BasicScheduler": "schedule",
+    "EriDDIMSchedule": "noise",
+    "BasicScheduler": "noise",
     "EriTripleTextEncode": "prompts",
     "EriCacheConditioning": "prompts",
     "CLIPTextEncode": "prompts",

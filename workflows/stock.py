@@ -67,6 +67,7 @@ def add_stock(
     stock = _Stock(graph, spec, loaded, lora)
     saves: dict[str, tuple[int, ...]] = {}
     profiles = {word: profile_for(spec, word) for word in dict.fromkeys(item.sampler for item in spec.items)}
+    graph.repeated = len(spec.items) > 1
     for number, item in enumerate(spec.items):
         stock.band = number
         profile = profiles[item.sampler]
@@ -84,7 +85,7 @@ def _add_item(stock: _Stock, profile: Profile, item: SampleItem) -> str:
     graph, label = stock.graph, f" {item.index}"
     model, clip = _model_and_clip(stock, profile, item)
     positive = _encode(stock, profile, clip, item, f"Prompt{label}", item.prompt)
-    negative = _negative(stock, profile, clip, item, positive)
+    negative = _negative(stock, profile, clip, item)
     size = (item.width, item.height)
     kind = "EmptyLatentImage" if stock.spec.family == "sdxl" else "EmptySD3LatentImage"
     latent = stock.shared(
@@ -211,11 +212,11 @@ def _sampler(stock: _Stock, profile: Profile, item: SampleItem) -> tuple[str, st
     return "ddim", "ddim_uniform"
 
 
-def _negative(stock: _Stock, profile: Profile, clip: Link, item: SampleItem, positive: Link) -> Link:
-    if item.cfg_scale == 1.0:
+def _negative(stock: _Stock, profile: Profile, clip: Link, item: SampleItem) -> Link:
+    if item.cfg_scale == 1.0:  # never run, so it is one empty prompt for all
         return stock.shared(
             ("unused negative",),
-            lambda: Link(stock.add("negative", "ConditioningZeroOut", "No negative", conditioning=positive), 0),
+            lambda: Link(stock.add("negative", "CLIPTextEncode", "No negative", text="", clip=stock.loaded.clip), 0),
         )
     return _encode(stock, profile, clip, item, "Negative prompt", item.negative_prompt, extra=False)
 

@@ -5,13 +5,20 @@ Source of the format: the front end's own workflow schema (version 0.4) and what
 
 from __future__ import annotations
 
+import gc
+import hashlib
+import marshal
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from . import layout, routes
 from .downloads import download
 from .graph import Graph, Link, Node, WorkflowError
+from .grid import Parts, Placed, place
+from .rows import FONT, TEXT_BOX, CanvasLink
 from .schemas import Input, NodeSchema, node_schema
 from .sizes import FOOT, SLOT, node_size, note_size, widget_heights
 from .stages import STAGES, stage_of
@@ -22,101 +29,172 @@ MAX_INTEGER: Final = 2**53 - 1
 #: Shapes of slots: an output that carries a list, an input that may stay open.
 _LIST_SHAPE: Final = 6
 _OPTIONAL_SHAPE: Final = 7
-#: The whole graph is shown at first open on a canvas of this many pixels, but never smaller than text stays legible.
-_VIEW: Final = (1500.0, 760.0)
+#: The whole graph is shown at first open on a canvas of this many pixels, or its beginning where it is larger than the
+#: front end can show.
+_VIEW: Final = (1520.0, 745.0)
 #: Left and top of the canvas that the side bar and the tabs cover.
-_COVERED: Final = (70.0, 120.0)
-_SMALLEST: Final = 0.575
+_COVERED: Final = (70.0, 138.0)
+_SMALLEST: Final = 0.1
+_BEGINNING: Final = 0.575  # the front end leaves texts out below this
+_SAMPLE_COLOUR: Final = "#3f8a4f"
+_SHARED_FONT: Final = 30  # of the groups beside a grid; larger would run into the badges
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What is the same for all nodes of a class. slot: input name -> slot number; inputs, outputs: without links."""
+
+    schema: NodeSchema
+    slot: Mapping[str, int]
+    inputs: Sequence[dict[str, Any]]
+    outputs: Sequence[dict[str, Any]]
+
+
+def _kind(schema: NodeSchema) -> _Kind:
+    inputs, outputs = [], []
+    for entry in schema.slots:
+        made: dict[str, Any] = {"name": entry.name, "type": entry.type, "link": None}
+        if entry.optional:
+            made["shape"] = _OPTIONAL_SHAPE
+        if entry.widget:
+            made["widget"] = {"name": entry.name}
+        inputs.append(made)
+    for slot, output in enumerate(schema.outputs):
+        made = {"name": output.name, "type": output.type, "slot_index": slot}
+        if output.listed:
+            made["shape"] = _LIST_SHAPE
+        outputs.append({**made, "links": None})
+    return _Kind(schema, {entry.name: slot for slot, entry in enumerate(schema.slots)}, inputs, outputs)
 
 
 class _Writer:
-    """One graph on its way to the canvas: numbered nodes, their schemas and sizes, the links between them."""
+    """One graph on its way to the canvas: numbered nodes, their schemas and sizes, the links between them.
+
+    Lists by number begin with an entry for the number 0, which no node has.
+    """
 
     def __init__(self, graph: Graph, object_info: Mapping[str, Any] | None) -> None:
         self.graph = graph
-        self.number = {node_id: index + 1 for index, node_id in enumerate(graph.nodes)}
-        known: dict[str, NodeSchema] = {}
-        for node in graph.nodes.values():
-            if node.class_type not in known:
-                known[node.class_type] = node_schema(node.class_type, object_info)
-        self.schemas = {node.id: known[node.class_type] for node in graph.nodes.values()}
-        self.sizes = {
-            node.id: node_size(self.schemas[node.id], node.title, node.inputs) for node in graph.nodes.values()
-        }
-        self.links: list[list[Any]] = []
-        self.inputs: dict[str, list[dict[str, Any]]] = {}
-        self.outgoing: dict[tuple[str, int], list[int]] = {}
-        self.wires: list[routes.Wire] = []
-        for node in graph.nodes.values():
-            self.inputs[node.id] = self._inputs(node)
+        self.nodes = list(graph.nodes.values())
+        classes = dict.fromkeys(node.class_type for node in self.nodes)
+        self.kinds = {class_type: _kind(node_schema(class_type, object_info)) for class_type in classes}
+        types = {name: [output.type for output in kind.schema.outputs] for name, kind in self.kinds.items()}
+        self._ends = {node.id: (index, types[node.class_type]) for index, node in enumerate(self.nodes, 1)}
+        self.links: list[CanvasLink] = []
+        self.inputs: list[list[dict[str, Any]]] = [[]]
+        self.outgoing: dict[tuple[int, int], list[int]] = {}
+        self.fed: set[int] = set()
+        self.sizes = [(0, 0)]
+        self._alike: dict[str, tuple[int, int]] = {}
+        for number, node in enumerate(self.nodes, 1):
+            self.inputs.append(self._inputs(number, node))
+            self.sizes.append(self._size(node))
 
-    def _inputs(self, node: Node) -> list[dict[str, Any]]:
+    def _size(self, node: Node) -> tuple[int, int]:
+        """A node's size; in a repeated graph that of the first of its class, for blocks that are alike."""
+        fixed = self._fixed(node)
+        if fixed and node.class_type in self._alike:
+            return self._alike[node.class_type]
+        schema = self.kinds[node.class_type].schema
+        width, height = node_size(schema, node.title, node.inputs, TEXT_BOX if fixed else None)
+        size = round(width), round(height)
+        if fixed:
+            self._alike[node.class_type] = size
+        return size
+
+    def _fixed(self, node: Node) -> bool:
+        return self.graph.repeated and node.id in self.graph.bands
+
+    def _inputs(self, number: int, node: Node) -> list[dict[str, Any]]:
         """Socket inputs, then widget inputs, as the front end lists them; makes the links that end here."""
-        schema = self.schemas[node.id]
-        unknown = node.inputs.keys() - schema.names
-        if unknown:
-            raise WorkflowError(
-                f"{node.class_type} has no input {sorted(unknown)}",
-                field=node.id,
-                remedy="The host's node differs from what this graph was built for: update the host or this pack.",
-            )
-        heights: list[float] = []
-        entries: list[dict[str, Any]] = []
-        for slot, entry in enumerate(schema.slots):
-            value = node.inputs.get(entry.name)
-            link = None
-            if isinstance(value, Link):
-                heights = heights or _slot_heights(schema, node, self.sizes[node.id][0])
-                link = self._link(value, node, slot, entry, heights[slot])
-            made: dict[str, Any] = {"name": entry.name, "type": entry.type, "link": link}
-            if entry.optional:
-                made["shape"] = _OPTIONAL_SHAPE
-            if entry.widget:
-                made["widget"] = {"name": entry.name}
-            entries.append(made)
+        kind = self.kinds[node.class_type]
+        slots = kind.slot
+        entries = [entry.copy() for entry in kind.inputs]
+        linked = []
+        for name, value in node.inputs.items():
+            slot = slots.get(name)
+            if slot is None:
+                raise WorkflowError(
+                    f"{node.class_type} has no input {name!r}",
+                    field=node.id,
+                    remedy="The host's node differs from what this graph was built for: update the host or this pack.",
+                )
+            if value.__class__ is Link:
+                linked.append((slot, value))
+        if linked:
+            self.fed.add(number)
+            linked.sort(key=_slot)
+            for slot, link in linked:
+                entries[slot]["link"] = len(self.links) + 1
+                self._link(link, number, slot)
         return entries
 
-    def _link(self, value: Link, node: Node, slot: int, entry: Input, target_y: float) -> int:
-        outputs = self.schemas[value.node].outputs
-        if value.slot >= len(outputs):
+    def _link(self, value: Link, target: int, slot: int) -> None:
+        output = value.slot
+        source, types = self._ends[value.node]
+        if output >= len(types):
+            node = self.nodes[target - 1]
             raise WorkflowError(
-                f"output {value.slot} does not exist on {self.graph.nodes[value.node].class_type}",
-                field=f"{node.id}.{entry.name}",
-                remedy=f"It has {len(outputs)} outputs; correct the model description.",
+                f"output {output} does not exist on {self.graph.nodes[value.node].class_type}",
+                field=f"{node.id}.{self.kinds[node.class_type].schema.slots[slot].name}",
+                remedy=f"It has {len(types)} outputs; correct the model description.",
             )
         number = len(self.links) + 1
-        source, target = self.number[value.node], self.number[node.id]
-        self.links.append([number, source, value.slot, target, slot, outputs[value.slot].type])
-        self.outgoing.setdefault((value.node, value.slot), []).append(number)
-        source_y = (value.slot + 0.7) * SLOT
-        self.wires.append(routes.Wire(number, source, value.slot, source_y, target, target_y))
-        return number
+        self.links.append((number, source, output, target, slot, types[output]))
+        known = self.outgoing.get((source, output))
+        if known is None:
+            self.outgoing[source, output] = [number]
+        else:
+            known.append(number)
 
-    def boxes(self) -> list[layout.Box]:
-        found = []
-        for node in self.graph.nodes.values():
-            fed = any(isinstance(value, Link) for value in node.inputs.values())
-            stage = self.graph.stages.get(node.id) or stage_of(node.class_type, fed=fed)
-            width, height = self.sizes[node.id]
-            found.append(layout.Box(self.number[node.id], stage, self.graph.bands.get(node.id, 0), width, height))
-        return found
+    def slot_y(self, number: int, slot: int) -> float:
+        """How far below a node's top an input slot is."""
+        node = self.nodes[number - 1]
+        schema = self.kinds[node.class_type].schema
+        if slot < len(schema.sockets):
+            return (slot + 0.7) * SLOT
+        box = TEXT_BOX if self._fixed(node) else None
+        return _widget_slots(schema, node, self.sizes[number][0], box)[slot - len(schema.sockets)]
 
-    def node(self, node: Node, position: tuple[float, float]) -> dict[str, Any]:
-        schema = self.schemas[node.id]
+    def box(self, number: int) -> layout.Box:
+        node = self.nodes[number - 1]
+        stage = self.graph.stages.get(node.id) or stage_of(node.class_type, fed=number in self.fed)
+        return layout.Box(number, stage, self.graph.bands.get(node.id, 0), *self.sizes[number])
+
+    def place(self, notes: Sequence[layout.Box]) -> Placed:
+        """Positions of all nodes and of `notes`."""
+        if self.graph.repeated:
+            bands = [None, *(self.graph.bands.get(node.id) for node in self.nodes)]
+            kinds = ["", *(node.class_type for node in self.nodes)]
+            return place(Parts(bands, kinds, self.sizes, self.links, self.slot_y, self.box, notes))
+        wires = [
+            routes.Wire(number, source, output, (output + 0.7) * SLOT, target, self.slot_y(target, slot))
+            for number, source, output, target, slot, _ in self.links
+        ]
+        boxes = [self.box(number) for number in range(1, len(self.nodes) + 1)]
+        placed = layout.arrange([*boxes, *notes], wires)
+        ends = [{"id": link, "parentId": point} for link, point in placed.last_point.items()]
+        return Placed(dict(placed.positions), placed.frames, reroutes=[_point(at) for at in placed.reroutes], ends=ends)
+
+    def node(self, number: int, position: tuple[float, float]) -> dict[str, Any]:
+        node = self.nodes[number - 1]
+        kind = self.kinds[node.class_type]
+        schema = kind.schema
         properties: dict[str, Any] = {"cnr_id": schema.pack, "Node name for S&R": node.class_type}
-        models = _models(node)
-        if models:
-            properties["models"] = models
+        if number not in self.fed:
+            models = _models(node)
+            if models:
+                properties["models"] = models
         made: dict[str, Any] = {
-            "id": self.number[node.id],
+            "id": number,
             "type": node.class_type,
             "pos": [round(position[0]), round(position[1])],
-            "size": [round(self.sizes[node.id][0]), round(self.sizes[node.id][1])],
+            "size": list(self.sizes[number]),
             "flags": {},
-            "order": self.number[node.id] - 1,
+            "order": number - 1,
             "mode": 0,
-            "inputs": self.inputs[node.id],
-            "outputs": self._outputs(node),
+            "inputs": self.inputs[number],
+            "outputs": self._outputs(number, kind),
             "properties": properties,
             "widgets_values": widget_values(schema, node),
         }
@@ -124,15 +202,21 @@ class _Writer:
             made["title"] = node.title
         return made
 
-    def _outputs(self, node: Node) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = []
-        for slot, output in enumerate(self.schemas[node.id].outputs):
-            made: dict[str, Any] = {"name": output.name, "type": output.type, "slot_index": slot}
-            if output.listed:
-                made["shape"] = _LIST_SHAPE
-            made["links"] = self.outgoing.get((node.id, slot)) or None
-            entries.append(made)
+    def _outputs(self, number: int, kind: _Kind) -> list[dict[str, Any]]:
+        entries = [entry.copy() for entry in kind.outputs]
+        for slot, entry in enumerate(entries):
+            entry["links"] = self.outgoing.get((number, slot))
         return entries
+
+    def identity(self, nodes: Sequence[Mapping[str, Any]]) -> str:
+        """An id for the graph: the same for the same nodes, values and links."""
+        content = [[node["type"], node["widgets_values"]] for node in nodes], self.links
+        digest = hashlib.sha256(marshal.dumps(content, 2)).digest()  # 2: the same bytes for the same values, and fast
+        return str(uuid.UUID(bytes=digest[:16], version=5))
+
+
+def _slot(linked: tuple[int, Link]) -> int:
+    return linked[0]
 
 
 def widget_values(schema: NodeSchema, node: Node) -> list[Any]:
@@ -141,11 +225,13 @@ def widget_values(schema: NodeSchema, node: Node) -> list[Any]:
     A linked widget holds its default. Raises WorkflowError for integers that the front end cannot keep.
     """
     values: list[Any] = []
+    inputs = node.inputs
     for entry in schema.widgets:
-        value = node.inputs.get(entry.name, entry.default)
-        if isinstance(value, Link) or value is None:
+        value = inputs.get(entry.name, entry.default)
+        kind = value.__class__  # this runs for every widget of thousands of nodes
+        if kind is Link or value is None:
             value = _blank(entry)
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_INTEGER:
+        elif kind is int and not -MAX_INTEGER <= value <= MAX_INTEGER:  # type: ignore[operator]
             raise WorkflowError(
                 f"{value} is larger than 2^53 - 1, the largest whole number that the canvas keeps exactly",
                 field=f"{node.id}.{entry.name}",
@@ -166,22 +252,32 @@ def _blank(entry: Input) -> Any:
 
 
 def _models(node: Node) -> list[dict[str, str]]:
-    """Download entries of the files that a loader names."""
+    """Download entries of the files that a loader, a node that nothing feeds, names."""
     found = [download(value) for value in node.inputs.values() if isinstance(value, str)]
     return [entry for entry in found if entry is not None]
 
 
-def _slot_heights(schema: NodeSchema, node: Node, width: float) -> list[float]:
-    """How far below a node's top its input slots are: sockets first, then the widgets."""
-    heights = [(slot + 0.7) * SLOT for slot in range(len(schema.sockets))]
-    if not any(isinstance(node.inputs.get(entry.name), Link) for entry in schema.widgets):
-        return heights  # nothing ends at a widget
+def _widget_slots(schema: NodeSchema, node: Node, width: float, box: float | None) -> list[float]:
+    """How far below a node's top the input slots of its widgets are."""
+    heights = []
     y = max(len(schema.sockets), len(schema.outputs), 1) * SLOT + FOOT
-    rows = iter(widget_heights(schema, node.inputs, width))
+    rows = iter(widget_heights(schema, node.inputs, width, box))
     for entry in schema.widgets:
         heights.append(y + SLOT / 2)
         y += next(rows) + (next(rows) if entry.control or entry.upload else 0.0)
     return heights
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collections: they would go through all that was made so far again and again, and find nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def write(
@@ -194,26 +290,28 @@ def write(
     """The canvas's JSON of `graph`.
 
     object_info: the host's, for nodes that the table of `schemas` does not know. note: Markdown text for a note on the
-    canvas. labels: what is added to the groups' titles, by band. Raises WorkflowError.
+    canvas. labels: by band, what is added to its groups' titles, or the whole title where every band is one sample's.
+    Raises WorkflowError.
     """
-    writer = _Writer(graph, object_info)
-    boxes = writer.boxes()
-    note_id = len(boxes) + 1
-    if note:
-        width, height = note_size(note)
-        boxes.append(layout.Box(note_id, "note", 0, width, height))
-    placed = layout.arrange(boxes, writer.wires)
-    nodes = [writer.node(node, placed.positions[writer.number[node.id]]) for node in graph.nodes.values()]
+    with _uncollected():
+        return _write(_Writer(graph, object_info), note, labels or {})
+
+
+def _write(writer: _Writer, note: str, labels: Mapping[int, str]) -> dict[str, Any]:
+    note_id = len(writer.nodes) + 1
+    notes = [layout.Box(note_id, "note", 0, *note_size(note))] if note else []
+    placed = writer.place(notes)
+    nodes = [writer.node(number, placed.positions[number]) for number in range(1, note_id)]
     if note:
         nodes.append(_note(note_id, note, placed.positions[note_id], note_size(note)))
     return {
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, repr(graph.nodes))),
+        "id": writer.identity(nodes),
         "revision": 0,
         "last_node_id": len(nodes),
         "last_link_id": len(writer.links),
         "nodes": nodes,
-        "links": writer.links,
-        "groups": _groups(placed, labels or {}),
+        "links": [list(link) for link in writer.links],
+        "groups": _groups(placed, labels),
         "config": {},
         "extra": {"ds": _view(placed), **_reroutes(placed)},
         "version": 0.4,
@@ -239,41 +337,44 @@ def _note(number: int, text: str, position: tuple[float, float], size: tuple[flo
     }
 
 
-def _groups(placed: layout.Layout, labels: Mapping[int, str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": number + 1,
-            "title": STAGES[frame.stage].title + labels.get(frame.band, ""),
-            "bounding": [round(frame.x), round(frame.y), round(frame.width), round(frame.height)],
-            "color": STAGES[frame.stage].colour,
-            "font_size": 24,
-            "flags": {},
-        }
-        for number, frame in enumerate(placed.frames)
+def _groups(placed: Placed, labels: Mapping[int, str]) -> list[dict[str, Any]]:
+    groups = [
+        _group(
+            STAGES[frame.stage].title + ("" if placed.blocks else labels.get(frame.band, "")),
+            (frame.x, frame.y, frame.width, frame.height),
+            STAGES[frame.stage].colour,
+            min(_SHARED_FONT, int(1.7 * frame.width / len(STAGES[frame.stage].title))) if placed.blocks else 24,
+        )
+        for frame in placed.frames
     ]
+    groups += [_group(labels[band], bounds, _SAMPLE_COLOUR, FONT) for band, *bounds in placed.blocks]
+    for number, group in enumerate(groups, 1):
+        group["id"] = number
+    return groups
 
 
-def _view(placed: layout.Layout) -> dict[str, Any]:
-    """Scale and offset that show the graph whole, or its beginning where it is too large to be read whole."""
-    left = min(frame.x for frame in placed.frames)
-    top = min([*(frame.y for frame in placed.frames), *(point.y for point in placed.reroutes)])
-    width = max(frame.x + frame.width for frame in placed.frames) - left
-    height = max(frame.y + frame.height for frame in placed.frames) - top
-    scale = min(1.0, max(_SMALLEST, min(_VIEW[0] / (width + 80), _VIEW[1] / (height + 80))))
-    return {"scale": round(scale, 3), "offset": [round(_COVERED[0] / scale - left), round(_COVERED[1] / scale - top)]}
+def _group(title: str, bounds: Sequence[float], colour: str, font: int) -> dict[str, Any]:
+    bounding = [round(value) for value in bounds]
+    return {"id": 0, "title": title, "bounding": bounding, "color": colour, "font_size": font, "flags": {}}
 
 
-def _reroutes(placed: layout.Layout) -> dict[str, Any]:
-    if not placed.reroutes:
-        return {}
-    points = [
-        {
-            "id": point.id,
-            **({"parentId": point.parent} if point.parent is not None else {}),
-            "pos": [round(point.x), round(point.y)],
-            "linkIds": point.links,
-        }
-        for point in placed.reroutes
-    ]
-    ends = [{"id": link, "parentId": point} for link, point in placed.last_point.items()]
-    return {"reroutes": points, "linkExtensions": ends}
+def _view(placed: Placed) -> dict[str, Any]:
+    """Scale and offset that show the graph whole, or its beginning where the canvas cannot be made so small."""
+    areas = [(frame.x, frame.y, frame.width, frame.height) for frame in placed.frames]
+    areas += [bounds for _, *bounds in placed.blocks]
+    left = min(x for x, _, _, _ in areas)
+    top = min([*(y for _, y, _, _ in areas), *(point["pos"][1] for point in placed.reroutes)])
+    width = max(x + width for x, _, width, _ in areas) - left
+    height = max(y + height for _, y, _, height in areas) - top
+    scale = min(1.0, _VIEW[0] / (width + 20), _VIEW[1] / (height + 20))
+    scale = round(scale, 3) if scale > _SMALLEST else _BEGINNING
+    return {"scale": scale, "offset": [round(_COVERED[0] / scale - left), round(_COVERED[1] / scale - top)]}
+
+
+def _point(point: routes.Reroute) -> dict[str, Any]:
+    parent = {"parentId": point.parent} if point.parent is not None else {}
+    return {"id": point.id, **parent, "pos": [round(point.x), round(point.y)], "linkIds": point.links}
+
+
+def _reroutes(placed: Placed) -> dict[str, Any]:
+    return {"reroutes": placed.reroutes, "linkExtensions": placed.ends} if placed.reroutes else {}

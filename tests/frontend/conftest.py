@@ -48,17 +48,22 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def frontend_host(tmp_path_factory: pytest.TempPathFactory, runs_dir: Path) -> Iterator[LocalHost]:
-    """A host that offers, besides the small models, an empty file under every name that the graphs use."""
+def named_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model folders with an empty file under every name that the graphs use."""
     import torch
 
     base = tmp_path_factory.mktemp("named")
-    folders: dict[str, list[Path]] = {"loras": [runs_dir]}
     for name, (_, kind) in DOWNLOADS.items():
-        folder = base / kind
-        folder.mkdir(exist_ok=True)
-        save_file({"x": torch.zeros(1)}, folder / name)
-        folders[kind] = [folder]
+        (base / kind).mkdir(exist_ok=True)
+        save_file({"x": torch.zeros(1)}, base / kind / name)
+    return base
+
+
+@pytest.fixture(scope="session")
+def frontend_host(named_models: Path, runs_dir: Path) -> Iterator[LocalHost]:
+    """A host that offers, besides the small models, the named ones."""
+    folders: dict[str, list[Path]] = {"loras": [runs_dir]}
+    folders |= {folder.name: [folder] for folder in named_models.iterdir()}
     with LocalHost(model_paths=folders) as host:
         start_picture().save(host.input_dir / "example.png")
         request = urllib.request.Request(
@@ -81,6 +86,17 @@ class Canvas:
 
     def clear(self) -> None:
         self.complaints.clear()
+
+    def open(self) -> None:
+        """The front end as at its start: it knows no graph, and nothing of the host's files."""
+        self.page.goto(self.url)
+        self.page.wait_for_function(READY)
+        self.page.wait_for_timeout(1500)
+
+    def reload(self) -> None:
+        """Open it anew, without what it kept of the graphs before."""
+        self.page.evaluate("() => { localStorage.clear(); sessionStorage.clear() }")
+        self.open()
 
     def load(self, graph: dict[str, Any], name: str = "graph") -> None:
         """Put a UI graph on the canvas as dropping its file does."""
@@ -121,9 +137,7 @@ def canvas(chromium: str, frontend_host: LocalHost) -> Iterator[Canvas]:
             lambda url: url.startswith("http") and not url.startswith(frontend_host.url),
             lambda route: route.fulfill(status=200, content_type="application/json", body='{"nodes": []}'),
         )
-        page.goto(frontend_host.url)
-        page.wait_for_function(READY)
-        page.wait_for_timeout(1500)
+        canvas.open()
         yield canvas
         browser.close()
 
