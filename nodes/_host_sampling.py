@@ -41,12 +41,18 @@ def sample_inputs(inputs: Mapping[str, Any]) -> Any:
     """EriSample's inputs to LATENT: a list of them for lists, one for single values.
 
     inputs: `sample`'s arguments by name; the host gives lists, one entry per row or one for all. Raises NodeInputError
-    for lists that do not fit each other before anything is sampled, and as `sample`.
+    for lists that do not fit each other, and as `check_inputs` for every row before the first is sampled.
     """
     if not isinstance(inputs["cfg"], list):
         return sample(**inputs)
+    table = rows(inputs)
+    for number, row in enumerate(table, start=1):
+        try:
+            check_inputs(**{name: value for name, value in row.items() if name not in ("noise", "sampler")})
+        except NodeInputError as error:
+            raise (error if len(table) == 1 else NodeInputError(f"entry {number} of {len(table)}: {error}")) from None
     results = []
-    for row in rows(inputs):
+    for row in table:
         comfy.model_management.throw_exception_if_processing_interrupted()
         results.append(sample(**row))
     return results
@@ -70,13 +76,7 @@ def sample(
     NodeInputError for empty conditioning, conditioning or a latent of another model family, NaN in any of them or in
     the noise, and sigmas that rise or do not fit the model.
     """
-    check_conditioning(positive, negative, cfg)
-    check_latent(model, latent)
-    check_sigmas(model, sigmas)
-    for name, conditioning in (("positive", positive), ("negative", negative)):
-        check_widths(model, name, conditioning)
-        if name == "positive" or cfg != 1.0:  # the other one is not looked at
-            check_finite(f"{name} (conditioning)", conditioning, _OVERFLOWED)
+    check_inputs(model, positive, negative, sigmas, latent, cfg)
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     result = {**latent, "samples": samples}
     start = noise.generate_noise(result)
@@ -107,6 +107,19 @@ def sample(
         log.warning("EriSample: the result holds NaN or infinite values; the picture will be black or broken.")
     result["samples"] = samples.to(comfy.model_management.intermediate_device())
     return result
+
+
+def check_inputs(
+    model: Any, positive: list[Any], negative: list[Any], sigmas: Tensor, latent: dict[str, Any], cfg: float
+) -> None:
+    """Raise NodeInputError for what can be told of `sample`'s arguments without noise; see the checks below."""
+    check_conditioning(positive, negative, cfg)
+    check_latent(model, latent)
+    check_sigmas(model, sigmas)
+    for name, conditioning in (("positive", positive), ("negative", negative)):
+        check_widths(model, name, conditioning)
+        if name == "positive" or cfg != 1.0:  # the other one is not looked at
+            check_finite(f"{name} (conditioning)", conditioning, _OVERFLOWED)
 
 
 def check_conditioning(positive: list[Any], negative: list[Any], cfg: float) -> None:

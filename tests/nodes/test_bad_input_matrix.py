@@ -91,6 +91,17 @@ def test_lists_that_fit_are_sampled_row_by_row(comfy_host: Any) -> None:
         assert torch.equal(made["samples"], stock["samples"])
 
 
+def test_every_row_is_looked_at_before_the_first_is_sampled(comfy_host: Any) -> None:
+    right = {name: make() for name, make in graphs.good("flux").items()}
+    once = {name: [right[name]] for name in ("model", "positive", "negative", "sigmas", "noise")} | {"cfg": [1.0]}
+    bad = {"samples": torch.full((1, 16, 8, 8), float("nan"))}
+    given = {**once, "sampler": [object()], "latent": [right["latent"], bad]}
+    with pytest.raises(ValueError, match="entry 2 of 2: latent holds NaN"):
+        outputs(comfy_host, "EriSample", **given)
+    with pytest.raises(AttributeError, match="sample"):  # what a first row does that gets as far as its sampler
+        outputs(comfy_host, "EriSample", **{**given, "latent": [right["latent"]] * 2})
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_bad_input_says_what_to_change(comfy_host: Any, case: Case) -> None:
     graph = graphs.prompt(comfy_host, case.node, case.given, case.family, case.user, case.use)
