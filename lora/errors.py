@@ -28,7 +28,14 @@ class LoraError(ValueError):
         self.keys = tuple(keys)
         self.remedy = remedy
         self.retryable = retryable
+        self.message = message
         super().__init__(self._text(message))
+
+    def saying(self, more: str) -> LoraError:
+        """The same error with `more` after its message."""
+        return LoraError(
+            f"{self.message} {more}", path=self.path, keys=self.keys, remedy=self.remedy, retryable=self.retryable
+        )
 
     def _text(self, message: str) -> str:
         text = f"{self.path}: {message}" if self.path is not None else message

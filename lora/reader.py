@@ -73,9 +73,14 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
     file = LoraFile.open(path)
     dialect = _recognise(file)
     family = detect_family(file, family)
-    layout = _layout(file, dialect, family)
-    grouped, placed = layout.grouped, layout.placed
-    tensors = read_tensors(file.header, [key for module in placed for key in grouped[module].values()])
+    try:
+        layout = _layout(file, dialect, family)
+        grouped, placed = layout.grouped, layout.placed
+        tensors = read_tensors(file.header, [key for module in placed for key in grouped[module].values()])
+    except LoraError as error:
+        if family is None or error.retryable or family in error.message:
+            raise
+        raise error.saying(f"(a {family} LoRA by its names)") from error
     adapters, alphas = [], []
     for module, target in placed.items():
         kinds = grouped[module]

@@ -89,7 +89,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 def test_nan_and_infinity(tmp_path: Path, value: float, word: str, dtype: torch.dtype) -> None:
     tensors = {name: tensor.to(dtype) for name, tensor in pair().items()}
     tensors[f"{PROJ}.lora_B.weight"][3, 1] = value
-    error = refused(write(tmp_path / "a.safetensors", tensors), word, "earlier checkpoint")
+    error = refused(write(tmp_path / "a.safetensors", tensors), word, "a flux LoRA by its names", "earlier checkpoint")
     assert error.keys == (f"{PROJ}.lora_B.weight",)
 
 
@@ -101,7 +101,7 @@ def test_nan_in_optimizer_state_does_not_matter(tmp_path: Path) -> None:
 def test_shapes_that_do_not_fit(tmp_path: Path) -> None:
     tensors = pair()
     tensors[f"{PROJ}.lora_B.weight"] = torch.zeros(8, 3)
-    error = refused(write(tmp_path / "a.safetensors", tensors), "[8, 3]", "[2, 8]", "do not fit")
+    error = refused(write(tmp_path / "a.safetensors", tensors), "[8, 3]", "[2, 8]", "do not fit", "a flux LoRA")
     assert error.keys == (PROJ,)
 
 

@@ -77,3 +77,18 @@ def test_a_good_file_does_not_vouch_for_the_next(tmp_path: Path) -> None:
             assert "double_blocks.3.img_attn.proj" in str(caught.value)
             assert "b.safetensors" in str(caught.value)
     assert read_lora(write(tmp_path / "c.safetensors", tensors(3, rank=4)), family="flux").rank == 4
+
+
+def test_a_whole_file_does_not_vouch_for_a_half_written_one(tmp_path: Path) -> None:
+    """The next save has the same header text and is cut short: refused each time, and read once it is whole."""
+    read_lora(write(tmp_path / "a_step1.safetensors", tensors(1)), family="flux")
+    whole = write(tmp_path / "a_step2.safetensors", tensors(2))
+    data = whole.read_bytes()
+    for size in (len(data) - 1, len(data) // 2, len(data) // 2):
+        whole.write_bytes(data[:size])
+        with pytest.raises(LoraError, match=r"incomplete|cut off") as caught:
+            read_lora(whole, family="flux")
+        assert caught.value.retryable
+    whole.write_bytes(data)
+    values = read_lora(whole, family="flux").tensors
+    assert all(torch.equal(values[name], value) for name, value in tensors(2).items())
