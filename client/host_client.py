@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
@@ -251,18 +252,23 @@ class HostClient:
         prompt_id: str | None = None,
     ) -> PromptResult:
         """Queue a graph and wait for it; cancelling the task (Ctrl-C) also cancels the prompt on the host."""
-        prompt_id = await self.queue_prompt(prompt, prompt_id=prompt_id)
+        prompt_id = prompt_id or str(uuid.uuid4())
+        queueing = asyncio.ensure_future(self.queue_prompt(prompt, prompt_id=prompt_id))
         try:
-            return await self.wait(prompt_id, on_event, timeout)
+            await asyncio.wait({queueing})  # is not cancelled with us: what is on its way would be queued all the same
+            return await self.wait(queueing.result(), on_event, timeout)
         except asyncio.CancelledError:
-            await asyncio.shield(self._cancel_quietly(prompt_id))
+            await asyncio.shield(self._take_back(queueing, prompt_id))
             raise
 
+    async def _take_back(self, queueing: asyncio.Future[str], asked: str) -> None:
+        await asyncio.wait({queueing})
+        done = not queueing.cancelled() and queueing.exception() is None
+        await self._cancel_quietly(queueing.result() if done else asked)
+
     async def _cancel_quietly(self, prompt_id: str) -> None:
-        try:
+        with contextlib.suppress(HostError):  # we end anyway, and a host that is gone has nothing left to cancel
             await self.cancel(prompt_id)
-        except HostError:
-            return  # we end anyway, and a host that is gone has nothing left to cancel
 
     async def history(self, prompt_id: str) -> dict[str, Any] | None:
         """The host's record of a finished prompt (`prompt`, `outputs`, `status`), None while it is not finished."""

@@ -254,6 +254,20 @@ async def test_cancelling_the_task_cancels_the_prompt(host_server: Any) -> None:
         await wait_until_idle(client)
 
 
+async def test_cancelling_while_the_prompt_is_on_its_way(host_server: Any) -> None:
+    """Between the request and its answer the host may have queued the prompt already."""
+    async with HostClient(host_server.url) as client, HostClient(host_server.url) as direct:
+        await client.system_stats()
+        for turn, delay in enumerate((0.0, 0.002, 0.005, 0.01, 0.02, 0.04)):
+            task = asyncio.create_task(client.run(slow_graph(200, mark=60 + turn)))
+            await asyncio.sleep(delay)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.sleep(0.1)
+            await wait_until_idle(direct)
+
+
 async def test_prompt_removed_from_the_queue_is_lost(host_server: Any) -> None:
     async with HostClient(host_server.url) as client:
         blocker = await client.queue_prompt(slow_graph(200, mark=5))

@@ -160,10 +160,14 @@ def _other_graphs_are_not_kept(spec: SampleSpec, got: Path) -> None:
     assert todo(again=True) == everything
 
 
-async def test_drawn_seeds_are_taken_up_again(host_server: Any, tmp_path: Path) -> None:
-    """A config without seeds: every step of a sweep has the same ones, also those made later."""
+@pytest.mark.parametrize("layout", ["eridiffusion", "ai-toolkit"])
+async def test_drawn_seeds_are_taken_up_again(host_server: Any, tmp_path: Path, layout: str) -> None:
+    """A config without seeds: every step of a sweep has the same ones, also those made later.
+
+    ai-toolkit's layout has JPEG files with the time in their names.
+    """
     spec = short("flux", steps=2)
-    spec = replace(spec, items=[replace(item, seed=None) for item in spec.items])
+    spec = replace(spec, items=[replace(item, seed=None) for item in spec.items], layout=layout)
 
     async def seeds(steps: list[int]) -> list[tuple[int, int, bool]]:
         done = await sample_steps(host_server.url, spec, steps, "flux_zorp", MODELS, tmp_path, None, again=False)
@@ -176,6 +180,7 @@ async def test_drawn_seeds_are_taken_up_again(host_server: Any, tmp_path: Path) 
     assert await seeds([0, 50]) == [(0, seed, False) for _, seed, _ in first] + [
         (50, seed, True) for _, seed, _ in first
     ]
+    assert len([path for path in tmp_path.rglob("*") if path.suffix in (".png", ".jpg")]) == 4
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="no Ctrl-C to send")
