@@ -86,11 +86,11 @@ class RunsTab {
     this.note.classList.toggle("eri-bad", bad);
   }
 
-  /** Look again soon, and once only, however often it is asked for meanwhile. */
+  /** Look again soon, and once only, however often it is asked for until then. */
   lookLater() {
-    this.timer ??= setTimeout(async () => {
-      if (!document.hidden) await this.load(true);
-      this.timer = null;
+    this.timer ??= setTimeout(() => {
+      this.timer = null; // what happens while the host answers is looked at once more
+      if (!document.hidden) this.load(true);
     }, PAUSE);
   }
 
