@@ -170,3 +170,34 @@ def test_no_patcher_is_kept_alive(comfy_host: Any, loras: Path) -> None:
         del patched
     gc.collect()
     assert [ref() for ref in left] == [None] * len(left)
+
+
+def test_hooks_of_the_host_lie_on_top(comfy_host: Any, loras: Path) -> None:
+    """A scheduled hook LoRA on swapped encoders, steps in a row: as on the stock loader's."""
+    clip, other, model = small_models.sdxl_clip(), small_models.sdxl_clip(), small_models.sdxl_model()
+    base = weights(clip)
+    write_steps(loras, clip, 1, 2, 3)
+
+    def run(node: str, **inputs: Any) -> Any:
+        made = comfy_host.nodes[node]()
+        return getattr(made, made.FUNCTION)(**inputs)[0]
+
+    def scheduled(one: Any) -> list[Tensor]:
+        name = "run/a-step00000003.safetensors"
+        hooks = run("CreateHookLora", lora_name=name, strength_model=1.0, strength_clip=0.5)
+        frames = run("CreateHookKeyframe", strength_mult=1.0, start_percent=0.4)
+        hooks = run("SetHookKeyframes", hooks=hooks, hook_kf=frames)
+        hooked = run("SetClipHooks", clip=one, apply_to_conds=True, schedule_clip=True, hooks=hooks)
+        return [cond for cond, _ in run("CLIPTextEncode", clip=hooked, text="a red circle")]
+
+    for step in (1, 2, 1):
+        ours, theirs = at_step(comfy_host, model, clip, step), stock(other, step)
+        plain = [encode(ours), encode(theirs)]
+        assert torch.equal(*plain)
+        found, expected = scheduled(ours), scheduled(theirs)
+        assert len(found) == len(expected) == 2
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        assert not torch.equal(found[1], plain[0])
+        assert torch.equal(encode(ours), plain[0])
+    encode(clip)
+    assert same(weights(clip), base)
