@@ -231,7 +231,7 @@ def widget_values(schema: NodeSchema, node: Node) -> list[Any]:
         kind = value.__class__  # this runs for every widget of thousands of nodes
         if kind is Link or value is None:
             value = _blank(entry)
-        elif kind is int and not -MAX_INTEGER <= value <= MAX_INTEGER:  # type: ignore[operator]
+        elif kind is int and not -MAX_INTEGER <= value <= MAX_INTEGER:
             raise WorkflowError(
                 f"{value} is larger than 2^53 - 1, the largest whole number that the canvas keeps exactly",
                 field=f"{node.id}.{entry.name}",
@@ -361,7 +361,7 @@ def _group(title: str, bounds: Sequence[float], colour: str, font: int) -> dict[
 def _view(placed: Placed) -> dict[str, Any]:
     """Scale and offset that show the graph whole, or its beginning where the canvas cannot be made so small."""
     areas = [(frame.x, frame.y, frame.width, frame.height) for frame in placed.frames]
-    areas += [bounds for _, *bounds in placed.blocks]
+    areas += [(x, y, width, height) for _, x, y, width, height in placed.blocks]
     left = min(x for x, _, _, _ in areas)
     top = min([*(y for _, y, _, _ in areas), *(point["pos"][1] for point in placed.reroutes)])
     width = max(x + width for x, _, width, _ in areas) - left

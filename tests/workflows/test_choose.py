@@ -63,6 +63,55 @@ def test_what_is_missing_has_its_download_in_the_notes() -> None:
     assert "clip_l: clip_l.safetensors" in text
 
 
+@pytest.mark.parametrize(
+    ("family", "variant", "count"),
+    [("flux", "dev", 4), ("flux", "schnell", 4), ("sd35", "medium", 4), ("sdxl", None, 1)],
+)
+@pytest.mark.parametrize("style", ["eri", "stock"])
+def test_a_host_without_models_gets_named_placeholders_with_their_downloads(
+    family: str, variant: str | None, count: int, style: str
+) -> None:
+    """Files of other families do not count; node, note and download metadata agree on every file."""
+    others = {"flux": "checkpoints", "sd35": "diffusion_models", "sdxl": "diffusion_models"}
+    offered = {others[family]: OFFERED[others[family]]}
+    workflow = build(sample_spec(family, variant=variant), style=style, offered=offered)
+    loaders = {"UNETLoader", "CheckpointLoaderSimple", "DualCLIPLoader", "TripleCLIPLoader", "VAELoader"}
+    named = {
+        value
+        for node in workflow.api().values()
+        if node["class_type"] in loaders
+        for value in node["inputs"].values()
+        if str(value).endswith(".safetensors")
+    }
+    entries = [entry for node in workflow.ui()["nodes"] for entry in node["properties"].get("models", ())]
+    assert len(named) == len(entries) == count
+    assert {entry["name"] for entry in entries} == named
+    for entry in entries:
+        assert entry["url"].startswith("https://huggingface.co/")
+        assert entry["url"].endswith("/" + entry["name"])
+        assert any(f"{entry['url']} into models/{entry['directory']}" in note for note in workflow.notes)
+
+
+def test_of_several_models_that_fit_the_choice_and_the_others_are_named() -> None:
+    (note,) = [note for note in choose_models(sample_spec("sd35", variant="large"), OFFERED)[1] if "Model" in note]
+    assert note.index("sd3.5_large.safetensors") < note.index("sd3.5_large_fp8_scaled.safetensors")
+    assert "also fitting" in note
+    assert "turbo" not in note
+
+
+def test_a_less_exact_file_is_taken_where_it_is_the_only_one() -> None:
+    offered = OFFERED | {"diffusion_models": ["flux1-dev-fp8.safetensors", "flux1-schnell.safetensors"]}
+    files = choose_models(sample_spec("flux", variant="dev"), offered)[0]["files"]
+    assert files["unet"] == "flux1-dev-fp8.safetensors"
+
+
+def test_only_another_variant_is_there_so_it_is_named_and_not_taken() -> None:
+    offered = OFFERED | {"diffusion_models": ["flux1-schnell.safetensors"]}
+    description, notes = choose_models(sample_spec("flux", variant="dev"), offered)
+    assert description["files"]["unet"] == "flux1-dev.safetensors"
+    assert any("flux1-schnell.safetensors, of another variant" in note and "https://" in note for note in notes)
+
+
 def stock(family: str = "flux", run: str | None = None, step: int | None = None, **changes: Any) -> Any:
     return build(sample_spec(family, **changes), None, run, step, "stock", offered=OFFERED)
 
