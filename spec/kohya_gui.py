@@ -144,7 +144,7 @@ def gui_entries(args: GuiForm) -> list[Entry]:
         return []
     if not isinstance(node.value, str) or node.plain:
         raise args.error(PROMPTS, "text is expected, one prompt a line", 'Write "a prompt --w 1024 --h 1024".')
-    lines = node.value.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = node.value.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [
         entry_of_text(args.reading, line.strip(), node, f"{PROMPTS}, its line {number}", KOHYA)
         for number, line in enumerate(lines, 1)
@@ -154,4 +154,4 @@ def gui_entries(args: GuiForm) -> list[Entry]:
 
 def _is_empty(node: Node | None) -> bool:
     """True for what the GUI leaves out of the training config: "", false, null."""
-    return node is None or (isinstance(node.value, str) and node.value in ("", "false", "null"))
+    return node is None or node.value == "" or (node.plain and node.value in ("false", "null"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, read_spec, read_text
@@ -168,6 +168,9 @@ def test_no_interval_is_noted() -> None:
     assert any("makes no samples" in note for note in spec_of(sample_every_n_steps=0).notes)
 
 
+@example("false")
+@example("null")
+@example("\ufeffa fox")
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_prompts_are_those_of_the_file_that_the_gui_writes(text: str) -> None:
