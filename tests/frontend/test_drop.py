@@ -345,6 +345,12 @@ def test_the_menu_command_opens_a_chosen_file(empty: Canvas, tmp_path: Path) -> 
 
 def test_the_command_stands_in_the_file_menu(empty: Canvas) -> None:
     empty.page.locator(".comfyui-logo").first.click()
-    empty.page.locator(".comfy-command-menu").get_by_text("File", exact=True).hover()
-    empty.page.get_by_text("Open training config…").wait_for()
+    entry = empty.page.get_by_text("Open training config…")
+    for _ in range(20):  # a menu that still unfolds does not notice the pointer
+        empty.page.locator(".comfy-command-menu").get_by_text("File", exact=True).hover()
+        empty.page.wait_for_timeout(250)
+        if entry.is_visible():
+            break
+        empty.page.mouse.move(800, 600)
+    assert entry.is_visible()
     screenshot(empty, "drop_menu")
