@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -39,9 +40,11 @@ def check_ranges(schema: io.Schema, inputs: Mapping[str, Any]) -> None:
         if not isinstance(entry, io.Int.Input | io.Float.Input) or entry.id not in inputs:
             continue
         given = inputs[entry.id]
+        low = -math.inf if entry.min is None else entry.min
+        high = math.inf if entry.max is None else entry.max
         for value in given if isinstance(given, list) else [given]:
-            if value is not None and not entry.min <= value <= entry.max:
-                raise NodeInputError(f"{entry.id} is {value:g}. {_remedy(value, entry.min, entry.max)}.")
+            if value is not None and not low <= value <= high:
+                raise NodeInputError(f"{entry.id} is {value:g}. {_remedy(value, low, high)}.")
 
 
 def _remedy(value: float, low: float, high: float) -> str:
