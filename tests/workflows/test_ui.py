@@ -251,12 +251,18 @@ def test_a_thousand_prompts_are_written_fast() -> None:
 
 
 def test_a_thousand_prompts_in_stock_nodes_are_written_fast() -> None:
-    """Some 4,000 nodes, 8,000 links and 9,000 reroute points: 80 to 115 ms on two cores that do much else besides."""
-    workflow = build(several("sd35", 1000), style="stock")
-    best = 9.0
+    """Some 4,000 nodes, 8,000 links and 9,000 reroute points: in the order of the time that building the graph takes.
+
+    Two to three times as much is usual, on a busy machine too; laid out node by node it was eight to ten times.
+    """
+    spec = several("sd35", 1000)
+    built = written = 9.0
     for _ in range(5):
         began = time.process_time()
+        workflow = build(spec, style="stock")
+        workflow.api()
+        middle = time.process_time()
         ui = workflow.ui()
-        best = min(best, time.process_time() - began)
+        built, written = min(built, middle - began), min(written, time.process_time() - middle)
     assert len(ui["nodes"]) > 4000
-    assert best < 0.2
+    assert written < 5 * built
