@@ -12,11 +12,12 @@ process's own time is taken, which other load on the machine changes less; on a 
 
 Measured on two cores of a CPU under heavy other load (6 to 16 waiting for them), one thread, ten checkpoints, from the
 loaded base model on, each figure the first sweep of a fresh process, its own time over stock's. Flux (304 modules):
-0.37, 0.32, 0.43, 0.38, 0.38 (ours begins), 0.42, 0.41, 0.42, 0.54, 0.31 (stock begins). SDXL (739
-modules): 0.36, 0.27, 0.34, 0.40, 0.46 (ours begins), 0.35, 0.33, 0.36, 0.36, 0.42 (stock begins). Stock took
-3.3 to 5.0 s and 8.1 to 11.1 s. The spread is the load's, and the garbage collector's, which a sweep meets or not. No
-growth per step; weights equal to the stock loader's bit for bit. The arithmetic of patching is the same on both sides:
-two fifths of our time for Flux at this width, and on a CPU the more the wider the model is.
+0.37, 0.32, 0.43, 0.38, 0.38 (ours begins), 0.42, 0.41, 0.42, 0.54, 0.31 and, later, 0.43, 0.48, 0.44, 0.61 (stock
+begins). SDXL (739 modules): 0.36, 0.27, 0.34, 0.40, 0.46 (ours begins), 0.35, 0.33, 0.36, 0.36, 0.42 (stock begins).
+Stock took 3.3 to 5.0 s and 8.1 to 11.1 s. In two of nine processes Flux, second in turn, was above one half; part of
+the spread is the garbage collector's, whose half a second a sweep meets or not. No growth per step; weights equal to
+the stock loader's bit for bit. The arithmetic of patching is the same on both sides: two fifths of our time for Flux at
+this width, and on a CPU the more the wider the model is.
 """
 
 from __future__ import annotations
