@@ -83,14 +83,22 @@ def read_spec(
     reads for EriDiffusion V1 and ai-toolkit alike, EriDiffusion is taken and a note says so). family: "flux", "sd35"
     or "sdxl" instead of what the config says, None or "auto" = by content. env: variables for ai-toolkit's `${VAR}`
     (e.g. `os.environ`); without it nothing is taken from the environment and such a field is an error.
-    prompts: a prompts file instead of the one that the config names. roots: folders in which files that the config
-    names must lie, None = anywhere; a config that came as text opens none at all.
+    prompts: a prompts file instead of the one that the config names; an error with a trainer whose configs name none.
+    roots: folders in which files that the config names must lie, None = anywhere; a config that came as text opens
+    none at all.
     Raises SpecError naming file, line, field and the fix.
     """
     text, name, suffix = open_source(source)
     base = Path(name).absolute().parent if name != TEXT else None
     folders = Folders(base, roots, prompts)
-    return _read(text, name, suffix, _given(trainer), _given(family), env, folders)
+    spec = _read(text, name, suffix, _given(trainer), _given(family), env, folders)
+    if prompts is not None and not folders.prompts_used:
+        raise SpecError(
+            f"{spec.trainer} configs hold their prompts themselves, so {os.fspath(prompts)} would not be read",
+            source=name,
+            remedy="Leave out prompts= (eri: --prompts), or give the prompts file itself as the config.",
+        )
+    return spec
 
 
 def read_text(

@@ -28,6 +28,12 @@ class Folders:
     roots: Sequence[str | os.PathLike[str]] | None = None
     prompts: str | os.PathLike[str] | None = None
     given: Mapping[str, str] = field(default_factory=dict)
+    _asked: list[None] = field(default_factory=list, repr=False)  # one entry per reader's question for `prompts`
+
+    @property
+    def prompts_used(self) -> bool:
+        """Whether a reader has asked for the file to take instead, so that its prompts count."""
+        return bool(self._asked)
 
     def read(self, section: Section, key: str, name: str) -> tuple[str, str, str]:
         """Text, name for messages and suffix of the file that a config's field names.
@@ -58,6 +64,7 @@ class Folders:
 
     def override(self) -> tuple[str, str, str] | None:
         """Text, name and suffix of the file given instead of the config's own, None when none was."""
+        self._asked.append(None)
         if self.prompts is None:
             return None
         path = Path(self.prompts)
