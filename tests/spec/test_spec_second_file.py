@@ -151,9 +151,8 @@ def test_samples_in_the_config_need_no_file(tmp_path: Path) -> None:
 
 
 def test_prompts_for_a_config_that_holds_its_own(tmp_path: Path) -> None:
-    config = tmp_path / "train.yaml"
-    config.write_text("config: {name: a, process: [{type: sd_trainer, model: {is_flux: true}, sample: {prompts: [an owl]}}]}\n")
+    config = Path(__file__).parents[2] / "examples" / "configs" / "flux.yaml"
     (tmp_path / "p.txt").write_text("a cat\n")
-    assert [item.prompt for item in read_spec(config, trainer="ai-toolkit").items] == ["an owl"]
-    with pytest.raises(SpecError, match=r"train\.yaml.*p\.txt would not be read.*--prompts"):
-        read_spec(config, trainer="ai-toolkit", prompts=tmp_path / "p.txt")
+    assert read_spec(config).items
+    with pytest.raises(SpecError, match=r"flux\.yaml.*p\.txt would not be read.*--prompts"):
+        read_spec(config, prompts=tmp_path / "p.txt")
