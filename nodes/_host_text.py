@@ -14,6 +14,7 @@ import comfy.utils
 import torch
 
 from ._finite import finite
+from ._host_text_memory import recall
 from ._rows import rows
 from ._schema import NodeInputError
 
@@ -56,20 +57,17 @@ def encode_inputs(inputs: Mapping[str, Any]) -> Any:
     """EriTripleTextEncode's inputs to CONDITIONING: a list of them for lists, one for single values.
 
     inputs: by name; the host gives lists, one entry per row or one for all. Equal rows are encoded once and share one
-    result, which nobody changes in place. Raises NodeInputError for lists that do not fit each other, and as `encode`.
+    result, which nobody changes in place; so do later runs with the same CLIP. Raises NodeInputError for lists that do
+    not fit each other, and as `encode`.
     """
     if isinstance(inputs["prompt"], str):
         return _encode_row(inputs)
-    done: dict[tuple[Any, ...], list[list[Any]]] = {}
     results = []
     table = rows(inputs)
     progress = comfy.utils.ProgressBar(len(table)) if len(table) > 1 else None
     for row in table:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        key = tuple((name, id(value) if name == "clip" else value) for name, value in row.items())
-        if key not in done:
-            done[key] = _encode_row(row)
-        results.append(done[key])
+        results.append(_encode_row(row))
         if progress is not None:
             progress.update(1)
     return results
@@ -77,7 +75,8 @@ def encode_inputs(inputs: Mapping[str, Any]) -> Any:
 
 def _encode_row(row: Mapping[str, Any]) -> list[list[Any]]:
     prompts = (row["prompt"], row["prompt_2"], row["prompt_3"])
-    return encode(row["clip"], prompts, TextSettings(**{k: v for k, v in row.items() if k not in ("clip", *_PROMPTS)}))
+    settings = TextSettings(**{k: v for k, v in row.items() if k not in ("clip", *_PROMPTS)})
+    return recall(row["clip"], (*prompts, settings), lambda: encode(row["clip"], prompts, settings))
 
 
 def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> list[list[Any]]:

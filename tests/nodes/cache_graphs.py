@@ -41,7 +41,9 @@ class LoadTextFile:
 
         path = folder_paths.get_full_path_or_raise("text_encoders", name)
         self.loads.append(name)
-        return (small_clip(family, int(load_file(path)["seed"])),)
+        return (
+            small_clip(family, int(load_file(path)["seed"])).clone(),
+        )  # another one at each load, as a loader gives
 
 
 class Keep:
