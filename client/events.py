@@ -165,6 +165,19 @@ def executed_in(prompt: str, record: Mapping[str, Any]) -> list[Executed]:
     return [Executed(prompt, str(node), images_of(output), output) for node, output in outputs.items()]
 
 
+def ending_in(prompt: str, record: Mapping[str, Any]) -> list[Event]:
+    """Those reports and the final event of a finished prompt, by its history record."""
+    outputs = executed_in(prompt, record)
+    status = record.get("status") or {}
+    for kind, data in reversed(status.get("messages") or ()):
+        final = [event for event in from_message(kind, {**data, "prompt_id": prompt}) if isinstance(event, FINAL)]
+        if final:
+            return [*outputs, *final]
+    if status.get("status_str") == "error":
+        return [*outputs, Failed(prompt, message="The host reports a failure without saying which")]
+    return [*outputs, *from_message("execution_success", {"prompt_id": prompt})]
+
+
 def _failed(prompt: str, data: Mapping[str, Any]) -> Failed:
     trace = data.get("traceback") or ""
     return Failed(

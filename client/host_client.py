@@ -26,8 +26,8 @@ from .events import (
     ImageRef,
     Interrupted,
     Reconnected,
+    ending_in,
     executed_in,
-    from_message,
 )
 from .outages import forgotten, no_comfyui, stayed_away, unreachable
 from .refusals import failed, missing_node, refused
@@ -315,16 +315,7 @@ class HostClient:
             record = await self.history(prompt_id)  # it may have ended between the two questions
         if record is None:
             raise forgotten()
-        outputs = executed_in(prompt_id, record)
-        status = record.get("status") or {}
-        for kind, data in reversed(status.get("messages") or ()):
-            found = from_message(kind, {**data, "prompt_id": prompt_id})
-            final = [event for event in found if isinstance(event, FINAL)]
-            if final:
-                return [*outputs, *final]
-        if status.get("status_str") == "error":
-            return [*outputs, Failed(prompt_id, message="The host reports a failure without saying which")]
-        return [*outputs, *from_message("execution_success", {"prompt_id": prompt_id})]
+        return ending_in(prompt_id, record)
 
     async def _result(self, prompt_id: str) -> PromptResult:
         """What the history holds; the host files it a moment after it announces the end."""

@@ -9,7 +9,9 @@ Helpers beside tests are imported through the package: `from comfyui_eridiffusio
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +40,20 @@ class ComfyHost:
         It is another copy than `comfyui_eridiffusion.lora`: for isinstance and pytest.raises on what nodes return.
         """
         return importlib.import_module(f"{self.pack_name}.{module}" if module else self.pack_name)
+
+
+def pytest_configure() -> None:
+    """Let the commands that tests start hear Ctrl-C, also where a script started pytest in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled() -> None:
+    """What is alive before a file's tests is not looked at again: the host collects garbage three times per prompt, a
+    quarter of a second each with all its modules and tokenizers in memory."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -41,9 +41,8 @@ class LoadTextFile:
 
         path = folder_paths.get_full_path_or_raise("text_encoders", name)
         self.loads.append(name)
-        return (
-            small_clip(family, int(load_file(path)["seed"])).clone(),
-        )  # another one at each load, as a loader gives
+        clip = small_clip(family, int(load_file(path)["seed"]))
+        return (clip.clone(),)  # a new one at each load, as from a loader
 
 
 class Keep:

@@ -112,3 +112,23 @@ def spy_on_swaps(comfy_host: Any, monkeypatch: pytest.MonkeyPatch) -> list[bool]
     real = module.swap
     monkeypatch.setattr(module, "swap", lambda patcher: taken.append(real(patcher)))
     return taken
+
+
+@contextmanager
+def fails_at_fifth_weight(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The host cannot patch the fifth weight: what is inside must end with its MemoryError, and get that far."""
+    import comfy.lora
+
+    real, calls = comfy.lora.calculate_weight, []
+
+    def calculate(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 5:
+            raise MemoryError
+        return real(*args, **kwargs)
+
+    with patch.context() as context:
+        context.setattr(comfy.lora, "calculate_weight", calculate)
+        with pytest.raises(MemoryError):
+            yield
+    assert len(calls) == 5

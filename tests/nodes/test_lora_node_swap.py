@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 from comfyui_eridiffusion.tests.nodes import small_models
-from comfyui_eridiffusion.tests.nodes.lora_runs import folders, same, spy_on_swaps, weights, write_kohya
+from comfyui_eridiffusion.tests.nodes.lora_runs import (
+    fails_at_fifth_weight,
+    folders,
+    same,
+    spy_on_swaps,
+    weights,
+    write_kohya,
+)
 
 MODELS = {"flux": small_models.flux_model, "sd35": small_models.sd35_model, "sdxl": small_models.sdxl_model}
 
@@ -129,7 +136,6 @@ def test_base_weights_come_back_after_an_exception(comfy_host: Any, loras: Path)
 def test_base_weights_come_back_when_patching_fails_halfway(
     comfy_host: Any, loras: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import comfy.lora
 
     model = small_models.flux_model()
     base = weights(model)
@@ -138,18 +144,8 @@ def test_base_weights_come_back_when_patching_fails_halfway(
     first = at_step(comfy_host, model, 1)
     expected = prepare(first)
     second = at_step(comfy_host, model, 2)
-    real, calls = comfy.lora.calculate_weight, []
-
-    def fails_at_fifth(*args: Any, **kwargs: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 5:
-            raise MemoryError
-        return real(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(comfy.lora, "calculate_weight", fails_at_fifth)
-        with pytest.raises(MemoryError):
-            prepare(second)
+    with fails_at_fifth_weight(monkeypatch):
+        prepare(second)
     assert same(prepare(first), expected)
     assert same(prepare(model), base)
 

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from comfyui_eridiffusion.tests.nodes import small_models
-from comfyui_eridiffusion.tests.nodes.lora_runs import folders, same, spy_on_swaps, write_text_kohya
+from comfyui_eridiffusion.tests.nodes.lora_runs import (
+    fails_at_fifth_weight,
+    folders,
+    same,
+    spy_on_swaps,
+    write_text_kohya,
+)
 
 CLIPS = {"flux": small_models.flux_clip, "sd35": small_models.sd35_clip, "sdxl": small_models.sdxl_clip}
 MODELS = {"flux": small_models.flux_model, "sd35": small_models.sd35_model, "sdxl": small_models.sdxl_model}
@@ -126,7 +132,6 @@ def test_steps_that_change_different_encoders(comfy_host: Any, loras: Path) -> N
 def test_base_encoders_come_back_when_encoding_or_patching_fails(
     comfy_host: Any, loras: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import comfy.lora
 
     clip, model = small_models.sdxl_clip(), small_models.sdxl_model()
     base = weights(clip)
@@ -140,20 +145,9 @@ def test_base_encoders_come_back_when_encoding_or_patching_fails(
     encode(clip)
     assert same(weights(clip), base)
 
-    real, calls = comfy.lora.calculate_weight, []
-
-    def fails_at_fifth(*args: Any, **kwargs: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 5:
-            raise MemoryError
-        return real(*args, **kwargs)
-
     encode(first)
-    with monkeypatch.context() as patch:
-        patch.setattr(comfy.lora, "calculate_weight", fails_at_fifth)
-        with pytest.raises(MemoryError):
-            encode(second)
-    assert len(calls) == 5
+    with fails_at_fifth_weight(monkeypatch):
+        encode(second)
     assert torch.equal(encode(first), expected)
     encode(clip)
     assert same(weights(clip), base)
