@@ -16,7 +16,8 @@ from .console import sweep_progress
 from .errors import HostError
 from .host_client import HostClient
 from .runs import host_run_name, spread, steps_in
-from .sweep import contact_sheet, fetch, sweep
+from .sheets import write_sheet
+from .sweep import fetch, sweep
 
 FAMILIES: Final = ("flux", "sd35", "sdxl")
 EXAMPLES: Final = Path(__file__).absolute().parent.parent / "examples"
@@ -77,9 +78,9 @@ async def run_job(client: HostClient, job: Job, folder: Path, local_output: Path
     with sweep_progress(console, f"{spec.family}  {spec.name}", len(job.steps) * len(spec.items)) as report:
         done = await sweep(client, spec, job.steps, models=job.models, run=run, report=report)
     fetched = await fetch(client, done, folder, local_output)
-    picture = await contact_sheet(client, done, f"{spec.name} ({spec.family})")
-    sheet = folder / f"{spec.family}_contact_sheet.png"
-    await asyncio.to_thread(picture.save, sheet)
+    paths = {(image.step, image.item.index): path for image, path in fetched.files.items()}
+    name = f"{spec.family}_contact_sheet.png"
+    sheet = await asyncio.to_thread(write_sheet, paths, done.spec, done.steps, folder, name)
     images = sorted(fetched.files.values())
     top = folder / images[0].relative_to(folder).parts[0]
     return Outcome(spec.family, top, sheet, len(images), time.monotonic() - began, done.notes)

@@ -1,12 +1,10 @@
-"""A spec over several training steps: one queued prompt per step, its images collected, one sheet at the end."""
+"""A spec over several training steps: one queued prompt per step, its images collected."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..spec import SampleItem, SampleSpec
 from ..workflows import Workflow, build
@@ -16,10 +14,6 @@ from .events import Event, ImageRef, StepProgress, prompt_files_of
 from .file_times import fix_times
 from .host_client import HostClient, PromptResult
 from .recovery import run_through
-from .sheets import column_title
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 #: What a sweep tells while it runs: index of the step in the list, the step's graph, and the host's event
 #: (None = the step begins).
@@ -162,19 +156,3 @@ async def fetch(client: HostClient, done: Sweep, folder: Path, local_output: Pat
             await client.download(image.ref, target)
         files[image] = target
     return Fetched(files)
-
-
-async def contact_sheet(client: HostClient, done: Sweep, title: str = "") -> Image.Image:
-    """One labelled sheet of a sweep: a row per prompt, a column per training step (0 reads "no LoRA")."""
-    from PIL import Image
-
-    from ..images import contact_sheet as draw
-
-    cells: dict[tuple[int, int], Image.Image] = {}
-    for image in done.images:
-        with Image.open(io.BytesIO(await client.view(image.ref))) as picture:
-            cells[image.item.index, image.step] = picture.convert("RGB")
-    items = done.spec.items
-    ordered = [cells.get((item.index, step)) for item in items for step in done.steps]
-    columns = [column_title(step) for step in done.steps]
-    return draw(ordered, [item.prompt for item in items], columns, title)

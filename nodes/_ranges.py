@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from comfy_api.latest import io
 
 from ._schema import NodeInputError
 
 Execute = Callable[..., io.NodeOutput]
+
+
+class Range(NamedTuple):
+    """From where to where an input may be."""
+
+    name: str
+    low: float
+    high: float
 
 
 def in_range(*, but: Collection[str] = ()) -> Callable[[Execute], Execute]:
@@ -21,9 +29,13 @@ def in_range(*, but: Collection[str] = ()) -> Callable[[Execute], Execute]:
     """
 
     def decorate(execute: Execute) -> Execute:
+        known: list[Range] = []  # looked up once: a schema is costly to make, its lists are read from disk
+
         @functools.wraps(execute)
         def checked(cls: type[io.ComfyNode], **inputs: Any) -> io.NodeOutput:
-            check_ranges(cls.define_schema(), {key: value for key, value in inputs.items() if key not in but})
+            if not known:
+                known.extend(entry for entry in ranges(cls.define_schema()) if entry.name not in but)
+            check_ranges(known, inputs)
             return execute(cls, **inputs)
 
         return checked
@@ -31,20 +43,25 @@ def in_range(*, but: Collection[str] = ()) -> Callable[[Execute], Execute]:
     return decorate
 
 
-def check_ranges(schema: io.Schema, inputs: Mapping[str, Any]) -> None:
+def ranges(schema: io.Schema) -> list[Range]:
+    """The ranges of a node's numbers."""
+    return [
+        Range(entry.id, -math.inf if entry.min is None else entry.min, math.inf if entry.max is None else entry.max)
+        for entry in schema.inputs
+        if isinstance(entry, io.Int.Input | io.Float.Input)
+    ]
+
+
+def check_ranges(known: Iterable[Range], inputs: Mapping[str, Any]) -> None:
     """Raise NodeInputError, naming the input, for a number below its minimum, above its maximum, or NaN.
 
-    inputs: by name, single values or lists of them.
+    inputs: by name, single values or lists of them; those that are not there are passed over.
     """
-    for entry in schema.inputs:
-        if not isinstance(entry, io.Int.Input | io.Float.Input) or entry.id not in inputs:
-            continue
-        given = inputs[entry.id]
-        low = -math.inf if entry.min is None else entry.min
-        high = math.inf if entry.max is None else entry.max
+    for name, low, high in known:
+        given = inputs.get(name)
         for value in given if isinstance(given, list) else [given]:
             if value is not None and not low <= value <= high:
-                raise NodeInputError(f"{entry.id} is {value:g}. {_remedy(value, low, high)}.")
+                raise NodeInputError(f"{name} is {value:g}. {_remedy(value, low, high)}.")
 
 
 def _remedy(value: float, low: float, high: float) -> str:

@@ -14,7 +14,8 @@ from comfyui_eridiffusion import cli
 from comfyui_eridiffusion.client import demo, events
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.runs import host_run_name, steps_in
-from comfyui_eridiffusion.client.sweep import Tally, contact_sheet, fetch, sweep
+from comfyui_eridiffusion.client.sheets import write_sheet
+from comfyui_eridiffusion.client.sweep import Tally, fetch, sweep
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.workflows import Workflow
 
@@ -56,7 +57,6 @@ async def test_sweep(host_server: Any, tmp_path: Path, family: str) -> None:
             client, spec, [0, last], models=EXAMPLES / "models" / f"{family}.yaml", run=name, report=report
         )
         fetched = await fetch(client, done, tmp_path)
-        sheet = await contact_sheet(client, done, "title")
 
     item = spec.items[0]
     expected = {
@@ -80,8 +80,10 @@ async def test_sweep(host_server: Any, tmp_path: Path, family: str) -> None:
     previews = [event for _, event in seen if isinstance(event, events.Preview)]
     assert {event.node for event in previews} == {"sample"}
     assert Image.open(io.BytesIO(previews[0].image)).size[0] > 0
-    assert sheet.width > 2 * item.width
-    assert sheet.height > 2 * item.height
+    paths = {(image.step, image.item.index): path for image, path in fetched.files.items()}
+    with Image.open(write_sheet(paths, done.spec, done.steps, tmp_path, "sheet.png")) as sheet:
+        assert sheet.width > 2 * item.width
+        assert sheet.height > 2 * item.height
 
 
 async def test_same_graph_twice_gives_the_same_pixels(host_server: Any, tmp_path: Path) -> None:
