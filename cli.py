@@ -23,31 +23,13 @@ except ModuleNotFoundError as missing:
         "Install it from the pack's folder with: pip install -e '.[cli]'"
     ) from None
 
+from .commands import options
 from .commands.explain import explain
 from .commands.graph import graph
 from .commands.host import host_app
 from .commands.hosts import open_host
 from .commands.lora import lora
-from .commands.shared import (
-    EXIT_CODES,
-    Again,
-    AsJson,
-    ConfigFile,
-    EriGroup,
-    Family,
-    HostUrl,
-    ModelsFile,
-    Output,
-    Prompts,
-    Run,
-    Timeout,
-    Trainer,
-    err,
-    notes,
-    out,
-    reported,
-    show,
-)  # fmt: skip
+from .commands.shared import EXIT_CODES, EriGroup, err, notes, out, reported, show
 from .commands.watch import watch
 from .spec import SampleSpec, expand_prompts, read_spec
 from .workflows.models import read_models
@@ -65,15 +47,15 @@ app.add_typer(host_app, name="host")
 
 @app.command()
 def spec(
-    file: ConfigFile,
-    trainer: Trainer = None,
-    family: Family = None,
-    prompts: Prompts = None,
+    file: options.ConfigFile,
+    trainer: options.Trainer = None,
+    family: options.Family = None,
+    prompts: options.Prompts = None,
     expand: Annotated[
         int | None, typer.Option(help="Choose one of every {a|b} and __wildcard__, with this seed.", show_default="off")
     ] = None,
     wildcards: Annotated[Path | None, typer.Option(help="Folder of wildcards for --expand: colour.txt, ...")] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show what the trainer will sample, fully resolved, and every field of the config that has no part in it.
 
@@ -109,17 +91,17 @@ def spec(
 
 @app.command()
 def sample(
-    file: ConfigFile,
+    file: options.ConfigFile,
     step: Annotated[int | None, typer.Option(min=0, help="Training step; 0 = no LoRA.", show_default="newest")] = None,
-    run: Run = None,
-    models: ModelsFile = None,
-    host: HostUrl = None,
-    output: Output = Path("eri_samples"),
-    timeout: Timeout = None,
-    trainer: Trainer = None,
-    family: Family = None,
-    prompts: Prompts = None,
-    as_json: AsJson = False,
+    run: options.Run = None,
+    models: options.ModelsFile = None,
+    host: options.HostUrl = None,
+    output: options.Output = Path("eri_samples"),
+    timeout: options.Timeout = None,
+    trainer: options.Trainer = None,
+    family: options.Family = None,
+    prompts: options.Prompts = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Sample one training step on a ComfyUI host.
 
@@ -135,20 +117,20 @@ def sample(
 
 @app.command()
 def sweep(
-    file: ConfigFile,
+    file: options.ConfigFile,
     steps: Annotated[
         str, typer.Option(help="Comma list such as 0,250,500; or 'all' in --run DIR, 0 included.")
     ] = "all",
-    run: Run = None,
-    models: ModelsFile = None,
-    host: HostUrl = None,
-    output: Output = Path("eri_samples"),
-    again: Again = False,
-    timeout: Timeout = None,
-    trainer: Trainer = None,
-    family: Family = None,
-    prompts: Prompts = None,
-    as_json: AsJson = False,
+    run: options.Run = None,
+    models: options.ModelsFile = None,
+    host: options.HostUrl = None,
+    output: options.Output = Path("eri_samples"),
+    again: options.Again = False,
+    timeout: options.Timeout = None,
+    trainer: options.Trainer = None,
+    family: options.Family = None,
+    prompts: options.Prompts = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Sample several training steps and put them on one contact sheet, prompts × steps.
 
@@ -169,11 +151,11 @@ def sweep(
 
 @app.command()
 def demo(
-    host: HostUrl = None,
-    output: Output = Path("demo_output"),
+    host: options.HostUrl = None,
+    output: options.Output = Path("demo_output"),
     families: Annotated[str, typer.Option(help="Which of the examples to run.")] = "flux,sd35,sdxl",
     columns: Annotated[int, typer.Option(min=3, max=20, help="Training steps per contact sheet, step 0 included.")] = 5,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run the three example configs against their LoRA runs in a real ComfyUI, and show where the images are.
 

@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from ..spec import read_spec
-from .shared import AsJson, ConfigFile, Family, Prompts, Trainer, notes, out, reported, show
+from . import options
+from .shared import notes, out, reported, show
 
 if TYPE_CHECKING:
     from ..workflows.parity import Match
@@ -17,7 +18,11 @@ _COLOURS: Final = {"exact": "green", "close": "yellow", "different": "red"}
 
 
 def explain(
-    file: ConfigFile, trainer: Trainer = None, family: Family = None, prompts: Prompts = None, as_json: AsJson = False
+    file: options.ConfigFile,
+    trainer: options.Trainer = None,
+    family: options.Family = None,
+    prompts: options.Prompts = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show what matches the trainer exactly, what is close (with a figure), and what differs and why.
 

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from ..spec import read_spec
-from .shared import AsJson, ConfigFile, Family, ModelsFile, Prompts, Trainer, notes, reported, show
+from . import options
+from .shared import notes, reported, show
 
 
 class GraphForm(str, Enum):
@@ -29,14 +30,14 @@ class GraphStyle(str, Enum):
 
 
 def graph(
-    file: ConfigFile,
+    file: options.ConfigFile,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of printing.")] = None,
-    models: ModelsFile = None,
+    models: options.ModelsFile = None,
     run: Annotated[str | None, typer.Option(help="Run folder below the host's loras folders.")] = None,
     step: Annotated[int | None, typer.Option(min=0, help="Training step; 0 = no LoRA.", show_default="newest")] = None,
-    trainer: Trainer = None,
-    family: Family = None,
-    prompts: Prompts = None,
+    trainer: options.Trainer = None,
+    family: options.Family = None,
+    prompts: options.Prompts = None,
     form: Annotated[
         GraphForm, typer.Option("--format", help="api for /prompt, ui for the canvas, both in one document.")
     ] = GraphForm.api,
@@ -46,7 +47,7 @@ def graph(
     host: Annotated[
         str | None, typer.Option("--host", help="A running ComfyUI: model files are chosen from what it offers.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write the ComfyUI graph that samples a config as its trainer does.
 

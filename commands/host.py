@@ -10,7 +10,8 @@ import typer
 from rich.markup import escape
 
 from ..client import local_host
-from .shared import AsJson, err, out, reported, show
+from . import options
+from .shared import err, out, reported, show
 
 host_app = typer.Typer(
     no_args_is_help=True,
@@ -20,7 +21,7 @@ host_app = typer.Typer(
 
 
 @host_app.command("setup")
-def host_setup(as_json: AsJson = False) -> None:
+def host_setup(as_json: options.AsJson = False) -> None:
     """Find a ComfyUI, or fetch one, and make it ready.
 
     Example: eri host setup
@@ -39,7 +40,7 @@ def host_start(
     port: Annotated[int | None, typer.Option(min=1, max=65535, show_default="a free one")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The host's output folder.")] = None,
     loras: Annotated[list[Path] | None, typer.Option(help="Folder that holds LoRA runs; may be repeated.")] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Start a local ComfyUI with this pack and leave it running.
 
@@ -57,7 +58,7 @@ def host_start(
 
 
 @host_app.command("stop")
-def host_stop(as_json: AsJson = False) -> None:
+def host_stop(as_json: options.AsJson = False) -> None:
     """Stop the ComfyUI that `eri host start` started.
 
     Example: eri host stop
@@ -71,7 +72,7 @@ def host_stop(as_json: AsJson = False) -> None:
 
 
 @host_app.command("status")
-def host_status(as_json: AsJson = False) -> None:
+def host_status(as_json: options.AsJson = False) -> None:
     """Say whether a ComfyUI started by `eri host start` is running. Exit code 1 when none is.
 
     Example: eri host status --json

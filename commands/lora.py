@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from .shared import AsJson, Family, notes, out, reported, show
+from . import options
+from .shared import notes, out, reported, show
 
 
 def lora(
@@ -18,8 +19,8 @@ def lora(
         Path | None,
         typer.Option(help="A checkpoint or diffusion model: which of its weights change?", show_default="none"),
     ] = None,
-    family: Family = None,
-    as_json: AsJson = False,
+    family: options.Family = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Say what is in a LoRA file and what of it a model would take, or which checkpoints a run folder holds.
 

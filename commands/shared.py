@@ -1,4 +1,4 @@
-"""What all commands share: consoles, option types, errors as messages and exit codes, JSON."""
+"""What all commands share: consoles, errors as messages and exit codes, JSON."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,7 +16,6 @@ from typer.core import TyperGroup
 from ..client.errors import HostError
 from ..spec import SpecError
 from ..spec.model import FamilyUnknownError, UnknownConfigError
-from ..spec.readers import TRAINERS
 from ..workflows import WorkflowError
 
 out = Console()
@@ -29,33 +27,6 @@ EXIT_CODES: Final = (
 )
 #: typer's base class of all mistakes in a command line; typer brings its own copy of click from 0.26 on.
 UsageError: Final[Any] = typer.BadParameter.__mro__[1]
-
-ConfigFile = Annotated[Path, typer.Argument(help="Training config, or a trainer's prompt file.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs, errors included.")]
-Trainer = Annotated[
-    str | None,
-    typer.Option(help=f"Whose config it is: {', '.join(entry.id for entry in TRAINERS)}.", show_default="recognised"),
-]
-Prompts = Annotated[
-    Path | None,
-    typer.Option(help="Prompts file to take instead of the one the config names.", exists=True, dir_okay=False),
-]
-Family = Annotated[str | None, typer.Option(help="flux, sd35 or sdxl.", show_default="from the config")]
-ModelsFile = Annotated[Path | None, typer.Option(help="YAML naming the base model's files or loader nodes.")]
-Run = Annotated[str | None, typer.Option(help="Run folder: a path, or a name below the host's loras folders.")]
-HostUrl = Annotated[
-    str | None,
-    typer.Option("--host", help="A running ComfyUI, e.g. http://127.0.0.1:8188.", show_default="a local one"),
-]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for images, in the trainer's layout.")]
-
-Again = Annotated[bool, typer.Option("--again", help="Make images anew that are there already.")]
-Timeout = Annotated[
-    float | None,
-    typer.Option(
-        min=1, help="Seconds for one training step, restarts of the host included.", show_default="as long as it takes"
-    ),
-]
 
 
 def fail(error: BaseException, as_json: bool = False) -> NoReturn:

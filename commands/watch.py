@@ -17,22 +17,9 @@ from ..client.watch import Log, Summary, Told, Watch, sees_changes
 from ..spec import SampleSpec, SpecError, read_spec
 from ..workflows.models import read_models
 from ..workflows.run_overview import find_configs
+from . import options
 from .hosts import open_host
-from .shared import (
-    Again,
-    AsJson,
-    Family,
-    HostUrl,
-    ModelsFile,
-    Output,
-    Prompts,
-    Trainer,
-    err,
-    notes,
-    out,
-    reported,
-    show,
-)
+from .shared import err, notes, out, reported, show
 
 
 def watch(
@@ -42,19 +29,19 @@ def watch(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Sample what is there and end.")] = False,
     new_only: Annotated[bool, typer.Option("--new-only", help="Leave out checkpoints that are there already.")] = False,
-    again: Again = False,
+    again: options.Again = False,
     interval: Annotated[
         float, typer.Option(min=0.2, max=3600, help="Seconds between looks at the folder where no change is seen.")
     ] = 10.0,
     tensorboard: Annotated[Path | None, typer.Option(help="Also write TensorBoard events into this folder.")] = None,
     wandb: Annotated[str | None, typer.Option(help="Also log to this W&B project.")] = None,
-    models: ModelsFile = None,
-    host: HostUrl = None,
-    output: Output = Path("eri_samples"),
-    trainer: Trainer = None,
-    family: Family = None,
-    prompts: Prompts = None,
-    as_json: AsJson = False,
+    models: options.ModelsFile = None,
+    host: options.HostUrl = None,
+    output: options.Output = Path("eri_samples"),
+    trainer: options.Trainer = None,
+    family: options.Family = None,
+    prompts: options.Prompts = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Sample each checkpoint of a run as it appears, until Ctrl-C. A restart goes on where it was.
 

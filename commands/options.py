@@ -1,0 +1,37 @@
+"""The options that several commands share, as types of their parameters: `options.Run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..spec.readers import TRAINERS
+
+ConfigFile = Annotated[Path, typer.Argument(help="Training config, or a trainer's prompt file.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs, errors included.")]
+Trainer = Annotated[
+    str | None,
+    typer.Option(help=f"Whose config it is: {', '.join(entry.id for entry in TRAINERS)}.", show_default="recognised"),
+]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(help="Prompts file to take instead of the one the config names.", exists=True, dir_okay=False),
+]
+Family = Annotated[str | None, typer.Option(help="flux, sd35 or sdxl.", show_default="from the config")]
+ModelsFile = Annotated[Path | None, typer.Option(help="YAML naming the base model's files or loader nodes.")]
+Run = Annotated[str | None, typer.Option(help="Run folder: a path, or a name below the host's loras folders.")]
+HostUrl = Annotated[
+    str | None,
+    typer.Option("--host", help="A running ComfyUI, e.g. http://127.0.0.1:8188.", show_default="a local one"),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for images, in the trainer's layout.")]
+
+Again = Annotated[bool, typer.Option("--again", help="Make images anew that are there already.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=1, help="Seconds for one training step, restarts of the host included.", show_default="as long as it takes"
+    ),
+]
