@@ -56,14 +56,16 @@ _MODEL: Final[dict[str, _Wanted]] = {
 }
 #: Of several files that fit: full precision first, for a trainer's numbers; then the shorter name, then the alphabet.
 _LESS_EXACT: Final = (r"fp8|e4m3|e5m2", r"q[2-8]|gguf|nf4|int[48]|svdq", r"scaled")
+#: Models for trying things out, such as the pack's own examples: a real file is always taken before one of these.
+_STAND_IN: Final = re.compile(r"(?<![a-z])(small|tiny|dummy)(?![a-z])")
 
 
 def choose_models(spec: SampleSpec, offered: Offered) -> tuple[dict[str, Any], list[str]]:
     """A model description `{family, files}` from the files that the host offers, and notes on every choice.
 
     offered: file names by the host's model folders, as its `/models/<folder>` lists them. What the config names comes
-    first, then files of the family and variant by their names. A part that the host lacks keeps its usual name, which
-    the canvas offers for download; the note says so.
+    first, then files of the family and variant by their names, one that calls itself small or tiny only where there is
+    no other. A part that the host lacks keeps its usual name, which the canvas offers for download; the note says so.
     """
     usual = usual_files(spec)
     notes: list[str] = []
@@ -94,12 +96,12 @@ def _main(spec: SampleSpec, offered: Offered, usual: Mapping[str, str], notes: l
             return kind, same[0]
     wanted = _MODEL[spec.family]
     variant = re.compile(_VARIANTS.get(spec.variant or "", ""))
-    for kind in kinds:
-        fitting = [file for file in offered.get(folders[kind], ()) if wanted.fits(file)]
-        exact = [file for file in fitting if variant.search(file.lower())]
-        if exact:
-            return kind, _best("Model", exact, notes)
-    other = [file for kind in kinds for file in offered.get(folders[kind], ()) if wanted.fits(file)]
+    fitting = {kind: [file for file in offered.get(folders[kind], ()) if wanted.fits(file)] for kind in kinds}
+    exact = {kind: [file for file in files if variant.search(file.lower())] for kind, files in fitting.items()}
+    for kind in sorted(kinds, key=lambda kind: all(map(_is_stand_in, exact[kind]))):
+        if exact[kind]:
+            return kind, _best("Model", exact[kind], usual[kinds[0]], notes)
+    other = [file for files in fitting.values() for file in files if not _is_stand_in(file)]
     beside = f" (there is {', '.join(other[:4])}, of another variant)" if other else ""
     kind = kinds[0]
     notes.append(f"Model: the host offers none for {_kind(spec)}{beside}; {_to_download(usual[kind])}.")
@@ -124,19 +126,28 @@ def _kind(spec: SampleSpec) -> str:
 def _pick(part: str, wanted: _Wanted, files: Sequence[str], usual: str, notes: list[str]) -> str:
     fitting = [file for file in files if wanted.fits(file)]
     if fitting:
-        return _best(part, fitting, notes)
+        return _best(part, fitting, usual, notes)
     if usual:
         notes.append(f"{part}: the host offers none; {_to_download(usual)}.")
     return usual
 
 
-def _best(part: str, files: Sequence[str], notes: list[str]) -> str:
+def _is_stand_in(file: str) -> bool:
+    return _STAND_IN.search(_base(file)) is not None
+
+
+def _best(part: str, files: Sequence[str], usual: str, notes: list[str]) -> str:
     """The most exact of several files that fit; the choice is noted with the others' names."""
 
-    def rank(file: str) -> tuple[int, int, str]:
-        return sum(re.search(word, file.lower()) is not None for word in _LESS_EXACT), len(file), file
+    def rank(file: str) -> tuple[bool, int, int, str]:
+        less_exact = sum(re.search(word, file.lower()) is not None for word in _LESS_EXACT)
+        return _is_stand_in(file), less_exact, len(file), file
 
     ranked = sorted(files, key=rank)
     others = f" (also fitting: {', '.join(ranked[1:5])}{', …' if len(ranked) > 5 else ''})" if ranked[1:] else ""
-    notes.append(f"{part}: {ranked[0]}{others}.")
+    alone = ""
+    if _is_stand_in(ranked[0]):
+        alone = ", by its name a small stand-in, which may need a loader of its own: the host offers no other"
+        alone += f"; {_to_download(usual)}" if usual else ""
+    notes.append(f"{part}: {ranked[0]}{others}{alone}.")
     return ranked[0]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comfyui_eridiffusion.spec import read_spec
 from comfyui_eridiffusion.tests.workflows.specs import sample_spec
 from comfyui_eridiffusion.workflows import WorkflowError, build, choose_models
 
@@ -110,6 +112,43 @@ def test_only_another_variant_is_there_so_it_is_named_and_not_taken() -> None:
     description, notes = choose_models(sample_spec("flux", variant="dev"), offered)
     assert description["files"]["unet"] == "flux1-dev.safetensors"
     assert any("flux1-schnell.safetensors, of another variant" in note and "https://" in note for note in notes)
+
+
+EXAMPLES = ["flux_small.safetensors", "sd35_small.safetensors", "sdxl_small.safetensors"]
+
+
+@pytest.mark.parametrize("kind", ["checkpoints", "diffusion_models"])
+@pytest.mark.parametrize(
+    ("family", "variant", "file"),
+    [
+        ("sdxl", None, "sd_xl_base_1.0.safetensors"),
+        ("flux", None, "flux1-dev.safetensors"),
+        ("sd35", "", "sd3.5_medium.safetensors"),
+    ],
+)
+def test_the_example_models_do_not_stand_in_for_real_ones(
+    family: str, variant: str | None, file: str, kind: str
+) -> None:
+    """A host that `eri` starts offers its examples in every model folder, beside the user's own files in any one."""
+    offered = {folder: list(EXAMPLES) for folder in ("checkpoints", "diffusion_models", "text_encoders", "vae")}
+    offered[kind].append(file)
+    spec = sample_spec(family, variant=variant)
+    chosen = choose_models(spec, offered)[0]["files"]
+    assert chosen["checkpoint" if kind == "checkpoints" else "unet"] == file
+    assert not set(EXAMPLES) & set(chosen.values())
+
+
+@pytest.mark.parametrize("family", ["flux", "sd35", "sdxl"])
+def test_an_example_model_is_taken_where_the_config_names_it_or_nothing_else_is_there(family: str) -> None:
+    small = f"{family}_small.safetensors"
+    offered = {"checkpoints": [*OFFERED["checkpoints"], *EXAMPLES], "diffusion_models": EXAMPLES}
+    named = read_spec(Path(__file__).parents[2] / "examples" / "configs" / f"{family}.yaml")
+    assert small in choose_models(named, offered)[0]["files"].values()
+    files, notes = choose_models(sample_spec(family, variant=None), {"checkpoints": EXAMPLES})
+    assert files["files"]["checkpoint"] == small
+    (note,) = [note for note in notes if note.startswith("Model: ")]
+    assert f"{small}, by its name a small stand-in" in note
+    assert "https://huggingface.co/" in note
 
 
 def stock(family: str = "flux", run: str | None = None, step: int | None = None, **changes: Any) -> Any:
