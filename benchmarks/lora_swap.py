@@ -175,6 +175,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def sweep(model: Any, patch: Callable[[Any, int], Any], checkpoints: int) -> tuple[Seconds, int]:
     """What the LoRAs of one sweep take, from the loaded base model on, and the bytes in tensors that a step adds."""
     prepare(model)
+    gc.collect()  # so that it does not pay for what was made before it
     seconds, held = Seconds(0.0, 0.0), []
     patched = model
     for step in range(1, checkpoints + 1):

@@ -91,8 +91,9 @@ def swap(patcher: Any) -> bool:
         if key not in patcher.patches:
             _restore(patcher, key)
             del patcher.backup[key]
+    scratch = _Scratch(patcher.load_device)
     for key in patcher.patches:
-        _patch(patcher, key)
+        _patch(patcher, key, scratch)
     model.current_weight_patches_uuid = patcher.patches_uuid
     return True
 
@@ -123,7 +124,22 @@ def _restore(patcher: Any, key: str) -> None:
         comfy.utils.set_attr_param(patcher.model, key, weight)
 
 
-def _patch(patcher: Any, key: str) -> None:
+class _Scratch:
+    """Memory for one weight in float32, used for all of a model's in turn: allocating it for each costs as much again
+    as the arithmetic."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._numbers = torch.empty(0, dtype=torch.float32, device=device)
+
+    def copy_of(self, weight: Tensor) -> Tensor:
+        """`weight` in float32 on the device; valid until the next call."""
+        count = weight.numel()
+        if count > self._numbers.numel():
+            self._numbers = torch.empty(count, dtype=torch.float32, device=self._numbers.device)
+        return self._numbers[:count].view(weight.shape).copy_(weight)
+
+
+def _patch(patcher: Any, key: str, scratch: _Scratch) -> None:
     """Patch a weight from its backup, which is made the first time; for layers that store weights in a form of their
     own, and where the host writes into the weight in place, by the host's method."""
     saved = patcher.backup.get(key)
@@ -135,14 +151,26 @@ def _patch(patcher: Any, key: str) -> None:
             _restore(patcher, key)
         patcher.patch_weight_to_device(key, device_to=patcher.load_device)
         return
+    now = getattr(layer, name)
     if saved is None:
-        saved = patcher.backup[key] = _Backup(getattr(layer, name).to(device=patcher.offload_device), False)
-    base = saved.weight.to(device=patcher.load_device, dtype=torch.float32, copy=True)
-    weight = comfy.lora.calculate_weight(patcher.patches[key], base, key)
-    dtype = saved.weight.dtype
-    seed = _seed(key) if dtype in _ROUNDED_BY_CHANCE else 0
-    rounded = comfy.float.stochastic_rounding(weight, dtype, seed=seed)
-    setattr(layer, name, torch.nn.Parameter(rounded, requires_grad=False))
+        saved = patcher.backup[key] = _Backup(now.to(device=patcher.offload_device), False)
+    base = saved.weight
+    weight = comfy.lora.calculate_weight(patcher.patches[key], scratch.copy_of(base), key)
+    if base.dtype in _ROUNDED_BY_CHANCE:
+        weight = comfy.float.stochastic_rounding(weight, base.dtype, seed=_seed(key))
+    if _may_be_overwritten(now, base, weight):
+        now.data.copy_(weight)
+    else:
+        setattr(layer, name, torch.nn.Parameter(weight.to(dtype=base.dtype, copy=True), requires_grad=False))
+
+
+def _may_be_overwritten(now: Tensor, base: Tensor, weight: Tensor) -> bool:
+    """Whether the weight in the model is not the base's own but one that patching made, of the form of `weight`."""
+    return (
+        now.data_ptr() != base.data_ptr()
+        and (now.shape, now.dtype, now.device) == (weight.shape, base.dtype, weight.device)
+        and now.is_inference() == torch.is_inference_mode_enabled()  # torch forbids writing where they differ
+    )
 
 
 @lru_cache(maxsize=1 << 14)

@@ -1,11 +1,12 @@
-"""One sampling run through the host's guider, after checks that say what to change."""
+"""Sampling runs through the host's guider, after checks that say what to change."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_base
 import comfy.model_management
@@ -17,10 +18,12 @@ import latent_preview
 import torch
 from torch import Tensor
 
+from ._batches import batches
 from ._finite import check_finite
-from ._host_backoff import sample_with_backoff
+from ._host_backoff import announce, sample_with_backoff
+from ._host_batches import Alone, batch_key, joined_conditioning, joined_mask
 from ._host_samplers import check_flow_start, shown
-from ._rows import rows
+from ._rows import rows, single
 from ._schema import NodeInputError
 
 log = logging.getLogger(__name__)
@@ -40,22 +43,63 @@ _OVERFLOWED = (
 def sample_inputs(inputs: Mapping[str, Any]) -> Any:
     """EriSample's inputs to LATENT: a list of them for lists, one for single values.
 
-    inputs: `sample`'s arguments by name; the host gives lists, one entry per row or one for all. Raises NodeInputError
-    for lists that do not fit each other, and as `check_inputs` for every row before the first is sampled.
+    inputs: `sample`'s arguments and batch_size by name; the host gives lists, one entry per row or one for all (of
+    batch_size: one). Rows are sampled one after the other; with batch_size > 1, rows that can share a batch together,
+    at most so many images at once (see _host_batches). Raises NodeInputError for lists that do not fit each other, and
+    as `check_inputs` for every row before the first is sampled.
     """
-    if not isinstance(inputs["cfg"], list):
-        return sample(**inputs)
-    table = rows(inputs)
-    for number, row in enumerate(table, start=1):
-        try:
+    given = dict(inputs)
+    most = given.pop("batch_size", [1])
+    if not isinstance(given["cfg"], list):
+        return sample(**given)
+    limit = single({"batch_size": most})["batch_size"]
+    table = rows(given)
+    for number, row in enumerate(table):
+        with _named([number], len(table)):
             check_inputs(**{name: value for name, value in row.items() if name not in ("noise", "sampler")})
-        except NodeInputError as error:
-            raise (error if len(table) == 1 else NodeInputError(f"entry {number} of {len(table)}: {error}")) from None
-    results = []
-    for row in table:
+    results: dict[int, dict[str, Any]] = {}
+    for numbers in batches(_keys(table, limit), [len(row["latent"]["samples"]) for row in table], limit):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        results.append(sample(**row))
-    return results
+        starts = []
+        for number in numbers:
+            with _named([number], len(table)):
+                starts.append(start_of(**{name: table[number][name] for name in ("model", "noise", "sigmas", "latent")}))
+        with _named(numbers, len(table)):
+            results.update(zip(numbers, denoised([table[number] for number in numbers], starts), strict=True))
+    return [results[number] for number in range(len(table))]
+
+
+@contextlib.contextmanager
+def _named(numbers: Sequence[int], count: int) -> Iterator[None]:
+    """Put the rows at fault before a NodeInputError where there are several rows; numbers: from 0."""
+    try:
+        yield
+    except NodeInputError as error:
+        if count == 1:
+            raise
+        raise NodeInputError(f"{_entries(numbers)} of {count}: {error}") from None
+
+
+def _entries(numbers: Sequence[int]) -> str:
+    listed = ", ".join(str(number + 1) for number in numbers)
+    return f"entry {listed}" if len(numbers) == 1 else f"entries {listed}"
+
+
+def _keys(table: Sequence[Mapping[str, Any]], limit: int) -> list[Hashable | None]:
+    """Each row's key for `batches`; tells which rows are sampled alone although batches are asked for, and why."""
+    if limit == 1 or len(table) == 1:
+        return [None] * len(table)
+    keys: list[Hashable | None] = []
+    alone: dict[str, list[int]] = {}
+    for number, row in enumerate(table):
+        try:
+            keys.append(batch_key(row))
+        except Alone as reason:
+            keys.append(None)
+            alone.setdefault(str(reason), []).append(number)
+    for reason, numbers in alone.items():
+        announce(f"batch_size {limit}: {_entries(numbers)} of {len(table)} not in a batch: {reason}.")
+    return keys
 
 
 def sample(
@@ -77,36 +121,66 @@ def sample(
     the noise, and sigmas that rise or do not fit the model.
     """
     check_inputs(model, positive, negative, sigmas, latent, cfg)
+    row = {"model": model, "positive": positive, "negative": negative, "noise": noise, "sampler": sampler}
+    row |= {"sigmas": sigmas, "latent": latent, "cfg": cfg}
+    return denoised([row], [start_of(model, noise, sigmas, latent)])[0]
+
+
+class Start(NamedTuple):
+    """What a row starts from. samples: its latents, noise: for them, both [B, C, H, W]."""
+
+    samples: Tensor
+    noise: Tensor
+
+
+def start_of(model: Any, noise: Any, sigmas: Tensor, latent: dict[str, Any]) -> Start:
+    """A row's latents as the model wants them, and its noise, drawn for them alone.
+
+    Raises NodeInputError for noise of another shape or with NaN in it, and for a flow schedule on another model's
+    empty latent.
+    """
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
-    result = {**latent, "samples": samples}
-    start = noise.generate_noise(result)
-    if start.shape != samples.shape:
+    drawn = noise.generate_noise({**latent, "samples": samples})
+    if drawn.shape != samples.shape:
         raise NodeInputError(
-            f"noise has the shape {list(start.shape)}, the latent {list(samples.shape)}. Use a noise node that draws "
+            f"noise has the shape {list(drawn.shape)}, the latent {list(samples.shape)}. Use a noise node that draws "
             "for the latent it is given."
         )
-    check_finite("noise", start, "Use another noise node, or write the file it reads anew.")
+    check_finite("noise", drawn, "Use another noise node, or write the file it reads anew.")
     sampling = model.get_model_object("model_sampling")
-    check_flow_start(sampling, float(sigmas[0]), lambda: not samples.count_nonzero() and bool(start.count_nonzero()))
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive, negative)
-    guider.set_cfg(cfg)
-    callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    check_flow_start(sampling, float(sigmas[0]), lambda: not samples.count_nonzero() and bool(drawn.count_nonzero()))
+    return Start(samples, drawn)
+
+
+def denoised(table: Sequence[Mapping[str, Any]], starts: Sequence[Start]) -> list[dict[str, Any]]:
+    """The latent dictionaries of rows that are denoised as one batch: one row, or several of one `batch_key`."""
+    first, counts = table[0], [len(start.samples) for start in starts]
+    guider = comfy.samplers.CFGGuider(first["model"])
+    guider.set_conds(*(joined_conditioning([row[side] for row in table], counts) for side in ("positive", "negative")))
+    guider.set_cfg(first["cfg"])
     samples = sample_with_backoff(
         guider,
-        start,
-        samples,
-        sampler,
-        sigmas,
-        denoise_mask=latent.get("noise_mask"),
-        callback=callback,
+        torch.cat([start.noise for start in starts]),
+        torch.cat([start.samples for start in starts]),
+        first["sampler"],
+        first["sigmas"],
+        denoise_mask=joined_mask([row["latent"].get("noise_mask") for row in table], counts),
+        callback=_callback(first["model"], len(first["sigmas"]) - 1, len(table)),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=noise.seed,
+        seed=first["noise"].seed,
     )
     if not bool(torch.isfinite(samples).all()):
         log.warning("EriSample: the result holds NaN or infinite values; the picture will be black or broken.")
-    result["samples"] = samples.to(comfy.model_management.intermediate_device())
-    return result
+    parts = samples.to(comfy.model_management.intermediate_device()).split(counts)
+    if len(parts) > 1:  # each with memory of its own
+        parts = tuple(part.clone() for part in parts)
+    return [{**row["latent"], "samples": part} for row, part in zip(table, parts, strict=True)]
+
+
+def _callback(model: Any, steps: int, count: int) -> Callable[..., None]:
+    """The host's preview and progress; a step of a batch of `count` rows counts as many steps."""
+    report: Callable[..., None] = latent_preview.prepare_callback(model, steps * count)
+    return lambda step, x0, x, total: report((step + 1) * count - 1, x0, x, total * count)
 
 
 def check_inputs(

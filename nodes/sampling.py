@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ._host_samplers import sample_ddim, sample_flow_euler
 from ._host_sampling import sample_inputs
 from ._ranges import in_range
-from ._schema import SAMPLING_MENU, schema
+from ._schema import MAX_BATCH, SAMPLING_MENU, schema
 
 
 class EriFlowEulerSampler(io.ComfyNode):
@@ -136,8 +136,8 @@ class EriSample(io.ComfyNode):
             display_name="Sample",
             category=SAMPLING_MENU,
             description="Samples with ComfyUI's own guider, from explicit noise and sigmas. At CFG 1 only the positive "
-            "prompt is run. Linked lists (prompts, seeds, sizes) run one after the other. Out of memory, it goes on in "
-            "smaller parts; the picture stays the same.",
+            "prompt is run. Linked lists (prompts, seeds, sizes) run one after the other, or in batches. Out of memory, it "
+            "goes on in smaller parts; the picture stays the same.",
             search_aliases=["KSampler", "SamplerCustom"],
             is_input_list=True,
             inputs=[
@@ -157,6 +157,15 @@ class EriSample(io.ComfyNode):
                 io.Sampler.Input("sampler", tooltip="EriFlowEulerSampler, EriDDIMSampler or KSamplerSelect."),
                 io.Sigmas.Input("sigmas", tooltip="Noise levels from high to low, one more than steps."),
                 io.Latent.Input("latent", tooltip="Empty latent of the wanted size, or one to go on from."),
+                io.Int.Input(
+                    "batch_size",
+                    default=1,
+                    min=1,
+                    max=MAX_BATCH,
+                    optional=True,
+                    tooltip="Of linked lists, the most images to sample at once: those of one size, steps and CFG whose "
+                    "sampler draws no noise. Faster; the last digits change. 1 = one after the other.",
+                ),
             ],
             outputs=[io.Latent.Output(is_output_list=True, tooltip="The denoised latent, for VAE Decode.")],
         )

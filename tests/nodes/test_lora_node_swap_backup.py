@@ -64,7 +64,7 @@ def test_first_and_second_change_of_a_weight_as_the_host_makes_them(
 ) -> None:
     import comfy.model_management
 
-    patch, models = comfy_host.pack("nodes._host_lora_swap")._patch, [make(), make()]
+    module, models = comfy_host.pack("nodes._host_lora_swap"), [make(), make()]
     for model in models:
         model.weight_inplace_update = in_place
         for parameter in model.model.diffusion_model.parameters():
@@ -78,8 +78,9 @@ def test_first_and_second_change_of_a_weight_as_the_host_makes_them(
         for clone in (ours, theirs):
             clone.add_patches(patches(clone, seed), 0.7)
         models[1].unpatch_model()  # the host starts from the base each time
+        scratch = module._Scratch(ours.load_device)
         for key in ours.patches:
-            patch(ours, key)
+            module._patch(ours, key, scratch)
             theirs.patch_weight_to_device(key, device_to=theirs.load_device)
         assert same(weights(models[0]), weights(models[1]))
         assert not same(weights(models[0]), base)
@@ -113,6 +114,31 @@ def test_a_backup_made_at_a_swap_is_the_hosts_to_restore(comfy_host: Any) -> Non
     expected = small_models.flux_model()
     other = expected.clone()
     other.add_patches(rest)
+    comfy.model_management.load_models_gpu([other])
+    assert same(weights(model), weights(expected))
+    comfy.model_management.unload_all_models()
+    assert same(weights(model), base)
+
+
+@pytest.mark.parametrize("inference", [(True, True), (True, False), (False, True), (False, False)])
+def test_a_patched_weight_is_overwritten_where_torch_allows_it(comfy_host: Any, inference: tuple[bool, bool]) -> None:
+    """The host executes nodes in inference mode, scripts and training nodes do not; either may find the other's."""
+    import comfy.model_management
+
+    model, expected = small_models.flux_model(), small_models.flux_model()
+    base, swap = weights(model), comfy_host.pack("nodes._host_lora_swap").swap
+    steps, key = [model.clone() for _ in range(3)], f"diffusion_model.{LAYERS[1]}.weight"
+    for seed, step in enumerate(steps):
+        step.add_patches(patches(model, seed))
+    with torch.inference_mode(inference[0]):
+        comfy.model_management.load_models_gpu([steps[0]])
+        assert swap(steps[1])
+    there = model.model.get_parameter(key)
+    with torch.inference_mode(inference[1]):
+        assert swap(steps[2])
+    assert (model.model.get_parameter(key) is there) == (inference[0] == inference[1])
+    other = expected.clone()
+    other.add_patches(patches(expected, 2))
     comfy.model_management.load_models_gpu([other])
     assert same(weights(model), weights(expected))
     comfy.model_management.unload_all_models()
