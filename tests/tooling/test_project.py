@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import fnmatch
 import os
 import subprocess
 import sys
@@ -82,34 +81,34 @@ def test_no_absolute_imports_of_the_own_package(path: Path) -> None:
         assert not [name for name in names if name.split(".")[0] == "comfyui_eridiffusion"], f"line {node.lineno}"
 
 
-def published_files() -> list[Path]:
-    ignored = [line.strip() for line in (ROOT / ".comfyignore").read_text().splitlines()]
-    patterns = [line.rstrip("/") for line in ignored if line and not line.startswith("#")]
-    found = []
-    for folder, folders, files in os.walk(ROOT):
-        inside = Path(folder).relative_to(ROOT)
-        # what git ignores is never published either
-        folders[:] = [
-            name
-            for name in folders
-            if name not in {".git", ".hypothesis", "__pycache__"} and not name.endswith("_cache")
-        ]
-        if inside == Path():
-            folders[:] = [name for name in folders if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
-            files = [name for name in files if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
-        found += [Path(folder) / name for name in files]
-    return found
+def published_files() -> set[Path]:
+    """What git has and .comfyignore does not name: its patterns are git's, at every depth without a leading slash."""
+
+    def listed(*options: str) -> set[Path]:
+        command = ["git", "ls-files", "-z", "--cached", "--others", *options]
+        names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+        return {ROOT / name for name in names if name}
+
+    ignored = listed("--ignored", f"--exclude-from={ROOT / '.comfyignore'}")
+    return {path for path in listed("--exclude-standard") - ignored if path.is_file()}
 
 
 def test_published_pack_is_small(tmp_path: Path) -> None:
     files = published_files()
-    assert ROOT / "__init__.py" in files
     assert not [path for path in files if path.suffix == ".safetensors"]
     packed = tmp_path / "node.zip"  # what the registry stores and every user downloads
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in files:
             archive.write(path, path.relative_to(ROOT))
     assert packed.stat().st_size < 1_000_000
+
+
+def test_published_pack_holds_what_the_package_does() -> None:
+    """Every module, and what an installed package has beside them: help pages, scripts, languages, example graphs."""
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["comfyui_eridiffusion"]
+    data = [path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()]
+    assert ROOT / "web" / "docs" / "EriSample.md" in data
+    assert not {ROOT / "pyproject.toml", *SOURCES, *data} - published_files() - {ROOT / "scripts" / "dev.py"}
 
 
 def test_ci_calls_exactly_make_test() -> None:
