@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .errors import LoraError
+from .other_formats import ENOUGH, format_of
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
 _METADATA = "__metadata__"
@@ -83,39 +85,41 @@ def read_header(path: str | Path) -> Header:
 
     `path`: a file. Raises LoraError for a missing file, another format (pickled files are refused: reading one can run
     code) or a damaged header, and LoraError with `.retryable` for a file that is still being written: empty, shorter
-    than its 8-byte length field, header cut off, or less data than the header says.
+    than its 8-byte length field, header cut off, or less or more data than the header says.
     Source: the safetensors format description, github huggingface/safetensors.
     """
     path = Path(path)
     _refuse_pickles(path)
+    _refuse_all_but_files(path)
     try:
         with path.open("rb") as stream:
-            stat = os.fstat(stream.fileno())
-            length = _header_length(path, stream.read(8), stat.st_size)
+            status = os.fstat(stream.fileno())
+            start = stream.read(8)
+            length = _header_length(path, start, start + stream.read(ENOUGH - 8), status.st_size)
+            stream.seek(8)
             text = stream.read(length)
-    except IsADirectoryError as error:
-        raise LoraError("is a folder, not a LoRA file", path=path, remedy="Name a file inside it") from error
     except FileNotFoundError as error:
-        raise LoraError("no such file", path=path, remedy="Check the path") from error
+        raise _missing(path) from error
     except OSError as error:
-        raise LoraError(f"cannot be read ({error.strerror})", path=path, remedy="Check its permissions") from error
+        raise _unreadable(path, error) from error
     if text[:1] not in (b"", b"{"):  # the format wants the header to begin with a brace
-        raise _another_format(path, text)
+        raise _another_format(path, start + text[: ENOUGH - 8])
     if len(text) < length:
         raise LoraError(f"header cut off ({len(text)} of {length} bytes)", path=path, remedy=_WAIT, retryable=True)
-    return _parse(path, text, 8 + length, (stat.st_mtime_ns, stat.st_size))
+    return _parse(path, text, 8 + length, (status.st_mtime_ns, status.st_size))
 
 
 def bytes_written(path: str | Path) -> tuple[int, int | None]:
-    """How many bytes of a file are there, and how many its header promises (None while the header is not all there)."""
+    """How many bytes of a file are there, and how many its header promises (None while the header is not all there).
+
+    Raises OSError when it is gone, LoraError when its header is damaged.
+    """
     with Path(path).open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         length = int.from_bytes(stream.read(8), "little")
         if size < 8 + length or length > MAX_HEADER_BYTES:
             return size, None
-        entries = json.loads(stream.read(length))
-    ends = (entry["data_offsets"][1] for name, entry in entries.items() if name != _METADATA)
-    return size, 8 + length + max(ends, default=0)
+        return size, 8 + length + _taken_apart(Path(path), stream.read(length))[1].end
 
 
 def _refuse_pickles(path: Path) -> None:
@@ -127,36 +131,70 @@ def _refuse_pickles(path: Path) -> None:
         )
 
 
-def _header_length(path: Path, start: bytes, size: int) -> int:
-    if len(start) < 8:
+def _refuse_all_but_files(path: Path) -> None:
+    """Before opening: a named pipe would be waited for."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, ValueError) as error:  # ValueError: a NUL character in the path
+        raise _missing(path) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if stat.S_ISDIR(mode):
+        raise LoraError("is a folder, not a LoRA file", path=path, remedy="Name a file inside it")
+    if not stat.S_ISREG(mode):
+        raise LoraError("is a device or a pipe, not a LoRA file", path=path, remedy="Name a file")
+
+
+def _missing(path: Path) -> LoraError:
+    try:
+        target = os.readlink(path)
+    except (OSError, ValueError):
+        return LoraError("no such file", path=path, remedy="Check the path")
+    return LoraError(
+        f"is a link to {target}, which is not there", path=path, remedy="Link it to the file, or copy that"
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> LoraError:
+    denied = isinstance(error, PermissionError)
+    remedy = "Give the user that runs this the right to read it" if denied else "Check the path and the disk"
+    return LoraError(f"cannot be read ({error.strerror})", path=path, remedy=remedy)
+
+
+def _header_length(path: Path, field: bytes, start: bytes, size: int) -> int:
+    """The header's length, from the 8 bytes that hold it; `start`: the first bytes of the file, those included."""
+    if len(field) < 8:
         raise LoraError(f"only {size} bytes long", path=path, remedy=_WAIT, retryable=True)
-    length = int.from_bytes(start, "little")
+    length = int.from_bytes(field, "little")
     if length > MAX_HEADER_BYTES or length < 2:
         raise _another_format(path, start)
     return length
 
 
 def _another_format(path: Path, start: bytes) -> LoraError:
-    kind = "a pickled file" if start[:2] in (b"PK", b"\x80\x02", b"\x80\x04") else "another format"
-    return LoraError(
-        f"not a safetensors file ({kind} under this name)",
-        path=path,
-        remedy="Save the LoRA as .safetensors in the trainer",
-    )
+    kind = format_of(start)
+    return LoraError(f"not a safetensors file but {kind.name}", path=path, remedy=kind.remedy)
 
 
 def _parse(path: Path, text: bytes, start: int, stamp: tuple[int, int]) -> Header:
+    metadata, contents = _taken_apart(path, text)
+    there, end = stamp[1] - start, contents.end
+    if there != end:
+        state = "incomplete" if there < end else "longer than its header says"
+        raise LoraError(f"{state}: {there} of {end} data bytes are there", path=path, remedy=_WAIT, retryable=True)
+    return Header(path, contents, start, stamp, metadata if contents.metadata is None else contents.metadata)
+
+
+def _taken_apart(path: Path, text: bytes) -> tuple[dict[str, str], Contents]:
+    """The metadata before the tensors, and the contents; raises LoraError for what is no header."""
     try:
         metadata, rest = _metadata_apart(text.decode().rstrip(" "))  # padding
-        contents = (_contents if len(rest) <= _KEPT_LENGTH else _contents.__wrapped__)(rest)
+        return metadata, (_contents if len(rest) <= _KEPT_LENGTH else _contents.__wrapped__)(rest)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        said = f" ({error})" if isinstance(error, _DamagedError) else ""
         raise LoraError(
-            "its header is not a safetensors header", path=path, remedy="The file is damaged or another format"
+            f"its header is not a safetensors header{said}", path=path, remedy="The file is damaged: save it again"
         ) from error
-    there, end = stamp[1] - start, contents.end
-    if there < end:
-        raise LoraError(f"incomplete: {there} of {end} data bytes are there", path=path, remedy=_WAIT, retryable=True)
-    return Header(path, contents, start, stamp, metadata if contents.metadata is None else contents.metadata)
 
 
 def _metadata_apart(text: str) -> tuple[dict[str, str], str]:
@@ -174,17 +212,48 @@ def _contents(text: str) -> Contents:
     if not isinstance(entries, dict):
         raise TypeError("not an object")
     metadata = _texts(entries.pop(_METADATA)) if _METADATA in entries else None
-    shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in entries.items()}
-    spans = {name: _span(entry) for name, entry in entries.items()}
+    shapes = {name: tuple(_counts(entry["shape"], name)) for name, entry in entries.items()}
+    spans = {name: _span(entry, name) for name, entry in entries.items()}
+    _refuse_halves(shapes)
+    _refuse_gaps(spans)
     return Contents(MappingProxyType(shapes), MappingProxyType(spans), metadata)
 
 
 def _texts(metadata: Any) -> dict[str, str]:
-    return {str(key): str(value) for key, value in (metadata or {}).items()}
+    texts = {str(key): str(value) for key, value in (metadata or {}).items()}
+    _refuse_halves(texts)
+    _refuse_halves(texts.values())
+    return texts
 
 
-def _span(entry: Mapping[str, Any]) -> Span:
-    first, last = (int(offset) for offset in entry["data_offsets"])
-    if not 0 <= first <= last:
-        raise ValueError("offsets in the wrong order")
+class _DamagedError(ValueError):
+    """What is wrong with a header, in words for people."""
+
+
+def _span(entry: Mapping[str, Any], name: str) -> Span:
+    first, last = _counts(entry["data_offsets"], name)
+    if first > last:
+        raise _DamagedError(f"the data of {name} ends before it begins")
     return Span(str(entry["dtype"]), first, last)
+
+
+def _counts(numbers: Any, name: str) -> list[int]:
+    """A list of whole numbers from 0; Python's `int` would take 2.5, true and "8" as well."""
+    if type(numbers) is not list or any(type(number) is not int or number < 0 for number in numbers):
+        raise _DamagedError(f"shape and offsets of {name} are whole numbers from 0")
+    return numbers
+
+
+def _refuse_halves(texts: Iterable[str]) -> None:
+    """UnicodeEncodeError for half of a surrogate pair, which JSON's escapes can write and no file or screen can."""
+    "".join(texts).encode()
+
+
+def _refuse_gaps(spans: Mapping[str, Span]) -> None:
+    """The format has neither holes between tensors nor overlaps; they are what two writers of one file leave."""
+    end = 0
+    for name, span in sorted(spans.items(), key=lambda entry: entry[1][1:]):
+        if span.begin != end:
+            what = "overlaps the tensor before it" if span.begin < end else "does not begin where the one before ends"
+            raise _DamagedError(f"the data of {name} {what}")
+        end = span.end

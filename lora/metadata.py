@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from .errors import LoraError
 from .header import Contents, Header, read_header
 from .names.text_encoders import is_text_encoder
 from .suffixes import Split, split
@@ -78,27 +79,57 @@ class LoraFile:
     @cached_property
     def eridiffusion(self) -> dict[str, Any]:
         """EriDiffusion V2's own header (step, rank, alpha, trainer …); empty when there is none."""
-        return _mapping(self.header.json_value(ERIDIFFUSION_KEY))
+        return self._entry(ERIDIFFUSION_KEY)
 
     @cached_property
     def adapter_config(self) -> dict[str, Any]:
-        """PEFT's `adapter_config.json` beside an `adapter_model` file; empty when there is none."""
-        if not self.path.stem.startswith("adapter_model"):
+        """PEFT's `adapter_config.json` beside an `adapter_model` file; empty when there is none.
+
+        LoraError when it is there and is no JSON object: without it the alpha would be another.
+        """
+        beside = self.path.with_name("adapter_config.json")
+        if not self.path.stem.startswith("adapter_model") or not beside.exists():
             return {}
-        return read_json(self.path.with_name("adapter_config.json"))
+        config = _json_object(beside)
+        if config is None:
+            raise LoraError(
+                f"{beside.name} beside it cannot be read as a JSON object",
+                path=self.path,
+                remedy="The trainer may still be writing it: wait a moment and read it again",
+                retryable=True,
+            )
+        return config
 
     @cached_property
     def adapter_metadata(self) -> dict[str, Any]:
         """diffusers' `lora_adapter_metadata`, keys prefixed by component (`transformer.lora_alpha`); may be empty."""
-        return _mapping(self.header.json_value(DIFFUSERS_KEY))
+        return self._entry(DIFFUSERS_KEY)
+
+    def _entry(self, key: str) -> dict[str, Any]:
+        """A metadata entry that is a JSON object; empty when there is none, LoraError when it is anything else."""
+        if key not in self.metadata:
+            return {}
+        value = self.header.json_value(key)
+        if not isinstance(value, dict):
+            raise LoraError(
+                f"the entry {key} of its header is not a JSON object",
+                path=self.path,
+                remedy="The file is damaged: save it again",
+            )
+        return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a small file; empty when the file is absent, unreadable or not an object."""
+    return _json_object(path) or {}
+
+
+def _json_object(path: Path) -> dict[str, Any] | None:
     try:
-        return _mapping(json.loads(path.read_text(encoding="utf-8")))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return {}
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def header_step(header: Header) -> int | None:
