@@ -7,17 +7,16 @@ and the host's guider prepares the model as for any sampling, with a sampler tha
 preparation without any change of LoRA is taken off. The models are Flux and SDXL at their full depth, so with every
 key a real LoRA has, but narrow: at real widths both sides spend longer, by the same amount, on the arithmetic of
 patching a weight. No weights are fetched. Nothing is warmed up for either side: the first sweeps are those of a fresh
-process, and `--first` says who begins; sides take turns, and the smallest of several rounds counts. On a CPU the
-process's own time is taken, which other load on the machine changes less; on a GPU the wall clock.
+process, and `--first` says who begins each step; the sides take turns step by step, and of several rounds the smallest
+time of each side counts. On a CPU the process's own time is taken, which other load on the machine changes less; on a
+GPU the wall clock.
 
-Measured on two cores of a CPU under heavy other load (6 to 16 waiting for them), one thread, ten checkpoints, from the
+Measured on two cores of a CPU under heavy other load (5 to 6 waiting for them), one thread, ten checkpoints, from the
 loaded base model on, each figure the first sweep of a fresh process, its own time over stock's. Flux (304 modules):
-0.37, 0.32, 0.43, 0.38, 0.38 (ours begins), 0.42, 0.41, 0.42, 0.54, 0.31 and, later, 0.43, 0.48, 0.44, 0.61 (stock
-begins). SDXL (739 modules): 0.36, 0.27, 0.34, 0.40, 0.46 (ours begins), 0.35, 0.33, 0.36, 0.36, 0.42 (stock begins).
-Stock took 3.3 to 5.0 s and 8.1 to 11.1 s. In two of nine processes Flux, second in turn, was above one half; part of
-the spread is the garbage collector's, whose half a second a sweep meets or not. No growth per step; weights equal to
-the stock loader's bit for bit. The arithmetic of patching is the same on both sides: two fifths of our time for Flux at
-this width, and on a CPU the more the wider the model is.
+0.43, 0.40 (ours begins), 0.43, 0.44 (stock begins); best of two sweeps 0.35 to 0.39. SDXL (739 modules): 0.36, 0.34.
+Stock took 3.0 to 3.5 s and 7.3 to 7.8 s. No growth per step; weights equal to the stock loader's bit for bit. The
+arithmetic of patching, the host's own, is the same on both sides, and on a CPU it takes the more of both the wider the
+model is: 0.62 and 0.64 for Flux at `--width 256`. What is saved is unloading, restoring and loading the whole model.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +50,10 @@ class Seconds(NamedTuple):
     def plus(self, other: Seconds) -> Seconds:
         """Both sums."""
         return Seconds(self.own + other.own, self.wall + other.wall)
+
+
+#: By side: the model, and what gives it the LoRA of a step.
+Sides = dict[str, tuple[Any, Callable[[Any, int], Any]]]
 
 
 def clock() -> Seconds:
@@ -172,23 +175,29 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def sweep(model: Any, patch: Callable[[Any, int], Any], checkpoints: int) -> tuple[Seconds, int]:
-    """What the LoRAs of one sweep take, from the loaded base model on, and the bytes in tensors that a step adds."""
-    prepare(model)
-    gc.collect()  # so that it does not pay for what was made before it
-    seconds, held = Seconds(0.0, 0.0), []
-    patched = model
+def sweep(sides: Sides, order: Sequence[str], checkpoints: int) -> tuple[dict[str, Seconds], int]:
+    """What the LoRAs of one sweep take on each side, from the loaded base model on, and the bytes in tensors that a
+    step of both adds. The sides take turns at every step, so that what else the machine does meets both."""
+    for model, _ in sides.values():
+        prepare(model)
+    gc.collect()  # so that neither pays for what was made before
+    seconds, held = dict.fromkeys(sides, Seconds(0.0, 0.0)), []
+    patched = {side: model for side, (model, _) in sides.items()}
     for step in range(1, checkpoints + 1):
-        began = clock()
-        patched = patch(model, step)
-        prepare(patched)
-        seconds = seconds.plus(clock() - began)
+        for side in order:
+            model, patch = sides[side]
+            began = clock()
+            patched[side] = patch(model, step)
+            prepare(patched[side])
+            seconds[side] = seconds[side].plus(clock() - began)
         if step in (2, checkpoints):
             held.append(tensor_bytes())
-    began = clock()
-    for _ in range(checkpoints):
-        prepare(patched)
-    return seconds - (clock() - began), round((held[-1] - held[0]) / (checkpoints - 2))
+    for side in order:
+        began = clock()
+        for _ in range(checkpoints):
+            prepare(patched[side])
+        seconds[side] -= clock() - began
+    return seconds, round((held[-1] - held[0]) / (checkpoints - 2))
 
 
 def tensor_bytes() -> int:
@@ -216,13 +225,13 @@ def measure(
     def stock(model: Any, step: int) -> Any:
         return loader.load_lora(model, None, f"{family}/a-step{step:08d}.safetensors", 1.0, 0.0)[0]
 
-    sides: dict[str, tuple[Any, Callable[[Any, int], Any]]] = {"stock": (stock_model, stock), "ours": (our_model, ours)}
+    sides: Sides = {"stock": (stock_model, stock), "ours": (our_model, ours)}
     order = sorted(sides, key=lambda side: side != first)
     found: dict[str, list[Seconds]] = {side: [] for side in sides}
-    growth: dict[str, int] = {}
+    growth = 0
     for _ in range(rounds):
-        for side in order:
-            seconds, growth[side] = sweep(*sides[side], checkpoints)
+        sweeps, growth = sweep(sides, order, checkpoints)
+        for side, seconds in sweeps.items():
             found[side].append(seconds)
         order.reverse()
     last_ours, last_stock = ours(our_model, checkpoints), stock(stock_model, checkpoints)
@@ -243,7 +252,7 @@ def measure(
         "ratio": round(best["ours"].own / best["stock"].own, 3),
         "first_sweep_ratio": round(first_own, 3),
         "first_sweep_wall_ratio": round(first_wall, 3),
-        "growth_bytes_per_step": growth["ours"],
+        "growth_bytes_per_step": growth,
         "patched_weights_equal_stock": same_weights,
         "base_restored": same(weights(our_model), base),
     }
