@@ -23,6 +23,10 @@ PREVIEW: Final = 260.0
 #: A letter of a title or a slot's name, and one of a widget's name or value.
 CHARACTER: Final = 7.5
 SMALL_CHARACTER: Final = 6.6
+#: A switch's name is shown whole: one of its letters in a wide font (DejaVu Sans stands in where Arial is missing), and
+#: what the front end wants around it.
+SWITCH_CHARACTER: Final = 6.7
+SWITCH: Final = 104.0
 #: The front end makes no note lower than this.
 NOTE: Final = 90.0
 
@@ -88,6 +92,8 @@ def _width(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link])
         value = inputs.get(entry.name, entry.default)
         shown = 0 if entry.multiline or isinstance(value, Link) else min(len(str(value)), 24)
         width = max(width, SMALL_CHARACTER * (len(entry.name) + shown) + 70.0, 280.0 if entry.multiline else 240.0)
+        if entry.type == "BOOLEAN":
+            width = max(width, SWITCH_CHARACTER * len(entry.name) + SWITCH)
     if schema.class_type in _PREVIEWS:
         width = max(width, 280.0)
     return min(width, 460.0)
