@@ -20,7 +20,7 @@ try:
 except ModuleNotFoundError as missing:
     raise SystemExit(
         f"eri needs the package {missing.name!r}, part of the extra 'cli'. "
-        "Install it from the pack's folder with: pip install -e '.[cli]'"
+        "Install it from the pack's folder with: pip install -e \".[cli]\""
     ) from None
 
 from .commands import options
@@ -59,8 +59,9 @@ def spec(
 ) -> None:
     """Show what the trainer will sample, fully resolved, and every field of the config that has no part in it.
 
-    Reads EriDiffusion V1 (YAML) and V2 (JSON, command line), ai-toolkit, kohya sd-scripts, SimpleTuner, OneTrainer and
-    musubi-tuner configs, kohya's and EriDiffusion V2's prompt files, and the pack's own form, which --json writes.
+    Reads configs of EriDiffusion V1 (YAML) and V2 (JSON, command line),
+    ai-toolkit, kohya sd-scripts, SimpleTuner, OneTrainer and musubi-tuner,
+    kohya's and EriDiffusion V2's prompt files, and what --json writes.
 
     Example: eri spec train_flux.yaml
     Example: eri spec prompts.txt --trainer kohya --family sdxl
@@ -119,7 +120,7 @@ def sample(
 def sweep(
     file: options.ConfigFile,
     steps: Annotated[
-        str, typer.Option(help="Comma list such as 0,250,500; or 'all' in --run DIR, 0 included.")
+        str, typer.Option(help="0,250,500; for a run folder on this machine also 500-1000, 500-, or all (0 included).")
     ] = "all",
     run: options.Run = None,
     models: options.ModelsFile = None,

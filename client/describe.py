@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import HostError
+from .whole_files import write_whole
 
 
 def describe_lora(path: Path, family: str | None = None, against: Path | None = None) -> dict[str, Any]:
@@ -58,3 +59,24 @@ def _describe_file(path: Path, family: str | None, against: Path | None) -> dict
         "tensors": len(lora.tensors),
         "modules": len(lora.adapters),
     }
+
+
+def convert_lora(path: Path, family: str | None, target: Path) -> None:
+    """Write a LoRA file anew under names that ComfyUI's own LoRA loader knows, for those who do not have this pack.
+
+    The change of every weight is that of `path`; what `read_lora` ignores or does not know is not in the new file.
+    Raises LoraError for what is no LoRA, HostError for a folder and where `target` is no .safetensors or cannot be
+    written.
+    """
+    from safetensors.torch import save
+
+    from ..lora import read_lora, to_host_keys
+
+    if path.is_dir():
+        raise HostError(f"{path} is a folder", remedy="With --convert give one LoRA file.")
+    if target.suffix.lower() != ".safetensors":
+        raise HostError(f"{target} is no .safetensors file", remedy="Give --convert a name that ends so.")
+    lora = read_lora(path, family=family)
+    tensors = {name: tensor.contiguous() for name, tensor in to_host_keys(lora).items()}
+    step = {} if lora.step is None else {"ss_steps": str(lora.step)}  # kohya's field, which other tools read too
+    write_whole(target, save(tensors, {"format": "pt", **step}))

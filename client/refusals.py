@@ -11,6 +11,8 @@ from .events import Failed
 
 _MISSING_NODE: Final = re.compile(r"node '?(?P<name>[^'\s]+)'? (?:does not exist|not found)")
 _MAX_CHOICES: Final = 12
+#: Inputs of the host's loaders that name a base model's file.
+_MODEL_FILES: Final = ("ckpt_name", "unet_name", "vae_name", "clip_name1", "clip_name2", "clip_name3")
 #: How torch (GPU, CPU) and the host word it.
 _NO_MEMORY: Final = ("out of memory", "allocation on device", "allocate memory", "not enough memory")
 
@@ -70,6 +72,10 @@ def _node_error(node: str, entry: Mapping[str, Any], reason: Mapping[str, Any]) 
     if kind == "value_not_in_list":
         problem = f"The host does not offer {extra.get('received_value')!r}"
         remedy = _offered(extra.get("input_config"), str(field))
+        if field in _MODEL_FILES:
+            remedy += " Other model files are named with models (eri: --models FILE)."
+    elif kind == "custom_validation_failed" and details.startswith(f"{field} - "):  # then comes what the node says
+        problem = details.removeprefix(f"{field} - ")
     elif kind == "required_input_missing":
         problem, remedy = "A required input is missing", "The host's node may be another version than this client's."
     elif details and details != str(field):

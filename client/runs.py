@@ -31,11 +31,13 @@ async def host_run_name(client: HostClient, run: str | Path) -> str:
     best = fitting[max(fitting)] if fitting else []
     if len(best) == 1:
         return best[0]
-    offered = ", ".join(choices[:12]) + (", …" if len(choices) > 12 else "")
+    names = [name for name in choices if PurePosixPath(name).parent.as_posix() not in choices]  # no run's single files
+    offered = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     raise HostError(
         f"The host at {client.url} does not offer the run {str(run)!r}",
-        remedy="Put it into the host's models/loras folder, or list its folder under eri_runs in the host's "
-        f"extra_model_paths.yaml. It offers: {offered or 'no run at all'}.",
+        remedy="Put it into the host's models/loras folder, list its folder under eri_runs in the host's "
+        "extra_model_paths.yaml, or start a host with: eri host start --loras FOLDER. "
+        f"It offers: {offered or 'no run at all'}.",
         kind="validation",
         field="run",
     )

@@ -33,7 +33,10 @@ def graph(
     file: options.ConfigFile,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of printing.")] = None,
     models: options.ModelsFile = None,
-    run: Annotated[str | None, typer.Option(help="Run folder below the host's loras folders.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="Run folder as the host lists it; with --style stock also a folder here, or a LoRA file."),
+    ] = None,
     step: Annotated[int | None, typer.Option(min=0, help="Training step; 0 = no LoRA.", show_default="newest")] = None,
     trainer: options.Trainer = None,
     family: options.Family = None,

@@ -37,7 +37,9 @@ def host_setup(as_json: options.AsJson = False) -> None:
 
 @host_app.command("start")
 def host_start(
-    port: Annotated[int | None, typer.Option(min=1, max=65535, show_default="a free one")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port to answer at.", show_default="a free one")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The host's output folder.")] = None,
     loras: Annotated[list[Path] | None, typer.Option(help="Folder that holds LoRA runs; may be repeated.")] = None,
     as_json: options.AsJson = False,

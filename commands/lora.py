@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from . import options
-from .shared import notes, out, reported, show
+from .shared import err, notes, out, reported, show
 
 
 def lora(
@@ -19,19 +19,28 @@ def lora(
         Path | None,
         typer.Option(help="A checkpoint or diffusion model: which of its weights change?", show_default="none"),
     ] = None,
-    family: options.Family = None,
+    convert: Annotated[
+        Path | None,
+        typer.Option(help="Write it here under names that ComfyUI's own LoRA loader knows.", show_default="none"),
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="flux, sd35 or sdxl.", show_default="from the file")] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Say what is in a LoRA file and what of it a model would take, or which checkpoints a run folder holds.
 
     Only headers and the LoRA's own tensors are read. A file that cannot work is an error with the reason.
 
-    Example: eri lora output/my_run/flux_lora_step500.safetensors --against flux1-dev.safetensors
+    Example: eri lora output/my_run
+    Example: eri lora flux_lora_step500.safetensors --against flux1-dev.safetensors
+    Example: eri lora flux_lora_step500.safetensors --convert shared.safetensors
     """
-    from ..client.describe import describe_lora
+    from ..client.describe import convert_lora, describe_lora
 
     with reported(as_json):
         document = describe_lora(path, family, against)
+        if convert is not None:
+            convert_lora(path, family, convert)
+            err.print(f"written: {escape(str(convert))}", highlight=False, soft_wrap=True)
     if as_json:
         show(document)
     elif "checkpoints" in document:
@@ -41,11 +50,12 @@ def lora(
 
 
 def _print_run(document: dict[str, Any]) -> None:
-    table = Table("step", "epoch", "run", "trainer", "file")
+    table = Table("step", "epoch", "run", "trainer", Column("file", overflow="fold"))
     for entry in document["checkpoints"]:
         step, epoch = ("?" if entry["step"] is None else entry["step"]), entry["epoch"]
         run = "" if entry["run"] is None else entry["run"]
-        cells = (step, "" if epoch is None else epoch, run, entry["trainer"], entry["path"])
+        file = Path(entry["path"]).relative_to(document["folder"]).as_posix()
+        cells = (step, "" if epoch is None else epoch, run, entry["trainer"], file)
         table.add_row(*(escape(str(cell)) for cell in cells))
     out.print(table if document["checkpoints"] else f"no LoRA checkpoints in {escape(document['folder'])}")
 

@@ -280,7 +280,7 @@ def lint(python: Path) -> int:
 
 
 def command_train_examples(options: argparse.Namespace) -> int:
-    """train the examples' small models again (an hour or more)"""
+    """train the examples' small models again (some hours on two cores, minutes on a GPU)"""
     python = set_up(options, ("cli",))
     return call([str(python), "-m", "training", *options.rest], cwd=ROOT / "examples")
 
@@ -317,7 +317,7 @@ def command_clean(options: argparse.Namespace) -> int:
 
 def command_help(_options: argparse.Namespace) -> int:
     """list the commands"""
-    lines = [f"  {name:<16}{command.__doc__}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:<18}{command.__doc__}" for name, command in COMMANDS.items()]
     print(f"make TARGET, or python scripts/dev.py COMMAND:\n{chr(10).join(lines)}\n")
     print("Settings" + (__doc__ or "").split("Settings")[1].rstrip())
     return 0

@@ -131,7 +131,7 @@ def add_loaders(graph: Graph, description: Mapping[str, Any], family: str) -> Lo
 
 def _mapping(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise WorkflowError(f"a mapping is needed, not {type(value).__name__}", field=where, remedy="See the README.")
+        raise WorkflowError(f"a mapping is needed, not {type(value).__name__}", field=where, remedy="See 'Model files' in docs/command-line.md.")
     return value
 
 

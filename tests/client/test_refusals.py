@@ -36,7 +36,19 @@ def test_long_lists_come_without_the_choices() -> None:
 )
 def test_choices_are_listed(config: Any, words: str) -> None:
     info = {"input_name": "unet_name", "input_config": config, "received_value": "x"}
-    assert words in str(refused(node_error(type="value_not_in_list", message="", details="", extra_info=info)))
+    told = str(refused(node_error(type="value_not_in_list", message="", details="", extra_info=info)))
+    assert words in told
+    assert "--models" in told
+
+
+@pytest.mark.parametrize(("details", "told"), [("step - there is no step 5", "there is no step 5"), ("step", "failed")])
+def test_a_nodes_own_refusal_is_told_in_its_words(details: str, told: str) -> None:
+    """`validate_inputs` puts its own message and the input's name before what the node's check says, if it says any."""
+    words = "Custom validation failed for node"
+    info = {"input_name": "step"}
+    found = refused(node_error(type="custom_validation_failed", message=words, details=details, extra_info=info))
+    assert told in str(found)
+    assert (words in str(found)) is (details == "step")
 
 
 def test_missing_node_as_newer_hosts_say_it() -> None:
