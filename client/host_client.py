@@ -34,7 +34,9 @@ from .refusals import failed, missing_node, refused
 from .schemas import combo_choices
 from .whole_files import write_whole
 
-#: Seconds between looks into the host's history while events flow, and while the WebSocket is down.
+#: Seconds of silence until the host's history is looked into: at first, as the prompt may have ended before it was
+#: followed (then after twice as long, and so on); at most, and once events flow; while the WebSocket is down.
+_FIRST_POLL: Final = 0.5
 _QUIET_POLL: Final = 5.0
 _DOWN_POLL: Final = 0.5
 
@@ -142,15 +144,17 @@ class HostClient:
         queue = socket.subscribe(prompt_id)
         seen: set[str] = set()
         getter = asyncio.ensure_future(queue.get())
+        silence = _FIRST_POLL
         try:
             while True:
                 # asyncio.wait, not wait_for: the latter swallows cancellation up to Python 3.11.
                 quiet = socket.connected and self._away_since is None
-                await asyncio.wait({getter}, timeout=_QUIET_POLL if quiet else _DOWN_POLL)
+                await asyncio.wait({getter}, timeout=silence if quiet else _DOWN_POLL)
                 event = getter.result() if getter.done() else None
                 if event is not None:
                     getter = asyncio.ensure_future(queue.get())
                 if event is not None and not isinstance(event, Disconnected | Reconnected):
+                    silence = _QUIET_POLL
                     if isinstance(event, Executed):
                         seen.add(event.node)
                     yield event
@@ -159,6 +163,7 @@ class HostClient:
                     continue
                 if event is not None:
                     yield event
+                silence = min(2 * silence, _QUIET_POLL)
                 try:
                     ending = await self._ending(prompt_id)
                 except HostError as error:

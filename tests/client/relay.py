@@ -8,15 +8,17 @@ from urllib.parse import urlsplit
 
 
 class Relay:
-    """Forwards connections to `target`; `cut()` drops them all, `refuse` closes new ones at once."""
+    """Forwards connections to `target`; `cut()` drops them all, `refuse` closes new ones at once.
+
+    target may change: another host in the place of one that is gone. refused: connections closed at once so far.
+    """
 
     def __init__(self, target: str) -> None:
-        parts = urlsplit(target)
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        self.target = target
         self._server: asyncio.Server | None = None
         self._lines: set[asyncio.StreamWriter] = set()
         self.refuse = False
-        self.accepted = 0
+        self.refused = 0
 
     @property
     def url(self) -> str:
@@ -38,11 +40,15 @@ class Relay:
             line.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.refuse:
+        parts = urlsplit(self.target)
+        try:
+            if self.refuse:
+                raise ConnectionRefusedError
+            upstream_reader, upstream = await asyncio.open_connection(parts.hostname, parts.port)
+        except OSError:
+            self.refused += 1
             writer.transport.abort()
             return
-        self.accepted += 1
-        upstream_reader, upstream = await asyncio.open_connection(self._host, self._port)
         self._lines |= {writer, upstream}
         await asyncio.gather(self._pump(reader, upstream), self._pump(upstream_reader, writer))
         self._lines -= {writer, upstream}

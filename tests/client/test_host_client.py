@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from comfyui_eridiffusion.client import events
 from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.client.host_client import HostClient, PromptResult
 from comfyui_eridiffusion.tests.client.relay import Relay
+from comfyui_eridiffusion.tests.waiting import PATIENCE, until
 
 AS_WRITTEN = {"family": "auto", "trainer": "auto", "trigger_word": "", "items": ""}
 
@@ -26,6 +26,10 @@ def image_graph(color: int = 0xFF8000, width: int = 40) -> dict[str, Any]:
         "make": {"class_type": "EmptyImage", "inputs": {"width": width, "height": 24, "batch_size": 2, "color": color}},
         "keep": {"class_type": "SaveImage", "inputs": {"images": ["make", 0], "filename_prefix": "client_test"}},
     }
+
+
+#: Items of a slow graph that is ended, never waited for: more than half a minute of work.
+ENDLESS = 2000
 
 
 def slow_graph(items: int = 40, mark: int = 0) -> dict[str, Any]:
@@ -52,30 +56,21 @@ def slow_graph(items: int = 40, mark: int = 0) -> dict[str, Any]:
     }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def wait_until_idle(client: HostClient) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if await client.queued() == ([], []):
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("the host's queue did not empty")
+    async def idle() -> bool:
+        return await client.queued() == ([], [])
+
+    await until(idle, "the host's queue is empty")
 
 
 async def wait_until_running(client: HostClient, prompt_id: str | None = None) -> None:
     """Until the host has taken up this prompt, or any: it may leave one pending for a moment after it has queued it."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        running, _ = await client.queued()
-        if running and prompt_id in (None, *running):
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("the host did not begin")
+
+    async def running() -> bool:
+        ids, _ = await client.queued()
+        return bool(ids) and prompt_id in (None, *ids)
+
+    await until(running, "the host runs the prompt")
 
 
 async def test_stats_and_schemas(host_server: Any) -> None:
@@ -227,7 +222,7 @@ async def test_out_of_memory(host_server: Any) -> None:
 
 async def test_interrupt(host_server: Any) -> None:
     async with HostClient(host_server.url) as client:
-        prompt_id = await client.queue_prompt(slow_graph(200, mark=1))
+        prompt_id = await client.queue_prompt(slow_graph(ENDLESS, mark=1))
         kinds = []
         async for event in client.events(prompt_id):
             kinds.append(type(event))
@@ -280,13 +275,13 @@ async def test_cancelling_while_the_prompt_is_on_its_way(host_server: Any) -> No
 
 async def test_prompt_removed_from_the_queue_is_lost(host_server: Any) -> None:
     async with HostClient(host_server.url) as client:
-        blocker = await client.queue_prompt(slow_graph(200, mark=5))
+        blocker = await client.queue_prompt(slow_graph(ENDLESS, mark=5))
         waiting = await client.queue_prompt(image_graph(77))
         await wait_until_running(client, blocker)
         assert await client.queued() == ([blocker], [waiting])
         await client.cancel(waiting)
         with pytest.raises(HostError) as caught:
-            await client.wait(waiting, timeout=30)
+            await client.wait(waiting, timeout=PATIENCE)
         assert caught.value.kind == "lost"
         await client.cancel(blocker)
         await wait_until_idle(client)
@@ -295,18 +290,18 @@ async def test_prompt_removed_from_the_queue_is_lost(host_server: Any) -> None:
 async def test_dropped_line_is_repaired(host_server: Any) -> None:
     async with Relay(host_server.url) as relay, HostClient(relay.url) as client:
         seen: list[events.Event] = []
-        prompt_id = await client.queue_prompt(slow_graph(12, mark=6))
+        prompt_id = await client.queue_prompt(slow_graph(60, mark=6))
 
         def on_event(event: events.Event) -> None:
             if isinstance(event, events.NodeStarted) and event.node == "shrink":
                 relay.cut()
             seen.append(event)
 
-        result: PromptResult = await client.wait(prompt_id, on_event, timeout=60)
+        result: PromptResult = await client.wait(prompt_id, on_event, timeout=PATIENCE)
     kinds = [type(event) for event in seen]
     assert kinds.index(events.Disconnected) < kinds.index(events.Reconnected) < len(kinds) - 1
     assert kinds[-1] is events.Succeeded
-    assert len(result.images["keep"]) == 12
+    assert len(result.images["keep"]) == 60
 
 
 async def test_end_during_an_outage_is_read_from_the_history(host_server: Any) -> None:
@@ -314,8 +309,7 @@ async def test_end_during_an_outage_is_read_from_the_history(host_server: Any) -
         prompt_id = await client.queue_prompt(slow_graph(4, mark=7))
         relay.refuse = True
         relay.cut()
-        while await direct.history(prompt_id) is None:
-            await asyncio.sleep(0.05)
+        await until(lambda: direct.history(prompt_id), "the host has made the prompt")
         relay.refuse = False
         seen = [event async for event in client.events(prompt_id)]
         outputs = [event for event in seen if isinstance(event, events.Executed)]
@@ -325,11 +319,11 @@ async def test_end_during_an_outage_is_read_from_the_history(host_server: Any) -
 
 async def test_host_that_stays_away(host_server: Any) -> None:
     async with Relay(host_server.url) as relay, HostClient(relay.url, patience=1.0) as client:
-        prompt_id = await client.queue_prompt(slow_graph(200, mark=8))
+        prompt_id = await client.queue_prompt(slow_graph(ENDLESS, mark=8))
         relay.refuse = True
         relay.cut()
         with pytest.raises(HostError) as caught:
-            await client.wait(prompt_id, timeout=30)
+            await client.wait(prompt_id, timeout=PATIENCE)
         assert caught.value.kind == "down"
     async with HostClient(host_server.url) as direct:
         await direct.cancel(prompt_id)
@@ -338,10 +332,12 @@ async def test_host_that_stays_away(host_server: Any) -> None:
 
 @pytest.mark.parametrize("call", ["system_stats", "queue"])
 async def test_no_host_there(call: str) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    async with HostClient(url) as client:
-        with pytest.raises(HostError, match=url) as caught:
-            await (client.system_stats() if call == "system_stats" else client.queue_prompt(image_graph()))
+    with socket.socket() as mute:  # holds its port, so that no other program takes it, and does not listen
+        mute.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        async with HostClient(url) as client:
+            with pytest.raises(HostError, match=url) as caught:
+                await (client.system_stats() if call == "system_stats" else client.queue_prompt(image_graph()))
     assert caught.value.kind == "down"
     assert "eri host start" in str(caught.value)
 
