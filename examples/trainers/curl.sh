@@ -2,7 +2,10 @@
 # Samples of a training step with curl: two calls to a ComfyUI that has the pack.
 #
 #   sh curl.sh http://127.0.0.1:8188 train_flux.yaml my_run 500 [models.json]
+#
+# The run folder must lie below one of ComfyUI's loras folders, or below one listed under `eri_runs`.
 set -eu
+: "${4:?is missing. Usage: curl.sh URL CONFIG RUN STEP [MODELS.json]}"
 url=$1 config=$2 run=$3 step=$4 models=${5:-}
 
 # The config's text as a JSON string.

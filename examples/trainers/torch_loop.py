@@ -37,7 +37,10 @@ class ComfySamples:
         self._places: dict[int, str] = {}
 
     def after_step(self, step: int) -> None:
-        """Queue the samples of this step when they are due; RuntimeError with the host's reason where it refuses."""
+        """Queue the samples of this step when they are due.
+
+        RuntimeError with the host's reason where it refuses, OSError where none answers.
+        """
         if step % self.every == 0:
             self._places[step] = self._call("/eridiffusion/queue", {**self._request, "step": step})["result"]
 
@@ -78,9 +81,12 @@ def main() -> None:
     given = parser.parse_args()
     models = None if given.models is None else json.loads(given.models.read_text(encoding="utf-8"))
     samples = ComfySamples(given.url, given.config, given.run, models=models)
-    for step in given.step:
-        samples.after_step(step)
-    print(json.dumps(samples.collect(), indent=2))  # noqa: T201
+    try:
+        for step in given.step:
+            samples.after_step(step)
+        print(json.dumps(samples.collect(), indent=2))  # noqa: T201
+    except (RuntimeError, OSError) as error:
+        parser.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 //! Samples of a training step, from Rust: two HTTP calls to a ComfyUI that has the pack. Standard library only.
 //!
 //! ```text
-//! cargo run -- 127.0.0.1:8188 train_flux.yaml my_run 500 [models.json]
+//! cargo run -- http://127.0.0.1:8188 train_flux.yaml my_run 500 [models.json]
 //! ```
 //!
-//! In a trainer call `queue` after a checkpoint is saved and go on training; ask `result` for the files later.
+//! In a trainer call `queue` after a checkpoint is saved and go on training; ask `result` for the files later. The run
+//! folder must lie below one of ComfyUI's loras folders, or below one listed under `eri_runs`.
 
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -28,7 +29,7 @@ fn result(host: &str, place: &str) -> Result<String, Error> {
     call(host, "GET", &format!("{place}?wait=300"), "")
 }
 
-/// One HTTP exchange; an answer other than 200 is an error that carries the server's message.
+/// One HTTP exchange with `host`, a name and port; an answer other than 200 is an error with the server's message.
 fn call(host: &str, method: &str, path: &str, body: &str) -> Result<String, Error> {
     let mut stream = TcpStream::connect(host)?;
     write!(
@@ -44,7 +45,7 @@ fn call(host: &str, method: &str, path: &str, body: &str) -> Result<String, Erro
         .ok_or_else(|| Error::new(ErrorKind::InvalidData, "no HTTP answer"))?;
     if head.split(' ').nth(1) != Some("200") {
         let reason = text_of(content, "message").unwrap_or_else(|| head.to_string());
-        return Err(Error::new(ErrorKind::Other, reason));
+        return Err(Error::other(reason));
     }
     Ok(content.to_string())
 }
@@ -77,13 +78,17 @@ fn text_of(json: &str, field: &str) -> Option<String> {
 
 fn main() {
     let given: Vec<String> = env::args().skip(1).collect();
-    let (Some([host, config, run]), Some(Ok(step))) = (given.first_chunk(), given.get(3).map(|text| text.parse()))
+    let (Some([url, config, run]), Some(Ok(step))) =
+        (given.first_chunk(), given.get(3).map(|text| text.parse()))
     else {
-        eprintln!("usage: comfy-samples HOST:PORT CONFIG RUN STEP [MODELS.json]");
+        eprintln!("usage: comfy-samples URL CONFIG RUN STEP [MODELS.json]");
         process::exit(2);
     };
+    let host = url.trim_start_matches("http://").trim_end_matches('/');
     let samples = || {
-        let models = given.get(4).map_or(Ok("null".to_string()), fs::read_to_string)?;
+        let models = given
+            .get(4)
+            .map_or(Ok("null".to_string()), fs::read_to_string)?;
         let place = queue(host, &fs::read_to_string(config)?, run, step, &models)?;
         result(host, &place)
     };
