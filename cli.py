@@ -20,7 +20,7 @@ try:
 except ModuleNotFoundError as missing:
     raise SystemExit(
         f"eri needs the package {missing.name!r}, part of the extra 'cli'. "
-        "Install it from the pack's folder with: pip install -e \".[cli]\""
+        'Install it from the folder of the pack with: pip install -e ".[cli]"'
     ) from None
 
 from .commands import options
@@ -32,7 +32,6 @@ from .commands.lora import lora
 from .commands.shared import EXIT_CODES, EriGroup, err, notes, out, reported, show
 from .commands.watch import watch
 from .spec import SampleSpec, expand_prompts, read_spec
-from .workflows.models import read_models
 
 app = typer.Typer(
     cls=EriGroup, no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -186,16 +185,18 @@ def _sample(
     found: SampleSpec, steps: list[int | None], run: str | None, models: Path | None, url: str | None, output: Path,
     *, sheet: str | None, timeout: float | None, quiet: bool, again: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
-    """Sweep `steps` on a host; returns what was written, as JSON types."""
-    from .client.jobs import sample_steps
+    """Sweep `steps` on a host, unless all is there already; returns what was written, as JSON types."""
+    from .client.jobs import document_of, sample_plan
+    from .client.resume import plan_sweep
 
-    read_models(models, found)  # a mistake there is told before a host is started
-    with open_host(url, output, run, quiet=quiet) as (address, local_output):
-        console = None if quiet else err
-        work = sample_steps(
-            address, found, steps, run, models, output, local_output, sheet, console, again=again, timeout=timeout
-        )
-        return asyncio.run(work)
+    plan = plan_sweep(found, steps, output.absolute(), models=models, run=run, again=again)
+    made = {}
+    if plan.todo:
+        with open_host(url, output, run, quiet=quiet) as (address, local_output):
+            console = None if quiet else err
+            work = sample_plan(address, plan, run, models, output, local_output, console, timeout=timeout)
+            made = asyncio.run(work)
+    return document_of(plan, steps, made, sheet)
 
 
 def _steps(text: str, run: str) -> list[int | None]:

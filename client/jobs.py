@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..spec import SampleSpec
 from .host_client import HostClient
-from .resume import Plan, plan_sweep
+from .resume import Plan
 from .runs import host_run_name
 from .sheets import write_sheet
 from .sweep import Report, SweepImage, fetch, sweep
@@ -18,46 +16,50 @@ from .sweep import Report, SweepImage, fetch, sweep
 if TYPE_CHECKING:
     from rich.console import Console
 
+#: Image files by training step (-1 = the newest checkpoint) and item index.
+Made = dict[tuple[int, int], Path]
 
-async def sample_steps(
+
+async def sample_plan(
     url: str,
-    spec: SampleSpec,
-    steps: Sequence[int | None],
+    plan: Plan,
     run: str | None,
     models: Path | None,
     folder: Path,
     local_output: Path | None,
-    sheet: str | None = None,
     console: Console | None = None,
     *,
-    again: bool = True,
     timeout: float | None = None,
-) -> dict[str, Any]:
-    """Sample `steps` of `run` on the host at `url` and bring the images into `folder`, each step when it is done.
+) -> Made:
+    """Sample what a plan lacks on the host at `url` and bring the images into `folder`, each step when it is done.
 
-    local_output: the host's output folder where it is on this machine. sheet: file name of a contact sheet to write
-    into the run's folder, None = none. console: shows progress. again: False keeps the images in `folder` that are what
-    would be made (see `plan_sweep`). timeout: seconds per step. Returns images (step, index, prompt, seed, path, kept),
-    sheet and notes, as JSON types. Raises HostError, WorkflowError, ImagesError.
+    run, models: those of the plan. local_output: the host's output folder where it is on this machine. console: shows
+    progress. timeout: seconds per step. Raises HostError, WorkflowError.
     """
     folder = folder.absolute()
+    made: Made = {}
     async with HostClient(url) as client:
         name = None if run is None else await host_run_name(client, run)
-        plan = await asyncio.to_thread(plan_sweep, spec, steps, folder, models=models, run=name, again=again)
-        paths = plan.samples.paths()
-        kept = set(paths)
         with _progress(console, plan) as report:
             for step, indices in plan.todo.items():
                 part = plan.spec.select(",".join(map(str, indices)))
                 done = await sweep(client, part, [step], models=models, run=name, report=report, timeout=timeout)
                 fetched = await fetch(client, done, folder, local_output)
-                made = {_key(image): path for image, path in fetched.files.items()}
-                paths.update(made)
-                kept -= set(made)
+                made |= {_key(image): path for image, path in fetched.files.items()}
+                if step is not None and plan.samples.are_of_another(step, list(fetched.files.values())):
+                    plan.notes.append(f"step {step}: the host sampled another checkpoint than the one in {run} here.")
+    return made
+
+
+def document_of(plan: Plan, steps: Sequence[int | None], made: Made, sheet: str | None = None) -> dict[str, Any]:
+    """What there is after a plan is done: images (step, index, prompt, seed, path, kept), sheet, notes, as JSON types.
+
+    steps: as for the plan. made: what `sample_plan` gave, {} where there was nothing to do. sheet: file name of a
+    contact sheet to write into the run's folder, None = none. Raises ImagesError.
+    """
+    paths = {**plan.samples.paths(), **made}
     shown = [-1 if step is None else step for step in steps]
-    sheet_path = None
-    if sheet is not None:
-        sheet_path = await asyncio.to_thread(write_sheet, paths, plan.spec, shown, plan.samples.root, sheet)
+    sheet_path = None if sheet is None else write_sheet(paths, plan.spec, shown, plan.samples.root, sheet)
     images = [
         {
             "step": None if step < 0 else step,
@@ -65,7 +67,7 @@ async def sample_steps(
             "prompt": item.prompt,
             "seed": item.seed,
             "path": str(paths[step, item.index]),
-            "kept": (step, item.index) in kept,
+            "kept": (step, item.index) not in made,
         }
         for step in shown
         for item in plan.spec.items

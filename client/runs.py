@@ -9,7 +9,7 @@ from ..lora.step_lists import spread
 from .errors import HostError
 from .host_client import HostClient
 
-__all__ = ["host_run_name", "select_steps_in", "spread", "steps_in"]
+__all__ = ["checkpoints_here", "host_run_name", "possible_names", "select_steps_in", "spread", "steps_in"]
 
 
 async def host_run_name(client: HostClient, run: str | Path) -> str:
@@ -41,6 +41,28 @@ async def host_run_name(client: HostClient, run: str | Path) -> str:
         kind="validation",
         field="run",
     )
+
+
+def possible_names(run: str | Path) -> list[str]:
+    """All names that `host_run_name` may give `run`, whatever a host offers; the shortest first."""
+    parts = PurePosixPath(Path(run).absolute().as_posix()).parts
+    ends = ["/".join(parts[-count:]) for count in range(1, len(parts))]
+    return list(dict.fromkeys([*ends, str(run)]))
+
+
+def checkpoints_here(run: str | Path | None) -> list[Checkpoint]:
+    """The checkpoints of a run folder on this machine; [] where it is none, or holds several runs."""
+    from ..lora import LoraError, find_checkpoints
+    from ..lora.checkpoints import refuse_several_runs
+
+    if run is None:
+        return []
+    try:
+        found = find_checkpoints(run)
+        refuse_several_runs(found)
+    except LoraError:
+        return []
+    return found
 
 
 def steps_in(run: str | Path) -> list[int]:

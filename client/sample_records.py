@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -13,44 +13,47 @@ from .errors import HostError
 from .graph_marks import saver_marks
 
 _KEY: Final = "eridiffusion"
+_LORA: Final = "eridiffusion_lora"
 _GRAPH: Final = "prompt"
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
-#: Training step and item index -> mark of the graph that makes this sample now, None = it is none of those.
-Marks = Callable[[int, int], str | None]
+#: Training step and item index -> marks of the graphs that make this sample now; none where it is none of the spec's.
+Marks = Callable[[int, int], Collection[str]]
+#: Training step -> fingerprint of its checkpoint as it is now, None = not known here.
+Contents = Callable[[int], str | None]
 
 
 class Samples:
     """The images below `root` that are samples of `spec`, by training step and item.
 
-    marks: only images of graphs like these count, None = whatever graph made them.
+    marks: only images of graphs like these count, None = whatever graph made them. contents: only images of checkpoints
+    with this content count; one that does not say its checkpoint's counts, and `unsure` tells how many do not.
     """
 
-    def __init__(self, root: Path, spec: SampleSpec, marks: Marks | None = None) -> None:
+    def __init__(
+        self, root: Path, spec: SampleSpec, marks: Marks | None = None, contents: Contents = lambda step: None
+    ) -> None:
         from ..images.layouts import layout_for
 
         self.root = root
         self._items = {item.index: item for item in spec.items}
         self._counted_names = "{nth}" in layout_for(spec.layout).template
-        self._marks = marks
+        self._marks, self._contents = marks, contents
         self._paths: dict[tuple[int, int], Path] = {}
+        self._made_of: dict[tuple[int, int], str | None] = {}
         self._seeds: dict[tuple[int, int], int] = {}
 
     def missing(self, step: int) -> list[int]:
-        """Indices of the items to sample for `step`, in the spec's order: those without an image.
+        """Indices of the items to sample for `step`, in the spec's order: those without an image of this checkpoint.
 
         Where the layout numbers the first image of a step only if there are several, it is never made alone.
         """
         indices = list(self._items)
-        missing = [index for index in indices if (step, index) not in self._paths]
+        missing = [index for index in indices if not self._has(step, index)]
         return [0, indices[1]] if missing == [0] and self._counted_names and len(indices) > 1 else missing
 
     def steps(self) -> list[int]:
         """Training steps with at least one image, ascending."""
         return sorted({step for step, _ in self._paths})
-
-    def path(self, step: int, index: int) -> Path | None:
-        """The image of an item at a step."""
-        return self._paths.get((step, index))
 
     def paths(self) -> dict[tuple[int, int], Path]:
         """All images, by training step and item index."""
@@ -60,10 +63,26 @@ class Samples:
         """The seed of each item's image of the lowest training step, by item index."""
         return {index: self._seeds[step, index] for step, index in sorted(self._seeds, reverse=True)}
 
+    def forget_old(self, step: int) -> bool:
+        """Leave out the images of a checkpoint that is another one by now; whether there were any."""
+        old = [place for place, of in self._made_of.items() if place[0] == step and self._is_old(step, of)]
+        for place in old:
+            del self._paths[place], self._made_of[place]
+        return bool(old)
+
+    def unsure(self) -> int:
+        """How many images do not say of which checkpoint they are, although it is here to be compared."""
+        return sum(of is None and self._contents(step) is not None for (step, _), of in self._made_of.items())
+
+    def are_of_another(self, step: int, images: Collection[Path]) -> bool:
+        """Whether one of these says that it was made of another checkpoint than the one that is here."""
+        return any(self._is_old(step, _content(read_texts(path))) for path in images)
+
     def add(self, step: int, images: Mapping[int, Path]) -> None:
         """Take new images, item index -> file; HostError where one lacks its record: a restart would repeat it."""
         for index, path in images.items():
-            record = read_record(path)
+            found = read_texts(path)
+            record = _record(found)
             if record is None or not self._is_sample(record, step, index):
                 raise HostError(
                     f"{path} does not say which sample it is, so that a restart would make it again",
@@ -71,6 +90,7 @@ class Samples:
                     kind="protocol",
                 )
             self._paths[step, index] = path
+            self._made_of[step, index] = _content(found)
 
     def take(self, path: Path) -> None:
         """Take an image that is there, if it is a sample of this spec as it is now."""
@@ -81,25 +101,38 @@ class Samples:
         step, index = record.get("step"), record.get("index")
         if not (isinstance(step, int) and isinstance(index, int) and self._is_sample(record, step, index)):
             return
-        if self._marks is not None and self._marks(step, index) not in _marks_in(found.get(_GRAPH)):
+        if self._marks is not None and _made_by(found, record).isdisjoint(self._marks(step, index)):
+            return
+        content = _content(found)
+        if (step, index) in self._paths and self._is_old(step, content):
             return
         self._paths[step, index] = path
+        self._made_of[step, index] = content
         if isinstance(record.get("seed"), int):
             self._seeds[step, index] = record["seed"]
+
+    def _has(self, step: int, index: int) -> bool:
+        return (step, index) in self._paths and not self._is_old(step, self._made_of.get((step, index)))
+
+    def _is_old(self, step: int, content: str | None) -> bool:
+        """Whether a checkpoint of this content is not the one that is here now, as far as both are known."""
+        return content is not None and self._contents(step) not in (None, content)
 
     def _is_sample(self, record: Mapping[str, Any], step: int, index: int) -> bool:
         item = self._items.get(index)
         return item is not None and record.get("step") == step and _same(item, record)
 
 
-def find_samples(folder: Path, spec: SampleSpec, marks: Marks | None = None) -> Samples:
+def find_samples(
+    folder: Path, spec: SampleSpec, marks: Marks | None = None, contents: Contents = lambda step: None
+) -> Samples:
     """The samples of `spec` below `folder`, the output folder of a host or of `eri`.
 
     An image counts where prompt, size, seed and all other settings are still those of the spec (any seed where the
-    spec draws one), and with `marks` where also models, LoRA and the rest of the graph are; one that is not readable
-    does not.
+    spec draws one), with `marks` where also models, LoRA and the rest of the graph are, and with `contents` where its
+    checkpoint is; one that is not readable does not.
     """
-    found = Samples(samples_root(folder, spec), spec, marks)
+    found = Samples(samples_root(folder, spec), spec, marks, contents)
     for path in sorted(found.root.rglob("*")) if found.root.is_dir() else ():
         if path.suffix.lower() in _SUFFIXES:
             found.take(path)
@@ -139,8 +172,22 @@ def _record(texts: Mapping[str, str]) -> dict[str, Any] | None:
     return record if record is not None and "step" in record and "index" in record else None
 
 
+def _content(texts: Mapping[str, str]) -> str | None:
+    """Fingerprint of the checkpoint that made an image, None = it does not say."""
+    said = (_parsed(texts.get(_LORA)) or {}).get("fingerprint")
+    return said if isinstance(said, str) else None
+
+
+def _made_by(texts: Mapping[str, str], record: Mapping[str, Any]) -> frozenset[str]:
+    """Marks of the graph that made an image: of the graph in it, else (a small JPEG) as the record has them."""
+    if _GRAPH in texts:
+        return _marks_in(texts[_GRAPH])
+    marks = record.get("graph_marks")
+    return frozenset(mark for mark in marks if isinstance(mark, str)) if isinstance(marks, list) else frozenset()
+
+
 @lru_cache(maxsize=16)  # the images of a step carry one and the same graph
-def _marks_in(graph: str | None) -> frozenset[str]:
+def _marks_in(graph: str) -> frozenset[str]:
     return frozenset(saver_marks(_parsed(graph) or {}).values())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from ..lora.header import read_header
 from ..spec import SampleSpec
 from .errors import HostError
 from .host_client import HostClient
-from .resume import StepMarks
+from .resume import CheckpointFiles, StepMarks, unsure_note
 from .runs import host_run_name, spread
 from .sample_records import Samples, find_samples, samples_root
 from .sheets import write_sheet
@@ -51,7 +51,7 @@ class Log(Protocol):
 
 @dataclass(frozen=True)
 class Told:
-    """One thing to tell: "sampled", "waiting", "broken", "failed", "skipped", "host"."""
+    """One thing to tell: "sampled", "replaced", "waiting", "broken", "failed", "skipped", "host"."""
 
     what: str
     text: str
@@ -83,13 +83,13 @@ class Watch:
     """Samples the checkpoints of `run` on a host, each with each prompt once, into `folder`.
 
     What was sampled is read from the images below `folder`, so a restart goes on where it was; with `again` they do not
-    count. A checkpoint that cannot be used is told and passed over until its file changes. new_only: leave out
-    checkpoints that are there at the start. Raises LoraError for a folder with checkpoints of several runs.
+    count. A checkpoint that another takes the place of is sampled anew; one that cannot be used is told and passed over
+    until its file changes. new_only: leave out checkpoints that are there at the start. Raises LoraError for a folder
+    with checkpoints of several runs.
     """
 
     def __init__(
         self,
-        client: HostClient,
         spec: SampleSpec,
         run: Path,
         folder: Path,
@@ -103,75 +103,87 @@ class Watch:
         progress: Progress = no_progress,
         summary: Summary | None = None,
     ) -> None:
-        self.client, self.spec, self.run, self.folder = client, spec, run, folder.absolute()
+        self.spec, self.run, self.folder = spec, run, folder.absolute()
         self.models, self.local_output = models, local_output
         self.logs, self.tell, self.progress = logs, tell, progress
         self.summary = Summary() if summary is None else summary
-        self._samples = Samples(samples_root(self.folder, spec), spec)
+        self._files = CheckpointFiles()
+        self._samples = Samples(samples_root(self.folder, spec), spec, None, self._files)
         self._looked = again
-        self._left_out = {entry.path for entry in self._checkpoints()} if new_only else set()
+        self._left_out = {entry.path: _stamp(entry.path) for entry in self._checkpoints()} if new_only else {}
         self._judged: dict[Path, Stamp] = {}  # broken or failed, as the file was then
         self._told: set[tuple[str, str]] = set()
 
-    async def once(self) -> None:
-        """Sample every complete checkpoint that lacks images. Raises HostError, WorkflowError, LoraError."""
+    def pending(self) -> Iterator[tuple[Checkpoint, int]]:
+        """Complete checkpoints that lack images, and their steps, each looked at when it is its turn; asks no host.
+
+        Tells of those that cannot be sampled. Raises WorkflowError, LoraError.
+        """
         self.summary.waiting = []
-        for entry in self._checkpoints():
-            if entry.path in self._left_out:
+        entries = self._checkpoints()
+        self._look()
+        for entry in entries:
+            if entry.path in self._left_out and self._left_out[entry.path] == _stamp(entry.path):
                 continue
             if entry.step is None:
                 self._tell_once("skipped", f"{entry.path}: its training step is unknown, so its images have no name")
             elif self._samples.missing(entry.step) and self._usable(entry.path):
-                await self._look()
-                if self._samples.missing(entry.step):
-                    await self._sample(entry, entry.step)
+                if self._samples.forget_old(entry.step):
+                    self.tell(Told("replaced", f"{entry.path} is another one than before", entry.step))
+                yield entry, entry.step
 
-    async def forever(self, interval: float) -> None:
+    async def once(self, client: HostClient) -> None:
+        """Sample every complete checkpoint that lacks images. Raises HostError, WorkflowError, LoraError."""
+        for entry, step in self.pending():
+            await self._sample(client, entry, step)
+
+    async def forever(self, client: HostClient, interval: float) -> None:
         """`once` at every change of the folder and at least every `interval` seconds, until cancelled.
 
         A host that is away is waited for.
         """
         async for _ in changes(self.run, interval):
             try:
-                await self.once()
+                await self.once(client)
             except HostError as error:
                 if error.kind not in _AWAY:
                     raise
                 self._tell_once("host", f"{error} Trying again every {interval:g} s.")
 
-    async def _look(self) -> None:
-        """Read from the images what was sampled, once: which LoRA run an image is of, only the host can tell."""
+    def _look(self) -> None:
+        """Read from the images what was sampled, once."""
         if not self._looked:
-            marks = StepMarks(self.spec, self.models, await host_run_name(self.client, self.run))
-            self._samples = await asyncio.to_thread(find_samples, self.folder, self.spec, marks)
+            marks = StepMarks(self.spec, self.models, self.run)
+            self._samples = find_samples(self.folder, self.spec, marks, self._files)
+            self.summary.notes += unsure_note(self._samples)
             self._looked = True
 
     def _checkpoints(self) -> list[Checkpoint]:
         found = find_checkpoints(self.run)
         refuse_several_runs(found)
+        self._files.update(found)
         return found
 
     def _usable(self, path: Path) -> bool:
         """Whether the file is complete; tells why not."""
         try:
-            stat = path.stat()
-            if self._judged.get(path) == (stat.st_size, stat.st_mtime_ns):
+            stamp = _stamp(path)
+            if stamp is None or self._judged.get(path) == stamp:
                 return False
             read_header(path)
-        except FileNotFoundError:  # trainers delete old checkpoints
-            return False
         except LoraError as error:
             if error.retryable:
                 self.summary.waiting.append(str(path))
                 self._tell_once("waiting", f"{path} is being written")
             else:
-                self._judge(path, (stat.st_size, stat.st_mtime_ns), "broken", str(error))
+                self._judge(path, stamp, "broken", str(error))
             return False
         self._judged.pop(path, None)
         return True
 
-    def _judge(self, path: Path, stamp: Stamp, what: str, problem: str) -> None:
-        self._judged[path] = stamp
+    def _judge(self, path: Path, stamp: Stamp | None, what: str, problem: str) -> None:
+        if stamp is not None:
+            self._judged[path] = stamp
         self.summary.failed[str(path)] = problem
         self.tell(Told(what, problem if str(path) in problem else f"{path}: {problem}"))
 
@@ -180,21 +192,24 @@ class Watch:
             self._told.add((what, text))
             self.tell(Told(what, text))
 
-    async def _sample(self, entry: Checkpoint, step: int) -> None:
-        stat = entry.path.stat()
+    async def _sample(self, client: HostClient, entry: Checkpoint, step: int) -> None:
+        stamp = _stamp(entry.path)
         spec = self.spec.select(",".join(map(str, self._samples.missing(step))))
-        name = await host_run_name(self.client, self.run)
+        name = await host_run_name(client, self.run)
         try:
             with self.progress(f"step {step}", spec) as report:
-                done = await sweep(self.client, spec, [step], models=self.models, run=name, report=report)
+                done = await sweep(client, spec, [step], models=self.models, run=name, report=report)
         except HostError as error:
             if error.kind not in _OF_ONE_CHECKPOINT:
                 raise
-            self._judge(entry.path, (stat.st_size, stat.st_mtime_ns), "failed", str(error))
+            self._judge(entry.path, stamp, "failed", str(error))
             return
-        fetched = await fetch(self.client, done, self.folder, self.local_output)
+        fetched = await fetch(client, done, self.folder, self.local_output)
         images = {image.item.index: path for image, path in fetched.files.items()}
         self._samples.add(step, images)
+        if self._samples.are_of_another(step, list(images.values())) and stamp == _stamp(entry.path):
+            self._judge(entry.path, stamp, "failed", f"the host's run {name} holds another file of this name")
+            return
         self.summary.failed.pop(str(entry.path), None)
         self.summary.made.setdefault(step, []).extend(images.values())
         self.summary.notes += [note for note in done.notes if note not in self.summary.notes]
@@ -209,6 +224,15 @@ class Watch:
         samples = self._samples
         steps = spread(samples.steps(), SHEET_COLUMNS)
         return write_sheet(samples.paths(), self.spec, steps, samples.root, "contact_sheet.png")
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """Size and time of a file, None = it is gone: trainers delete old checkpoints."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def sees_changes() -> bool:

@@ -56,25 +56,29 @@ def watch(
             notes([f"watchfiles is not installed: the folder is looked at every {interval:g} s"])
         logs = _logs(found, run_dir, tensorboard, wandb)
         summary = Summary()
+        watcher = Watch(
+            found, run_dir, output, models=models, new_only=new_only, again=again, logs=logs, tell=_tell,
+            progress=_silent if as_json else _bar, summary=summary,
+        )  # fmt: skip
         try:
-            with open_host(host, output, str(run_dir), quiet=as_json) as (url, local_output), _stopped_by_ctrl_c():
-
-                async def work() -> None:
-                    async with HostClient(url) as client:
-                        watcher = Watch(
-                            client, found, run_dir, output, models=models, local_output=local_output,
-                            new_only=new_only, again=again, logs=logs, tell=_tell, summary=summary,
-                            progress=_silent if as_json else _bar,
-                        )  # fmt: skip
-                        await (watcher.once() if once else watcher.forever(interval))
-
-                asyncio.run(work())
+            if once and not any(watcher.pending()):
+                notes(["nothing to sample, so no host was asked"])
+            else:
+                with open_host(host, output, str(run_dir), quiet=as_json) as (url, local_output), _stopped_by_ctrl_c():
+                    watcher.local_output = local_output
+                    asyncio.run(_work(watcher, url, None if once else interval))
         finally:
             for log in logs:
                 log.close()
     _print_summary(summary, as_json)
     if summary.failed:
         raise typer.Exit(1)
+
+
+async def _work(watcher: Watch, url: str, interval: float | None) -> None:
+    """interval: seconds between looks, None = once."""
+    async with HostClient(url) as client:
+        await (watcher.once(client) if interval is None else watcher.forever(client, interval))
 
 
 @contextlib.contextmanager

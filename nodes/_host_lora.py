@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ..lora import Checkpoint, Lora, to_host_keys
 from ..lora.delta import depends_on_base
+from ..lora.fingerprint import fingerprint
 from ..lora.fit import check_fit
 from ..lora.report import LoadReport, load_report
 from ..lora.summary import summary
@@ -61,14 +63,14 @@ def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
     if checkpoint is None:
         details = json.dumps({"run": choice.run, "step": 0, "lora": None})
         return Applied(model, clip, 0, f"{choice.run}, step 0: before training, no LoRA.", details)
-    lora = read_when_written(checkpoint.path, family_of(model), use.wait)
+    lora, content = _read(checkpoint.path, family_of(model), use.wait)
     keys = to_host_keys(lora)
     of_model, of_clip = model_names(model), _NO_CLIP if clip is None else clip_names(clip)
     check_fit(lora, {**of_model.shapes, **of_clip.shapes})
     in_model, in_clip = host_patches(keys, of_model), host_patches(keys, of_clip)
     report = load_report(lora, in_model.loaded | in_clip.loaded, base=_base(lora, model) or None)
     text = "\n".join([report.as_text(), *_remarks(lora, clip, use)])
-    details = json.dumps(_details(report, checkpoint, choice, use))
+    details = json.dumps(_details(report, checkpoint, choice, use, content))
     step = -1 if checkpoint.step is None else checkpoint.step
     return Applied(_patched_model(model, in_model, use), _patched_clip(clip, in_clip, use), step, text, details)
 
@@ -77,6 +79,15 @@ def family_of(model: Any) -> str | None:
     """The pack's name of a MODEL's family, None for others."""
     names = {"Flux": "flux", "SD3": "sd35", "SDXL": "sdxl"}
     return next((names[kind.__name__] for kind in type(model.model).__mro__ if kind.__name__ in names), None)
+
+
+def _read(path: Path, family: str | None, wait: float) -> tuple[Lora, str]:
+    """The LoRA and its file's fingerprint, both of the same content: a trainer may put another file in its place."""
+    while True:
+        before = fingerprint(path)
+        lora = read_when_written(path, family, wait)
+        if fingerprint(path) == before:
+            return lora, before
 
 
 def _patched_model(model: Any, found: Patches, use: Use) -> Any:
@@ -125,12 +136,13 @@ def _remarks(lora: Lora, clip: Any, use: Use) -> list[str]:
     return remarks
 
 
-def _details(report: LoadReport, checkpoint: Checkpoint, choice: Choice, use: Use) -> dict[str, Any]:
+def _details(report: LoadReport, checkpoint: Checkpoint, choice: Choice, use: Use, content: str) -> dict[str, Any]:
     return summary(
         report,
         run=choice.run,
         trainer=checkpoint.trainer,
         epoch=checkpoint.epoch,
+        fingerprint=content,
         strength_model=use.strength_model,
         strength_clip=use.strength_clip,
         start=use.start,

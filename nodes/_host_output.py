@@ -18,6 +18,7 @@ from comfy.cli_args import args
 from torch import Tensor
 
 from ..client.events import PROMPT_FILES
+from ..client.graph_marks import saver_marks
 from ..images import ImagesError, SampleFile, layout_for, relative_path, sample_name, save_image, to_image
 from ..images.files import taken
 from ..spec import SampleItem, SampleSpec
@@ -78,6 +79,7 @@ def save_samples(
     texts = _prompt_files(spec, settings)
     _check(samples, root, texts, settings)
     shared = _graph_metadata(hidden)
+    marks = sorted({*saver_marks(getattr(hidden, "prompt", None) or {}).values()})
     progress = comfy.utils.ProgressBar(len(samples)) if len(samples) > 1 else None
     images, prompt_files = [], []
     for sample in samples:
@@ -87,7 +89,7 @@ def save_samples(
             root,
             sample.path,
             text=sample.item.prompt if sample.item and texts else None,
-            metadata={**shared, **_own_metadata(spec, sample)},
+            metadata={**shared, **_own_metadata(spec, sample, marks)},
             existing=settings.existing,
             quality=settings.quality,
         )
@@ -242,14 +244,17 @@ def _graph_metadata(hidden: Any) -> dict[str, str]:
     return texts
 
 
-def _own_metadata(spec: SampleSpec | None, sample: _Sample) -> dict[str, str]:
-    """The sample as plain values, as a spec of this one image that EriSampleSpec reads back, and the LoRA's report."""
+def _own_metadata(spec: SampleSpec | None, sample: _Sample, marks: list[str]) -> dict[str, str]:
+    """The sample as plain values, as a spec of this one image that EriSampleSpec reads back, and the LoRA's report.
+
+    marks: of the graph's savers, for a JPEG that has no room for the graph itself.
+    """
     if args.disable_metadata:
         return {}
     texts = {}
     if spec and sample.item:
         facts = {"run": spec.name, "trainer": spec.trainer, "family": spec.family, "step": sample.step}
-        texts["eridiffusion"] = json.dumps({**facts, **vars(sample.item)})
+        texts["eridiffusion"] = json.dumps({**facts, **vars(sample.item), "graph_marks": marks})
         texts["eridiffusion_spec"] = json.dumps(replace(spec, items=[sample.item], source="<text>").to_dict())
     if sample.report:
         texts["eridiffusion_lora"] = _as_json(sample.report)

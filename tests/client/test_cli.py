@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -173,3 +174,22 @@ def test_watch_wants_one_config_in_the_run_folder(capsys: pytest.CaptureFixture[
     assert "a.yaml" in shown
     assert "b.yaml" in shown
     assert "--config FILE" in shown
+
+
+@pytest.mark.parametrize(
+    ("shell", "words"),
+    [
+        ("bash", "complete "),
+        ("zsh", "#compdef eri"),
+        ("fish", "complete --command eri"),
+        ("powershell", "Register-ArgumentCompleter"),
+    ],
+)
+def test_completion_script(shell: str, words: str) -> None:
+    """The marks are the shells' own commands for completion."""
+    eri = str(Path(sys.executable).with_name("eri"))
+    shown = subprocess.run(
+        [eri], env={**os.environ, "_ERI_COMPLETE": f"source_{shell}"}, capture_output=True, text=True, timeout=60
+    )
+    assert shown.returncode == 0
+    assert words in shown.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from comfyui_eridiffusion import cli
 from comfyui_eridiffusion.client.file_times import fix_times
 from comfyui_eridiffusion.client.graph_marks import saver_marks
-from comfyui_eridiffusion.client.jobs import sample_steps
-from comfyui_eridiffusion.client.resume import plan_sweep
+from comfyui_eridiffusion.client.jobs import document_of, sample_plan
+from comfyui_eridiffusion.client.resume import Plan, plan_sweep
 from comfyui_eridiffusion.client.sample_records import find_samples, read_record
 from comfyui_eridiffusion.images import LAYOUTS, SampleFile, relative_path
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
@@ -60,6 +63,15 @@ def test_mark_of_a_graph_is_about_how_not_which(family: str) -> None:
             elif isinstance(value, float) and value.is_integer():
                 node["inputs"][name] = int(value)
     assert saver_marks(sent)["nsave"] == saver_marks(build(spec, None, "a_run", 50).api())["save"]
+
+
+def test_mark_of_samples_made_at_once() -> None:
+    """Another mark than of those made one by one; a graph from before there was a choice made them one by one."""
+    spec = read_spec(EXAMPLES / "configs" / "flux.yaml")
+    one, four = (build(spec, MODELS, "a_run", 50, batch=size).api() for size in (1, 4))
+    assert saver_marks(one) != saver_marks(four)
+    del one["sample"]["inputs"]["batch_size"]
+    assert saver_marks(one) == saver_marks(build(spec, MODELS, "a_run", 50).api())
 
 
 @pytest.mark.parametrize(
@@ -147,6 +159,62 @@ def test_a_killed_sweep_goes_on(host_server: Any, tmp_path: Path, capsys: pytest
     document = call(capsys, [*command[:-1], "0,50", "--again"])
     assert not any(image["kept"] for image in document["images"])
     _other_graphs_are_not_kept(read_spec(config), got)
+    nobody = [word if word != host_server.url else "http://127.0.0.1:9" for word in command]
+    assert all(image["kept"] for image in call(capsys, [*nobody[:-1], "0,50"])["images"])
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["fingerprint", "none"])
+async def test_images_of_a_checkpoint_that_was_replaced(host_server: Any, tmp_path: Path, told: bool) -> None:
+    """Trained anew under the same name: what was made of the file before is made again, and only that."""
+    run = tmp_path / "flux_zorp"  # as the host calls its own folder with the same files
+    shutil.copytree(EXAMPLES / "runs" / "flux_zorp", run)
+    got = tmp_path / "got"
+    plan = plan_sweep(short("flux", steps=1), [0, 50, 100], got, models=MODELS, run=str(run))
+    await sample_plan(host_server.url, plan, str(run), MODELS, got, None)
+    assert [note for note in plan.notes if "checkpoint" in note] == []
+    if not told:
+        without_lora_details(got)
+
+    def again() -> Plan:
+        return plan_sweep(short("flux", steps=1), [0, 50, 100], got, models=MODELS, run=str(run))
+
+    assert again().todo == {}
+    os.utime(run / "flux_lora_step50.safetensors")  # copied once more: newer, but the same
+    assert again().todo == {}
+    shutil.copy(run / "flux_lora_step700.safetensors", run / "flux_lora_step50.safetensors")
+    plan = again()
+    if told:
+        assert plan.todo == {50: [0, 2]}
+        await sample_plan(host_server.url, plan, str(run), MODELS, got, None)
+        assert plan.notes[-1] == f"step 50: the host sampled another checkpoint than the one in {run} here."
+    else:
+        assert plan.todo == {}
+        assert plan.notes[-1].startswith("4 images do not say of which checkpoint they are")
+
+
+def without_lora_details(folder: Path) -> None:
+    """The images as a graph saves them that does not link the LoRA's details to its Save Samples."""
+    for path in folder.rglob("*_sample_*.png"):
+        with Image.open(path) as picture:
+            kept = PngInfo()
+            for key, text in picture.text.items():  # type: ignore[attr-defined]
+                if key != "eridiffusion_lora":
+                    kept.add_text(key, text)
+            picture.save(path, pnginfo=kept)
+
+
+async def test_a_jpeg_without_room_for_its_graph_is_known_again(host_server: Any, tmp_path: Path) -> None:
+    """A prompt of 25 000 characters stands in the graph, the spec and the record: 64 KiB do not hold all three."""
+    spec = short("flux", steps=1).select("0")
+    spec = replace(spec, image_format="jpg", items=[replace(spec.items[0], prompt="a red circle, " * 1800)])
+    plan = plan_sweep(spec, [50], tmp_path, models=MODELS, run="flux_zorp")
+    await sample_plan(host_server.url, plan, "flux_zorp", MODELS, tmp_path, None)
+    (image,) = tmp_path.rglob("*.jpg")
+    with Image.open(image) as picture:
+        kept = {value.partition(":")[0] for value in picture.getexif().values() if isinstance(value, str)}
+    assert kept == {"eridiffusion", "eridiffusion_spec", "eridiffusion_lora"}
+    for run, todo in (("flux_zorp", {}), ("other_run", {50: [0]})):
+        assert plan_sweep(spec, [50], tmp_path, models=MODELS, run=run).todo == todo
 
 
 def _other_graphs_are_not_kept(spec: SampleSpec, got: Path) -> None:
@@ -170,7 +238,8 @@ async def test_drawn_seeds_are_taken_up_again(host_server: Any, tmp_path: Path, 
     spec = replace(spec, items=[replace(item, seed=None) for item in spec.items], layout=layout)
 
     async def seeds(steps: list[int]) -> list[tuple[int, int, bool]]:
-        done = await sample_steps(host_server.url, spec, steps, "flux_zorp", MODELS, tmp_path, None, again=False)
+        plan = plan_sweep(spec, steps, tmp_path, models=MODELS, run="flux_zorp")
+        done = document_of(plan, steps, await sample_plan(host_server.url, plan, "flux_zorp", MODELS, tmp_path, None))
         recorded = [read_record(Path(image["path"])) for image in done["images"]]
         assert [record and record["seed"] for record in recorded] == [image["seed"] for image in done["images"]]
         return [(image["step"], image["seed"], image["kept"]) for image in done["images"]]

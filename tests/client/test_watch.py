@@ -87,8 +87,8 @@ async def test_checkpoints_one_by_one(place: Place, tmp_path: Path) -> None:
 
     shutil.copy(checkpoint(50), place.run)
     async with HostClient(place.url) as client:
-        watcher = Watch(client, short(), place.run, tmp_path, models=MODELS, tell=told.append)
-        task = asyncio.create_task(watcher.forever(0.5))
+        watcher = Watch(short(), place.run, tmp_path, models=MODELS, tell=told.append)
+        task = asyncio.create_task(watcher.forever(client, 0.5))
         await until(lambda: what() == ["sampled"] or task.done())
         whole, half = checkpoint(100).read_bytes(), place.run / checkpoint(100).name
         half.write_bytes(whole[: len(whole) // 2])
@@ -114,8 +114,8 @@ async def test_checkpoints_one_by_one(place: Place, tmp_path: Path) -> None:
             assert picture.width > 3 * 160
 
         next(tmp_path.rglob("step_000100_sample_02.png")).unlink()
-        again = Watch(client, short(), place.run, tmp_path, models=MODELS)
-        await again.once()
+        again = Watch(short(), place.run, tmp_path, models=MODELS)
+        await again.once(client)
     assert {step: [path.name for path in paths] for step, paths in again.summary.made.items()} == {
         100: ["step_000100_sample_02.png"]
     }
@@ -123,14 +123,64 @@ async def test_checkpoints_one_by_one(place: Place, tmp_path: Path) -> None:
     assert {name for name in made if after[name] != made[name]} == {"step_000100_sample_02.png"}
 
 
+async def test_a_checkpoint_that_is_replaced_is_sampled_again(place: Place, tmp_path: Path) -> None:
+    """By a training that was started anew: while the folder is watched, and between two sessions."""
+    told: list[Told] = []
+    for step in (50, 100):
+        shutil.copy(checkpoint(step), place.run)
+    async with HostClient(place.url) as client:
+        watcher = Watch(short(), place.run, tmp_path, models=MODELS, tell=told.append)
+        await watcher.once(client)
+        before = stamps(tmp_path)
+        shutil.copy(checkpoint(400), place.run / checkpoint(50).name)
+        await watcher.once(client)
+        assert [(entry.what, entry.step) for entry in told[2:]] == [("replaced", 50), ("sampled", 50)]
+        after = stamps(tmp_path)
+        assert {name for name in after if after[name] != before[name]} == {n for n in before if "000050" in n}
+        assert list(watcher.pending()) == []
+        shutil.copy(checkpoint(700), place.run / checkpoint(100).name)
+        await Watch(short(), place.run, tmp_path, models=MODELS, tell=told.append).once(client)
+    assert [(entry.what, entry.step) for entry in told[4:]] == [("replaced", 100), ("sampled", 100)]
+
+
+async def test_a_host_whose_run_is_another_than_the_one_here(place: Place, tmp_path: Path) -> None:
+    """Told once, not sampled over and over."""
+    told: list[Told] = []
+    shutil.copy(checkpoint(50), place.run)
+    here = tmp_path / place.run.name / checkpoint(50).name
+    here.parent.mkdir()
+    shutil.copy(checkpoint(100), here)
+    async with HostClient(place.url) as client:
+        watcher = Watch(short(), here.parent, tmp_path, models=MODELS, tell=told.append)
+        for _ in range(2):
+            await watcher.once(client)
+    assert [entry.what for entry in told] == ["failed"]
+    assert "holds another file" in watcher.summary.failed[str(here)]
+
+
+def test_once_needs_no_host_where_all_is_made(place: Place, tmp_path: Path) -> None:
+    def once(url: str) -> tuple[int, Any]:
+        words = command(Place(url, place.run), tmp_path, "--once")
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+        return done.returncode, json.loads(done.stdout)
+
+    shutil.copy(checkpoint(50), place.run)
+    assert once(place.url)[0] == 0
+    code, document = once("http://127.0.0.1:9")
+    assert (code, document["steps"], document["failed"]) == (0, {}, {})
+    shutil.copy(checkpoint(100), place.run)
+    code, document = once("http://127.0.0.1:9")
+    assert (code, document["error"]["kind"]) == (1, "down")
+
+
 async def test_new_only(place: Place, tmp_path: Path) -> None:
     shutil.copy(checkpoint(50), place.run)
     async with HostClient(place.url) as client:
-        watcher = Watch(client, short(), place.run, tmp_path, models=MODELS, new_only=True)
-        await watcher.once()
+        watcher = Watch(short(), place.run, tmp_path, models=MODELS, new_only=True)
+        await watcher.once(client)
         assert watcher.summary.made == {}
         shutil.copy(checkpoint(100), place.run)
-        await watcher.once()
+        await watcher.once(client)
     assert list(watcher.summary.made) == [100]
 
 
@@ -268,8 +318,8 @@ async def test_a_host_that_is_away_at_first_and_again_in_the_middle(place: Place
     shutil.copy(checkpoint(50), place.run)
     async with Relay(place.url) as relay, HostClient(relay.url, patience=0.5) as client:
         relay.refuse = True
-        watcher = Watch(client, short(), place.run, tmp_path, models=MODELS, tell=told.append, progress=cuts(relay))
-        task = asyncio.create_task(watcher.forever(0.3))
+        watcher = Watch(short(), place.run, tmp_path, models=MODELS, tell=told.append, progress=cuts(relay))
+        task = asyncio.create_task(watcher.forever(client, 0.3))
         await until(lambda: told or task.done())
         assert [entry.what for entry in told] == ["host"]
         assert "eri host start" in told[0].text
@@ -310,8 +360,8 @@ async def test_without_watchfiles_the_folder_is_looked_at(
     assert not sees_changes()
     told: list[Told] = []
     async with HostClient(place.url) as client:
-        watcher = Watch(client, short(), place.run, tmp_path, models=MODELS, tell=told.append)
-        task = asyncio.create_task(watcher.forever(0.2))
+        watcher = Watch(short(), place.run, tmp_path, models=MODELS, tell=told.append)
+        task = asyncio.create_task(watcher.forever(client, 0.2))
         await asyncio.sleep(0.3)
         shutil.copy(checkpoint(50), place.run)
         await until(lambda: told or task.done())
@@ -330,8 +380,8 @@ async def test_records_of_other_file_types(place: Place, tmp_path: Path, kind: s
 
         async def made(**changes: Any) -> int:
             options = {"run": place.run, "models": MODELS, **changes}
-            watcher = Watch(client, spec, folder=tmp_path, **options)
-            await watcher.once()
+            watcher = Watch(spec, folder=tmp_path, **options)
+            await watcher.once(client)
             return sum(len(paths) for paths in watcher.summary.made.values())
 
         assert await made() == 2
@@ -343,22 +393,3 @@ async def test_records_of_other_file_types(place: Place, tmp_path: Path, kind: s
             other = place.run.with_name("another_run")
             shutil.copytree(place.run, other)
             assert await made(run=other) == 2
-
-
-@pytest.mark.parametrize(
-    ("shell", "words"),
-    [
-        ("bash", "complete "),
-        ("zsh", "#compdef eri"),
-        ("fish", "complete --command eri"),
-        ("powershell", "Register-ArgumentCompleter"),
-    ],
-)
-def test_completion_script(shell: str, words: str) -> None:
-    """The marks are the shells' own commands for completion."""
-    eri = str(Path(sys.executable).with_name("eri"))
-    shown = subprocess.run(
-        [eri], env={**os.environ, "_ERI_COMPLETE": f"source_{shell}"}, capture_output=True, text=True, timeout=60
-    )
-    assert shown.returncode == 0
-    assert words in shown.stdout
