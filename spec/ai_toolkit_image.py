@@ -92,6 +92,8 @@ def _templated(prompt: str, trigger: str | None) -> str:
 def _report_flags(reading: Reading, rules: Rules, prompt: Prompt, parsed: ParsedPrompt) -> None:
     for part in parsed.dropped:
         reading.note(f"{prompt.path}: the trainer drops {part!r} from the prompt (every '--' starts a flag there).")
+    for meant in parsed.meant:
+        reading.note(f"{prompt.path}: {meant!r} stays in the prompt: a flag begins with two plain hyphens.")
     for name in sorted(_UNUSED & parsed.settings.keys()):
         reading.note(f"{prompt.path}: the inline flag for {name} is not used.")
     if rules.trigger is None and "[trigger]" in parsed.prompt:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .fields import short
+from .prompt_flags import lookalike
+
 #: flag -> (setting, type). Flags are case-sensitive; any other flag is dropped together with its text.
 _FLAGS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "p2": ("prompt_2", str),
@@ -37,6 +40,8 @@ _FLAGS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "ctrl_idx": ("ctrl_idx", int),
 }
 
+_LOOKALIKE: Final = lookalike(_FLAGS)
+
 
 class FlagError(ValueError):
     """A flag whose value is no number; the trainer stops on it."""
@@ -44,11 +49,15 @@ class FlagError(ValueError):
 
 @dataclass(frozen=True)
 class ParsedPrompt:
-    """A prompt without its flags. settings: last value of each setting given. dropped: parts that no flag claims."""
+    """A prompt without its flags. settings: last value of each setting given. dropped: parts that no flag claims.
+
+    meant: what stays in the prompt and looks like a flag.
+    """
 
     prompt: str
     settings: dict[str, Any]
     dropped: list[str]
+    meant: list[str]
 
 
 def parse_prompt(text: str) -> ParsedPrompt:
@@ -69,7 +78,7 @@ def parse_prompt(text: str) -> ParsedPrompt:
         try:
             settings[name] = kind(value)
         except ValueError:
-            raise FlagError(f"--{flag} needs a number, {value!r} is none") from None
+            raise FlagError(f"--{flag} needs a number, {short(value)!r} is none") from None
         if isinstance(settings[name], float) and not math.isfinite(settings[name]):
-            raise FlagError(f"--{flag} needs a finite number, not {value!r}")
-    return ParsedPrompt(head.strip(), settings, dropped)
+            raise FlagError(f"--{flag} needs a finite number, not {short(value)!r}")
+    return ParsedPrompt(head.strip(), settings, dropped, _LOOKALIKE.findall(head))

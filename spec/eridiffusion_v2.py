@@ -14,11 +14,11 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Final
 
+from .command_line import PROGRAM, Unexpanded
 from .eridiffusion_v2_programs import Settings, from_flags, settings_for
 from .families import MAX_PIXELS, MAX_SEED, variant_of
 from .fields import Reading, Section
 from .limits import Place, floored
-from .line_trees import PROGRAM, Unexpanded
 from .model import FAMILIES, SampleItem, SampleSpec, SpecError
 from .onetrainer import MODEL_TYPES
 from .parse import parse

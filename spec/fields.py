@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from .line_trees import Unexpanded
+from .command_line import Switch, Unexpanded
 from .model import SpecError
 from .tree import Document, Node
 
@@ -179,6 +179,10 @@ class Section:
 
     def as_text(self, node: Node, path: str) -> str:
         """A node's text, verbatim."""
+        if self.reading.document.kind == "command" and not isinstance(node.value, str):
+            raise self.reading.error("several words follow this flag", node, path, "Put quotes around its text.")
+        if isinstance(node.value, Switch):
+            raise self.reading.error("no value follows this flag", node, path, "Write one; the program stops.")
         if not isinstance(node.value, str):
             raise self.reading.error(
                 "text is expected", node, path, "Quote it when it holds a ': ' or starts with '[' or '{'."
@@ -267,9 +271,13 @@ def is_boolean(node: Node, yaml11: bool) -> bool:
     return node.plain and isinstance(node.value, str) and node.value in words
 
 
+def short(text: str) -> str:
+    """A text from a config as long as a message can bear."""
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def shown(node: Node) -> str:
     """A node in an error message, short."""
     if isinstance(node.value, str):
-        text = node.value if len(node.value) <= 60 else node.value[:57] + "..."
-        return repr(text) + ("" if node.plain else " in quotes")
+        return repr(short(node.value)) + ("" if node.plain else " in quotes")
     return "a list" if isinstance(node.value, list) else "a section"

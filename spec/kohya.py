@@ -37,6 +37,8 @@ _WITHOUT_EFFECT: Final = {
     "renorm_cfg": "only other model families use it",
     "flow_shift": "only other model families use it",
 }
+#: What accelerate takes; with fp8 the noise stays in float32.
+_MIXED: Final = ("no", "fp16", "bf16", "fp8")
 _MASKS: Final = ("apply_t5_attn_mask", "apply_lg_attn_mask")
 
 
@@ -171,8 +173,10 @@ def _t5_length(args: Section, family: str) -> int | None:
 
 def _precision(args: Section, family: str) -> str:
     """dtype of the noise: the VAE's for Flux and SD 3.5, the U-Net's for SDXL (fp16 where its weights are fp8)."""
-    named = args.text("mixed_precision")
-    precision = PRECISIONS.get(named or "no", "float32")
+    named = args.text("mixed_precision") or "no"
+    if named not in _MIXED:
+        raise args.error("mixed_precision", f"there is no mixed precision {named!r}", f"Write {' or '.join(_MIXED)}.")
+    precision = PRECISIONS.get(named, "float32")
     if family == "sdxl":
         return "float16" if args.flag("fp8_base") else precision
     return "float32" if args.flag("no_half_vae") else precision
@@ -181,6 +185,8 @@ def _precision(args: Section, family: str) -> str:
 def _long_prompts(args: Section, family: str) -> dict[str, str | float | bool]:
     """max_token_length 150 and 225 let SDXL's prompts go on in further chunks of 75 tokens."""
     length = args.integer("max_token_length", 75, 225)
+    if family != "sdxl":
+        args.no_effect("max_token_length")
     if family != "sdxl" or length in (None, 75):
         return {}
     args.reading.note(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from .command_line import PROGRAM
 from .fields import Section
-from .line_trees import PROGRAM
 from .model import FAMILIES, SpecError
 
 #: Training script -> family.

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from .command_line import PROGRAM
 from .fields import Reading, Section
 from .flat_args import FlatSection
 from .kohya import interval, prompt_items
 from .kohya_prompts import Entry, is_prompt_file, read_entries
 from .limits import Place
-from .line_trees import PROGRAM
 from .model import SampleItem, SampleSpec, SpecError
 from .prompt_flags import MUSUBI
 from .tree import Document

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from .command_line import command_of, parse_command
 from .json_fast import in_order, parse_json_fast
 from .json_tree import looks_like_json, parse_json
-from .line_trees import command_of, looks_like_env, parse_command, parse_env, parse_lines
+from .line_trees import looks_like_env, parse_env, parse_lines
 from .model import SpecError
 from .second_file import Folders
 from .toml_tree import looks_like_toml, parse_toml

@@ -7,7 +7,7 @@ Sources: kohya-ss/sd-scripts `library/train_util.py::line_to_prompt_dict`, kohya
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,14 @@ _PATTERNS: Final = {
     "path": re.compile(r".+"),
 }
 _MOST_STEPS: Final = 1000
+#: The dashes and the minus sign that a word processor makes of hyphens.
+_DASHES: Final = "\u2010-\u2015\u2212"
+
+
+def lookalike(names: Iterable[str]) -> re.Pattern[str]:
+    """What a person meant as one of these flags and no trainer takes for one: other dashes, no blank before it."""
+    either = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
+    return re.compile(rf"(?:(?<!\S)-*[{_DASHES}][-{_DASHES}]*|--)(?:{either})[ \t=]+\S+", re.IGNORECASE)
 
 
 class Grammar:
@@ -30,6 +38,7 @@ class Grammar:
         self.flags = dict(flags)
         self.kinds = dict(flags.values())
         longest_first = sorted(flags, key=len, reverse=True)
+        self.lookalike = lookalike(flags)
         self.start = re.compile(rf"({'|'.join(longest_first)}) ", re.IGNORECASE)
 
 
@@ -87,6 +96,8 @@ def parse_prompt_line(line: str, grammar: Grammar) -> PromptLine:
     """
     parts = line.split(" --")
     found = PromptLine(parts[0], {}, [], [])
+    for meant in grammar.lookalike.findall(parts[0]):
+        found.surprises.append(f"{meant!r} stays in the prompt: a flag begins with a blank and two plain hyphens")
     for position, part in enumerate(parts):
         flag = grammar.start.match(part)
         # (ignoring case, "ſ" equals "s" and "K" (Kelvin) equals "k"; the trainers' patterns share this)

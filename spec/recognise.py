@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from .command_line import PROGRAM
 from .kohya_gui import is_gui_form
 from .kohya_prompts import is_prompt_file, looks_like_entries
-from .line_trees import PROGRAM
 from .parse import PROGRAMS
 from .tree import Document, Node
 
