@@ -1,6 +1,7 @@
 """ComfyUI's own generic names, `diffusion_model.<native>` and `text_encoders.<host name>`: OneTrainer's COMFY format.
 
-The host reads these itself, alphas and biases included.
+The host reads these itself, alphas and biases included. What `to_host_keys` gives is of this form too, with parts of
+fused layers as the host's `transformer.<diffusers>`.
 Source: github comfyanonymous/ComfyUI, comfy/lora.py `model_lora_keys_unet`; github Nerogar/OneTrainer,
 modules/modelSaver/mixin/LoRASaverMixin.py `_save_comfy`.
 """
@@ -16,10 +17,11 @@ from .base import Dialect
 from .comfy_diffusers import PREFIX
 
 _LINEAR1_QKV = ".linear1_qkv"
+_PARTS = "transformer."
 
 
 class Comfy(Dialect):
-    """`diffusion_model.` and the model's own module names."""
+    """`diffusion_model.` and the model's own module names; diffusers' behind `transformer.`"""
 
     name: ClassVar[str] = "comfy"
 
@@ -29,6 +31,8 @@ class Comfy(Dialect):
         )
 
     def target(self, module: str, family: str) -> Target | None:
+        if module.startswith(_PARTS):
+            return TABLES[family].diffusers(module.removeprefix(_PARTS))
         if not module.startswith(PREFIX):
             return None
         name = module.removeprefix(PREFIX)

@@ -9,6 +9,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from comfyui_eridiffusion.lora import merged_delta, read_lora
 from comfyui_eridiffusion.tests.client.test_cli import eri, flux_lora
 from comfyui_eridiffusion.tests.lora import module_tables as tables
 from comfyui_eridiffusion.tests.lora.host_models import host_changes, loaded_changes
@@ -28,7 +29,10 @@ PLACES = {"flux": tables.flux_hybrid(), "sd35": tables.sd35_native(), "sdxl": ta
 def test_the_stock_loader_takes_all_of_a_converted_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, family: str
 ) -> None:
-    """Of EriDiffusion V2's own file it takes nothing, of the converted one every tensor, with the right strength."""
+    """Of EriDiffusion V2's own file it takes nothing, of the converted one every tensor, with the right strength.
+
+    This pack, too, reads all of the converted file.
+    """
     places = PLACES[family]
     pairs = pairs_for(places, alpha=2.0)
     source = write(
@@ -39,6 +43,9 @@ def test_the_stock_loader_takes_all_of_a_converted_file(
     assert str(target) in capsys.readouterr().err
     assert loaded_changes(family, load_file(source))[1] == set()
     assert_same_changes(host_changes(family, load_file(target)), expected_changes(places, pairs))
+    again = read_lora(target)
+    assert again.unmatched == ()
+    assert_same_changes(merged_delta(again), expected_changes(places, pairs))
 
 
 def test_a_converted_file_keeps_its_step_and_nothing_of_the_optimizer(tmp_path: Path) -> None:
