@@ -32,24 +32,16 @@ class Samples:
     def __init__(
         self, root: Path, spec: SampleSpec, marks: Marks | None = None, contents: Contents = lambda step: None
     ) -> None:
-        from ..images.layouts import layout_for
-
         self.root = root
         self._items = {item.index: item for item in spec.items}
-        self._counted_names = "{nth}" in layout_for(spec.layout).template
         self._marks, self._contents = marks, contents
         self._paths: dict[tuple[int, int], Path] = {}
         self._made_of: dict[tuple[int, int], str | None] = {}
         self._seeds: dict[tuple[int, int], int] = {}
 
     def missing(self, step: int) -> list[int]:
-        """Indices of the items to sample for `step`, in the spec's order: those without an image of this checkpoint.
-
-        Where the layout numbers the first image of a step only if there are several, it is never made alone.
-        """
-        indices = list(self._items)
-        missing = [index for index in indices if not self._has(step, index)]
-        return [0, indices[1]] if missing == [0] and self._counted_names and len(indices) > 1 else missing
+        """Indices of the items to sample for `step`, in the spec's order: those without an image of this checkpoint."""
+        return [index for index in self._items if not self._has(step, index)]
 
     def steps(self) -> list[int]:
         """Training steps with at least one image, ascending."""

@@ -139,7 +139,7 @@ def _samples(
         name = names[number] if names else sample_name(position)
         item = _item(spec, name, None if names else position)
         place = _place(settings, spec, item, name, position, picture)
-        place = replace(place, step=step, count=counts[step])
+        place = replace(place, step=step, count=max(counts[step], (spec.total or len(spec.items)) if spec else 0))
         path = relative_path(trainer, place, _format(settings, spec), settings.template)
         samples.append(_Sample(picture, path, step, item, all_reports[number]))
     return samples
@@ -255,7 +255,7 @@ def _own_metadata(spec: SampleSpec | None, sample: _Sample, marks: list[str]) ->
     if spec and sample.item:
         facts = {"run": spec.name, "trainer": spec.trainer, "family": spec.family, "step": sample.step}
         texts["eridiffusion"] = json.dumps({**facts, **vars(sample.item), "graph_marks": marks})
-        texts["eridiffusion_spec"] = json.dumps(replace(spec, items=[sample.item], source="<text>").to_dict())
+        texts["eridiffusion_spec"] = json.dumps(replace(spec.part([sample.item]), source="<text>").to_dict())
     if sample.report:
         texts["eridiffusion_lora"] = _as_json(sample.report)
     return texts

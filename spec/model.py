@@ -130,6 +130,8 @@ class SampleSpec:
     (`{"shift": 14.5}`); empty = the trainer's defaults.
     ignored: dotted names of config fields that do not act on the samples made here. notes: sentences for people on
     what was decided while reading (replaced trigger words, random seeds, rounded sizes, ...).
+    total: how many samples the trainer makes at a step where the items are a part of them (some trainers' file names
+    depend on it), None = the items are all.
     """
 
     family: str
@@ -148,6 +150,7 @@ class SampleSpec:
     sampling: dict[str, str | float | bool] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    total: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict of the native form (`eri_spec` + the fields above), JSON types only."""
@@ -157,6 +160,8 @@ class SampleSpec:
         document["items"] = [dict(vars(item)) for item in self.items]
         document["model_files"], document["sampling"] = dict(self.model_files), dict(self.sampling)
         document["ignored"], document["notes"] = list(self.ignored), list(self.notes)
+        if self.total is None:
+            del document["total"]
         return document
 
     def to_json(self, indent: int | None = None) -> str:
@@ -198,4 +203,9 @@ class SampleSpec:
                     remedy=f"Its items are {self.items[0].index} to {self.items[-1].index}.",
                 )
             wanted |= known
-        return replace(self, items=[item for item in self.items if item.index in wanted])
+        return self.part([item for item in self.items if item.index in wanted])
+
+    def part(self, items: list[SampleItem]) -> SampleSpec:
+        """The same spec with these of its items only; `total` keeps how many there are."""
+        some = len(items) < len(self.items)
+        return replace(self, items=items, total=self.total or (len(self.items) if some else None))

@@ -51,6 +51,7 @@ def read_native(document: Document, family: str | None) -> SampleSpec:
         model_files=_files(root),
         sampling=_sampling(root),
         notes=notes + reading.notes,
+        total=_integer(root, "total", 1, 2**31),
         ignored=ignored + [name for name in reading.ignored() if name not in ignored],
     )
 

@@ -67,6 +67,7 @@ def _spec() -> dict[str, Any]:
         "variant": _text("Variant of the family: dev, schnell, large, medium, large-turbo."),
         "name": {"type": "string", "default": "samples", "description": "Name of the run; names its folder."},
         "trigger_word": _text("Trigger word; already put into the prompts."),
+        "total": _whole("Samples that the trainer makes at a step, where the items are a part of them.", 1, 2**31),
         "sample_every": _whole("Training steps between samples.", 1, 2**31),
         "layout": {"enum": list(TRAINER_IDS), "description": "Whose file names are used; default: the trainer's."},
         "t5_length": _whole("T5 tokens; null = the trainer's own number.", 1, 4096),

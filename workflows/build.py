@@ -127,7 +127,7 @@ def _compact(
     saves = {}
     for number, items in enumerate(_groups(spec)):
         profile = profile_for(spec, items[0].sampler)
-        chain = _start(graph, replace(spec, items=items), profile, loaded, number)
+        chain = _start(graph, spec.part(items), profile, loaded, number)
         save_id = _finish(chain, loaded, run, step)
         labels[number] = chain.label
         saves[save_id] = tuple(item.index for item in items)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ from comfyui_eridiffusion.client.file_times import fix_times
 from comfyui_eridiffusion.client.graph_marks import saver_marks
 from comfyui_eridiffusion.client.jobs import document_of, sample_plan
 from comfyui_eridiffusion.client.resume import Plan, plan_sweep
-from comfyui_eridiffusion.client.sample_records import find_samples, read_record
+from comfyui_eridiffusion.client.sample_records import read_record
 from comfyui_eridiffusion.images import LAYOUTS, SampleFile, relative_path
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, FAMILIES, short
@@ -94,18 +94,6 @@ def test_fixed_times_are_the_layouts_own_names(layout: str) -> None:
     file = SampleFile(run="r", step=50, index=1, name="sample_01", count=2, prompt="a cat", seed=7, created=moment)
     later = replace(file, created=datetime.now(tz=timezone.utc))
     assert relative_path(layout, later, template=saver["inputs"]["template"]) == relative_path(layout, file)
-
-
-def test_a_first_image_is_not_made_alone_where_its_name_depends_on_the_others(tmp_path: Path) -> None:
-    """EriDiffusion V2 writes sample_step50.png for one prompt, sample_step50_seed0.png for several."""
-    spec = replace(short("flux"), layout="eridiffusion-v2", items=read_spec(EXAMPLES / "configs" / "flux.yaml").items)
-    samples = find_samples(tmp_path, spec)
-    samples._paths.update({(50, 1): tmp_path, (50, 2): tmp_path, (50, 3): tmp_path, (60, 0): tmp_path})
-    assert samples.missing(50) == [0, 1]
-    assert samples.missing(60) == [1, 2, 3]
-    assert relative_path("eridiffusion-v2", SampleFile("r", 50, 0, count=2)) == PurePosixPath(
-        "r/sample_step50_seed0.png"
-    )
 
 
 def arguments(folder: Path, url: str, *more: str) -> list[str]:

@@ -134,7 +134,9 @@ def test_select(which: str, indices: list[int]) -> None:
     spec = read_spec(DATA / "eri_flux.yaml")
     chosen = spec.select(which)
     assert [item.index for item in chosen.items] == indices
-    assert chosen == replace(spec, items=[spec.items[index] for index in indices])
+    total = 4 if which else None
+    assert chosen == replace(spec, items=[spec.items[index] for index in indices], total=total)
+    assert chosen.select(str(indices[0])).total == 4, "a part of a part is still one of the whole"
     assert SampleSpec.from_json(chosen.to_json()) == chosen
 
 
