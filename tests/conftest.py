@@ -2,6 +2,7 @@
 
 `comfy_host`   the host imported into the test process on the CPU, with the pack loaded as the host loads custom nodes
 `host_server`  a host in a process of its own, with the pack, the example loaders and the example models
+`loras_dir`    a loras folder of that host, for a test's own runs
 
 Helpers beside tests are imported through the package: `from comfyui_eridiffusion.tests.nodes.small_models import …`.
 """
@@ -108,7 +109,12 @@ def _load_nodes(names: list[str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def host_server() -> Iterator[LocalHost]:
+def loras_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("loras")
+
+
+@pytest.fixture(scope="session")
+def host_server(loras_dir: Path) -> Iterator[LocalHost]:
     """A running host: `.url`, `.output_dir`, `.input_dir`, `.log_path`; previews are on."""
-    with LocalHost(extra_args=("--preview-method", "latent2rgb")) as host:
+    with LocalHost(model_paths={"loras": [loras_dir]}, extra_args=("--preview-method", "latent2rgb")) as host:
         yield host

@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,6 +26,7 @@ from comfyui_eridiffusion.client.sample_records import read_record
 from comfyui_eridiffusion.images import LAYOUTS, SampleFile, relative_path
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, FAMILIES, short
+from comfyui_eridiffusion.tests.waiting import PATIENCE, queue, wait_until, wait_until_idle
 from comfyui_eridiffusion.workflows import build
 
 MODELS = EXAMPLES / "models" / "flux.yaml"
@@ -119,10 +118,7 @@ def test_a_killed_sweep_goes_on(host_server: Any, tmp_path: Path, capsys: pytest
     command = arguments(tmp_path, host_server.url, "--steps", "0,50,100,200,400")
     assert command[-1] == "0,50,100,200,400"
     with subprocess.Popen([Path(sys.executable).with_name("eri"), *command], stdout=subprocess.DEVNULL) as first:
-        deadline = time.monotonic() + 60
-        while len(stamps(got)) < 2 and first.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: len(stamps(got)) >= 2 or first.poll() is not None, "the first step is made")
         first.kill()
     before = stamps(got)
     assert 2 <= len(before) < 10
@@ -241,35 +237,18 @@ async def test_drawn_seeds_are_taken_up_again(host_server: Any, tmp_path: Path, 
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="no Ctrl-C to send")
-def test_ctrl_c_ends_a_sweep_and_its_prompt(
-    host_server: Any, tmp_path: Path, queue_is_empty: Callable[[], bool]
-) -> None:
+def test_ctrl_c_ends_a_sweep_and_its_prompt(host_server: Any, tmp_path: Path) -> None:
+    wait_until_idle(host_server.url)
     command = arguments(tmp_path, host_server.url, "--steps", "0,50,100,200,400")
     config = Path(command[1])
     config.write_text(config.read_text(encoding="utf-8").replace('"steps": 4', '"steps": 400'), encoding="utf-8")
     with subprocess.Popen(
         [Path(sys.executable).with_name("eri"), *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
-        while queue_is_empty() and running.poll() is None:
-            time.sleep(0.05)
+        wait_until(lambda: queue(host_server.url)[0] or running.poll() is not None, "the host runs the prompt")
         running.send_signal(signal.SIGINT)
-        shown, errors = running.communicate(timeout=30)
+        shown, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode == 130, errors
     assert "Traceback" not in errors
     assert json.loads(shown)["error"]["kind"] == "interrupted"
-    deadline = time.monotonic() + 20
-    while not queue_is_empty():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def queue_is_empty(host_server: Any) -> Callable[[], bool]:
-    import urllib.request
-
-    def ask() -> bool:
-        with urllib.request.urlopen(f"{host_server.url}/queue", timeout=10) as answer:
-            queue = json.load(answer)
-        return not queue["queue_running"] and not queue["queue_pending"]
-
-    return ask
+    wait_until_idle(host_server.url)

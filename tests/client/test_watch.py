@@ -13,8 +13,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,10 +22,10 @@ import pytest
 from PIL import Image
 
 from comfyui_eridiffusion.client.host_client import HostClient
-from comfyui_eridiffusion.client.local_host import LocalHost
 from comfyui_eridiffusion.client.watch import Told, Watch, sees_changes
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.tests.client.relay import Relay
+from comfyui_eridiffusion.tests.waiting import PATIENCE, queue, until, wait_until, wait_until_idle
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RUN = EXAMPLES / "runs" / "flux_zorp"
@@ -42,18 +40,12 @@ class Place:
     run: Path
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    loras = tmp_path_factory.mktemp("loras")
-    with LocalHost(model_paths={"loras": [loras]}) as running:
-        yield running.url, loras
-
-
 @pytest.fixture
-def place(host: tuple[str, Path], request: pytest.FixtureRequest) -> Place:
-    run = host[1] / re.sub(r"\W+", "_", request.node.name)
+def place(host_server: Any, loras_dir: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    run = loras_dir / re.sub(r"\W+", "_", request.node.name)
     run.mkdir()
-    return Place(host[0], run)
+    yield Place(host_server.url, run)
+    shutil.rmtree(run)
 
 
 def short() -> SampleSpec:
@@ -71,40 +63,46 @@ def stamps(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.rglob("step_*.png")}
 
 
-async def until(condition: Any, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        await asyncio.sleep(0.05)
+async def heard(task: asyncio.Task[None], told: list[Told], what: str, times: int = 1) -> None:
+    """Until the watch has told this so many times; its error where it ended instead."""
+
+    def enough() -> bool:
+        return [entry.what for entry in told].count(what) >= times
+
+    await until(lambda: enough() or task.done(), f"{what!r} is told {times} times")
+    if task.done():
+        await task
+
+
+async def stopped(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_checkpoints_one_by_one(place: Place, tmp_path: Path) -> None:
     """Whole, half written then finished, broken then replaced; afterwards a restart repeats nothing."""
     told: list[Told] = []
-
-    def what() -> list[str]:
-        return [entry.what for entry in told]
-
     shutil.copy(checkpoint(50), place.run)
     async with HostClient(place.url) as client:
         watcher = Watch(short(), place.run, tmp_path, models=MODELS, tell=told.append)
         task = asyncio.create_task(watcher.forever(client, 0.5))
-        await until(lambda: what() == ["sampled"] or task.done())
+        await heard(task, told, "sampled")
         whole, half = checkpoint(100).read_bytes(), place.run / checkpoint(100).name
         half.write_bytes(whole[: len(whole) // 2])
-        await until(lambda: what() == ["sampled", "waiting"] or task.done())
+        await heard(task, told, "waiting")
         broken = place.run / checkpoint(200).name
         broken.write_bytes(b"\x02\0\0\0\0\0\0\0[]" + b"x" * 100)
-        await until(lambda: "broken" in what() or task.done())
+        await heard(task, told, "broken")
         assert list(watcher.summary.failed) == [str(broken)]
         half.write_bytes(whole)
-        await until(lambda: what().count("sampled") == 2 or task.done())
+        await heard(task, told, "sampled", 2)
         shutil.copy(checkpoint(200), broken)
-        await until(lambda: what().count("sampled") == 3 or task.done())
-        assert not task.done()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await heard(task, told, "sampled", 3)
+        await stopped(task)
+        assert half.name in told[1].text
+        # a file that is looked at while it is written here is "waiting", too
+        assert [entry.what for entry in told if entry.what != "waiting"] == ["sampled", "broken", "sampled", "sampled"]
         assert watcher.summary.failed == {}
         made = stamps(tmp_path)
         assert set(made) == {f"step_{step:06}_sample_{index:02}.png" for step in (50, 100, 200) for index in (0, 2)}
@@ -161,7 +159,7 @@ async def test_a_host_whose_run_is_another_than_the_one_here(place: Place, tmp_p
 def test_once_needs_no_host_where_all_is_made(place: Place, tmp_path: Path) -> None:
     def once(url: str) -> tuple[int, Any]:
         words = command(Place(url, place.run), tmp_path, "--once")
-        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
         return done.returncode, json.loads(done.stdout)
 
     shutil.copy(checkpoint(50), place.run)
@@ -200,7 +198,7 @@ def test_command_once_with_training_logs(place: Place, tmp_path: Path) -> None:
     wandb.mkdir()
     done = subprocess.run(
         command(place, tmp_path, "--once", "--tensorboard", str(logs), "--wandb", "eri_test"),
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=PATIENCE,
         env={**os.environ, "WANDB_MODE": "offline", "WANDB_DIR": str(wandb)},
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
@@ -280,7 +278,7 @@ def test_command_stops_on_ctrl_c_with_a_summary(place: Place, tmp_path: Path) ->
         assert running.stderr is not None
         assert "step 50" in running.stderr.readline()
         running.send_signal(signal.SIGINT)
-        shown, errors = running.communicate(timeout=30)
+        shown, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode == 0, errors
     assert "Traceback" not in errors
     assert list(json.loads(shown)["steps"]) == ["50"]
@@ -290,27 +288,18 @@ def test_ctrl_c_while_sampling(place: Place, tmp_path: Path) -> None:
     """The step that runs is cancelled on the host, those that are done are told."""
     for step in (50, 100):
         shutil.copy(checkpoint(step), place.run)
+    wait_until_idle(place.url)
     words = command(place, tmp_path)
     config = tmp_path / "config.json"
     config.write_text(config.read_text(encoding="utf-8").replace('"steps": 2', '"steps": 900'), encoding="utf-8")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        while not queue(place.url)[0] and running.poll() is None:
-            time.sleep(0.05)
+        wait_until(lambda: queue(place.url)[0] or running.poll() is not None, "the host runs the prompt")
         running.send_signal(signal.SIGINT)
-        shown, errors = running.communicate(timeout=60)
+        shown, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode == 0, errors
     assert "Traceback" not in errors
     assert json.loads(shown)["steps"] == {}
-    deadline = time.monotonic() + 30
-    while queue(place.url) != ([], []):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def queue(url: str) -> tuple[list[Any], list[Any]]:
-    with urllib.request.urlopen(f"{url}/queue", timeout=10) as answer:
-        document = json.load(answer)
-    return document["queue_running"], document["queue_pending"]
+    wait_until_idle(place.url)
 
 
 async def test_a_host_that_is_away_at_first_and_again_in_the_middle(place: Place, tmp_path: Path) -> None:
@@ -320,19 +309,17 @@ async def test_a_host_that_is_away_at_first_and_again_in_the_middle(place: Place
         relay.refuse = True
         watcher = Watch(short(), place.run, tmp_path, models=MODELS, tell=told.append, progress=cuts(relay))
         task = asyncio.create_task(watcher.forever(client, 0.3))
-        await until(lambda: told or task.done())
+        await heard(task, told, "host")
         assert [entry.what for entry in told] == ["host"]
         assert "eri host start" in told[0].text
         relay.refuse = False
-        await until(lambda: "sampled" in [entry.what for entry in told] or task.done())
+        await heard(task, told, "sampled")
         shutil.copy(checkpoint(100), place.run)  # this one's line is cut while it is sampled, see `cuts`
-        await until(lambda: [entry.what for entry in told].count("host") == 2 or task.done())
+        await heard(task, told, "host", 2)
         assert "did not come back" in told[-1].text
         relay.refuse = False
-        await until(lambda: [entry.what for entry in told].count("sampled") == 2 or task.done())
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await heard(task, told, "sampled", 2)
+        await stopped(task)
     assert sorted(stamps(tmp_path)) == [f"step_{step:06}_sample_{i:02}.png" for step in (50, 100) for i in (0, 2)]
 
 
@@ -361,13 +348,19 @@ async def test_without_watchfiles_the_folder_is_looked_at(
     told: list[Told] = []
     async with HostClient(place.url) as client:
         watcher = Watch(short(), place.run, tmp_path, models=MODELS, tell=told.append)
+        once, looks = watcher.once, 0
+
+        async def counted(host: HostClient) -> None:
+            nonlocal looks
+            await once(host)
+            looks += 1
+
+        monkeypatch.setattr(watcher, "once", counted)
         task = asyncio.create_task(watcher.forever(client, 0.2))
-        await asyncio.sleep(0.3)
+        await until(lambda: looks > 1 or task.done(), "the folder was looked at")
         shutil.copy(checkpoint(50), place.run)
-        await until(lambda: told or task.done())
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await heard(task, told, "sampled")
+        await stopped(task)
     assert [(entry.what, entry.step) for entry in told] == [("sampled", 50)]
 
 
