@@ -8,8 +8,8 @@ from collections.abc import Hashable, Sequence
 def batches(keys: Sequence[Hashable | None], sizes: Sequence[int], limit: int) -> list[list[int]]:
     """Row numbers (from 0) batch by batch, ascending in each, the batches by their first row.
 
-    keys: rows of equal keys may share a batch, None = this one may not. sizes: images in each row, >= 1. limit: the most
-    images in a batch, >= 1; a row that has more by itself is a batch of its own.
+    keys: rows of equal keys may share a batch, None = this one may not. sizes: images in each row, >= 1. limit: the
+    most images in a batch, >= 1; a row that has more by itself is a batch of its own.
     """
     made: list[list[int]] = []
     room: dict[Hashable, int] = {}

@@ -63,7 +63,8 @@ def sample_inputs(inputs: Mapping[str, Any]) -> Any:
         starts = []
         for number in numbers:
             with _named([number], len(table)):
-                starts.append(start_of(**{name: table[number][name] for name in ("model", "noise", "sigmas", "latent")}))
+                row = table[number]
+                starts.append(start_of(row["model"], row["noise"], row["sigmas"], row["latent"]))
         with _named(numbers, len(table)):
             results.update(zip(numbers, denoised([table[number] for number in numbers], starts), strict=True))
     return [results[number] for number in range(len(table))]
@@ -97,8 +98,8 @@ def _keys(table: Sequence[Mapping[str, Any]], limit: int) -> list[Hashable | Non
         except Alone as reason:
             keys.append(None)
             alone.setdefault(str(reason), []).append(number)
-    for reason, numbers in alone.items():
-        announce(f"batch_size {limit}: {_entries(numbers)} of {len(table)} not in a batch: {reason}.")
+    for why, numbers in alone.items():
+        announce(f"batch_size {limit}: {_entries(numbers)} of {len(table)} not in a batch: {why}.")
     return keys
 
 

@@ -22,8 +22,6 @@ MEMORY_MENU: Final = "eridiffusion/memory"
 
 FAMILIES: Final = ("flux", "sd35", "sdxl")
 MAX_RESOLUTION: Final = 16384
-#: The most images that EriSample takes at once from a list.
-MAX_BATCH: Final = 64
 #: Seeds are unsigned 64 bit numbers in trainers and in the host.
 MAX_SEED: Final = 2**64 - 1
 

@@ -7,10 +7,11 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io
 
+from ..workflows.build import MAX_BATCH
 from ._host_samplers import sample_ddim, sample_flow_euler
 from ._host_sampling import sample_inputs
 from ._ranges import in_range
-from ._schema import MAX_BATCH, SAMPLING_MENU, schema
+from ._schema import SAMPLING_MENU, schema
 
 
 class EriFlowEulerSampler(io.ComfyNode):
@@ -136,8 +137,8 @@ class EriSample(io.ComfyNode):
             display_name="Sample",
             category=SAMPLING_MENU,
             description="Samples with ComfyUI's own guider, from explicit noise and sigmas. At CFG 1 only the positive "
-            "prompt is run. Linked lists (prompts, seeds, sizes) run one after the other, or in batches. Out of memory, it "
-            "goes on in smaller parts; the picture stays the same.",
+            "prompt is run. Linked lists (prompts, seeds, sizes) run one after the other, or in batches. Out of "
+            "memory, it goes on in smaller parts; the picture stays the same.",
             search_aliases=["KSampler", "SamplerCustom"],
             is_input_list=True,
             inputs=[
@@ -163,8 +164,8 @@ class EriSample(io.ComfyNode):
                     min=1,
                     max=MAX_BATCH,
                     optional=True,
-                    tooltip="Of linked lists, the most images to sample at once: those of one size, steps and CFG whose "
-                    "sampler draws no noise. Faster; the last digits change. 1 = one after the other.",
+                    tooltip="The most images of linked lists to sample at once: of one size, schedule and CFG, with a "
+                    "sampler that draws no noise. Faster, but the last digits change. 1 = one after the other.",
                 ),
             ],
             outputs=[io.Latent.Output(is_output_list=True, tooltip="The denoised latent, for VAE Decode.")],

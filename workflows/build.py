@@ -28,6 +28,8 @@ BUILDERS: Final[Mapping[str, Callable[[Chain], Sampling]]] = {
 }
 
 STYLES: Final = ("eri", "stock")
+#: The most images that EriSample takes at once.
+MAX_BATCH: Final = 64
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def build(
     style: str = "eri",
     *,
     offered: Offered | None = None,
+    batch: int = 1,
 ) -> Workflow:
     """The graph that samples `spec` as its trainer would.
 
@@ -83,6 +86,7 @@ def build(
     a run, 0 and None sample the base model and the graph has no "lora" node. Open seeds are drawn here and noted.
     style: "eri" (compact, list-driven), "stock" (ComfyUI's own nodes only; the notes say what it cannot match).
     offered: the host's files by model folder; without `models` the graph's files are chosen among them.
+    batch: the most samples to denoise at once, 1..MAX_BATCH; above 1 only in style "eri".
     Raises WorkflowError naming the field at fault.
     """
     if style not in STYLES:
@@ -92,6 +96,7 @@ def build(
     if spec.family not in BUILDERS:
         known = ", ".join(BUILDERS)
         raise WorkflowError(f"unknown family {spec.family!r}", field="spec.family", remedy=f"Known families: {known}.")
+    _check_batch(batch, style)
     _check_items(spec)
     description: Mapping[str, Any]
     if models is None and offered is not None:
@@ -110,7 +115,12 @@ def build(
         stock_notes, stock_saves = add_stock(graph, spec, loaded, file)
         labels = {number: _sample_title(item) for number, item in enumerate(spec.items)} if spec.items[1:] else {}
         return Workflow(graph, spec, [*notes, *stock_notes], stock_saves, labels)
-    return _compact(graph, spec, loaded, None if run is None else str(run), step, notes)
+    if batch > 1:
+        notes.append(
+            f"Up to {batch} samples that fit each other are denoised at once. The trainer makes them one at a time, "
+            "which sums in another order: the last digits differ."
+        )
+    return _compact(graph, spec, loaded, None if run is None else str(run), step, notes, batch)
 
 
 def _sample_title(item: SampleItem) -> str:
@@ -120,7 +130,7 @@ def _sample_title(item: SampleItem) -> str:
 
 
 def _compact(
-    graph: Graph, spec: SampleSpec, loaded: Loaded, run: str | None, step: int | None, notes: list[str]
+    graph: Graph, spec: SampleSpec, loaded: Loaded, run: str | None, step: int | None, notes: list[str], batch: int
 ) -> Workflow:
     """Style "eri": one chain per group of items that can share one."""
     labels: dict[int, str] = {}
@@ -128,11 +138,22 @@ def _compact(
     for number, items in enumerate(_groups(spec)):
         profile = profile_for(spec, items[0].sampler)
         chain = _start(graph, spec.part(items), profile, loaded, number)
-        save_id = _finish(chain, loaded, run, step)
+        save_id = _finish(chain, loaded, run, step, batch)
         labels[number] = chain.label
         saves[save_id] = tuple(item.index for item in items)
         notes += [note for note in profile.notes if note not in notes]
     return Workflow(graph, spec, notes, saves, labels, statements(explain(spec)))
+
+
+def _check_batch(batch: int, style: str) -> None:
+    if not 1 <= batch <= MAX_BATCH:
+        raise WorkflowError(f"batch is {batch}", field="batch", remedy=f"Give 1 to {MAX_BATCH} samples at once.")
+    if batch > 1 and style == "stock":
+        raise WorkflowError(
+            f"batch is {batch}, but in style stock every sample has a KSampler of its own",
+            field="batch",
+            remedy="Leave batch at 1, or use style eri.",
+        )
 
 
 def _check_items(spec: SampleSpec) -> None:
@@ -223,7 +244,7 @@ def _with_lora(
     return behind, lora.out("found_step"), {"report": lora.out("details")}
 
 
-def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None) -> str:
+def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None, batch: int) -> str:
     """Add LoRA, conditioning, sampling, decoding and the saver; returns the saver's id."""
     chain, saved_step, loaded_lora = _with_lora(chain, loaded, run, step)
     parts = BUILDERS[chain.spec.family](chain)
@@ -249,6 +270,7 @@ def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None) -> 
         sigmas=parts.sigmas,
         latent=parts.latent,
         cfg=chain.source.out("cfg"),
+        batch_size=batch,
     )
     decode = chain.add("decode", "VAEDecode", "Decode", samples=sample.out("latent"), vae=loaded.vae)
     return chain.add(

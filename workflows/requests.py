@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..spec.readers import TEXT, read_text
-from .build import Workflow, build
+from .build import MAX_BATCH, Workflow, build
 from .choose import Offered
 
 #: Largest request body in bytes; a config has no more than this either.
@@ -56,7 +56,7 @@ class GraphRequest(_Strict):
 
     source: what to call it in messages; its suffix tells the notation. files: texts of the files that the config
     names, by the name written there. items: indices like "0,2-4", "" = all. models None = chosen from what the host
-    offers. run, step, style: as for `build`.
+    offers. run, step, style, batch: as for `build`.
     """
 
     config: Annotated[str, Field(min_length=1)]
@@ -69,6 +69,7 @@ class GraphRequest(_Strict):
     run: _Text | None = None
     step: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     style: Literal["eri", "stock"] = "eri"
+    batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 1
 
 
 class QueueRequest(GraphRequest):
@@ -101,4 +102,5 @@ def graph_for(request: GraphRequest, run: str | None, offered: Offered | None) -
     source = PurePosixPath(request.source.replace("\\", "/")).name if request.source else TEXT
     spec = read_text(request.config, request.trainer, request.family, source=source or TEXT, files=request.files)
     models: dict[str, Any] | None = None if request.models is None else request.models.model_dump(exclude_none=True)
-    return build(spec.select(request.items), models, run, request.step, request.style, offered=offered)
+    spec = spec.select(request.items)
+    return build(spec, models, run, request.step, request.style, offered=offered, batch=request.batch)

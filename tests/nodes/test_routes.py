@@ -116,6 +116,15 @@ async def test_graph_is_what_the_command_line_writes(web: aiohttp.ClientSession,
     assert document["ui"] == json.loads(json.dumps(workflow.ui(info)))
 
 
+async def test_samples_made_at_once(web: aiohttp.ClientSession) -> None:
+    status, document = await post(web, "graph", request(batch=4))
+    assert status == 200, document
+    assert document["api"]["sample"]["inputs"]["batch_size"] == 4
+    assert any("at once" in note for note in document["notes"])
+    error = await refusal(web, 400, "graph", request(batch=4, style="stock"))
+    assert (error["kind"], error["field"]) == ("graph", "batch")
+
+
 async def test_graph_of_the_route_runs_through_the_hosts_own_prompt(web: aiohttp.ClientSession) -> None:
     """A trainer may change the graph before it queues it; the loras' absolute folder is understood too."""
     run = EXAMPLES / "runs" / "flux_zorp"
@@ -217,6 +226,9 @@ async def test_broken_config_gets_the_readers_message(web: aiohttp.ClientSession
         ({"run": "a\0b"}, "run"),
         ({"run": " "}, "run"),
         ({"style": "other"}, "style"),
+        ({"batch": 0}, "batch"),
+        ({"batch": 65}, "batch"),
+        ({"batch": "4"}, "batch"),
         ({"models": "/etc/passwd"}, "models"),
         (
             {"models": {"loaders": {"model": {"class_type": "X", "inputs": {"a": [1]}}}}},

@@ -233,11 +233,25 @@ def test_bad_models_file(tmp_path: Path, text: str) -> None:
         (replace(sample_spec("flux"), family="sd15"), {}, r"spec\.family"),
         (sample_spec("flux"), {"style": "fancy"}, "style"),
         (sample_spec("flux"), {"step": -1}, "step"),
+        (sample_spec("flux"), {"batch": 0}, "batch is 0"),
+        (sample_spec("flux"), {"batch": 65}, "Give 1 to 64"),
+        (sample_spec("flux"), {"batch": 2, "style": "stock"}, "use style eri"),
     ],
 )
 def test_bad_input_is_named(spec: SampleSpec, options: dict[str, Any], part: str) -> None:
     with pytest.raises(WorkflowError, match=part):
         build(spec, **options)
+
+
+def test_samples_are_made_one_by_one_unless_asked_otherwise() -> None:
+    spec = sample_spec("flux")
+    items = [replace(spec.items[0], index=index, lora_scale=1.0 - index) for index in range(2)]
+    for options, size in (({}, 1), ({"batch": 1}, 1), ({"batch": 8}, 8)):
+        made = build(replace(spec, items=items), **options)
+        sizes = [node["inputs"]["batch_size"] for node in made.api().values() if node["class_type"] == "EriSample"]
+        assert sizes == [size, size]
+        assert any("at once" in note for note in made.notes) == (size > 1)
+    assert build(spec, style="stock", batch=1).api()
 
 
 def test_graph_refuses_dangling_links_and_taken_ids() -> None:
