@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import save_file
 
 from comfyui_eridiffusion.client.example_pictures import FOLDER
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
@@ -174,6 +176,28 @@ def test_a_config_brings_the_prompts_that_it_names(empty: Canvas, name: str, con
     opened(empty, Path(name).stem)
     assert empty.page.evaluate(MISSING) == []
     assert RED_CAT in json.dumps(empty.serialized())
+
+
+def test_the_run_that_a_config_names_is_loaded(empty: Canvas, runs_dir: Path) -> None:
+    """Its newest checkpoint, wherever below the loras folders the run lies; without such a run the message says so."""
+    text, name = CONFIGS["aitk_flux.yaml"], "otter_v2"
+    drop(empty, {"aitk_flux.yaml": text})
+    assert f"no run called {name}" in toast(empty, "as ai-toolkit makes them")
+    assert "EriLoraAtStep" not in types(empty)
+    empty.page.evaluate("() => { app.graph.clear(); app.extensionManager.toast.removeAll(); }")
+    folder = runs_dir / "deeper" / name
+    folder.mkdir(parents=True)
+    try:
+        for step in (250, 500):
+            save_file({"x": torch.zeros(1)}, folder / f"{name}_{step:09}.safetensors")
+        drop(empty, {"aitk_flux.yaml": text})
+        toast(empty, f"the newest checkpoint of deeper/{name}")
+        node = next(node for node in empty.serialized()["nodes"] if node["type"] == "EriLoraAtStep")
+        assert node["widgets_values"][0] == f"deeper/{name}"
+        assert "latest" in node["widgets_values"]
+        assert empty.complaints == []
+    finally:
+        shutil.rmtree(folder.parent)
 
 
 def test_a_list_of_prompts_asks_for_its_family(empty: Canvas) -> None:

@@ -4,7 +4,7 @@
 // as if this script were not there.
 
 import { app } from "../../../scripts/app.js";
-import { openGraph, postGraph, showError, showInfo } from "./lib.js";
+import { fetchJson, openGraph, postGraph, showError, showInfo } from "./lib.js";
 import { text } from "./strings.js";
 
 const SUFFIXES = [".yaml", ".yml", ".toml", ".json", ".txt"];
@@ -57,9 +57,22 @@ async function askFamily(file) {
   return answer?.trim().toLowerCase() || null;
 }
 
-async function show(file, { ui, spec, notes }) {
+/** The name of the run that a config is of, as this ComfyUI lists it; null where it lists none or several of that name. */
+async function runOf({ name }) {
+  const { runs } = await fetchJson("/eridiffusion/runs");
+  const named = runs.map((run) => run.name).filter((run) => run === name || run.endsWith(`/${name}`));
+  return named.length === 1 ? named[0] : null;
+}
+
+/** The graph of a config with the newest checkpoint of its run; of the base model alone where there is no such run. */
+async function show(file, body) {
+  let answer = await postGraph(body);
+  const run = await runOf(answer.spec);
+  if (run !== null) answer = await postGraph({ ...body, run });
+  const { ui, spec, notes } = answer;
   await openGraph(ui, stemOf(file));
   const said = [text("opened", { count: spec.items.length, trainer: spec.trainer })];
+  said.push(run === null ? text("opened_base", { run: spec.name }) : text("opened_run", { run }));
   if (notes.length > 0) said.push(text("opened_notes"));
   showInfo(file.name, said.join(" "), 8);
 }
@@ -73,7 +86,7 @@ async function openConfig(file, texts, family) {
   const config = texts.get(file.name);
   const files = Object.fromEntries([...texts].filter(([name]) => name !== file.name));
   try {
-    await show(file, await postGraph({ config, source: file.name, files, ...(family ? { family } : {}) }));
+    await show(file, { config, source: file.name, files, ...(family ? { family } : {}) });
   } catch (error) {
     if (error.name !== "RouteError") throw error;
     if (["not_config", "family_unknown"].includes(error.kind)) return error;
