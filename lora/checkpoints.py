@@ -27,7 +27,11 @@ _NESTED = 3  # levels of folders above runs, e.g. output/project/run
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One saved step of a run. `step` None = unknown; `run` is set when a folder holds several runs."""
+    """One saved step of a run.
+
+    step: training step, None = unknown. path: its file. trainer: id of the trainer that names its files so. run: name
+    of the run where a folder holds several, else None. epoch: where the file tells it, else None.
+    """
 
     step: int | None
     path: Path
