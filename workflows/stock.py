@@ -196,20 +196,24 @@ def _sampler(stock: _Stock, profile: Profile, item: SampleItem) -> tuple[str, st
         if profile.spacing == "cosine":
             stock.note("ComfyUI has no cosine schedule for SD 3.5: 'simple' is used, the pictures differ.")
         return "euler", _SCHEDULERS[profile.spacing]
-    if profile.eta == 1.0:
-        stock.note("ComfyUI's 'ddpm' takes other timesteps and noise than the trainer: the pictures differ.")
-        return "ddpm", "ddim_uniform"
-    end = "" if profile.final_alpha == "1" else ", and ends on alpha[0]"
-    stock.note(
-        "ComfyUI's 'ddim' is Euler: it starts from noise times the first sigma and ends on sigma 0; the trainer starts "
-        f"from the noise as it is drawn, a little stronger{end}: slightly off."
-    )
+    sampler = "ddpm" if profile.eta == 1.0 else "ddim"
+    if sampler == "ddpm":
+        stock.note(
+            "ComfyUI's 'ddpm' draws other noise at every step than the trainer; it starts from noise times the first "
+            "sigma and ends on sigma 0: the pictures differ."
+        )
+    else:
+        end = "" if profile.final_alpha == "1" else ", and ends on alpha[0]"
+        stock.note(
+            "ComfyUI's 'ddim' is Euler: it starts from noise times the first sigma and ends on sigma 0; the trainer "
+            f"starts from the noise as it is drawn, a little stronger{end}: slightly off."
+        )
     made = -(-999 // max(1000 // item.steps, 1))  # every (1000 // steps)th of the timesteps 1 .. 999
     if made != item.steps:
         stock.note(f"ComfyUI's 'ddim_uniform' makes {made} steps where the trainer makes {item.steps}: other pictures.")
     if profile.offset != 1 or profile.spacing != "leading":
         stock.note(f"ComfyUI's timesteps differ from the trainer's ({profile.spacing}, offset {profile.offset}).")
-    return "ddim", "ddim_uniform"
+    return sampler, "ddim_uniform"
 
 
 def _negative(stock: _Stock, profile: Profile, clip: Link, item: SampleItem) -> Link:
