@@ -10,9 +10,6 @@ from comfy_api.latest import io
 #: Socket type that carries a spec.SampleSpec between EriSampleSpec and EriSaveSamples.
 SPEC = io.Custom("ERI_SPEC")
 
-#: What EriFluxPatchify hands out: tokens [B, N, C] or ids [B, N, 3].
-TOKENS = io.Custom("ERI_TOKENS")
-
 SPEC_MENU: Final = "eridiffusion/run"
 CONDITIONING_MENU: Final = "eridiffusion/conditioning"
 SAMPLING_MENU: Final = "eridiffusion/sampling"

@@ -131,7 +131,11 @@ def add_loaders(graph: Graph, description: Mapping[str, Any], family: str) -> Lo
 
 def _mapping(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise WorkflowError(f"a mapping is needed, not {type(value).__name__}", field=where, remedy="See 'Model files' in docs/command-line.md.")
+        raise WorkflowError(
+            f"a mapping is needed, not {type(value).__name__}",
+            field=where,
+            remedy="Its form is in docs/command-line.md, under Model files.",
+        )
     return value
 
 

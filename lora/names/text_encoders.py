@@ -11,7 +11,6 @@ import re
 from .table import Target
 
 HOST_PREFIX = "text_encoders."
-ENCODERS = ("clip_l", "clip_g", "t5xxl")
 
 _HOST = re.compile(r"text_encoders\.(clip_l|clip_g|t5xxl)\.transformer\.(?P<module>.+)$")
 _CLIP = re.compile(r"(?:text_model[._])?encoder[._]layers[._](\d+)[._](self_attn|mlp)[._]((?:q|k|v|out)_proj|fc[12])$")

@@ -42,6 +42,6 @@ def install_chromium() -> bool:
         return False
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for arguments in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-        if subprocess.run([apt, *arguments], env=environment, capture_output=True, check=False).returncode:  # noqa: S603
+        if subprocess.run([apt, *arguments], env=environment, capture_output=True, check=False).returncode:
             return False
     return True
