@@ -97,6 +97,7 @@ def sample(
     models: options.ModelsFile = None,
     host: options.HostUrl = None,
     output: options.Output = Path("eri_samples"),
+    batch: options.Batch = 1,
     timeout: options.Timeout = None,
     trainer: options.Trainer = None,
     family: options.Family = None,
@@ -111,7 +112,9 @@ def sample(
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         if run is None and step != 0:
             run = found.name
-        document = _sample(found, [step], run, models, host, output, sheet=None, timeout=timeout, quiet=as_json)
+        document = _sample(
+            found, [step], run, models, host, output, sheet=None, batch=batch, timeout=timeout, quiet=as_json
+        )
     _print_images(document, as_json)
 
 
@@ -125,6 +128,7 @@ def sweep(
     models: options.ModelsFile = None,
     host: options.HostUrl = None,
     output: options.Output = Path("eri_samples"),
+    batch: options.Batch = 1,
     again: options.Again = False,
     timeout: options.Timeout = None,
     trainer: options.Trainer = None,
@@ -144,7 +148,7 @@ def sweep(
         run = run or found.name
         document = _sample(
             found, _steps(steps, run), run, models, host, output, sheet="contact_sheet.png", again=again,
-            timeout=timeout, quiet=as_json,
+            batch=batch, timeout=timeout, quiet=as_json,
         )  # fmt: skip
     _print_images(document, as_json)
 
@@ -183,13 +187,13 @@ def demo(
 
 def _sample(
     found: SampleSpec, steps: list[int | None], run: str | None, models: Path | None, url: str | None, output: Path,
-    *, sheet: str | None, timeout: float | None, quiet: bool, again: bool = True,
+    *, sheet: str | None, batch: int, timeout: float | None, quiet: bool, again: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Sweep `steps` on a host, unless all is there already; returns what was written, as JSON types."""
     from .client.jobs import document_of, sample_plan
     from .client.resume import plan_sweep
 
-    plan = plan_sweep(found, steps, output.absolute(), models=models, run=run, again=again)
+    plan = plan_sweep(found, steps, output.absolute(), models=models, run=run, again=again, batch=batch)
     made = {}
     if plan.todo:
         with open_host(url, output, run, quiet=quiet) as (address, local_output):

@@ -29,14 +29,16 @@ def graph_document(
     form: str = "api",
     style: str = "eri",
     url: str | None = None,
+    batch: int = 1,
 ) -> tuple[dict[str, Any], list[str]]:
     """The graph's JSON, and its notes. form: "api", "ui", or "both" (`{"api": ..., "ui": ...}`).
 
-    url: a host whose files are offered to the choice of models, and whose description of its nodes is used. Raises
-    WorkflowError, HostError.
+    url: a host whose files are offered to the choice of models, and whose description of its nodes is used. batch: the
+    most samples to denoise at once. Raises WorkflowError, HostError.
     """
     info = None if url is None else asyncio.run(_object_info(url))
-    workflow = build(spec, models, run, step, style, offered=None if info is None else offered_files(info))
+    offered = None if info is None else offered_files(info)
+    workflow = build(spec, models, run, step, style, offered=offered, batch=batch)
     if form == "api":
         return workflow.api(), workflow.notes
     if form == "ui":

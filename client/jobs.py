@@ -43,7 +43,9 @@ async def sample_plan(
         with _progress(console, plan) as report:
             for step, indices in plan.todo.items():
                 part = plan.spec.select(",".join(map(str, indices)))
-                done = await sweep(client, part, [step], models=models, run=name, report=report, timeout=timeout)
+                done = await sweep(
+                    client, part, [step], models=models, run=name, report=report, timeout=timeout, batch=plan.batch
+                )
                 fetched = await fetch(client, done, folder, local_output)
                 made |= {_key(image): path for image, path in fetched.files.items()}
                 if step is not None and plan.samples.are_of_another(step, list(fetched.files.values())):

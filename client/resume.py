@@ -22,12 +22,14 @@ class Plan:
     """A sweep before it runs. spec: with every seed drawn. samples: the images that are there. notes: of its graphs.
 
     todo: indices of the items to sample, by training step, in the order to run; steps with nothing to do are left out.
+    batch: the most samples to denoise at once.
     """
 
     spec: SampleSpec
     samples: Samples
     todo: dict[int | None, list[int]]
     notes: list[str]
+    batch: int = 1
 
     @property
     def images(self) -> int:
@@ -43,6 +45,7 @@ def plan_sweep(
     models: Models = None,
     run: str | None = None,
     again: bool = False,
+    batch: int = 1,
 ) -> Plan:
     """Compare the images below `folder` with what a sweep would make.
 
@@ -50,16 +53,17 @@ def plan_sweep(
     training step, LoRA run, model files, and the checkpoint's content where its file is on this machine. Seeds that
     the config leaves to chance are taken from images of an earlier run of the sweep, else drawn. steps: as in `sweep`;
     None = the newest checkpoint, which is always sampled. run: a folder or a name, see `runs.host_run_name`; no host
-    is asked. again: keep nothing. Raises WorkflowError.
+    is asked. again: keep nothing. batch: as in `sweep`; another one than the image was made with is another setting.
+    Raises WorkflowError.
     """
-    marks, contents = StepMarks(spec, models, run), CheckpointFiles(checkpoints_here(run))
+    marks, contents = StepMarks(spec, models, run, batch), CheckpointFiles(checkpoints_here(run))
     if not again and any(item.seed is None for item in spec.items):
         seeds = find_samples(folder, spec, marks, contents).seeds()
         items = [item if item.seed is not None else replace(item, seed=seeds.get(item.index)) for item in spec.items]
         spec = replace(spec, items=items)
     notes: list[str] = []
     for step in steps:
-        workflow = build(spec, models, run, step)
+        workflow = build(spec, models, run, step, batch=batch)
         spec = workflow.spec
         notes += [note for note in workflow.notes if note not in notes]
     samples = Samples(samples_root(folder, spec), spec, None, contents)
@@ -68,7 +72,7 @@ def plan_sweep(
     notes += unsure_note(samples)
     every = [item.index for item in spec.items]
     todo = {step: every if step is None else samples.missing(step) for step in steps}
-    return Plan(spec, samples, {step: indices for step, indices in todo.items() if indices}, notes)
+    return Plan(spec, samples, {step: indices for step, indices in todo.items() if indices}, notes, batch)
 
 
 def unsure_note(samples: Samples) -> list[str]:
@@ -88,8 +92,8 @@ class StepMarks:
     run: a folder or a name; every name under which a host may offer it counts.
     """
 
-    def __init__(self, spec: SampleSpec, models: Models = None, run: str | Path | None = None) -> None:
-        self._spec, self._models, self._run = spec, models, run
+    def __init__(self, spec: SampleSpec, models: Models = None, run: str | Path | None = None, batch: int = 1) -> None:
+        self._spec, self._models, self._run, self._batch = spec, models, run, batch
         self._steps: dict[int, dict[int, set[str]]] = {}
 
     def __call__(self, step: int, index: int) -> Collection[str]:
@@ -100,7 +104,7 @@ class StepMarks:
 
     def _marks(self, step: int) -> dict[int, set[str]]:
         names = [None] if self._run is None else possible_names(self._run)
-        workflow = build(self._spec, self._models, names[0], step)
+        workflow = build(self._spec, self._models, names[0], step, batch=self._batch)
         found: dict[int, set[str]] = {item.index: set() for item in workflow.spec.items}
         graph = workflow.api()
         for name in names:

@@ -49,20 +49,22 @@ async def sweep(
     run: str | None = None,
     report: Report | None = None,
     timeout: float | None = None,
+    batch: int = 1,
 ) -> Sweep:
     """Sample `spec` once per training step, with the same seeds each time, and collect what the host wrote.
 
     steps: 0 = without LoRA, None = the newest checkpoint. run: a name the host offers (see `runs.host_run_name`).
-    timeout: seconds per step, restarts of the host included. A host that is restarted meanwhile gets only the step
-    again that it had not finished, under the same file names; one that stays away longer than `client.patience` is an
-    error. Raises HostError or WorkflowError; cancelling the task cancels the prompt on the host.
+    timeout: seconds per step, restarts of the host included. batch: the most samples to denoise at once. A host that
+    is restarted meanwhile gets only the step again that it had not finished, under the same file names; one that stays
+    away longer than `client.patience` is an error. Raises HostError or WorkflowError; cancelling the task cancels the
+    prompt on the host.
     """
     if not steps:
         raise ValueError("steps must name at least one training step")
     images: list[SweepImage] = []
     notes: list[str] = []
     for number, step in enumerate(steps):
-        workflow = build(spec, models, run, step)
+        workflow = build(spec, models, run, step, batch=batch)
         spec = workflow.spec  # seeds drawn for the first step serve the others too
         notes += [note for note in workflow.notes if note not in notes]
         if report is not None:
@@ -95,10 +97,21 @@ def _collect(workflow: Workflow, result: PromptResult, step: int) -> list[SweepI
     return [SweepImage(step, item, refs[item.index], texts.get(refs[item.index])) for item in workflow.spec.items]
 
 
+@dataclass(frozen=True)
+class _Run:
+    """Where a sampling node is: how many items are behind it, how many it samples now, and their steps so far."""
+
+    first: int = 0
+    items: int = 1
+    value: float = 0.0
+    maximum: float = 0.0
+
+
 class Tally:
     """How far one prompt is, in sampler steps over all its items; feed it every event.
 
-    The host reports steps per list entry, starting again with each item.
+    The host reports steps per list entry, starting again with each item; for items that it samples together, a step
+    for each of them.
     """
 
     def __init__(self, workflow: Workflow) -> None:
@@ -106,7 +119,7 @@ class Tally:
             save.replace("save", "sample", 1): [item.steps for item in workflow.spec.items if item.index in indices]
             for save, indices in workflow.saves.items()
         }
-        self._place: dict[str, tuple[int, float]] = dict.fromkeys(self._steps, (0, 0.0))
+        self._runs = dict.fromkeys(self._steps, _Run())
         self.total = sum(item.steps for item in workflow.spec.items)
         self.items = len(workflow.spec.items)
 
@@ -114,23 +127,27 @@ class Tally:
     def items_done(self) -> int:
         """Items whose last sampler step was reported."""
         return sum(
-            item + (value >= self._steps[node][item] if item < len(self._steps[node]) else 0)
-            for node, (item, value) in self._place.items()
+            run.first + (run.items if run.value >= sum(self._steps[node][run.first :][: run.items]) else 0)
+            for node, run in self._runs.items()
         )
 
     @property
     def done(self) -> float:
         """Sampler steps done so far, 0..total."""
-        return sum(sum(self._steps[node][:item]) + value for node, (item, value) in self._place.items())
+        return sum(sum(self._steps[node][: run.first]) + run.value for node, run in self._runs.items())
 
     def feed(self, event: Event) -> None:
         """Take an event into account; all but the samplers' progress are ignored."""
-        if not isinstance(event, StepProgress) or event.node not in self._place:
+        if not isinstance(event, StepProgress) or event.node not in self._runs:
             return
-        item, value = self._place[event.node]
-        if event.value < value and item + 1 < len(self._steps[event.node]):
-            item += 1
-        self._place[event.node] = (item, min(event.value, self._steps[event.node][item]))
+        run, steps = self._runs[event.node], self._steps[event.node]
+        first = run.first
+        begins = event.value < run.value or (run.value > 0 and event.maximum != run.maximum)
+        if begins and first + run.items < len(steps):
+            first += run.items
+        items = max(1, min(round(event.maximum / steps[first]), len(steps) - first))
+        value = min(event.value, sum(steps[first:][:items]))
+        self._runs[event.node] = _Run(first, items, value, event.maximum)
 
 
 @dataclass(frozen=True)

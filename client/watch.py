@@ -84,8 +84,8 @@ class Watch:
 
     What was sampled is read from the images below `folder`, so a restart goes on where it was; with `again` they do not
     count. A checkpoint that another takes the place of is sampled anew; one that cannot be used is told and passed over
-    until its file changes. new_only: leave out checkpoints that are there at the start. Raises LoraError for a folder
-    with checkpoints of several runs.
+    until its file changes. new_only: leave out checkpoints that are there at the start. batch: as in `sweep`. Raises
+    LoraError for a folder with checkpoints of several runs.
     """
 
     def __init__(
@@ -98,13 +98,14 @@ class Watch:
         local_output: Path | None = None,
         new_only: bool = False,
         again: bool = False,
+        batch: int = 1,
         logs: tuple[Log, ...] = (),
         tell: Callable[[Told], None] = lambda told: None,
         progress: Progress = no_progress,
         summary: Summary | None = None,
     ) -> None:
         self.spec, self.run, self.folder = spec, run, folder.absolute()
-        self.models, self.local_output = models, local_output
+        self.models, self.local_output, self.batch = models, local_output, batch
         self.logs, self.tell, self.progress = logs, tell, progress
         self.summary = Summary() if summary is None else summary
         self._files = CheckpointFiles()
@@ -153,7 +154,7 @@ class Watch:
     def _look(self) -> None:
         """Read from the images what was sampled, once."""
         if not self._looked:
-            marks = StepMarks(self.spec, self.models, self.run)
+            marks = StepMarks(self.spec, self.models, self.run, self.batch)
             self._samples = find_samples(self.folder, self.spec, marks, self._files)
             self.summary.notes += unsure_note(self._samples)
             self._looked = True
@@ -198,7 +199,7 @@ class Watch:
         name = await host_run_name(client, self.run)
         try:
             with self.progress(f"step {step}", spec) as report:
-                done = await sweep(client, spec, [step], models=self.models, run=name, report=report)
+                done = await sweep(client, spec, [step], models=self.models, run=name, report=report, batch=self.batch)
         except HostError as error:
             if error.kind not in _OF_ONE_CHECKPOINT:
                 raise

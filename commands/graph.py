@@ -47,6 +47,7 @@ def graph(
     style: Annotated[
         GraphStyle, typer.Option(help="eri: this pack's compact graph; stock: ComfyUI's own nodes only.")
     ] = GraphStyle.eri,
+    batch: options.Batch = 1,
     host: Annotated[
         str | None, typer.Option("--host", help="A running ComfyUI: model files are chosen from what it offers.")
     ] = None,
@@ -62,7 +63,7 @@ def graph(
 
     with reported(as_json):
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
-        document, remarks = graph_document(found, models, run, step, form.value, style.value, host)
+        document, remarks = graph_document(found, models, run, step, form.value, style.value, host, batch)
         if output is not None:
             output.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     if output is None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..spec.readers import TRAINERS
+from ..workflows.build import MAX_BATCH
 
 ConfigFile = Annotated[Path, typer.Argument(help="Training config, or a trainer's prompt file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs, errors included.")]
@@ -27,7 +28,14 @@ HostUrl = Annotated[
     typer.Option("--host", help="A running ComfyUI, e.g. http://127.0.0.1:8188.", show_default="a local one"),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for images, in the trainer's layout.")]
-
+Batch = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=MAX_BATCH,
+        help="The most samples to denoise at once, where they fit each other. Faster; the last digits change.",
+    ),
+]
 Again = Annotated[bool, typer.Option("--again", help="Make images anew that are there already.")]
 Timeout = Annotated[
     float | None,

@@ -38,6 +38,7 @@ def watch(
     models: options.ModelsFile = None,
     host: options.HostUrl = None,
     output: options.Output = Path("eri_samples"),
+    batch: options.Batch = 1,
     trainer: options.Trainer = None,
     family: options.Family = None,
     prompts: options.Prompts = None,
@@ -57,7 +58,7 @@ def watch(
         logs = _logs(found, run_dir, tensorboard, wandb)
         summary = Summary()
         watcher = Watch(
-            found, run_dir, output, models=models, new_only=new_only, again=again, logs=logs, tell=_tell,
+            found, run_dir, output, models=models, new_only=new_only, again=again, batch=batch, logs=logs, tell=_tell,
             progress=_silent if as_json else _bar, summary=summary,
         )  # fmt: skip
         try:
