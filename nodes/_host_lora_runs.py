@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,12 +35,21 @@ def run_roots() -> list[Path]:
     return [*lora_roots(), *map(Path, further)]
 
 
+def _kinds() -> list[str]:
+    return ["loras", *([RUNS_KIND] if RUNS_KIND in folder_paths.folder_names_and_paths else [])]
+
+
 def list_runs() -> list[str]:
     """Below the allowed folders: every run by the names of its .safetensors files, then every such file."""
-    kinds = ["loras", *([RUNS_KIND] if RUNS_KIND in folder_paths.folder_names_and_paths else [])]
-    names = [Path(name) for kind in kinds for name in folder_paths.get_filename_list(kind)]
+    names = [Path(name) for kind in _kinds() for name in folder_paths.get_filename_list(kind)]
     files = {name.as_posix() for name in names if name.suffix == ".safetensors"}
     return [*run_names(files), *sorted(files)]
+
+
+def runs_version() -> str:
+    """Changes when a file below an allowed folder appears or goes; the host looks at the times of the folders."""
+    names = "\n".join(name for kind in _kinds() for name in folder_paths.get_filename_list(kind))
+    return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def find(choice: Choice) -> Checkpoint | None:

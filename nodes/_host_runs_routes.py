@@ -19,7 +19,7 @@ from ..lora import Checkpoint, LoraError
 from ..spec import SampleSpec, read_spec
 from ..workflows.requests import RequestError
 from ..workflows.run_overview import Configs, find_configs
-from ._host_lora_runs import find_run, list_runs, run_roots
+from ._host_lora_runs import find_run, list_runs, run_roots, runs_version
 from ._host_paths import input_roots
 from ._host_routes import PREFIX, answered
 from ._host_spec import config_path
@@ -33,12 +33,19 @@ def register() -> None:
         return
     server.routes.get(f"{PREFIX}/runs")(answered(_runs))
     server.routes.get(f"{PREFIX}/runs/{{name:.+}}")(answered(_run))
+    server.routes.get(f"{PREFIX}/runs-version")(answered(_version))
     server.routes.get(f"{PREFIX}/thumbnail")(answered(_thumbnail))
 
 
 async def _runs(_: web.Request) -> web.Response:
     """GET /eridiffusion/runs"""
-    return web.json_response({"runs": await asyncio.to_thread(_all_runs)})
+    version = await asyncio.to_thread(runs_version)  # before: what comes while the runs are listed is another version
+    return web.json_response({"runs": await asyncio.to_thread(_all_runs), "version": version})
+
+
+async def _version(_: web.Request) -> web.Response:
+    """GET /eridiffusion/runs-version"""
+    return web.json_response({"version": await asyncio.to_thread(runs_version)})
 
 
 async def _run(request: web.Request) -> web.Response:

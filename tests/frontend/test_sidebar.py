@@ -35,6 +35,16 @@ VISIBLE = """element => {
     const [a, b] = [element, document.querySelector('.eri-scroll')].map(x => x.getBoundingClientRect());
     return a.left >= b.left - 1 && a.right <= b.right + 1 && a.top >= b.top - 1 && a.bottom <= b.bottom + 1;
 }"""
+#: Columns of which a part lies behind the prompts or beyond the edge: [step, pixels hidden].
+CUT = """() => {
+    const [prompts, ...steps] = [...document.querySelectorAll('.eri-runs thead th')];
+    const left = prompts.getBoundingClientRect().right;
+    const right = document.querySelector('.eri-scroll').getBoundingClientRect().right - 1;
+    return steps.map(th => [th, th.getBoundingClientRect()])
+        .filter(([, box]) => box.right > left + 1 && box.left < right - 1)
+        .map(([th, box]) => [th.textContent, Math.max(left - box.left, box.right - right)])
+        .filter(([, hidden]) => hidden > 1);
+}"""
 #: Contrast of every text in the tab by WCAG 2.1: [text, ratio].
 CONTRAST = """() => {
     const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
@@ -218,6 +228,7 @@ def test_a_large_run_opens_at_its_last_step_and_asks_for_what_is_in_view(fresh: 
     assert page.locator(".eri-runs thead th").last.evaluate(VISIBLE)
     assert page.locator(".eri-runs tbody th").first.evaluate(VISIBLE)
     assert page.locator(CELLS).nth(len(LARGE_STEPS)).evaluate(VISIBLE)
+    assert page.evaluate(CUT) == []
 
     assert page.locator(".eri-runs tbody th").all_inner_texts()[:4] == list(HOSTILE)  # shown as they are written
     page.locator(CELLS).first.hover()
@@ -230,6 +241,17 @@ def test_a_large_run_opens_at_its_last_step_and_asks_for_what_is_in_view(fresh: 
     )
     assert page.locator(".eri-runs thead th").nth(1).evaluate(VISIBLE)
     assert page.locator(".eri-runs td img").count() < 120
+    for place in (100, 2345, 99999):  # wherever a wheel or a slider leaves it
+        page.evaluate("x => { document.querySelector('.eri-scroll').scrollLeft = x; }", place)
+        page.wait_for_timeout(100)
+        assert page.evaluate(CUT) == []
+    page.set_viewport_size({"width": 2000, "height": 900})
+    page.get_by_label("Step", exact=True).fill("50")
+    page.wait_for_timeout(100)
+    screenshot(page, "sidebar_large_middle")
+    assert page.locator(".eri-runs thead .eri-at").evaluate(VISIBLE)
+    assert page.evaluate(CUT) == []
+    page.set_viewport_size({"width": 1600, "height": 900})
     assert fresh.complaints == []
 
 
@@ -287,6 +309,33 @@ def test_new_samples_and_checkpoints_appear_when_the_host_did_something(
     page.locator(".eri-runs thead th").get_by_text("5050").wait_for(state="attached")
     assert made.evaluate("cell => cell === document.activeElement")
     assert made.evaluate(VISIBLE)
+
+
+def test_a_new_checkpoint_appears_by_itself_while_the_tab_can_be_seen(fresh: Canvas, runs: Path) -> None:
+    page = show(fresh, "large")
+    page.wait_for_selector(TABLE)
+    heads, asked = page.locator(".eri-runs thead th"), []
+    page.on("request", lambda request: asked.append(request.url) if "runs-version" in request.url else None)
+    os.link(runs / "large" / "large_000000100.safetensors", runs / "large" / "large_000010000.safetensors")
+    heads.get_by_text("10000").wait_for(state="attached", timeout=20_000)
+    assert heads.last.evaluate(VISIBLE), "the newest step was in view, so it is again"
+    assert page.locator("#eri-run option:checked").inner_text().startswith("large, steps: 1")
+    (runs / "large" / "large_000010000.safetensors").unlink()
+    heads.get_by_text("10000").wait_for(state="detached", timeout=20_000)
+    page.evaluate("() => Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+    page.wait_for_timeout(1000)  # for what is on its way
+    before = len(asked)
+    page.wait_for_timeout(6000)
+    assert len(asked) == before
+    page.evaluate("() => { delete document.hidden; }")
+    page.wait_for_timeout(6000)
+    assert len(asked) > before
+    page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
+    page.wait_for_selector(".eri-runs", state="detached")
+    before = len(asked)
+    page.wait_for_timeout(6000)
+    assert len(asked) == before
+    assert fresh.complaints == []
 
 
 def test_the_tab_speaks_the_front_ends_language(fresh: Canvas, runs: Path) -> None:

@@ -62,6 +62,33 @@ async def test_runs_are_listed_with_their_steps(web: aiohttp.ClientSession) -> N
     assert run["steps"] == list(range(100, 5100, 100))
 
 
+async def test_the_version_is_another_one_when_checkpoints_come_or_go(
+    web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path]
+) -> None:
+    run = runs_host[1].with_name("growing")
+    weights = next((EXAMPLES / "runs" / "flux_zorp").rglob("*.safetensors"))
+
+    async def version() -> str:
+        status, document = await get(web, "/eridiffusion/runs-version")
+        assert status == 200
+        conforms(document, "RunsVersion")
+        assert (await get(web, "/eridiffusion/runs"))[1]["version"] == document["version"]
+        return str(document["version"])
+
+    seen = [await version()]
+    run.mkdir()
+    for step in (100, 200):
+        shutil.copy(weights, run / f"growing_{step:09d}.safetensors")
+        seen.append(await version())
+        assert await version() == seen[-1]
+    (run / "growing_000000200.safetensors").unlink()
+    seen.append(await version())
+    shutil.rmtree(run)
+    seen.append(await version())
+    assert (seen[3], seen[4]) == (seen[1], seen[0]), "as before it came"
+    assert len({*seen}) == 3
+
+
 async def test_run_has_prompts_samples_and_the_reason_for_what_is_no_config(
     web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path]
 ) -> None:

@@ -6,6 +6,8 @@ import { text } from "./strings.js";
 
 /** Distance around the view, in pixels, within which pictures are loaded. */
 const NEAR = 120;
+/** Least distance from one step's column to the next, in pixels. */
+const PITCH = 74;
 /** Time in milliseconds for which a cell must have been in view before its picture is asked for. */
 const DWELL = 100;
 
@@ -26,6 +28,8 @@ export class Grid {
     this.open = open;
     this.element = make("div", { className: "eri-scroll" });
     this.watcher = new IntersectionObserver((entries) => this.seen(entries), { root: this.element, rootMargin: `${NEAR}px` });
+    this.sizer = new ResizeObserver(() => this.fit());
+    this.sizer.observe(this.element);
     this.clear();
   }
 
@@ -42,6 +46,7 @@ export class Grid {
   }
 
   dispose() {
+    this.sizer.disconnect();
     this.clear();
   }
 
@@ -71,12 +76,26 @@ export class Grid {
       onclick: (event) => this.choose(event.target.closest("td")),
       onkeydown: (event) => this.key(event),
     }, part("thead", "rowgroup", {}, head), part("tbody", "rowgroup", {}, ...rows));
-    this.table.style.setProperty("--eri-steps", steps.length);
-    this.element.replaceChildren(this.table);
+    // Where scrolling stops, per step. Not the heads: one above the view, though it sticks to its edge, counts as away.
+    const stops = make("div", { className: "eri-stops", attributes: { "aria-hidden": "true" } }, ...steps.map(() => make("div")));
+    this.sheet = make("div", { className: "eri-sheet" }, this.table, stops);
+    this.sheet.style.setProperty("--eri-steps", steps.length);
+    this.element.replaceChildren(this.sheet);
+    this.fit();
     Object.assign(this.element, { scrollLeft, scrollTop });
     const focused = at && this.cells.get(keyOf(at.step, at.item.index));
     this.tabStop(focused ?? this.table.rows[1]?.cells[steps.length]);
     focused?.focus();
+  }
+
+  /** Widen the columns so that a whole number of them fills what the prompts leave free, where there are more than fit. */
+  fit() {
+    const free = this.element.clientWidth - (this.table?.rows[0].cells[0].offsetWidth ?? 0);
+    if (!this.table || free <= 0) return; // nothing to show, or shown nowhere
+    const count = Math.max(1, Math.floor(free / PITCH));
+    const atEnd = this.isAtEnd();
+    this.sheet.style.setProperty("--eri-pitch", `${count < this.steps.length ? free / count : PITCH}px`);
+    if (atEnd) this.element.scrollLeft = this.element.scrollWidth;
   }
 
   cell(item, step, row, column) {

@@ -3,7 +3,7 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { Grid, make } from "./grid.js";
-import { fetchJson, openGraph, postGraph, showError } from "./lib.js";
+import { fetchJson, openGraph, postGraph, RouteError, showError } from "./lib.js";
 import { text } from "./strings.js";
 
 const ID = "eridiffusion-runs";
@@ -13,6 +13,8 @@ const SUFFIXES = ".yaml,.yml,.json,.jsonc,.toml,.txt";
 const EVENTS = ["executed", "execution_success", "status", "reconnected"];
 /** Least time between two looks that nobody asked for, in milliseconds. */
 const PAUSE = 1500;
+/** Time between two questions whether there are other checkpoints, which have no event, in milliseconds. */
+const QUESTION = 5000;
 
 function readKept() {
   try {
@@ -43,11 +45,14 @@ class RunsTab {
     this.later = () => this.lookLater();
     for (const name of EVENTS) api.addEventListener(name, this.later);
     window.addEventListener("focus", this.later);
+    this.askAgain();
   }
 
   dispose() {
     this.asked += 1;
     clearTimeout(this.timer);
+    clearTimeout(this.question);
+    this.question = null;
     for (const name of EVENTS) api.removeEventListener(name, this.later);
     window.removeEventListener("focus", this.later);
     this.grid.dispose();
@@ -94,11 +99,30 @@ class RunsTab {
     }, PAUSE);
   }
 
+  /** Ask from time to time whether other checkpoints are there, while somebody can see the tab. */
+  askAgain() {
+    this.question = setTimeout(async () => {
+      const due = this.question;
+      if (!document.hidden && (await this.isOutdated())) await this.load(true);
+      if (this.question === due) this.askAgain(); // unless the tab went meanwhile
+    }, QUESTION);
+  }
+
+  async isOutdated() {
+    try {
+      return (await fetchJson("/eridiffusion/runs-version")).version !== this.version;
+    } catch (error) {
+      if (!(error instanceof RouteError)) throw error;
+      return false; // nobody asked; `load` told what is wrong, or will when somebody looks
+    }
+  }
+
   /** List the runs and show the chosen one. `quiet`: what is shown stays until the answers are there. */
   async load(quiet = false) {
     if (!quiet) this.say(text("looking_runs"));
     try {
-      const { runs } = await fetchJson("/eridiffusion/runs");
+      const { runs, version } = await fetchJson("/eridiffusion/runs");
+      this.version = version;
       const label = ({ name, steps, error }) =>
         error ? text("run_unreadable", { run: name }) : text("run_steps", { run: name, count: steps.length });
       setOptions(this.runs, runs.map((run) => [run.name, label(run)]));
@@ -110,6 +134,7 @@ class RunsTab {
       this.runs.value = runs.some(({ name }) => name === last) ? last : runs[0].name;
       await this.showRun(this.runs.value, quiet && this.run?.name === this.runs.value);
     } catch (error) {
+      this.version = null;
       this.clear();
       this.say(error.message, true);
     }
