@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .errors import HostError
+from ..lora.errors import LoraError
 from .whole_files import write_whole
 
 
@@ -13,14 +13,14 @@ def describe_lora(path: Path, family: str | None = None, against: Path | None = 
     """A file's load report, or a folder's checkpoints, as JSON types.
 
     against: a checkpoint or diffusion model whose weights the report is about; without it `parts` says which module
-    the family has. A folder gives `folder` and `checkpoints` (step, epoch, run, trainer, path). Raises LoraError for
-    what is no LoRA, does not match or does not fit, HostError where nothing is there.
+    the family has. A folder gives `folder` and `checkpoints` (step, epoch, run, trainer, path). Raises LoraError where
+    nothing is there, and for what is no LoRA, does not match or does not fit.
     """
     from ..lora import find_checkpoints
 
     if path.is_dir():
         if against is not None:
-            raise HostError(f"{path} is a folder", remedy="With --against give one LoRA file.")
+            raise LoraError("is a folder", path=path, remedy="With --against give one LoRA file")
         found = [
             {
                 "step": entry.step,
@@ -34,7 +34,7 @@ def describe_lora(path: Path, family: str | None = None, against: Path | None = 
         return {"folder": str(path), "checkpoints": found}
     for file in (path, against):
         if file is not None and not file.exists():
-            raise HostError(f"There is no {file}", remedy="Give a LoRA file or a run folder, and a model file.")
+            raise LoraError("is not there", path=file, remedy="Give a LoRA file or a run folder, and a model file")
     return _describe_file(path, family, against)
 
 
@@ -65,17 +65,16 @@ def convert_lora(path: Path, family: str | None, target: Path) -> None:
     """Write a LoRA file anew under names that ComfyUI's own LoRA loader knows, for those who do not have this pack.
 
     The change of every weight is that of `path`; what `read_lora` ignores or does not know is not in the new file.
-    Raises LoraError for what is no LoRA, HostError for a folder and where `target` is no .safetensors or cannot be
-    written.
+    Raises LoraError for what is no LoRA and where `target` is no .safetensors, HostError where it cannot be written.
     """
     from safetensors.torch import save
 
     from ..lora import read_lora, to_host_keys
 
     if path.is_dir():
-        raise HostError(f"{path} is a folder", remedy="With --convert give one LoRA file.")
+        raise LoraError("is a folder", path=path, remedy="With --convert give one LoRA file")
     if target.suffix.lower() != ".safetensors":
-        raise HostError(f"{target} is no .safetensors file", remedy="Give --convert a name that ends so.")
+        raise LoraError("is no .safetensors file", path=target, remedy="Give --convert a name that ends so")
     lora = read_lora(path, family=family)
     tensors = {name: tensor.contiguous() for name, tensor in to_host_keys(lora).items()}
     step = {} if lora.step is None else {"ss_steps": str(lora.step)}  # kohya's field, which other tools read too

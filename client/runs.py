@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from ..lora import Checkpoint
+from ..lora import Checkpoint, LoraError
 from ..lora.step_lists import spread
 from .errors import HostError
 from .host_client import HostClient
@@ -52,7 +52,7 @@ def possible_names(run: str | Path) -> list[str]:
 
 def checkpoints_here(run: str | Path | None) -> list[Checkpoint]:
     """The checkpoints of a run folder on this machine; [] where it is none, or holds several runs."""
-    from ..lora import LoraError, find_checkpoints
+    from ..lora import find_checkpoints
     from ..lora.checkpoints import refuse_several_runs
 
     if run is None:
@@ -68,18 +68,18 @@ def checkpoints_here(run: str | Path | None) -> list[Checkpoint]:
 def steps_in(run: str | Path) -> list[int]:
     """Training steps of the checkpoints in a local run folder, ascending, each once.
 
-    Checkpoints of unknown step are left out. Raises HostError where the folder does not exist or nothing is left.
+    Checkpoints of unknown step are left out. Raises LoraError where the folder does not exist or nothing is left.
     """
     steps = sorted({checkpoint.step for checkpoint in _local(run) if checkpoint.step is not None})
     if not steps:
-        raise HostError(f"{run} holds no checkpoint of a known step", remedy="Look at it with: eri lora DIR.")
+        raise LoraError("holds no checkpoint of a known step", path=run, remedy="Look at it with: eri lora DIR")
     return steps
 
 
 def select_steps_in(run: str | Path, text: str) -> list[int]:
     """The training steps of a local run folder that `text` names: "all", "0, 250", "250-1000" (see lora.select_steps).
 
-    Raises HostError where the folder does not exist, LoraError as select_steps does.
+    Raises LoraError where the folder does not exist, and as select_steps does.
     """
     from ..lora import select_steps
 
@@ -87,12 +87,11 @@ def select_steps_in(run: str | Path, text: str) -> list[int]:
 
 
 def _local(run: str | Path) -> list[Checkpoint]:
-    from ..lora import LoraError, find_checkpoints
+    from ..lora import find_checkpoints
 
     try:
         return find_checkpoints(run)
     except LoraError as error:
-        raise HostError(
-            f"There is no run folder {run} on this machine",
-            remedy="Give --run DIR, or list the steps: --steps 0,250.",
+        raise LoraError(
+            "no run folder on this machine", path=run, remedy="Give --run DIR, or list the steps: --steps 0,250"
         ) from error

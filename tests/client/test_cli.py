@@ -74,10 +74,10 @@ def test_graph_to_file_and_to_stdout(capsys: pytest.CaptureFixture[str], tmp_pat
         (["graph", CONFIGS / "flux.yaml", "-o", "/no/such/folder/g.json"], 1, "/no/such/folder"),
         (["sample", CONFIGS / "flux.yaml", "--host", "http://127.0.0.1:1", "--step", "0"], 1, "127.0.0.1:1"),
         (["sweep", CONFIGS / "flux.yaml", "--run", "r", "--steps", "1,x"], 2, "--steps"),
-        (["sweep", CONFIGS / "flux.yaml", "--run", "/no/run"], 1, "/no/run"),
+        (["sweep", CONFIGS / "flux.yaml", "--run", "/no/run"], 2, "/no/run"),
         (["sweep", CONFIGS / "flux.yaml", "--run", CONFIGS, "--steps", "250-500"], 2, "250-500"),
         (["lora", CONFIGS / "flux.yaml"], 2, "flux.yaml"),
-        (["lora", "/no/such.safetensors"], 1, "/no/such.safetensors"),
+        (["lora", "/no/such.safetensors"], 2, "/no/such.safetensors"),
         (["demo", "--families", "sd15"], 2, "--families"),
         (["demo", "--columns", "2"], 2, "columns"),
     ],
@@ -146,8 +146,8 @@ def test_lora_against_a_model(capsys: pytest.CaptureFixture[str], tmp_path: Path
     save_file({"double_blocks.1.img_mlp.0.weight": torch.zeros(768, 192)}, model)
     assert eri("lora", flux_lora(tmp_path), "--against", model) == 2
     assert "double_blocks.0" in capsys.readouterr().err
-    assert eri("lora", tmp_path, "--against", model) == 1
-    assert eri("lora", flux_lora(tmp_path), "--against", tmp_path / "none") == 1
+    assert eri("lora", tmp_path, "--against", model) == 2
+    assert eri("lora", flux_lora(tmp_path), "--against", tmp_path / "none") == 2
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])

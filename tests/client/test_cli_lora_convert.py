@@ -59,10 +59,10 @@ def test_a_converted_file_keeps_its_step_and_nothing_of_the_optimizer(tmp_path: 
 
 def test_what_cannot_be_converted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     source = flux_lora(tmp_path)
-    assert eri("lora", source, "--convert", tmp_path / "b.pt") == 1
+    assert eri("lora", source, "--convert", tmp_path / "b.pt") == 2
     assert "no .safetensors" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert eri("lora", source, "--convert", tmp_path / "file" / "b.safetensors", "--json") == 1
     assert json.loads(capsys.readouterr().out)["error"]["kind"] == "host"
-    assert eri("lora", tmp_path, "--convert", tmp_path / "b.safetensors") == 1
+    assert eri("lora", tmp_path, "--convert", tmp_path / "b.safetensors") == 2
     assert not (tmp_path / "b.safetensors").exists()

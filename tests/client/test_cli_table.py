@@ -180,8 +180,8 @@ def test_bad_prompts_file(name: str, tmp_path: Path) -> None:
 
 def test_bad_files_of_other_verbs(bad_file: str, tmp_path: Path) -> None:
     there = Path(bad_file)
-    fails(1 if not there.exists() else 2, None, "lora", bad_file) if not there.is_dir() else None
-    fails(1 if not there.exists() else 2, None, "lora", LORA, "--against", bad_file)
+    fails(2, "lora", "lora", bad_file) if not there.is_dir() else None
+    fails(2, "lora", "lora", LORA, "--against", bad_file)
     fails(2, None, "watch", RUN, "--config", bad_file, "--once", "--host", DOWN)
     fails(2, None, "watch", bad_file, "--once", "--host", DOWN)
     if there.name != "missing.yaml":

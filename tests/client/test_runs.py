@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.client.host_client import HostClient
-from comfyui_eridiffusion.client.runs import host_run_name, select_steps_in, spread, steps_in
+from comfyui_eridiffusion.client.runs import host_run_name, possible_names, select_steps_in, spread, steps_in
+from comfyui_eridiffusion.lora import LoraError
 
 
 @given(st.sets(st.integers(0, 10**6), min_size=1, max_size=60), st.integers(2, 20))
@@ -43,11 +44,11 @@ def test_steps_in_a_run(tmp_path: Path) -> None:
 
 
 def test_steps_in_nothing(tmp_path: Path) -> None:
-    with pytest.raises(HostError, match="no checkpoint"):
+    with pytest.raises(LoraError, match="no checkpoint"):
         steps_in(tmp_path)
-    with pytest.raises(HostError, match="no run folder"):
+    with pytest.raises(LoraError, match="no run folder"):
         steps_in(tmp_path / "missing")
-    with pytest.raises(HostError, match="no run folder"):
+    with pytest.raises(LoraError, match="no run folder"):
         select_steps_in(tmp_path / "missing", "all")
 
 
@@ -76,6 +77,7 @@ class Offering(HostClient):
 )
 async def test_run_names(offered: list[str] | None, run: Any, expected: str) -> None:
     assert await host_run_name(Offering(offered), run) == expected
+    assert expected in possible_names(run)
 
 
 @pytest.mark.parametrize("offered", [[], ["a", "b"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,21 @@ def test_what_the_host_refuses(
     if node or field:
         assert (error["kind"], error.get("node"), error.get("field")) == ("validation", node, field)
     assert list(tmp_path.rglob("*.png")) == []
+
+
+def test_a_demo_that_the_host_refuses(
+    host_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its graph with a strength beyond EriLoraAtStep's range."""
+    spec = short("flux", steps=1)
+    spec = replace(spec, items=[replace(item, lora_scale=500.0) for item in spec.items])
+    monkeypatch.setattr(demo, "read_spec", lambda _: spec)
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["demo", "--families", "flux", "--host", host_server.url, "-o", str(tmp_path), "--json"])
+    assert ended.value.code == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["kind"], error["node"]) == ("validation", "lora")
+    assert error["field"] in ("strength_model", "strength_clip")
 
 
 def test_demo_command(
