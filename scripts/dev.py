@@ -250,7 +250,7 @@ def command_test(options: argparse.Namespace) -> int:
 
 
 def whole_suite() -> list[str]:
-    """Two processes where there are two cores, each file in one of them, with a host of its own and one thread.
+    """Two processes where there are two cores, with one thread each; files that share a host are in one of them.
 
     The host's small models hardly use a second thread, so this takes two thirds of the time of one process with two.
     More processes would need 2 GB of memory each.

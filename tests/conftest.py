@@ -25,6 +25,7 @@ import pytest
 from comfyui_eridiffusion.client.host_install import WORKSPACE, find_host, write_shim
 from comfyui_eridiffusion.client.host_links import link_custom_nodes, write_model_paths
 from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.tests.by_host import ByHost, rank
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,19 @@ def pytest_configure() -> None:
     """Let the commands that tests start hear Ctrl-C, also where a script started pytest in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByHost | None:
+    """With `--dist=loadfile`, files that share a host stay together."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False
+    return ByHost(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: rank(item.nodeid))
 
 
 @pytest.fixture(scope="module", autouse=True)
