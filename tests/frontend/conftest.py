@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from comfyui_eridiffusion.client.example_pictures import start_picture
 from comfyui_eridiffusion.client.local_host import LocalHost
 from comfyui_eridiffusion.tests.frontend.browser import FLAGS, find_chromium, install_chromium
+from comfyui_eridiffusion.tests.waiting import PATIENCE
 from comfyui_eridiffusion.workflows.downloads import DOWNLOADS
 
 #: As a person has it who opened ComfyUI before: no tour, no release notes.
@@ -25,7 +27,11 @@ SETTINGS = {
     "Comfy.Minimap.Visible": False,
     "Comfy.Notification.ShowVersionUpdates": False,
 }
-READY = "() => window.app?.graph && window.LiteGraph && Object.keys(LiteGraph.registered_node_types).length > 300"
+READY = """() => window.app?.graph && window.LiteGraph && Object.keys(LiteGraph.registered_node_types).length > 300
+    && app.vueAppReady && app.extensionManager.workflow.activeWorkflow && !app.extensionManager.spinner"""
+#: Two pictures of the page later, what a change made visible is drawn.
+DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+DIALOGS = ".p-dialog"
 
 
 @pytest.fixture(scope="session")
@@ -83,15 +89,34 @@ class Canvas:
     page: Any
     url: str
     complaints: list[str] = field(default_factory=list)
+    asked: set[Any] = field(default_factory=set)  # requests without an answer so far
+
+    def __post_init__(self) -> None:
+        self.page.on("pageerror", lambda error: self.complaints.append(f"page: {error}"))
+        self.page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+        self.page.on("request", lambda request: self.asked.add(request))
+        for over in ("requestfinished", "requestfailed"):
+            self.page.on(over, lambda request: self.asked.discard(request))
 
     def clear(self) -> None:
         self.complaints.clear()
 
+    def settle(self) -> None:
+        """Until the page has drawn what it was told, and has an answer to all that it asked for."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self.page.evaluate(DRAWN)
+            if not self.asked:
+                return
+            assert time.monotonic() < deadline, f"no answer to {[request.url for request in self.asked]}"
+            self.page.wait_for_timeout(20)
+
     def open(self) -> None:
         """The front end as at its start: it knows no graph, and nothing of the host's files."""
+        self.asked.clear()  # what the page before asked for is of no interest
         self.page.goto(self.url)
         self.page.wait_for_function(READY)
-        self.page.wait_for_timeout(1500)
+        self.settle()
 
     def reload(self) -> None:
         """Open it anew, without what it kept of the graphs before."""
@@ -101,15 +126,20 @@ class Canvas:
     def load(self, graph: dict[str, Any], name: str = "graph") -> None:
         """Put a UI graph on the canvas as dropping its file does."""
         self.page.evaluate("([graph, name]) => app.loadGraphData(graph, true, true, name)", [graph, name])
-        self.page.wait_for_timeout(400)
+        self.settle()
 
     def dialogs(self) -> list[str]:
-        texts: list[str] = self.page.evaluate("() => [...document.querySelectorAll('.p-dialog')].map(x => x.innerText)")
+        texts: list[str] = self.page.locator(DIALOGS).all_inner_texts()
         return texts
 
     def close_dialogs(self) -> None:
+        """Menus, too."""
+        deadline = time.monotonic() + PATIENCE
         self.page.keyboard.press("Escape")
-        self.page.wait_for_timeout(300)
+        while self.page.locator(DIALOGS).count():  # a dialog that still unfolds does not notice the key
+            assert time.monotonic() < deadline, self.dialogs()
+            self.page.wait_for_timeout(100)
+            self.page.keyboard.press("Escape")
 
     def prompt(self) -> dict[str, dict[str, Any]]:
         """The API graph that the front end would queue."""
@@ -120,6 +150,13 @@ class Canvas:
         graph: dict[str, Any] = self.page.evaluate("() => app.graph.serialize()")
         return graph
 
+    def screenshot(self, name: str) -> None:
+        """For a person to look at, where ERI_SCREENSHOTS names a folder."""
+        folder = os.environ.get("ERI_SCREENSHOTS")
+        if folder:
+            self.page.wait_for_timeout(600)  # what unfolds or fades is done
+            self.page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
 
 @pytest.fixture(scope="module")  # no longer: while it is open, its event loop keeps other tests from running theirs
 def canvas(chromium: str, frontend_host: LocalHost) -> Iterator[Canvas]:
@@ -128,10 +165,8 @@ def canvas(chromium: str, frontend_host: LocalHost) -> Iterator[Canvas]:
         browser = driver.chromium.launch(executable_path=chromium, args=list(FLAGS), headless=True)
         context = browser.new_context(viewport={"width": 1600, "height": 900}, bypass_csp=True)
         page = context.new_page()
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(1000 * PATIENCE)
         canvas = Canvas(page, frontend_host.url)
-        page.on("pageerror", lambda error: canvas.complaints.append(f"page: {error}"))
-        page.on("console", lambda line: canvas.complaints.append(line.text) if line.type == "error" else None)
         # What the front end asks of other servers (sizes of model files, names of packs) is answered with nothing.
         page.route(
             lambda url: url.startswith("http") and not url.startswith(frontend_host.url),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import time
 import urllib.request
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ from comfyui_eridiffusion.client.example_pictures import FOLDER, MODELS, packed_
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.local_host import LocalHost
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
+from comfyui_eridiffusion.tests.client.test_sweep_in_host import forget
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
 from comfyui_eridiffusion.tests.workflows.test_examples_run import few_steps
 from comfyui_eridiffusion.workflows import build
@@ -63,13 +62,6 @@ def info(frontend_host: LocalHost) -> dict[str, Any]:
     return document
 
 
-def screenshot(canvas: Canvas, name: str) -> None:
-    """For a person to look at, where ERI_SCREENSHOTS names a folder."""
-    folder = os.environ.get("ERI_SCREENSHOTS")
-    if folder:
-        canvas.page.screenshot(path=str(Path(folder) / f"{name}.png"))
-
-
 def check_canvas(canvas: Canvas, graph: dict[str, Any]) -> None:
     """Nothing was reported, every node is known, shows all its widgets, and kept its values."""
     assert canvas.dialogs() == []
@@ -109,7 +101,7 @@ def test_they_are_offered_under_templates(frontend_host: LocalHost) -> None:
 def test_example_opens_without_a_warning(fresh: Canvas, name: str, info: dict[str, Any]) -> None:
     graph = graph_of(name)
     fresh.load(graph, name)
-    screenshot(fresh, name)
+    fresh.screenshot(name)
     check_canvas(fresh, graph)
     example = next(example for example in examples() if example.name == name)
     same_prompt(fresh.prompt(), example.graph.api(), info)
@@ -145,13 +137,13 @@ def test_queued_example_shows_its_picture(fresh: Canvas, frontend_host: LocalHos
         fresh.page.evaluate("() => app.canvas.centerOnNode(app.graph._nodes.find(node => /Save/.test(node.type)))")
         fresh.page.evaluate("() => app.queuePrompt(0, 1)")
         fresh.page.wait_for_function(SAVED)
-        screenshot(fresh, f"{name}_queued")
+        fresh.screenshot(f"{name}_queued")
         assert fresh.dialogs() == []
         assert fresh.complaints == []
     finally:
         fresh.page.unroute("**/api/prompt")
         fresh.page.evaluate("() => app.graph.clear()")  # its nodes would go on asking for their pictures
-        for path in pictures(frontend_host.output_dir):
+        for path in frontend_host.output_dir.rglob("*.png"):
             path.unlink()
 
 
@@ -195,12 +187,11 @@ def test_queued_from_the_canvas_it_makes_the_images_of_the_api_form(
     fresh.page.evaluate("() => app.queuePrompt(0, 1)")
     fresh.page.wait_for_function(SAVED)
     assert fresh.complaints == []
-    first = pictures(frontend_host.output_dir)
+    first = pictures(frontend_host.output_dir / "tricky")
     for path in first:
         path.unlink()
-    forget(frontend_host.url)
     run_api(frontend_host.url, workflow.api())
-    second = pictures(frontend_host.output_dir)
+    second = pictures(frontend_host.output_dir / "tricky")
     assert len(first) == len(second) == 2
     assert list(first.values()) == list(second.values())
 
@@ -211,17 +202,12 @@ def pictures(folder: Path) -> dict[Path, bytes]:
     return {path: Image.open(path).convert("RGB").tobytes() for path in paths}
 
 
-def forget(url: str) -> None:
-    """Have the host drop what it keeps of earlier runs, so that the next one computes everything anew."""
-    body = json.dumps({"unload_models": True, "free_memory": True}).encode()
-    request = urllib.request.Request(f"{url}/free", data=body, headers={"Content-Type": "application/json"})
-    urllib.request.urlopen(request, timeout=30).close()
-    time.sleep(2)  # the host's worker does it when it next looks, within a second
-
-
 def run_api(url: str, prompt: dict[str, Any]) -> None:
+    """Run a prompt in a host that has dropped what it keeps of earlier runs: it computes everything anew."""
+
     async def run() -> None:
         async with HostClient(url) as client:
+            await forget(client)
             await client.run({f"api_{key}": node for key, node in relinked(prompt).items()})
 
     in_thread(run)

@@ -17,6 +17,7 @@ from PIL import Image
 from comfyui_eridiffusion.client.local_host import LocalHost
 from comfyui_eridiffusion.spec import read_spec
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+from comfyui_eridiffusion.tests.waiting import wait_until_idle
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -124,13 +125,6 @@ def show(canvas: Canvas, run: str, config: str = "") -> Any:
     return page
 
 
-def screenshot(page: Any, name: str) -> None:
-    folder = os.environ.get("ERI_SCREENSHOTS")
-    if folder:
-        page.wait_for_timeout(600)
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
-
-
 @pytest.fixture
 def tab(fresh: Canvas, runs: Path) -> Any:
     """The tab on the Flux example, whose config lies in the input folder and one of whose samples is made."""
@@ -152,10 +146,12 @@ def test_grid_shows_prompts_steps_and_what_is_made(tab: Any, fresh: Canvas) -> N
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_texts_stand_out_in_both_themes(tab: Any, theme: str) -> None:
+def test_texts_stand_out_in_both_themes(tab: Any, fresh: Canvas, theme: str) -> None:
     tab.evaluate("id => app.extensionManager.setting.set('Comfy.ColorPalette', id)", theme)
-    tab.wait_for_timeout(400)
-    screenshot(tab, f"sidebar_{theme}")
+    tab.wait_for_function("dark => document.body.classList.contains('dark-theme') === dark", arg=theme == "dark")
+    fresh.settle()
+    tab.wait_for_function("() => !document.getAnimations().some(change => change instanceof CSSTransition)")
+    fresh.screenshot(f"sidebar_{theme}")
     found = tab.evaluate(CONTRAST)
     assert len(found) > 20
     assert [(name, ratio) for name, ratio in found if ratio < 4.5] == []
@@ -221,7 +217,7 @@ def test_a_large_run_opens_at_its_last_step_and_asks_for_what_is_in_view(fresh: 
     page.wait_for_function("() => document.querySelectorAll('.eri-runs td img').length > 10")
     assert busy() - before < 1.5  # of the page's own thread; 0.5 s where it was written
     page.wait_for_function("() => [...document.querySelectorAll('.eri-runs td img')].every(image => image.complete)")
-    screenshot(page, "sidebar_large")
+    fresh.screenshot("sidebar_large")
     assert page.locator(CELLS).count() == 50 * (len(LARGE_STEPS) + 1)
     assert page.locator(".eri-runs td img").count() < 120
     assert len(asked) < 120
@@ -243,14 +239,12 @@ def test_a_large_run_opens_at_its_last_step_and_asks_for_what_is_in_view(fresh: 
     assert page.locator(".eri-runs td img").count() < 120
     for place in (100, 2345, 99999):  # wherever a wheel or a slider leaves it
         page.evaluate("x => { document.querySelector('.eri-scroll').scrollLeft = x; }", place)
-        page.wait_for_timeout(100)
-        assert page.evaluate(CUT) == []
+        page.wait_for_function(f"() => ({CUT})().length === 0")
     page.set_viewport_size({"width": 2000, "height": 900})
     page.get_by_label("Step", exact=True).fill("50")
-    page.wait_for_timeout(100)
-    screenshot(page, "sidebar_large_middle")
+    page.wait_for_function(f"() => ({CUT})().length === 0")
+    fresh.screenshot("sidebar_large_middle")
     assert page.locator(".eri-runs thead .eri-at").evaluate(VISIBLE)
-    assert page.evaluate(CUT) == []
     page.set_viewport_size({"width": 1600, "height": 900})
     assert fresh.complaints == []
 
@@ -260,7 +254,7 @@ def test_what_goes_wrong_is_said_and_can_be_left(fresh: Canvas, runs: Path) -> N
     note = page.locator(".eri-runs .eri-bad")
     note.wait_for()
     assert "line 3, column" in note.inner_text()
-    screenshot(page, "sidebar_broken")
+    fresh.screenshot("sidebar_broken")
     page.locator("#eri-config").select_option("Found in the run's folder")
     page.wait_for_selector(TABLE)
     assert page.locator(".eri-runs summary").inner_text() == "Files that are no config: 1"
@@ -299,10 +293,14 @@ def test_new_samples_and_checkpoints_appear_when_the_host_did_something(
     made = page.locator(f'{CELLS}[aria-label="{prompt}, step 5000, made"]')
     made.locator("img").wait_for()
     assert made.evaluate("cell => cell === document.activeElement")
-    page.wait_for_timeout(2000)
-    before = len(asked)
-    page.wait_for_timeout(2000)
-    assert len(asked) == before  # nothing happened, nothing was asked
+    wait_until_idle(frontend_host.url)
+    for _ in range(20):
+        before = len(asked)
+        page.wait_for_timeout(2000)
+        if len(asked) == before:
+            break
+    else:
+        pytest.fail("nothing happens, and yet it asks")
 
     os.link(runs / "large" / "large_000000100.safetensors", runs / "large" / "large_000005050.safetensors")
     page.evaluate("() => window.dispatchEvent(new Event('focus'))")  # as on coming back from the trainer's terminal
@@ -312,28 +310,34 @@ def test_new_samples_and_checkpoints_appear_when_the_host_did_something(
 
 
 def test_a_new_checkpoint_appears_by_itself_while_the_tab_can_be_seen(fresh: Canvas, runs: Path) -> None:
+    fresh.page.clock.install()  # so that the seconds between two questions need not be waited for
     page = show(fresh, "large")
     page.wait_for_selector(TABLE)
     heads, asked = page.locator(".eri-runs thead th"), []
     page.on("request", lambda request: asked.append(request.url) if "runs-version" in request.url else None)
     os.link(runs / "large" / "large_000000100.safetensors", runs / "large" / "large_000010000.safetensors")
-    heads.get_by_text("10000").wait_for(state="attached", timeout=20_000)
+    page.clock.run_for(6000)
+    heads.get_by_text("10000").wait_for(state="attached")
     assert heads.last.evaluate(VISIBLE), "the newest step was in view, so it is again"
     assert page.locator("#eri-run option:checked").inner_text().startswith("large, steps: 1")
     (runs / "large" / "large_000010000.safetensors").unlink()
-    heads.get_by_text("10000").wait_for(state="detached", timeout=20_000)
+    page.clock.run_for(6000)
+    heads.get_by_text("10000").wait_for(state="detached")
     page.evaluate("() => Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
-    page.wait_for_timeout(1000)  # for what is on its way
+    fresh.settle()
     before = len(asked)
-    page.wait_for_timeout(6000)
+    page.clock.run_for(6000)
+    fresh.settle()
     assert len(asked) == before
     page.evaluate("() => { delete document.hidden; }")
-    page.wait_for_timeout(6000)
+    page.clock.run_for(6000)
+    fresh.settle()
     assert len(asked) > before
     page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
     page.wait_for_selector(".eri-runs", state="detached")
     before = len(asked)
-    page.wait_for_timeout(6000)
+    page.clock.run_for(6000)
+    fresh.settle()
     assert len(asked) == before
     assert fresh.complaints == []
 
@@ -346,6 +350,6 @@ def test_the_tab_speaks_the_front_ends_language(fresh: Canvas, runs: Path) -> No
         show(fresh, "bare")
         page.get_by_text(messages["no_config"]).wait_for()
         assert page.locator(".eri-runs label").all_inner_texts() == [messages[key] for key in ("run", "config", "step")]
-        screenshot(page, "sidebar_zh")
+        fresh.screenshot("sidebar_zh")
     finally:
         page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'en')")
