@@ -32,6 +32,7 @@ from .commands.lora import lora
 from .commands.shared import EXIT_CODES, EriGroup, err, notes, out, reported, show
 from .commands.watch import watch
 from .spec import SampleSpec, expand_prompts, read_spec
+from .workflows.models import Models
 
 app = typer.Typer(
     cls=EriGroup, no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -190,15 +191,21 @@ def _sample(
     *, sheet: str | None, batch: int, timeout: float | None, quiet: bool, again: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Sweep `steps` on a host, unless all is there already; returns what was written, as JSON types."""
+    from .client.graphs import models_offered
     from .client.jobs import document_of, sample_plan
     from .client.resume import plan_sweep
 
-    plan = plan_sweep(found, steps, output.absolute(), models=models, run=run, again=again, batch=batch)
+    chosen: Models = models
+    plan = plan_sweep(found, steps, output.absolute(), models=chosen, run=run, again=again, batch=batch)
     made = {}
     if plan.todo:
         with open_host(url, output, run, quiet=quiet) as (address, local_output):
+            if models is None:
+                chosen, choice = asyncio.run(models_offered(address, found))
+                plan = plan_sweep(found, steps, output.absolute(), models=chosen, run=run, again=again, batch=batch)
+                plan.notes.extend(choice)
             console = None if quiet else err
-            work = sample_plan(address, plan, run, models, output, local_output, console, timeout=timeout)
+            work = sample_plan(address, plan, run, chosen, output, local_output, console, timeout=timeout)
             made = asyncio.run(work)
     return document_of(plan, steps, made, sheet)
 

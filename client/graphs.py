@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..spec import SampleSpec
-from ..workflows import build
+from ..workflows import build, choose_models
 from .host_client import HostClient
 
 #: The host's model folders, and a node input that lists each.
@@ -44,6 +44,11 @@ def graph_document(
     if form == "ui":
         return workflow.ui(info), workflow.notes
     return {"api": workflow.api(), "ui": workflow.ui(info)}, workflow.notes
+
+
+async def models_offered(url: str, spec: SampleSpec) -> tuple[dict[str, Any], list[str]]:
+    """A model description of the files that the host at `url` offers, and notes on the choice; raises HostError."""
+    return choose_models(spec, offered_files(await _object_info(url)))
 
 
 async def _object_info(url: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..workflows.models import Models
 from .host_client import HostClient
 from .resume import Plan
 from .runs import host_run_name
@@ -24,7 +25,7 @@ async def sample_plan(
     url: str,
     plan: Plan,
     run: str | None,
-    models: Path | None,
+    models: Models,
     folder: Path,
     local_output: Path | None,
     console: Console | None = None,

@@ -14,7 +14,9 @@ from ..lora import Checkpoint, LoraError, find_checkpoints
 from ..lora.checkpoints import refuse_several_runs
 from ..lora.header import read_header
 from ..spec import SampleSpec
+from ..workflows.models import Models
 from .errors import HostError
+from .graphs import models_offered
 from .host_client import HostClient
 from .resume import CheckpointFiles, StepMarks, unsure_note
 from .runs import host_run_name, spread
@@ -94,7 +96,7 @@ class Watch:
         run: Path,
         folder: Path,
         *,
-        models: Path | None = None,
+        models: Models = None,
         local_output: Path | None = None,
         new_only: bool = False,
         again: bool = False,
@@ -105,12 +107,13 @@ class Watch:
         summary: Summary | None = None,
     ) -> None:
         self.spec, self.run, self.folder = spec, run, folder.absolute()
-        self.models, self.local_output, self.batch = models, local_output, batch
+        self.models: Models = models
+        self.local_output, self.batch = local_output, batch
         self.logs, self.tell, self.progress = logs, tell, progress
         self.summary = Summary() if summary is None else summary
         self._files = CheckpointFiles()
         self._samples = Samples(samples_root(self.folder, spec), spec, None, self._files)
-        self._looked = again
+        self._looked = self._again = again
         self._left_out = {entry.path: _stamp(entry.path) for entry in self._checkpoints()} if new_only else {}
         self._judged: dict[Path, Stamp] = {}  # broken or failed, as the file was then
         self._told: set[tuple[str, str]] = set()
@@ -135,6 +138,10 @@ class Watch:
 
     async def once(self, client: HostClient) -> None:
         """Sample every complete checkpoint that lacks images. Raises HostError, WorkflowError, LoraError."""
+        if self.models is None and any(self.pending()):
+            self.models, choice = await models_offered(client.url, self.spec)
+            self.summary.notes += choice
+            self._looked = self._again  # images made with other model files do not count
         for entry, step in self.pending():
             await self._sample(client, entry, step)
 
@@ -156,7 +163,7 @@ class Watch:
         if not self._looked:
             marks = StepMarks(self.spec, self.models, self.run, self.batch)
             self._samples = find_samples(self.folder, self.spec, marks, self._files)
-            self.summary.notes += unsure_note(self._samples)
+            self.summary.notes += [note for note in unsure_note(self._samples) if note not in self.summary.notes]
             self._looked = True
 
     def _checkpoints(self) -> list[Checkpoint]:

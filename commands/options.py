@@ -21,7 +21,10 @@ Prompts = Annotated[
     typer.Option(help="Prompts file to take instead of the one the config names.", exists=True, dir_okay=False),
 ]
 Family = Annotated[str | None, typer.Option(help="flux, sd35 or sdxl.", show_default="from the config")]
-ModelsFile = Annotated[Path | None, typer.Option(help="YAML naming the base model's files or loader nodes.")]
+ModelsFile = Annotated[
+    Path | None,
+    typer.Option(help="YAML naming the base model's files or loader nodes.", show_default="chosen by name"),
+]
 Run = Annotated[str | None, typer.Option(help="Run folder: a path, or a name below the host's loras folders.")]
 HostUrl = Annotated[
     str | None,

@@ -1,0 +1,80 @@
+"""Without --models, `eri sample`, `sweep` and `watch` take the host's own files, as `eri graph --host` does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from comfyui_eridiffusion import cli
+from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, short
+
+#: None of these is the file's usual name.
+FILES = (
+    "diffusion_models/deep/flux1-dev-fp8.safetensors",
+    "text_encoders/flux/clip_l.safetensors",
+    "text_encoders/t5xxl_fp8_e4m3fn.safetensors",
+    "vae/deep/ae.safetensors",
+)
+
+
+@pytest.fixture(scope="module")
+def other_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHost]:
+    """A host whose files have other names; they hold nothing, so that loading one names it in its error."""
+    base = tmp_path_factory.mktemp("models")
+    for name in FILES:
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        save_file({"x": torch.zeros(1)}, base / name)
+    with LocalHost(model_paths={folder.name: [folder] for folder in base.iterdir()}) as host:
+        yield host
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    spec = short("flux", steps=1)
+    document = {**spec.to_dict(), "model_files": {}}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    shutil.copytree(EXAMPLES / "runs" / "flux_zorp", tmp_path / "flux_zorp")
+    return path
+
+
+def eri(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, object]]:
+    with pytest.raises(SystemExit) as ended:
+        cli.app([str(argument) for argument in arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("verb", ["sample", "sweep", "watch"])
+def test_the_hosts_own_files_are_loaded(
+    capsys: pytest.CaptureFixture[str], other_names: LocalHost, config: Path, tmp_path: Path, verb: str
+) -> None:
+    """The host takes the graph (it refuses names that it does not offer) and fails at loading the empty file."""
+    common = ("--host", other_names.url, "-o", tmp_path / "got", "--json")
+    run = tmp_path / "flux_zorp"
+    words = {
+        "sample": ("sample", config, "--run", run, "--step", 50),
+        "sweep": ("sweep", config, "--run", run, "--steps", "50"),
+        "watch": ("watch", run, "--config", config, "--once"),
+    }[verb]
+    code, found = eri(capsys, *words, *common)
+    assert code == 1
+    told = json.dumps(found)
+    assert any(Path(name).name in told for name in FILES)
+    assert "does not offer" not in told
+
+
+def test_a_file_that_the_host_lacks_is_still_named(
+    capsys: pytest.CaptureFixture[str], host_server: LocalHost, config: Path, tmp_path: Path
+) -> None:
+    common = ("--host", host_server.url, "-o", tmp_path / "got", "--json")
+    code, found = eri(capsys, "sample", config, "--run", "flux_zorp", "--step", 50, *common)
+    assert code == 1
+    assert "--models" in json.dumps(found)
