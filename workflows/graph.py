@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 #: What an input may hold: a literal the host's JSON can carry, or a link to another node's output.
 Literal = str | int | float | bool
@@ -71,16 +71,14 @@ class WorkflowError(ValueError):
         super().__init__(f"{where}{problem.rstrip('.')}. {remedy}")
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     """One output of one node; `slot` counts from 0."""
 
     node: str
     slot: int
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A node of a graph. `inputs` keeps the order of the host's schema; `title` is what a person reads on it."""
 
     id: str
@@ -116,8 +114,7 @@ class Graph:
         for name, value in inputs.items():
             if isinstance(value, Link) and value.node not in self.nodes:
                 raise KeyError(f"{node_id}.{name} links to {value.node!r}, which is not in the graph")
-        node = Node(node_id, class_type, title, dict(inputs))
-        self.nodes[node_id] = node
+        node = self.nodes[node_id] = Node(node_id, class_type, title, inputs)
         return node
 
     def api(self) -> dict[str, dict[str, Any]]:

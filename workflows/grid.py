@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -55,6 +55,15 @@ class Parts:
     notes: Sequence[layout.Box] = ()
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """What stands in the block of one sample: nodes by number, and the links that end in them."""
+
+    band: int
+    nodes: list[int]
+    links: list[CanvasLink] = field(default_factory=list)
+
+
 def place(parts: Parts) -> Placed:
     """Lay out a graph whose bands are samples. The same input gives the same layout."""
     home = homes(parts.bands, parts.links)
@@ -62,56 +71,47 @@ def place(parts: Parts) -> Placed:
     for number in range(1, len(home)):
         members.setdefault(home[number], []).append(number)
     shared = members.pop(SHARED, [])
-    arriving: dict[int, list[CanvasLink]] = {}
-    inner, outward = [], []
+    samples = {band: _Sample(band, nodes) for band, nodes in members.items()}
+    inner = []
+    outputs: dict[Output, list[int]] = {}
     for link in parts.links:
-        band = home[link[3]]
-        if band == SHARED:
+        number, source, output, target, _, _ = link
+        if home[target] == SHARED:
             inner.append(link)
-        else:
-            arriving.setdefault(band, []).append(link)
-            if home[link[1]] == SHARED:
-                outward.append(link)
-    blocks = _blocks(parts, members, arriving)
-    outputs = _outputs(outward)
+            continue
+        samples[home[target]].links.append(link)
+        if home[source] == SHARED:
+            outputs.setdefault((source, output), []).append(number)
     head, exits = _head(parts, shared, inner, outputs)
-    grid = _Grid(head, exits, outputs, blocks)
-    for index, (band, numbers) in enumerate(members.items()):
-        grid.add(index, band, numbers, arriving.get(band, ()), blocks[band])
+    blocks = _blocks(parts, samples.values())
+    grid = _Grid(head, exits, blocks)
+    for sample, shape in zip(samples.values(), blocks, strict=True):
+        grid.add(sample, shape)
     return grid.finish()
 
 
-def _blocks(
-    parts: Parts, members: Mapping[int, Sequence[int]], arriving: Mapping[int, Sequence[CanvasLink]]
-) -> dict[int, Block]:
+def _blocks(parts: Parts, samples: Iterable[_Sample]) -> list[Block]:
     """The block of every sample; one for all that have the same nodes, wired alike."""
     made: dict[tuple[object, ...], Block] = {}
-    found = {}
+    found = []
     kinds = parts.kinds
-    for band, numbers in members.items():
-        place_of = {number: place for place, number in enumerate(numbers)}
-        links = arriving.get(band, ())
-        wiring = [(place_of[link[3]], place_of.get(link[1]), link[2], link[4]) for link in links]
-        key = (*[kinds[number] for number in numbers], *wiring)
+    place_of = [SHARED] * len(kinds)  # a node's place in its block
+    for sample in samples:
+        for place, number in enumerate(sample.nodes):
+            place_of[number] = place
+        wiring = [(place_of[target], place_of[source], out, slot) for _, source, out, target, slot, _ in sample.links]
+        key = (*[kinds[number] for number in sample.nodes], *wiring)
         if key not in made:
-            made[key] = block([parts.sizes[number] for number in numbers], _ends(parts, place_of, links))
-        found[band] = made[key]
+            sizes = [parts.sizes[number] for number in sample.nodes]
+            made[key] = block(sizes, [_end(parts, place_of, link) for link in sample.links])
+        found.append(made[key])
     return found
 
 
-def _ends(parts: Parts, place_of: Mapping[int, int], links: Sequence[CanvasLink]) -> list[End]:
-    return [
-        End(place_of[target], place_of.get(source), slot, parts.slot_y(target, slot), (output + 0.7) * SLOT)
-        for _, source, output, target, slot, _ in links
-    ]
-
-
-def _outputs(outward: Sequence[CanvasLink]) -> dict[Output, list[int]]:
-    """The shared outputs that blocks use, with their links, in the order of their first use."""
-    found: dict[Output, list[int]] = {}
-    for number, source, slot, _, _, _ in outward:
-        found.setdefault((source, slot), []).append(number)
-    return found
+def _end(parts: Parts, place_of: Sequence[int], link: CanvasLink) -> End:
+    _, source, output, target, slot, _ = link
+    start = None if place_of[source] == SHARED else place_of[source]
+    return End(place_of[target], start, slot, parts.slot_y(target, slot), (output + 0.7) * SLOT)
 
 
 def _head(
@@ -153,34 +153,33 @@ class _Grid:
         self,
         head: layout.Layout,
         exits: Mapping[Output, _Exit],
-        outputs: Mapping[Output, Sequence[int]],
-        blocks: Mapping[int, Block],
+        blocks: Sequence[Block],
     ) -> None:
         self.placed = Placed(dict(head.positions), head.frames)
-        shapes = {id(shape): shape for shape in blocks.values()}.values()
+        shapes = {id(shape): shape for shape in blocks}.values()
         self.width, self.height = max(shape.width for shape in shapes), max(shape.height for shape in shapes)
         top = min(frame.y for frame in head.frames)
         right = max(frame.x + frame.width for frame in head.frames)
         bottom = max(frame.y + frame.height for frame in head.frames)
-        lines = LANE * len(outputs)
+        lines = LANE * len(exits)
         self.left = right + MARGIN
         self.step = lines + self.width + MARGIN
         self.columns = grid_columns(len(blocks), self.step, self.height + BLOCK_GAP, (right, bottom - top), VIEW)
         self.top = top + (lines if self.columns > 1 else 0.0)
         self.indent = lines + LANE / 2
         for point in head.reroutes:
-            self._point(point.x, point.y, point.parent, point.links)
+            self._point(round(point.x), round(point.y), point.parent, point.links)
         self.placed.ends += [{"id": link, "parentId": point} for link, point in head.last_point.items()]
         self.feet: list[dict[Output, tuple[int, int, list[int]]]] = []
         self._lines(exits)
 
-    def _point(self, x: float, y: float, parent: int | None, links: list[int]) -> int:
+    def _point(self, x: int, y: int, parent: int | None, links: list[int]) -> int:
         points = self.placed.reroutes
         number = len(points) + 1
         if parent is None:
-            points.append({"id": number, "pos": [round(x), round(y)], "linkIds": links})
+            points.append({"id": number, "pos": [x, y], "linkIds": links})
         else:
-            points.append({"id": number, "parentId": parent, "pos": [round(x), round(y)], "linkIds": links})
+            points.append({"id": number, "parentId": parent, "pos": [x, y], "linkIds": links})
         return number
 
     def _lines(self, exits: Mapping[Output, _Exit]) -> None:
@@ -190,7 +189,7 @@ class _Grid:
             feet = {}
             for index, (output, way_out) in enumerate(exits.items()):
                 x = round(self.left + column * self.step + LANE * (len(exits) - 1 - index))
-                y = way_out.y if column == 0 else self.top - LANE * (index + 1)
+                y = round(way_out.y if column == 0 else self.top - LANE * (index + 1))
                 if column == 1:  # up from where the first column's line begins
                     parents[output] = self._point(self.feet[0][output][1], y, parents[output], [])
                 links: list[int] = []
@@ -198,32 +197,34 @@ class _Grid:
                 feet[output] = (parents[output], x, links)
             self.feet.append(feet)
 
-    def add(self, index: int, band: int, numbers: Sequence[int], links: Sequence[CanvasLink], shape: Block) -> None:
+    def add(self, sample: _Sample, shape: Block) -> None:
         """Put a sample's block into its place, row by row, and lead to it what it needs."""
-        row, column = divmod(index, self.columns)
+        row, column = divmod(len(self.placed.blocks), self.columns)
         feet = self.feet[column]
         left = round(self.left + column * self.step + self.indent)
         top = round(self.top + row * (self.height + BLOCK_GAP))
-        placed, points, ends = self.placed, self.placed.reroutes, self.placed.ends
-        placed.blocks.append((band, left, top, self.width, self.height))
-        for number, (x, y) in zip(numbers, shape.places, strict=True):
+        placed, points = self.placed, self.placed.reroutes
+        placed.blocks.append((sample.band, left, top, self.width, self.height))
+        for number, (x, y) in zip(sample.nodes, shape.places, strict=True):
             placed.positions[number] = left + x, top + y
-        for link, way, entry in zip(links, shape.ways, shape.entries, strict=True):
-            number = link[0]
-            at = None
+        at = len(points)
+        for place, entry, way in shape.led:  # this runs thousands of times: no calls
+            number, source, output, _, _, _ = sample.links[place]
+            parent = None
             if entry is not None:
-                at, x, above = feet[link[1], link[2]]
+                parent, x, above = feet[source, output]
                 above.append(number)
-                points.append({"id": len(points) + 1, "parentId": at, "pos": [x, top + entry], "linkIds": [number]})
-                at = len(points)
+                at += 1
+                points.append({"id": at, "parentId": parent, "pos": [x, top + entry], "linkIds": [number]})
+                parent = at
             for x, y in way:
-                point: dict[str, Any] = {"id": len(points) + 1, "pos": [left + x, top + y], "linkIds": [number]}
-                if at is not None:
-                    point["parentId"] = at
+                at += 1
+                point: dict[str, Any] = {"id": at, "pos": [left + x, top + y], "linkIds": [number]}
+                if parent is not None:
+                    point["parentId"] = parent
                 points.append(point)
-                at = len(points)
-            if at is not None:
-                ends.append({"id": number, "parentId": at})
+                parent = at
+            placed.ends.append({"id": number, "parentId": at})
 
     def finish(self) -> Placed:
         """The layout, once all blocks are in: a line carries what the columns behind it use, too."""

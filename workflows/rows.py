@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from .routes import LANE, REROUTE_OUT
 
@@ -49,15 +49,22 @@ class End:
     source_y: float
 
 
-@dataclass(frozen=True)
-class Block:
-    """One shape of block. places: its nodes' places from its top left corner. ways: for every link that ends in it, the
-    points it runs through; entries: the height at which it comes in from the line beside the block, None within.
+class Led(NamedTuple):
+    """A link of a block that runs through points. link: its place among those that end in the block; entry: the height
+    at which it comes in from the line beside the block, None within; way: its points in the block.
     """
 
+    link: int
+    entry: int | None
+    way: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One shape of block. places: its nodes' places from its top left corner; led: its links that need points."""
+
     places: Sequence[tuple[int, int]]
-    ways: Sequence[Sequence[tuple[int, int]]]
-    entries: Sequence[int | None]
+    led: Sequence[Led]
     width: float
     height: float
 
@@ -101,7 +108,7 @@ def block(sizes: Sequence[tuple[float, float]], ends: Sequence[End]) -> Block:
         places.append((lefts[column], bottoms[column] + TITLE))
         bottoms[column] += TITLE + sizes[node][1] + NODE_GAP
     lane_of, bottom = _lanes(ends, depth, bottoms)
-    ways, entries = [], []
+    led = []
     for number, end in enumerate(ends):
         y = round(places[end.target][1] + end.target_y)
         way: list[tuple[int, int]] = []
@@ -110,9 +117,9 @@ def block(sizes: Sequence[tuple[float, float]], ends: Sequence[End]) -> Block:
             if end.source is not None:
                 way.append((round(rights[depth[end.source]] + REROUTE_OUT), y))
             way.append((round(lefts[depth[end.target]] - COLUMN_GAP + REROUTE_OUT), y))
-        ways.append(way)
-        entries.append(y if end.source is None else None)
-    return Block([(round(x), round(y)) for x, y in places], ways, entries, rights[-1] + PAD, bottom + PAD)
+        if way or end.source is None:
+            led.append(Led(number, y if end.source is None else None, way))
+    return Block([(round(x), round(y)) for x, y in places], led, rights[-1] + PAD, bottom + PAD)
 
 
 def _depths(count: int, ends: Sequence[End]) -> list[int]:

@@ -5,6 +5,7 @@ One KSampler per sample. What stock nodes cannot do as the trainer does is said 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +15,14 @@ from ..spec import SampleItem, SampleSpec
 from .graph import Graph, Link, Literal, WorkflowError
 from .models import Loaded
 from .profiles import FALLBACK_NOISE, Profile, profile_for
-from .ui import MAX_INTEGER
+from .ui_nodes import MAX_INTEGER
 
 #: T5 tokens the host pads to by itself.
 _HOST_T5: Final = {"flux": 256, "sd35": 77}
 #: Our spacing -> the host's scheduler (SD 3.5).
 _SCHEDULERS: Final = {"timesteps": "normal", "linear": "simple", "simple": "simple", "cosine": "simple"}
+#: What the front end takes out of a text, or chooses among, when it queues the graph.
+_EXPANDED: Final = re.compile(r"[{}]|//|/\*")
 #: Prompts of more characters than this seldom fit into CLIP's 77 tokens.
 _SHORT_PROMPT: Final = 250
 
@@ -282,7 +285,7 @@ def _words(stock: _Stock, profile: Profile, text: str, title: str) -> Literal | 
         if "\\(" in text or "\\)" in text:
             stock.note("A backslash before a bracket cannot be written literally with stock nodes.")
         text = text.replace("(", "\\(").replace(")", "\\)")
-    if any(mark in text for mark in ("{", "}", "//", "/*")):
+    if _EXPANDED.search(text):
         return Link(stock.add("text", "PrimitiveStringMultiline", f"{title}, literally", value=text), 0)
     return text
 

@@ -11,24 +11,16 @@ import marshal
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 from . import layout, routes
-from .downloads import download
-from .graph import Graph, Link, Node, WorkflowError
+from .graph import Graph
 from .grid import Parts, Placed, place
-from .rows import FONT, TEXT_BOX, CanvasLink
-from .schemas import Input, NodeSchema, node_schema
-from .sizes import FOOT, SLOT, node_size, note_size, widget_heights
+from .rows import FONT, CanvasLink
+from .sizes import SLOT, note_size
 from .stages import STAGES, stage_of
+from .ui_nodes import CanvasNodes
 
-#: The front end keeps numbers as doubles: larger integers would change when it loads them.
-MAX_INTEGER: Final = 2**53 - 1
-
-#: Shapes of slots: an output that carries a list, an input that may stay open.
-_LIST_SHAPE: Final = 6
-_OPTIONAL_SHAPE: Final = 7
 #: The whole graph is shown at first open on a canvas of this many pixels, or its beginning where it is larger than the
 #: front end can show.
 _VIEW: Final = (1520.0, 745.0)
@@ -40,242 +32,49 @@ _SAMPLE_COLOUR: Final = "#3f8a4f"
 _SHARED_FONT: Final = 30  # of the groups beside a grid; larger would run into the badges
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """What is the same for all nodes of a class. slot: input name -> slot number; inputs, outputs: without links."""
+def _place(canvas: CanvasNodes, notes: Sequence[layout.Box]) -> Placed:
+    """Positions of all nodes and of `notes`."""
+    graph, nodes = canvas.graph, canvas.nodes
 
-    schema: NodeSchema
-    slot: Mapping[str, int]
-    inputs: Sequence[dict[str, Any]]
-    outputs: Sequence[dict[str, Any]]
+    def box(number: int) -> layout.Box:
+        node = nodes[number]
+        stage = graph.stages.get(node.id) or stage_of(node.class_type, fed=number in canvas.fed)
+        return layout.Box(number, stage, graph.bands.get(node.id, 0), *canvas.sizes[number])
 
-
-def _kind(schema: NodeSchema) -> _Kind:
-    inputs, outputs = [], []
-    for entry in schema.slots:
-        made: dict[str, Any] = {"name": entry.name, "type": entry.type, "link": None}
-        if entry.optional:
-            made["shape"] = _OPTIONAL_SHAPE
-        if entry.widget:
-            made["widget"] = {"name": entry.name}
-        inputs.append(made)
-    for slot, output in enumerate(schema.outputs):
-        made = {"name": output.name, "type": output.type, "slot_index": slot}
-        if output.listed:
-            made["shape"] = _LIST_SHAPE
-        outputs.append({**made, "links": None})
-    return _Kind(schema, {entry.name: slot for slot, entry in enumerate(schema.slots)}, inputs, outputs)
+    if graph.repeated:
+        bands = [graph.bands.get(node.id) for node in nodes]
+        kinds = [node.class_type for node in nodes]
+        return place(Parts(bands, kinds, canvas.sizes, canvas.links, canvas.slot_y, box, notes))
+    wires = [
+        routes.Wire(number, source, output, (output + 0.7) * SLOT, target, canvas.slot_y(target, slot))
+        for number, source, output, target, slot, _ in canvas.links
+    ]
+    placed = layout.arrange([*(box(number) for number in range(1, len(nodes))), *notes], wires)
+    ends = [{"id": link, "parentId": point} for link, point in placed.last_point.items()]
+    return Placed(dict(placed.positions), placed.frames, reroutes=[_point(at) for at in placed.reroutes], ends=ends)
 
 
-class _Writer:
-    """One graph on its way to the canvas: numbered nodes, their schemas and sizes, the links between them.
-
-    Lists by number begin with an entry for the number 0, which no node has.
-    """
-
-    def __init__(self, graph: Graph, object_info: Mapping[str, Any] | None) -> None:
-        self.graph = graph
-        self.nodes = list(graph.nodes.values())
-        classes = dict.fromkeys(node.class_type for node in self.nodes)
-        self.kinds = {class_type: _kind(node_schema(class_type, object_info)) for class_type in classes}
-        types = {name: [output.type for output in kind.schema.outputs] for name, kind in self.kinds.items()}
-        self._ends = {node.id: (index, types[node.class_type]) for index, node in enumerate(self.nodes, 1)}
-        self.links: list[CanvasLink] = []
-        self.inputs: list[list[dict[str, Any]]] = [[]]
-        self.outgoing: dict[tuple[int, int], list[int]] = {}
-        self.fed: set[int] = set()
-        self.sizes = [(0, 0)]
-        self._alike: dict[str, tuple[int, int]] = {}
-        for number, node in enumerate(self.nodes, 1):
-            self.inputs.append(self._inputs(number, node))
-            self.sizes.append(self._size(node))
-
-    def _size(self, node: Node) -> tuple[int, int]:
-        """A node's size; in a repeated graph that of the first of its class, for blocks that are alike."""
-        fixed = self._fixed(node)
-        if fixed and node.class_type in self._alike:
-            return self._alike[node.class_type]
-        schema = self.kinds[node.class_type].schema
-        width, height = node_size(schema, node.title, node.inputs, TEXT_BOX if fixed else None)
-        size = round(width), round(height)
-        if fixed:
-            self._alike[node.class_type] = size
-        return size
-
-    def _fixed(self, node: Node) -> bool:
-        return self.graph.repeated and node.id in self.graph.bands
-
-    def _inputs(self, number: int, node: Node) -> list[dict[str, Any]]:
-        """Socket inputs, then widget inputs, as the front end lists them; makes the links that end here."""
-        kind = self.kinds[node.class_type]
-        slots = kind.slot
-        entries = [entry.copy() for entry in kind.inputs]
-        linked = []
-        for name, value in node.inputs.items():
-            slot = slots.get(name)
-            if slot is None:
-                raise WorkflowError(
-                    f"{node.class_type} has no input {name!r}",
-                    field=node.id,
-                    remedy="The host's node differs from what this graph was built for: update the host or this pack.",
-                )
-            if value.__class__ is Link:
-                linked.append((slot, value))
-        if linked:
-            self.fed.add(number)
-            linked.sort(key=_slot)
-            for slot, link in linked:
-                entries[slot]["link"] = len(self.links) + 1
-                self._link(link, number, slot)
-        return entries
-
-    def _link(self, value: Link, target: int, slot: int) -> None:
-        output = value.slot
-        source, types = self._ends[value.node]
-        if output >= len(types):
-            node = self.nodes[target - 1]
-            raise WorkflowError(
-                f"output {output} does not exist on {self.graph.nodes[value.node].class_type}",
-                field=f"{node.id}.{self.kinds[node.class_type].schema.slots[slot].name}",
-                remedy=f"It has {len(types)} outputs; correct the model description.",
-            )
-        number = len(self.links) + 1
-        self.links.append((number, source, output, target, slot, types[output]))
-        known = self.outgoing.get((source, output))
-        if known is None:
-            self.outgoing[source, output] = [number]
-        else:
-            known.append(number)
-
-    def slot_y(self, number: int, slot: int) -> float:
-        """How far below a node's top an input slot is."""
-        node = self.nodes[number - 1]
-        schema = self.kinds[node.class_type].schema
-        if slot < len(schema.sockets):
-            return (slot + 0.7) * SLOT
-        box = TEXT_BOX if self._fixed(node) else None
-        return _widget_slots(schema, node, self.sizes[number][0], box)[slot - len(schema.sockets)]
-
-    def box(self, number: int) -> layout.Box:
-        node = self.nodes[number - 1]
-        stage = self.graph.stages.get(node.id) or stage_of(node.class_type, fed=number in self.fed)
-        return layout.Box(number, stage, self.graph.bands.get(node.id, 0), *self.sizes[number])
-
-    def place(self, notes: Sequence[layout.Box]) -> Placed:
-        """Positions of all nodes and of `notes`."""
-        if self.graph.repeated:
-            bands = [None, *(self.graph.bands.get(node.id) for node in self.nodes)]
-            kinds = ["", *(node.class_type for node in self.nodes)]
-            return place(Parts(bands, kinds, self.sizes, self.links, self.slot_y, self.box, notes))
-        wires = [
-            routes.Wire(number, source, output, (output + 0.7) * SLOT, target, self.slot_y(target, slot))
-            for number, source, output, target, slot, _ in self.links
-        ]
-        boxes = [self.box(number) for number in range(1, len(self.nodes) + 1)]
-        placed = layout.arrange([*boxes, *notes], wires)
-        ends = [{"id": link, "parentId": point} for link, point in placed.last_point.items()]
-        return Placed(dict(placed.positions), placed.frames, reroutes=[_point(at) for at in placed.reroutes], ends=ends)
-
-    def node(self, number: int, position: tuple[float, float]) -> dict[str, Any]:
-        node = self.nodes[number - 1]
-        kind = self.kinds[node.class_type]
-        schema = kind.schema
-        properties: dict[str, Any] = {"cnr_id": schema.pack, "Node name for S&R": node.class_type}
-        if number not in self.fed:
-            models = _models(node)
-            if models:
-                properties["models"] = models
-        made: dict[str, Any] = {
-            "id": number,
-            "type": node.class_type,
-            "pos": [round(position[0]), round(position[1])],
-            "size": list(self.sizes[number]),
-            "flags": {},
-            "order": number - 1,
-            "mode": 0,
-            "inputs": self.inputs[number],
-            "outputs": self._outputs(number, kind),
-            "properties": properties,
-            "widgets_values": widget_values(schema, node),
-        }
-        if node.title and node.title != schema.display_name:
-            made["title"] = node.title
-        return made
-
-    def _outputs(self, number: int, kind: _Kind) -> list[dict[str, Any]]:
-        entries = [entry.copy() for entry in kind.outputs]
-        for slot, entry in enumerate(entries):
-            entry["links"] = self.outgoing.get((number, slot))
-        return entries
-
-    def identity(self, nodes: Sequence[Mapping[str, Any]]) -> str:
-        """An id for the graph: the same for the same nodes, values and links."""
-        content = [[node["type"], node["widgets_values"]] for node in nodes], self.links
-        digest = hashlib.sha256(marshal.dumps(content, 2)).digest()  # 2: the same bytes for the same values, and fast
-        return str(uuid.UUID(bytes=digest[:16], version=5))
-
-
-def _slot(linked: tuple[int, Link]) -> int:
-    return linked[0]
-
-
-def widget_values(schema: NodeSchema, node: Node) -> list[Any]:
-    """`widgets_values`: one entry per widget in order, linked ones too, and one per widget the front end adds.
-
-    A linked widget holds its default. Raises WorkflowError for integers that the front end cannot keep.
-    """
-    values: list[Any] = []
-    inputs = node.inputs
-    for entry in schema.widgets:
-        value = inputs.get(entry.name, entry.default)
-        kind = value.__class__  # this runs for every widget of thousands of nodes
-        if kind is Link or value is None:
-            value = _blank(entry)
-        elif kind is int and not -MAX_INTEGER <= value <= MAX_INTEGER:
-            raise WorkflowError(
-                f"{value} is larger than 2^53 - 1, the largest whole number that the canvas keeps exactly",
-                field=f"{node.id}.{entry.name}",
-                remedy="Use style 'eri', whose numbers travel as text, or the API form.",
-            )
-        values.append(value)
-        if entry.control:
-            values.append("fixed")
-        if entry.upload:
-            values.append("image")
-    return values
-
-
-def _blank(entry: Input) -> Any:
-    if entry.default is not None:
-        return entry.default
-    return {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}.get(entry.type, "")
-
-
-def _models(node: Node) -> list[dict[str, str]]:
-    """Download entries of the files that a loader, a node that nothing feeds, names."""
-    found = [download(value) for value in node.inputs.values() if isinstance(value, str)]
-    return [entry for entry in found if entry is not None]
-
-
-def _widget_slots(schema: NodeSchema, node: Node, width: float, box: float | None) -> list[float]:
-    """How far below a node's top the input slots of its widgets are."""
-    heights = []
-    y = max(len(schema.sockets), len(schema.outputs), 1) * SLOT + FOOT
-    rows = iter(widget_heights(schema, node.inputs, width, box))
-    for entry in schema.widgets:
-        heights.append(y + SLOT / 2)
-        y += next(rows) + (next(rows) if entry.control or entry.upload else 0.0)
-    return heights
+def _identity(nodes: list[dict[str, Any]], links: list[CanvasLink]) -> str:
+    """An id for the graph: the same for the same nodes, values and links."""
+    content = [[node["type"], node["widgets_values"]] for node in nodes], links
+    digest = hashlib.sha256(marshal.dumps(content, 2)).digest()  # 2: the same bytes for the same values, and fast
+    return str(uuid.UUID(bytes=digest[:16], version=5))
 
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without garbage collections: they would go through all that was made so far again and again, and find nothing."""
+    """Without garbage collections: they would go through all that was made so far again and again, and find nothing.
+
+    What was made then counts as old, so that the next collection need not go through it either.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if gc.get_freeze_count() == 0:  # else the program has frozen objects, which must stay so
+            gc.freeze()
+            gc.unfreeze()
         if was_on:
             gc.enable()
 
@@ -294,23 +93,26 @@ def write(
     Raises WorkflowError.
     """
     with _uncollected():
-        return _write(_Writer(graph, object_info), note, labels or {})
+        return _write(CanvasNodes(graph, object_info), note, labels or {})
 
 
-def _write(writer: _Writer, note: str, labels: Mapping[int, str]) -> dict[str, Any]:
-    note_id = len(writer.nodes) + 1
+def _write(canvas: CanvasNodes, note: str, labels: Mapping[int, str]) -> dict[str, Any]:
+    note_id = len(canvas.nodes)
     notes = [layout.Box(note_id, "note", 0, *note_size(note))] if note else []
-    placed = writer.place(notes)
-    nodes = [writer.node(number, placed.positions[number]) for number in range(1, note_id)]
+    placed = _place(canvas, notes)
+    nodes = canvas.written[1:]
+    for number, node in enumerate(nodes, 1):
+        x, y = placed.positions[number]
+        node["pos"] = [round(x), round(y)]
     if note:
         nodes.append(_note(note_id, note, placed.positions[note_id], note_size(note)))
     return {
-        "id": writer.identity(nodes),
+        "id": _identity(nodes, canvas.links),
         "revision": 0,
         "last_node_id": len(nodes),
-        "last_link_id": len(writer.links),
+        "last_link_id": len(canvas.links),
         "nodes": nodes,
-        "links": [list(link) for link in writer.links],
+        "links": [list(link) for link in canvas.links],
         "groups": _groups(placed, labels),
         "config": {},
         "extra": {"ds": _view(placed), **_reroutes(placed)},
