@@ -11,6 +11,7 @@ from .model import SpecError
 from .tree import Node, check_text
 
 _LONG_FLAG: Final = re.compile(r"--([A-Za-z][\w-]*)(?:=(.*))?", re.DOTALL)
+_WRITTEN: Final = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 _SHORT_FLAG: Final = re.compile(r"-([A-Za-z][\w-]*)()")
 
 #: How lines go on in cmd.exe and PowerShell.
@@ -28,6 +29,8 @@ _SHELL: Final = re.compile(
 #: What the shell replaces: variables and substitutions outside single quotes.
 _QUOTED: Final = re.compile(r"""'[^']*'|\\.|"(?:[^"\\]|\\.)*"|\$(?=[A-Za-z_{(])|`""", re.DOTALL)
 _IN_QUOTES: Final = re.compile(r"\\.|\$(?=[A-Za-z_{(])|`", re.DOTALL)
+#: MAX_ARG_STRLEN of Linux, in bytes; shlex takes minutes for longer words.
+_LONGEST: Final = 1 << 17
 _MARK: Final = "\x00"
 _BLANK: Final = "\x01"
 
@@ -96,8 +99,9 @@ def parse_command(text: str, source: str, programs: re.Pattern[str], *, repeats:
             remedy="Give the one command that samples.",
         )  # fmt: skip
     members = {PROGRAM: Node(starts[0][1], first, 1)}
+    places = _places(text, first)
     for flag in flags:
-        line, column = _place(text, flag.written, first)
+        line, column = places.get(flag.written, (first, 1))
         if not repeats and flag.name in members:
             raise SpecError(
                 f"{flag.written} is given twice, which stops the program", source=source, line=line, column=column,
@@ -144,7 +148,7 @@ def _flags(words: list[str]) -> list[_Flag]:
 def _own_words(tail: str) -> str:
     """What follows the program's name up to what ends its command, without comments and redirections.
 
-    ValueError for a `(`, at which a shell stops.
+    ValueError for a `(`, at which a shell stops, and for more than _LONGEST characters.
     """
     if tail[:1] in ("'", '"'):  # closes the quotes around the program's path
         tail = tail[1:]
@@ -159,7 +163,10 @@ def _own_words(tail: str) -> str:
             kept = re.sub(r"\s", _BLANK, re.sub(r"['\"\\]", "", match["inner"])) if match["inner"] else " "
             pieces += [tail[done : match.start()], kept]
             done = match.end()
-    return "".join([*pieces, tail[done:]])
+    own = "".join([*pieces, tail[done:]])
+    if len(own) > _LONGEST:
+        raise ValueError(f"it has {len(own)} characters, and Linux hands at most {_LONGEST} over as one text")
+    return own
 
 
 def _marked(tail: str) -> str:
@@ -198,10 +205,10 @@ def _command_end(text: str, joined: str, start: int) -> str:
     return "\n".join(tail.split("\n")[:count])
 
 
-def _place(text: str, flag: str, first: int) -> tuple[int, int]:
-    """Line and column of a flag at or after a line."""
-    for number, line in enumerate(text.split("\n"), 1):
-        match = re.search(rf"{re.escape(flag)}(?![\w-])", line) if number >= first else None
-        if match is not None:
-            return number, match.start() + 1
-    return first, 1
+def _places(text: str, first: int) -> dict[str, tuple[int, int]]:
+    """Line and column of every flag as it is written, where it stands first from a line on."""
+    found: dict[str, tuple[int, int]] = {}
+    for number, line in enumerate(text.split("\n")[first - 1 :], first):
+        for match in _WRITTEN.finditer(line):
+            found.setdefault(match[0], (number, match.start() + 1))
+    return found

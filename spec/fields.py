@@ -195,7 +195,7 @@ class Section:
         """SpecError on `${VAR}` that the trainer would replace from its environment."""
         if not self.reading.variables or not isinstance(node.value, str):
             return
-        variable = _VARIABLE.search(node.value)
+        variable = _VARIABLE.search(node.value, 0, node.value.rfind("}") + 1)
         if variable:
             raise self.reading.error(
                 f"${{{variable[1]}}} would be replaced from the environment, which is not read here unasked",

@@ -205,4 +205,5 @@ def _substituted(text: str, name: str, env: Mapping[str, str]) -> str:
             )
         return env[match[1]]
 
-    return check_length(_VARIABLE.sub(value, text))
+    last = text.rfind("}") + 1  # behind it every "${" would be followed to the end of the text
+    return check_length(_VARIABLE.sub(value, text[:last]) + text[last:])

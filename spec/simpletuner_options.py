@@ -94,7 +94,7 @@ class Options:
             return None
         if not isinstance(node.value, str):
             raise self.error(name, "text is expected", "Write the value in quotes.")
-        if _VARIABLE.search(node.value):
+        if _VARIABLE.search(node.value, 0, node.value.rfind("}") + 1):
             raise self.error(
                 name,
                 f"{node.value!r} holds a variable, which the trainer replaces and is not replaced here",

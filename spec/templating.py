@@ -20,7 +20,7 @@ from .tree import decode, read_file
 #: A list of alternatives by name, or a folder that holds them: `colour.txt`, one alternative a line, `#` comments.
 Wildcards = Mapping[str, Sequence[str]] | str | os.PathLike[str]
 
-_ALTERNATIVES: Final = re.compile(r"\{([^{}]*\|[^{}]*)\}")
+_ALTERNATIVES: Final = re.compile(r"\{([^{}|]*\|[^{}]*)\}")
 _WILDCARD: Final = re.compile(r"__([A-Za-z0-9][A-Za-z0-9/-]*(?:_[A-Za-z0-9/-]+)*)__")
 _FIELDS: Final = ("prompt", "prompt_2", "prompt_3", "negative_prompt")
 _MAX_CHOICES: Final = 1000
@@ -76,7 +76,11 @@ class _Chooser:
             text = text[: match.start()] + chosen + text[match.end() :]
             if len(text) > _MAX_LENGTH:
                 break
-        raise self._error(place, "its alternatives never end", "A wildcard may not lead back to itself.")
+        raise self._error(
+            place,
+            f"its alternatives never end, or are more than {_MAX_CHOICES}",
+            "A wildcard may not lead back to itself.",
+        )
 
     def _list(self, name: str, place: str) -> Sequence[str]:
         if name not in self.lists:

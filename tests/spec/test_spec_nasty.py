@@ -16,7 +16,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.spec import SampleSpec, SpecError, read_text
+from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, expand_prompts, read_text
 from comfyui_eridiffusion.tests.spec.forms import FORMS
 from comfyui_eridiffusion.tests.spec.test_spec_damaged import JSONS
 
@@ -173,3 +173,21 @@ def test_simpletuners_config_env_is_no_shell(written: str, prompt: str) -> None:
     """`value.strip('"').strip("'").split()`, then one pair of either: its env_file.py."""
     spec = read_text(f"MODEL_FAMILY=flux\nVALIDATION_PROMPT={written}\n")
     assert spec.items[-1].prompt == prompt
+
+
+@pytest.mark.parametrize("prompt", ["{" + "|" * 50_000, "{a|" * 20_000, "{" * 50_000 + "|}"])
+def test_braces_without_end_are_looked_through_once(prompt: str) -> None:
+    """A pattern that tries every bar as the first would take minutes."""
+    spec = SampleSpec("flux", "native", [SampleItem(0, prompt, 64, 64, 1)])
+    assert len(expand_prompts(spec, 1).items[0].prompt) >= len(prompt) - 3
+
+
+@pytest.mark.parametrize(("start", "unit", "trainer"), [
+    ("MODEL_FAMILY=flux\nVALIDATION_PROMPT=", "${", "simpletuner"),
+    (NEUTRAL.replace('"a plain prompt"', '"a plain prompt", "%"').partition("%")[0], "${", "ai-toolkit"),
+    ("accelerate launch flux_train_network.py --sample_prompts p.txt ", "--n ", "kohya"),
+    ("sample_sd35 --prompt a ", "$(", "eridiffusion-v2"),
+])  # fmt: skip
+def test_long_texts_are_looked_through_once(start: str, unit: str, trainer: str) -> None:
+    """1.5 MB of what begins like something and never ends: hours, where each beginning is followed to the end."""
+    check(outcome(start + unit * (1_500_000 // len(unit)), trainer, "flux", env={}, files={"p.txt": "a"}))
