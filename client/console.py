@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..workflows import Workflow
-from .events import Event, NodeStarted
+from .events import Event, NodeStarted, StepProgress
 from .sweep import Report, Tally
 
 _LABELS = {
@@ -23,6 +23,14 @@ _LABELS = {
     "decode": "decoding",
     "save": "saving",
 }
+
+
+def doing(event: NodeStarted | StepProgress) -> str:
+    """What a node of a generated graph does, in words; a sampler also at which step."""
+    words = _LABELS.get(event.node.rstrip("_0123456789"))
+    if words is not None:
+        return words
+    return f"sampling, step {event.value:g} of {event.maximum:g}" if isinstance(event, StepProgress) else "sampling"
 
 
 @contextmanager
@@ -52,9 +60,8 @@ def sweep_progress(console: Console, title: str, total: int) -> Iterator[Report]
                 progress.update(task, completed=done, now="queued")
                 return
             tally.feed(event)
-            if isinstance(event, NodeStarted):
-                now = _LABELS.get(event.node.rstrip("_0123456789"), "sampling")
-                progress.update(task, now=now)
+            if isinstance(event, NodeStarted | StepProgress):
+                progress.update(task, now=doing(event))
             progress.update(task, completed=done + tally.items_done)
 
         yield report

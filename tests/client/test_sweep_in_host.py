@@ -13,6 +13,7 @@ from PIL import Image
 
 from comfyui_eridiffusion import cli
 from comfyui_eridiffusion.client import demo, events
+from comfyui_eridiffusion.client.console import doing
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.runs import host_run_name, steps_in
 from comfyui_eridiffusion.client.sheets import write_sheet
@@ -86,6 +87,8 @@ async def test_sweep(host_server: Any, tmp_path: Path, family: str) -> None:
 
     progress = [event for _, event in seen if isinstance(event, events.StepProgress) and event.node == "sample"]
     assert {event.maximum for event in progress} == {4.0}
+    told = {doing(event) for _, event in seen if isinstance(event, events.NodeStarted | events.StepProgress)}
+    assert told >= {"encoding prompts", *(f"sampling, step {step} of 4" for step in (1, 2, 3, 4)), "decoding", "saving"}
     assert all(tally.items_done == 2 and tally.done == tally.total == 8 for tally in tallies.values())
     assert fractions == sorted(fractions)
     previews = [event for _, event in seen if isinstance(event, events.Preview)]
@@ -145,8 +148,9 @@ def test_sample_and_sweep_commands(
         (["sample", "CONFIG", "--run", "sd35_hexa", "--step", "50"], None, None, "sd35"),
         (["watch", "RUN", "--config", "CONFIG", "--once"], "model", "unet_name", "flux_small.safetensors"),
         (["sweep", "CONFIG", "--run", "no_run", "--steps", "0"], None, "run", "flux_zorp"),
+        (["sample", "CONFIG", "--run", "flux_zorp", "--step", "0", "LOADER"], "model", None, "NoSuchLoader"),
     ],
-    ids=["sample", "sweep", "another family", "watch", "run"],
+    ids=["sample", "sweep", "another family", "watch", "run", "node"],
 )
 def test_what_the_host_refuses(
     host_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], node: str | None,
@@ -159,6 +163,8 @@ def test_what_the_host_refuses(
     if "watch" in arguments:  # the stock loaders, one of whose files the host does not have
         text = "family: flux\nfiles: {unet: none.st, vae: vae16_small.safetensors, clip_l: text_small.safetensors, "
         text += "t5xxl: text_small.safetensors}\n"
+    if "LOADER" in arguments:  # a node that the host does not have
+        arguments, text = arguments[:-1], text.replace("EriExampleModelLoader", "NoSuchLoader")
     models.write_text(text, encoding="utf-8")
     known = {"CONFIG": str(config), "RUN": str(EXAMPLES / "runs" / "flux_zorp")}
     common = ["--host", host_server.url, "--models", str(models), "-o", str(tmp_path / "got"), "--json"]
@@ -171,7 +177,8 @@ def test_what_the_host_refuses(
     assert words in error["message"]
     assert words in shown.err
     if node or field:
-        assert (error["kind"], error.get("node"), error.get("field")) == ("validation", node, field)
+        kind = "missing_node" if words == "NoSuchLoader" else "validation"
+        assert (error["kind"], error.get("node"), error.get("field")) == (kind, node, field)
     assert list(tmp_path.rglob("*.png")) == []
 
 
