@@ -195,9 +195,9 @@ def _spec(reading: Reading, settings: Settings, items: list[SampleItem], root: S
         reading.note("The negative prompt is kept but has no effect: there is one pass (CFG 1).")
     variant, files, name = settings.variant, {}, "samples"
     if root is not None:
-        for key in ("transformer", "base_model_name", "vae_path", "lora_path"):
+        for key in ("transformer", "base_model_name", "vae_path"):
             value = root.text(key)
-            if value is not None and key != "lora_path":
+            if value is not None:
                 files[key] = value
         variant = variant or variant_of(family, " ".join(files.values()))
         folder = root.text("output_dir") or root.text("workspace_dir") or ""

@@ -240,7 +240,11 @@ def _seed(options: Options) -> int | None:
     general = options.integer("seed", -(2**63), MAX_SEED)
     if options.flag("validation_randomize"):
         options.reading.note("validation_randomize means a new random seed for each image.")
+        for name in ("validation_seed", "seed"):
+            options.no_effect(name)
         return None
+    if own:
+        options.no_effect("seed")
     if own == 0 and general:
         options.reading.note("validation_seed 0 counts as not set to the trainer: seed is used.")
     return (own or general or 0) % 2**64
@@ -254,7 +258,9 @@ def _sampler(options: Options, family: str) -> str | None:
 def _note_guidance(options: Options, family: str, negative: str, cfg: float, scale: float) -> None:
     reading = options.reading
     skipped = options.integer("validation_no_cfg_until_timestep", -(2**31), 2**31)
-    if family == "flux" and cfg > 1.0 and (2 if skipped is None else skipped) > 0:
+    if family != "flux" or cfg <= 1.0:
+        options.no_effect("validation_no_cfg_until_timestep")
+    elif (2 if skipped is None else skipped) > 0:
         reading.note(
             f"The trainer leaves out CFG in the first {2 if skipped is None else skipped} steps "
             "(validation_no_cfg_until_timestep); here it acts in all of them."

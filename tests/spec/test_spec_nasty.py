@@ -158,6 +158,20 @@ def test_a_token_limit_of_sdxl_does_nothing_to_flux() -> None:
     assert "max_token_length" in read_text(f"{KOHYA}max_token_length = 225\n", files={"p.txt": "a"}).ignored
 
 
+SIMPLETUNER = {"model_family": "sdxl", "validation_prompt": "a", "validation_seed": 4, "seed": 3,
+               "validation_no_cfg_until_timestep": 1}  # fmt: skip
+
+
+def test_what_another_setting_takes_the_effect_of_is_named() -> None:
+    """validation_seed goes before seed, chance before both; CFG from the start is Flux's alone."""
+    assert read_text(json.dumps(SIMPLETUNER)).ignored == ["seed", "validation_no_cfg_until_timestep"]
+    by_chance = read_text(json.dumps(SIMPLETUNER | {"validation_randomize": True}))
+    assert by_chance.ignored == ["validation_seed", "seed", "validation_no_cfg_until_timestep"]
+    flux = read_text(json.dumps(SIMPLETUNER | {"model_family": "flux", "validation_guidance_real": 2.0}))
+    assert flux.ignored == ["seed"]
+    assert read_text("sample_flux --prompt a --lora-path x.safetensors").ignored == ["lora_path"]
+
+
 @pytest.mark.parametrize(
     ("written", "prompt"),
     [
