@@ -41,7 +41,9 @@ class Samples:
 
     def missing(self, step: int) -> list[int]:
         """Indices of the items to sample for `step`, in the spec's order: those without an image of this checkpoint."""
-        return [index for index in self._items if not self._has(step, index)]
+        now = self._contents(step)
+        made = {at[1] for at, of in self._made_of.items() if at[0] == step and not _differ(of, now)}
+        return [index for index in self._items if index not in made]
 
     def steps(self) -> list[int]:
         """Training steps with at least one image, ascending."""
@@ -57,7 +59,8 @@ class Samples:
 
     def forget_old(self, step: int) -> bool:
         """Leave out the images of a checkpoint that is another one by now; whether there were any."""
-        old = [place for place, of in self._made_of.items() if place[0] == step and self._is_old(step, of)]
+        now = self._contents(step)
+        old = [place for place, of in self._made_of.items() if place[0] == step and _differ(of, now)]
         for place in old:
             del self._paths[place], self._made_of[place]
         return bool(old)
@@ -68,7 +71,8 @@ class Samples:
 
     def are_of_another(self, step: int, images: Collection[Path]) -> bool:
         """Whether one of these says that it was made of another checkpoint than the one that is here."""
-        return any(self._is_old(step, _content(read_texts(path))) for path in images)
+        now = self._contents(step)
+        return any(_differ(_content(read_texts(path)), now) for path in images)
 
     def add(self, step: int, images: Mapping[int, Path]) -> None:
         """Take new images, item index -> file; HostError where one lacks its record: a restart would repeat it."""
@@ -96,19 +100,12 @@ class Samples:
         if self._marks is not None and _made_by(found, record).isdisjoint(self._marks(step, index)):
             return
         content = _content(found)
-        if (step, index) in self._paths and self._is_old(step, content):
+        if (step, index) in self._paths and _differ(content, self._contents(step)):
             return
         self._paths[step, index] = path
         self._made_of[step, index] = content
         if isinstance(record.get("seed"), int):
             self._seeds[step, index] = record["seed"]
-
-    def _has(self, step: int, index: int) -> bool:
-        return (step, index) in self._paths and not self._is_old(step, self._made_of.get((step, index)))
-
-    def _is_old(self, step: int, content: str | None) -> bool:
-        """Whether a checkpoint of this content is not the one that is here now, as far as both are known."""
-        return content is not None and self._contents(step) not in (None, content)
 
     def _is_sample(self, record: Mapping[str, Any], step: int, index: int) -> bool:
         item = self._items.get(index)
@@ -168,6 +165,11 @@ def _content(texts: Mapping[str, str]) -> str | None:
     """Fingerprint of the checkpoint that made an image, None = it does not say."""
     said = (_parsed(texts.get(_LORA)) or {}).get("fingerprint")
     return said if isinstance(said, str) else None
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    """Whether two checkpoints are not the same, as far as both are known."""
+    return None not in (one, other) and one != other
 
 
 def _made_by(texts: Mapping[str, str], record: Mapping[str, Any]) -> frozenset[str]:
