@@ -15,8 +15,8 @@ from .chain import Chain, Sampling
 from .choose import Offered, choose_models
 from .graph import Graph, Link, WorkflowError
 from .models import Loaded, Models, add_loaders, read_models
-from .parity import explain, statements
-from .profiles import Profile, profile_for
+from .parity import explain, statements, untold
+from .profiles import Profile, Remark, profile_for
 from .stock import add_stock, lora_file
 from .ui import write
 
@@ -38,7 +38,8 @@ class Workflow:
 
     saves: id of each saving node -> indices of the items it saves, in the order of its images.
     labels: what tells the chains' groups apart on the canvas, by chain; in style stock the samples' titles, by number.
-    compared: how far this agrees with the trainer, as `eri explain` tells it; style "eri".
+    beside: what the canvas's note says instead of `notes`: how far this agrees with the trainer, as `eri explain` tells
+    it, and those notes that say something else; style "eri".
     """
 
     graph: Graph
@@ -46,7 +47,7 @@ class Workflow:
     notes: list[str] = field(default_factory=list)
     saves: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     labels: Mapping[int, str] = field(default_factory=dict)
-    compared: Sequence[str] = ()
+    beside: Sequence[str] = ()
 
     def api(self) -> dict[str, dict[str, Any]]:
         """The host's `/prompt` JSON; a new dict each time, free to change: `api["lora"]["inputs"]["step"] = 500`."""
@@ -61,11 +62,11 @@ class Workflow:
         return write(self.graph, object_info=object_info, note=self._note(), labels=self.labels)
 
     def _note(self) -> str:
-        """What a person reads beside the graph: what it samples, and the notes."""
+        """What a person reads beside the graph: what it samples, and how well."""
         count, spec = len(self.spec.items), self.spec
         kind = f"{spec.family}{f' {spec.variant}' if spec.variant else ''}"
         head = f"**{spec.name}**: {count} sample{'s' if count != 1 else ''} ({kind}), as {spec.trainer} makes them."
-        return "\n\n".join([head, *(f"- {note}" for note in [*self.compared, *self.notes])])
+        return "\n\n".join([head, *(f"- {note}" for note in self.beside or self.notes)])
 
 
 def build(
@@ -135,14 +136,17 @@ def _compact(
     """Style "eri": one chain per group of items that can share one."""
     labels: dict[int, str] = {}
     saves = {}
+    remarks: dict[Remark, None] = {}
     for number, items in enumerate(_groups(spec)):
         profile = profile_for(spec, items[0].sampler)
         chain = _start(graph, spec.part(items), profile, loaded, number)
         save_id = _finish(chain, loaded, run, step, batch)
         labels[number] = chain.label
         saves[save_id] = tuple(item.index for item in items)
-        notes += [note for note in profile.notes if note not in notes]
-    return Workflow(graph, spec, notes, saves, labels, statements(explain(spec)))
+        remarks |= dict.fromkeys(profile.remarks)
+    matches = explain(spec)
+    beside = [*statements(matches), *notes, *untold(list(remarks), matches)]
+    return Workflow(graph, spec, [*notes, *(remark.text for remark in remarks)], saves, labels, beside)
 
 
 def _check_batch(batch: int, style: str) -> None:

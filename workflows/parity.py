@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from ..spec import SampleSpec
-from .profiles import PROFILES, Profile, profile_for
+from .profiles import PROFILES, V2_FLUX, V2_SDXL, Profile, Remark, profile_for
 
 Kind = Literal["exact", "close", "different"]
 TOPICS: Final = (
@@ -76,9 +76,9 @@ SIGMAS: Final[dict[tuple[str, str], tuple[str, str] | str]] = {
     ("eridiffusion", "flux"): _V1,
     ("eridiffusion", "sd35"): _V1,
     ("eridiffusion", "sdxl"): _V1,
-    ("eridiffusion-v2", "flux"): _UNPUBLISHED,
+    ("eridiffusion-v2", "flux"): V2_FLUX.text,
     ("eridiffusion-v2", "sd35"): ("linear sigmas", "the trainer's formula in double precision"),
-    ("eridiffusion-v2", "sdxl"): _UNPUBLISHED,
+    ("eridiffusion-v2", "sdxl"): V2_SDXL.text,
     ("ai-toolkit", "flux"): _FLUX_TIMES,
     ("ai-toolkit", "sd35"): _SD35_TIMES,
     ("ai-toolkit", "sdxl"): _DDIM_TIMES,
@@ -138,6 +138,12 @@ def statements(matches: Sequence[Match]) -> list[str]:
     return found
 
 
+def untold(remarks: Sequence[Remark], matches: Sequence[Match]) -> list[str]:
+    """Texts of the remarks that `statements(matches)` does not make superfluous by sentences on all of their topics."""
+    told = {match.topic for match in matches if match.kind != "exact"}
+    return [remark.text for remark in remarks if not remark.topics or not told.issuperset(remark.topics)]
+
+
 def _noise(spec: SampleSpec, profile: Profile) -> list[Match]:
     found = [_generator(spec, profile)]
     open_seeds = [str(item.index) for item in spec.items if item.seed is None]
@@ -157,7 +163,10 @@ def _generator(spec: SampleSpec, profile: Profile) -> Match:
     if not known or (spec.trainer, spec.family) not in PROFILES:
         return Match("noise", "different", f"{name}; the trainer's own is not known, a noise file of it would match.")
     if name.startswith("torch-cuda"):
-        text = f"{name}, reproduced without a GPU; more values than the GPU has threads depend on the GPU named."
+        text = (
+            f"{name}, reproduced without a GPU; more values than the GPU has threads are drawn in an order that "
+            "depends on it: name the trainer's, as in torch-cuda@rtx-3090."
+        )
         checked = "published output of torch on CUDA; Philox's test vectors; Box–Muller in double precision"
         return Match("noise", "close", text, FIGURES["torch-cuda"], "before rounding", checked)
     if name.startswith("rust-stdrng-box-muller"):

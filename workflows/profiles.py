@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..spec import SampleSpec
 from .graph import WorkflowError
 
 #: Noise used where a trainer's own cannot be had: drawn in float32 on the CPU, NCHW, by torch.
 FALLBACK_NOISE: Final = "torch-cpu/nchw/float32"
+
+
+class Remark(NamedTuple):
+    """What a person should know about the match. topics: of `parity.TOPICS`, those it is about."""
+
+    text: str
+    topics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Profile:
     Flux: shifted (False = schnell), base_shift, max_shift, spacing ("linear" or "timesteps"). SD 3.5: shift, spacing,
     skip_layers (skip-layer guidance, e.g. "7, 8, 9"; "" = off), skip_scale, skip_start, skip_end (shares of the run).
     SDXL: spacing, offset, final_alpha ("alpha[0]" or "1"), zero_snr, clip_sample, eta.
-    notes: what a person should know about the match.
+    remarks: what a person should know about the match; notes: their texts.
     """
 
     noise: str = FALLBACK_NOISE
@@ -48,7 +55,15 @@ class Profile:
     skip_scale: float = 2.5
     skip_start: float = 0.01
     skip_end: float = 0.2
-    notes: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(remark.text for remark in self.remarks)
+
+    def remarked(self, text: str, *topics: str) -> Profile:
+        """This profile with one remark more."""
+        return replace(self, remarks=(*self.remarks, Remark(text, topics)))
 
 
 _REFERENCE: Final[dict[str, Profile]] = {
@@ -57,24 +72,29 @@ _REFERENCE: Final[dict[str, Profile]] = {
     "sdxl": Profile(spacing="leading"),
 }
 
-_V1_NOTE: Final = (
+_V1: Final = Remark(
     f"Noise is {FALLBACK_NOISE} and the schedule the family's reference; EriDiffusion V1's stand-alone samplers draw "
-    "uniform noise and use schedules of their own."
+    "uniform noise and use schedules of their own.",
+    ("noise", "sigmas"),
 )
 
-_SKIP_NOTE: Final = (
+_NO_SKIP: Final = (
     'Skip-layer guidance is off. Stability\'s own settings for SD 3.5 Medium have it on: write skip_layers: "7, 8, 9" '
     "in the sampling section of the native form (scale 2.5 from 0.01 to 0.2 of the run are its defaults)."
 )
 
-_V2_FLUX_NOTE: Final = (
-    "EriDiffusion V2's Flux schedule is not published; Black Forest Labs' with mu kept within 0.5 and 1.15 is used."
+V2_FLUX: Final = Remark(
+    "EriDiffusion V2's Flux schedule is not published; Black Forest Labs' with mu kept within 0.5 and 1.15 is used.",
+    ("sigmas",),
 )
-_V2_SDXL_NOTE: Final = "EriDiffusion V2's SDXL sampler is not published: the family's reference settings are used."
-_HALF_NOTE: Final = "The trainer steps in half precision, the host in float32: close, not equal."
-_KOHYA_WEIGHTS: Final = (
+V2_SDXL: Final = Remark(
+    "EriDiffusion V2's SDXL sampler is not published: the family's reference settings are used.", ("sigmas",)
+)
+_HALF: Final = Remark("The trainer steps in half precision, the host in float32: close, not equal.", ("precision",))
+_KOHYA_WEIGHTS: Final = Remark(
     "kohya multiplies embeddings by a weight like (word:1.2), ComfyUI moves them away from the empty prompt's: close, "
-    "not equal."
+    "not equal.",
+    ("token lengths",),
 )
 #: musubi-tuner shifts Flux by the same factor at every size; as mu it is this.
 _MUSUBI_MU: Final = math.log(14.5)
@@ -85,19 +105,19 @@ PROFILES: Final[dict[tuple[str, str], Profile]] = {
     ("native", "flux"): _REFERENCE["flux"],
     ("native", "sd35"): _REFERENCE["sd35"],
     ("native", "sdxl"): _REFERENCE["sdxl"],
-    ("eridiffusion", "flux"): replace(_REFERENCE["flux"], notes=(_V1_NOTE,)),
-    ("eridiffusion", "sd35"): replace(_REFERENCE["sd35"], t5_length=154, spacing="linear", notes=(_V1_NOTE,)),
-    ("eridiffusion", "sdxl"): replace(_REFERENCE["sdxl"], notes=(_V1_NOTE,)),
-    ("eridiffusion-v2", "flux"): replace(_REFERENCE["flux"], notes=(_V2_FLUX_NOTE, _HALF_NOTE)),
+    ("eridiffusion", "flux"): replace(_REFERENCE["flux"], remarks=(_V1,)),
+    ("eridiffusion", "sd35"): replace(_REFERENCE["sd35"], t5_length=154, spacing="linear", remarks=(_V1,)),
+    ("eridiffusion", "sdxl"): replace(_REFERENCE["sdxl"], remarks=(_V1,)),
+    ("eridiffusion-v2", "flux"): replace(_REFERENCE["flux"], remarks=(V2_FLUX, _HALF)),
     ("eridiffusion-v2", "sd35"): replace(
-        _REFERENCE["sd35"], t5_length=77, spacing="linear", rounding="round", notes=(_HALF_NOTE,)
+        _REFERENCE["sd35"], t5_length=77, spacing="linear", rounding="round", remarks=(_HALF,)
     ),
-    ("eridiffusion-v2", "sdxl"): replace(_REFERENCE["sdxl"], notes=(_V2_SDXL_NOTE,)),
+    ("eridiffusion-v2", "sdxl"): replace(_REFERENCE["sdxl"], remarks=(V2_SDXL,)),
     ("ai-toolkit", "flux"): replace(_REFERENCE["flux"], rounding="round"),
     ("ai-toolkit", "sd35"): replace(_REFERENCE["sd35"], rounding="round"),
     ("ai-toolkit", "sdxl"): replace(_REFERENCE["sdxl"], offset=0, rounding="round"),
-    ("kohya", "flux"): replace(_REFERENCE["flux"], notes=(_HALF_NOTE,)),
-    ("kohya", "sd35"): replace(_REFERENCE["sd35"], notes=(_HALF_NOTE,)),
+    ("kohya", "flux"): replace(_REFERENCE["flux"], remarks=(_HALF,)),
+    ("kohya", "sd35"): replace(_REFERENCE["sd35"], remarks=(_HALF,)),
     ("kohya", "sdxl"): replace(
         _REFERENCE["sdxl"],
         offset=0,
@@ -105,7 +125,7 @@ PROFILES: Final[dict[tuple[str, str], Profile]] = {
         clip_sample=True,
         weighting=True,
         rounding="round",
-        notes=(_KOHYA_WEIGHTS,),
+        remarks=(_KOHYA_WEIGHTS,),
     ),
     ("simpletuner", "flux"): replace(_REFERENCE["flux"], rounding="round"),
     ("simpletuner", "sd35"): replace(_REFERENCE["sd35"], t5_length=154, rounding="round"),
@@ -113,14 +133,14 @@ PROFILES: Final[dict[tuple[str, str], Profile]] = {
     ("onetrainer", "flux"): replace(_REFERENCE["flux"], t5_length=77, spacing="timesteps", rounding="round"),
     ("onetrainer", "sd35"): replace(_REFERENCE["sd35"], t5_length=77, rounding="round"),
     ("onetrainer", "sdxl"): replace(_REFERENCE["sdxl"], rounding="round"),
-    ("musubi", "flux"): replace(_REFERENCE["flux"], base_shift=_MUSUBI_MU, max_shift=_MUSUBI_MU, notes=(_HALF_NOTE,)),
+    ("musubi", "flux"): replace(_REFERENCE["flux"], base_shift=_MUSUBI_MU, max_shift=_MUSUBI_MU, remarks=(_HALF,)),
 }
 
 #: Trainer's sampler words that need no remark, for flow models.
 _FLOW_WORDS: Final = ("flowmatch", "euler", "flow_matching", "flow_match_euler")
 #: What a trainer's Euler for SDXL starts from where it is not DDIM's timesteps (diffusers' EulerDiscreteScheduler).
 _EULER_SPACING: Final = {"kohya": "linspace", "onetrainer": "linspace"}
-_EULER_NOTE: Final = "Euler's timesteps are fractions in the trainer and the nearest whole ones here: close, not equal."
+_EULER: Final = "Euler's timesteps are fractions in the trainer and the nearest whole ones here: close, not equal."
 #: Words for which kohya takes something else than DDIM; all it does not know are DDIM to it.
 _KOHYA_SAMPLERS: Final = frozenset(
     (
@@ -147,14 +167,16 @@ def profile_for(spec: SampleSpec, sampler: str | None = None) -> Profile:
     profile = PROFILES.get((spec.trainer, spec.family))
     if profile is None:
         note = f"No sampling profile for trainer {spec.trainer!r}: the family's reference settings are used."
-        profile = replace(_REFERENCE[spec.family], notes=(note,))
+        profile = _REFERENCE[spec.family].remarked(note)
+    if spec.precision == "float32":  # as the host
+        profile = replace(profile, remarks=tuple(remark for remark in profile.remarks if remark is not _HALF))
     profile = _with_noise(profile, spec)
     if spec.family == "sdxl":
         profile = _diffusion_sampler(profile, spec.trainer, sampler)
     else:
         if sampler is not None and sampler.lower() not in _FLOW_WORDS:
             note = f"Sampler {sampler!r} does not exist for flow models: Euler is used."
-            profile = replace(profile, notes=(*profile.notes, note))
+            profile = profile.remarked(note)
         if spec.variant == "schnell":
             profile = _schnell(profile, spec)
         if spec.t5_length is not None:
@@ -180,7 +202,7 @@ def _skip_layers(profile: Profile, spec: SampleSpec) -> Profile:
             remedy='Write them as in "7, 8, 9".',
         )
     if spec.variant == "medium" and not profile.skip_layers and spec.trainer == "native":
-        return replace(profile, notes=(*profile.notes, _SKIP_NOTE))
+        return profile.remarked(_NO_SKIP)
     return profile
 
 
@@ -193,9 +215,9 @@ def _with_noise(profile: Profile, spec: SampleSpec) -> Profile:
     try:
         own = noise_profile(spec.trainer, spec.family, spec.precision or "bfloat16")
     except ValueError as error:
-        return replace(profile, notes=(*profile.notes, f"Noise: {error}; {FALLBACK_NOISE} is used instead."))
-    notes = (*profile.notes, f"Noise {own}: {own.note}") if own.generator != "torch-cpu" else profile.notes
-    return replace(profile, noise=str(own), notes=notes)
+        return profile.remarked(f"Noise: {error}; {FALLBACK_NOISE} is used instead.", "noise")
+    profile = replace(profile, noise=str(own))
+    return profile if own.generator == "torch-cpu" else profile.remarked(f"Noise {own}: {own.note}", "noise")
 
 
 def _schnell(profile: Profile, spec: SampleSpec) -> Profile:
@@ -217,10 +239,10 @@ def _diffusion_sampler(profile: Profile, trainer: str, sampler: str | None) -> P
         return profile
     if word == "euler":
         spacing = _EULER_SPACING.get(trainer, profile.spacing)
-        notes = (*profile.notes, _EULER_NOTE) if spacing == "linspace" else profile.notes
-        return replace(profile, final_alpha="1", clip_sample=False, spacing=spacing, notes=notes)
+        profile = replace(profile, final_alpha="1", clip_sample=False, spacing=spacing)
+        return profile.remarked(_EULER, "sigmas") if spacing == "linspace" else profile
     if word == "ddpm":
         note = "DDPM draws new noise at every step; the host's generator differs from the trainer's."
-        return replace(profile, eta=1.0, notes=(*profile.notes, note))
+        return replace(profile, eta=1.0).remarked(note, "noise")
     note = f"Sampler {sampler!r} is not among those reproduced here (ddim, ddpm, euler): DDIM is used instead."
-    return replace(profile, notes=(*profile.notes, note))
+    return profile.remarked(note, "sigmas")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,6 +178,21 @@ def test_the_graphs_note_says_what_does_not_match(trainer: str, family: str) -> 
     assert f"As in the trainer: {', '.join(exact)}." in text
     stock = next(node for node in build(spec, style="stock").ui()["nodes"] if node["type"] == "MarkdownNote")
     assert "As in the trainer:" not in stock["widgets_values"][0]
+
+
+@pytest.mark.parametrize(("trainer", "family"), sorted(PROFILES))
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_the_graphs_note_says_nothing_twice(trainer: str, family: str, precision: str) -> None:
+    """A profile's remark is beside the graph where no sentence of its own is on its topics, and only there."""
+    spec = replace(default_spec(trainer, family), precision=precision)
+    (note,) = [node for node in build(spec).ui()["nodes"] if node["type"] == "MarkdownNote"]
+    lines = note["widgets_values"][0].splitlines()
+    own = {line[2:].partition(",")[0].lower() for line in lines if re.match(r"- [A-Z][\w ]+, (close|different)", line)}
+    remarks = profile_for(spec).remarks
+    for remark in remarks:
+        assert set(remark.topics) <= set(TOPICS)
+        assert (f"- {remark.text}" in lines) is (not remark.topics or not set(remark.topics) <= own)
+    assert not (precision == "float32" and any("half precision" in remark.text for remark in remarks))
 
 
 def test_nothing_of_v1s_schedule_or_noise_is_claimed() -> None:

@@ -185,7 +185,7 @@ def test_a_config_changes_what_it_names() -> None:
 def test_everything_a_config_may_change_is_part_of_a_profile() -> None:
     kinds = {entry.name: entry.type for entry in fields(Profile)}
     assert {name: kind.__name__ for name, kind in SAMPLING.items()} == {
-        name: kind for name, kind in kinds.items() if name not in ("notes", "t5_length")
+        name: kind for name, kind in kinds.items() if name not in ("remarks", "t5_length")
     }
 
 

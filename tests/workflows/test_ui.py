@@ -199,7 +199,7 @@ def test_model_files_come_with_their_download() -> None:
 
 
 def test_notes_are_on_the_canvas() -> None:
-    workflow = build(replace(several("flux"), ignored=["train.lr"]))
+    workflow = build(replace(several("flux"), trainer="native", ignored=["train.lr"]))
     text = node_of(workflow.ui(), "MarkdownNote")["widgets_values"][0]
     assert all(note in text for note in workflow.notes)
     assert "train.lr" in text
