@@ -62,9 +62,10 @@ class Calls:
         self.images: list[int] = []
         self.first: dict[int, Tensor] = {}
         self.model = model.clone()
-        self.model.set_model_unet_function_wrapper(self)
+        # a function, since clones of the clone make deep copies of objects
+        self.model.set_model_unet_function_wrapper(lambda apply_model, params: self._asked(apply_model, params))
 
-    def __call__(self, apply_model: Callable[..., Tensor], params: dict[str, Any]) -> Tensor:
+    def _asked(self, apply_model: Callable[..., Tensor], params: dict[str, Any]) -> Tensor:
         count = len(params["input"]) // len(params["cond_or_uncond"])
         if len(self.images) % STEPS == 0:
             self.first[len(self.images) // STEPS] = params["input"][:count].clone()

@@ -23,6 +23,7 @@ from comfyui_eridiffusion.tests.nodes.batch_helpers import (
     table,
 )
 from comfyui_eridiffusion.tests.nodes.host_calls import turn_previews_on
+from comfyui_eridiffusion.tests.nodes.memory_helpers import with_lora
 from comfyui_eridiffusion.tests.nodes.test_oom_backoff import close, failing, ksampler, steps
 from comfyui_eridiffusion.tests.nodes.test_sample_node import SIGMAS, guide, make_sampler
 
@@ -123,6 +124,21 @@ def test_guidance_that_looks_at_a_whole_image_looks_at_each(comfy_host: Any) -> 
     assert set(calls.images) == {2}
     for row, expected in zip(made, alone(comfy_host, rows), strict=True):
         close(row["samples"], expected)
+
+
+def test_with_a_lora_for_a_part_of_the_steps(comfy_host: Any) -> None:
+    """The sampler's sigmas are split there, and the parts sampled one after the other."""
+    base = h.inputs_for("flux")[0]
+    patches = {key: entries[0][1] for key, entries in with_lora(base, seed=3).patches.items()}
+    model = comfy_host.pack("nodes._host_lora_range").RangedLora(patches, 1.0, 0.0, 0.5).on(base)
+    rows = table(comfy_host, "flux", 2, model=model, sampler=h.flow_euler(comfy_host))
+    calls = Calls(model)
+    made = sampled(comfy_host, [row | {"model": calls.model} for row in rows], 2)
+    assert set(calls.images) == {2}
+    without = alone(comfy_host, [row | {"model": base} for row in rows])
+    for row, expected, other in zip(made, alone(comfy_host, rows), without, strict=True):
+        close(row["samples"], expected)
+        assert float((expected - other).abs().max()) > 1e-3
 
 
 # --- samplers --------------------------------------------------------------------------------------------------------

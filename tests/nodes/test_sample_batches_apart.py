@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
+from comfyui_eridiffusion.tests.nodes import small_models
 from comfyui_eridiffusion.tests.nodes.batch_helpers import FAMILIES, alone, prompts, region, sampled, table
 from comfyui_eridiffusion.tests.nodes.test_oom_backoff import ksampler
 from comfyui_eridiffusion.tests.nodes.test_sample_node import VP_SIGMAS
@@ -53,10 +54,25 @@ def two_models(comfy_host: Any) -> list[dict[str, Any]]:
     return table(comfy_host, "sdxl", 2, model=lambda row: [model, model.clone()][row])
 
 
+def two_kinds_of_noise(comfy_host: Any) -> list[dict[str, Any]]:
+    rows = table(comfy_host, "sdxl", 2)
+    rows[1]["noise"] = h.FixedNoise(rows[1]["noise"].generate_noise(rows[1]["latent"]))
+    return rows
+
+
+def another_model(comfy_host: Any) -> list[dict[str, Any]]:
+    """Of a kind that may treat a batch in its own way."""
+    model = small_models.sdxl_model()
+    model.model.__class__ = type("Another", (type(model.model),), {})
+    return table(comfy_host, "sdxl", 2, model=model)
+
+
 MASK = torch.ones(1, 8, 12)
 PICTURE = torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(3))
 APART: dict[str, Callable[[Any], list[dict[str, Any]]]] = {
     "model": two_models,
+    "unknown model": another_model,
+    "noise": two_kinds_of_noise,
     "cfg": different("cfg", 3.0, 3.5),
     "sigmas": different("sigmas", VP_SIGMAS, VP_SIGMAS * 1.01),
     "steps": different("sigmas", VP_SIGMAS, VP_SIGMAS[1:]),
