@@ -108,6 +108,8 @@ def build(
     if run is None and step:
         run = spec.name
         model_notes.append(f"No run was named; the run folder is taken to be called {run!r}, as in the config.")
+    elif run is None and step is None:
+        model_notes.append("No run was named, so no LoRA is loaded: this samples the model before training.")
     graph = Graph()
     loaded = add_loaders(graph, description, spec.family)
     notes = [*spec.notes, *_ignored(spec), *model_notes, *seed_notes]

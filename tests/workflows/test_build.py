@@ -131,7 +131,10 @@ def test_lora_node(run: str | Path | None, step: int | None, expected: tuple[str
 
 @pytest.mark.parametrize("step", [None, 0])
 def test_no_run_means_no_lora(step: int | None) -> None:
-    api = build(sample_spec("sdxl"), None, None, step).api()
+    """Step 0 asks for that; without a step it is said."""
+    workflow = build(sample_spec("sdxl"), None, None, step)
+    assert any("no LoRA is loaded" in note for note in workflow.notes) == (step is None)
+    api = workflow.api()
     assert "lora" not in api
     assert api["sample"]["inputs"]["model"] == ["model", 0]
     assert api["save"]["inputs"]["step"] == 0
