@@ -339,6 +339,6 @@ def lora_file(run: str, step: int | None, offered: Mapping[str, Sequence[str]] |
     raise WorkflowError(
         f"stock nodes need the LoRA's file, and there is no checkpoint of step {step} in {run!r}; steps: {there}",
         field="run",
-        remedy="Name the file itself, a run folder on this machine, or a host (eri graph --host URL) with the run in its "
-        "loras folders; stock nodes see no others.",
+        remedy="Name the file itself, a run folder on this machine, or a host (eri graph --host URL) with the run "
+        "in its loras folders; stock nodes see no others.",
     )
