@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 failed, 2 bad usage or bad input, 130 interrupted.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from pathlib import Path
 from types import FrameType
@@ -29,7 +28,7 @@ from .commands.graph import graph
 from .commands.host import host_app
 from .commands.hosts import open_host
 from .commands.lora import lora
-from .commands.shared import EXIT_CODES, EriGroup, err, notes, out, reported, show
+from .commands.shared import EXIT_CODES, EriGroup, err, near, notes, out, reported, show
 from .commands.watch import watch
 from .spec import SampleSpec, expand_prompts, read_spec
 from .workflows.models import Models
@@ -181,8 +180,8 @@ def demo(
         return
     for outcome in outcomes:
         out.print(f"\n[bold]{outcome.family}[/]: {outcome.images} images in {outcome.seconds:.1f} s")
-        out.print(f"  contact sheet  {escape(_near(outcome.sheet))}", highlight=False, soft_wrap=True)
-        out.print(f"  images         {escape(_near(outcome.folder))}", highlight=False, soft_wrap=True)
+        out.print(f"  contact sheet  {escape(near(outcome.sheet))}", highlight=False, soft_wrap=True)
+        out.print(f"  images         {escape(near(outcome.folder))}", highlight=False, soft_wrap=True)
     notes(tuple(dict.fromkeys(note for outcome in outcomes for note in outcome.notes)))
 
 
@@ -227,20 +226,13 @@ def _print_images(document: dict[str, Any], as_json: bool) -> None:
         show(document)
         return
     for image in document["images"]:
-        out.print(escape(_near(Path(image["path"]))), highlight=False, soft_wrap=True)
+        out.print(escape(near(Path(image["path"]))), highlight=False, soft_wrap=True)
     kept = sum(image["kept"] for image in document["images"])
     if kept:
         err.print(f"{kept} of these images were there already (--again makes them anew)", highlight=False)
     if document["sheet"]:
-        out.print(f"[bold]contact sheet[/] {escape(_near(Path(document['sheet'])))}", highlight=False, soft_wrap=True)
+        out.print(f"[bold]contact sheet[/] {escape(near(Path(document['sheet'])))}", highlight=False, soft_wrap=True)
     notes(document["notes"])
-
-
-def _near(path: Path) -> str:
-    """A path as seen from the working folder where it lies below it."""
-    with contextlib.suppress(ValueError):
-        return str(path.absolute().relative_to(Path.cwd()))
-    return str(path)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

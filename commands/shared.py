@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import typer
@@ -97,6 +98,13 @@ def notes(lines: list[str] | tuple[str, ...]) -> None:
     """Print notes, one per line, to the error stream."""
     for line in lines:
         err.print(f"[yellow]note:[/] {escape(line)}", highlight=False, soft_wrap=True)
+
+
+def near(path: Path) -> str:
+    """A path as seen from the working folder where it lies below it."""
+    with contextlib.suppress(ValueError):
+        return str(path.absolute().relative_to(Path.cwd()))
+    return str(path)
 
 
 def show(document: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from ..workflows.models import read_models
 from ..workflows.run_overview import find_configs
 from . import options
 from .hosts import open_host
-from .shared import err, notes, out, reported, show
+from .shared import err, near, notes, out, reported, show
 
 
 def watch(
@@ -138,7 +138,7 @@ def _print_summary(summary: Summary, as_json: bool) -> None:
     images = sum(len(paths) for paths in summary.made.values())
     out.print(f"{images} images of {len(summary.made)} checkpoints, {len(summary.failed)} failed")
     for path in (path for _, paths in sorted(summary.made.items()) for path in paths):
-        out.print(escape(str(path)), highlight=False, soft_wrap=True)
+        out.print(escape(near(path)), highlight=False, soft_wrap=True)
     if summary.sheet is not None:
-        out.print(f"[bold]contact sheet[/] {escape(str(summary.sheet))}", highlight=False, soft_wrap=True)
+        out.print(f"[bold]contact sheet[/] {escape(near(summary.sheet))}", highlight=False, soft_wrap=True)
     notes(summary.notes)
