@@ -29,7 +29,7 @@ def read_when_written(path: Path, family: str | None, wait: float) -> Lora:
         try:
             return read_lora(path, family=family)
         except LoraError as error:
-            if not error.retryable:
+            if not error.retryable or wait <= 0:
                 raise
             waited = time.monotonic() - began
             if waited >= wait:
@@ -42,8 +42,6 @@ def read_when_written(path: Path, family: str | None, wait: float) -> Lora:
 
 
 def _given_up(error: LoraError, waited: float) -> LoraError:
-    if waited < _POLL:
-        return error
     text = str(error).removeprefix(f"{error.path}: ").removesuffix(f". {error.remedy}")
     return LoraError(
         f"{text}, and still after {waited:.0f} s of waiting",

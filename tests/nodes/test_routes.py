@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import io
 import json
@@ -19,6 +18,7 @@ from PIL import Image
 
 from comfyui_eridiffusion.client.runs import steps_in
 from comfyui_eridiffusion.spec import read_spec
+from comfyui_eridiffusion.tests.waiting import until
 from comfyui_eridiffusion.workflows import build
 from comfyui_eridiffusion.workflows.requests import MAX_BODY, GraphRequest, ModelDescription, QueueRequest
 
@@ -80,7 +80,7 @@ async def test_two_calls_from_config_to_files(host_server: Any, web: aiohttp.Cli
     status, queued = await post(web, "queue", body)
     assert status == 200, queued
     conforms(queued, "Queued")
-    async with web.get(queued["result"], params={"wait": "120"}) as answer:
+    async with web.get(queued["result"], params={"wait": "180"}) as answer:
         result = conforms(await answer.json(), "Result")
     assert result["status"] == "done", result
     assert [(file["kind"], file["item"]) for file in result["files"]] == [
@@ -134,7 +134,7 @@ async def test_graph_of_the_route_runs_through_the_hosts_own_prompt(web: aiohttp
     document["api"]["lora"]["inputs"].update(mode="exact", step=50)
     async with web.post("/prompt", json={"prompt": document["api"]}) as answer:
         prompt_id = (await answer.json())["prompt_id"]
-    async with web.get(f"/eridiffusion/prompts/{prompt_id}", params={"wait": "60"}) as answer:
+    async with web.get(f"/eridiffusion/prompts/{prompt_id}", params={"wait": "180"}) as answer:
         result = conforms(await answer.json(), "Result")
     assert result["status"] == "done", result
     assert "000050" in result["files"][0]["subfolder"] + result["files"][0]["filename"]
@@ -145,7 +145,7 @@ async def test_a_repeated_call_has_the_files_too(web: aiohttp.ClientSession) -> 
     seen = []
     for _ in range(2):
         _, queued = await post(web, "queue", request(config=quick("flux"), items="3"))
-        async with web.get(queued["result"], params={"wait": "60"}) as answer:
+        async with web.get(queued["result"], params={"wait": "180"}) as answer:
             seen.append((await answer.json())["files"])
     assert [file["kind"] for file in seen[0]] == ["image", "prompt"]
     assert seen[0] == seen[1]
@@ -154,7 +154,7 @@ async def test_a_repeated_call_has_the_files_too(web: aiohttp.ClientSession) -> 
 async def test_files_of_the_stock_saver(host_server: Any, web: aiohttp.ClientSession) -> None:
     """ComfyUI's own Save Image writes no prompt files; its pictures are listed with their samples all the same."""
     _, queued = await post(web, "queue", request(config=quick("flux"), items="1,3", style="stock"))
-    async with web.get(queued["result"], params={"wait": "60"}) as answer:
+    async with web.get(queued["result"], params={"wait": "180"}) as answer:
         result = conforms(await answer.json(), "Result")
     assert result["status"] == "done", result
     assert [(file["kind"], file["item"]) for file in result["files"]] == [("image", 1), ("image", 3)]
@@ -166,7 +166,7 @@ async def test_failure_names_the_node(web: aiohttp.ClientSession) -> None:
     """Another family's LoRA is only found out when it is loaded."""
     status, queued = await post(web, "queue", request(config=quick("flux"), run="sdxl_blaff", items="0"))
     assert status == 200, queued
-    async with web.get(queued["result"], params={"wait": "60"}) as answer:
+    async with web.get(queued["result"], params={"wait": "180"}) as answer:
         result = conforms(await answer.json(), "Result")
     assert (result["status"], result["files"]) == ("failed", [])
     assert (result["error"]["node"], result["error"]["class_type"]) == ("lora", "EriLoraAtStep")
@@ -182,20 +182,18 @@ async def test_waiting_running_and_interrupted(web: aiohttp.ClientSession) -> No
         assert status == 200, queued
         ids.append(queued["prompt_id"])
     try:
-        seen = set()
-        for _ in range(200):
+
+        async def running() -> bool:
             async with web.get(f"/eridiffusion/prompts/{ids[0]}") as answer:
-                seen.add(conforms(await answer.json(), "Result")["status"])
-            if "running" in seen:
-                break
-            await asyncio.sleep(0.05)
-        assert "running" in seen
+                return bool(conforms(await answer.json(), "Result")["status"] == "running")
+
+        await until(running, "the first prompt runs")
         async with web.get(f"/eridiffusion/prompts/{ids[1]}", params={"wait": "0.1"}) as answer:
             assert conforms(await answer.json(), "Result")["status"] == "queued"
     finally:
         await web.post("/queue", json={"delete": ids[1:]})
         await web.post("/interrupt", json={"prompt_id": ids[0]})
-    async with web.get(f"/eridiffusion/prompts/{ids[0]}", params={"wait": "30"}) as answer:
+    async with web.get(f"/eridiffusion/prompts/{ids[0]}", params={"wait": "180"}) as answer:
         assert conforms(await answer.json(), "Result") == {"prompt_id": ids[0], "status": "interrupted", "files": []}
     async with web.get(f"/eridiffusion/prompts/{ids[1]}") as answer:
         assert answer.status == 404

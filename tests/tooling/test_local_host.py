@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from comfyui_eridiffusion.client import local_host
 from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.client.local_host import LocalHost
 from comfyui_eridiffusion.tests.tooling.stand_in_host import RUN, STUBBORN, write_host
+from comfyui_eridiffusion.tests.waiting import PATIENCE, wait_until
 
 PARENT = """
 import sys, time
@@ -28,22 +28,13 @@ from comfyui_eridiffusion.client.local_host import LocalHost
 install = HostInstall(Path(sys.argv[1]), Path(sys.executable), "9.9.9", "COMFYUI_PATH")
 with LocalHost(install, workspace=Path(sys.argv[2])) as host:
     print(host.pid, host.url.rsplit(":", 1)[1], flush=True)
-    time.sleep(60)
+    time.sleep(180)
 """
 
 
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_until(condition: object, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():  # type: ignore[operator]
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_start_and_stop_leave_only_the_log(tmp_path: Path) -> None:
@@ -111,12 +102,18 @@ def test_death_at_start_quotes_the_log(tmp_path: Path) -> None:
 
 
 def test_no_answer_in_time_stops_the_process(tmp_path: Path) -> None:
-    install = write_host(tmp_path / "host", "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n")
-    host = LocalHost(install, workspace=tmp_path / "w", start_timeout=2)
+    install = write_host(tmp_path / "host", f"import time\ntime.sleep({PATIENCE})\n")
+    pids = []
+
+    class Noting(LocalHost):
+        def _launch(self) -> None:
+            super()._launch()
+            pids.append(self.pid)
+
     with pytest.raises(HostError, match="did not answer"):
-        host.start()
+        Noting(install, workspace=tmp_path / "w", start_timeout=1).start()
     with pytest.raises(ProcessLookupError):
-        os.kill(int(host.log_path.read_text().split()[0]), 0)
+        os.kill(pids[0], 0)
 
 
 def test_another_program_on_the_port_is_not_taken_for_the_host(tmp_path: Path) -> None:
@@ -144,8 +141,8 @@ def test_host_ends_with_its_parent(tmp_path: Path, how: signal.Signals) -> None:
         pid, port = map(int, parent.stdout.readline().split())
         assert listens(port)
         parent.send_signal(how)
-        parent.wait(60)
-        assert wait_until(lambda: not listens(port), 10)
+        parent.wait(PATIENCE)
+        wait_until(lambda: not listens(port), "the host has ended")
     finally:
         parent.kill()
         parent.wait()

