@@ -101,11 +101,12 @@ class RunsTab {
 
   /** Ask from time to time whether other checkpoints are there, while somebody can see the tab. */
   askAgain() {
-    this.question = setTimeout(async () => {
-      const due = this.question;
-      if (!document.hidden && (await this.isOutdated())) await this.load(true);
-      if (this.question === due) this.askAgain(); // unless the tab went meanwhile
+    const due = setTimeout(async () => {
+      const here = () => this.question === due; // the tab may go while the host answers
+      if (here() && !document.hidden && (await this.isOutdated()) && here()) await this.load(true);
+      if (here()) this.askAgain();
     }, QUESTION);
+    this.question = due;
   }
 
   async isOutdated() {
