@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .fields import short
 from .prompt_flags import lookalike
 
 #: flag -> (setting, type). Flags are case-sensitive; any other flag is dropped together with its text.
@@ -78,7 +77,7 @@ def parse_prompt(text: str) -> ParsedPrompt:
         try:
             settings[name] = kind(value)
         except ValueError:
-            raise FlagError(f"--{flag} needs a number, {short(value)!r} is none") from None
+            raise FlagError(f"--{flag} needs a number, {value!r} is none") from None
         if isinstance(settings[name], float) and not math.isfinite(settings[name]):
-            raise FlagError(f"--{flag} needs a finite number, not {short(value)!r}")
+            raise FlagError(f"--{flag} needs a finite number, not {value!r}")
     return ParsedPrompt(head.strip(), settings, dropped, _LOOKALIKE.findall(head))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from .command_line import PROGRAM
 from .families import MAX_PIXELS, MAX_SEED, MAX_STEPS
-from .fields import Section, short
+from .fields import Section
 from .model import FAMILIES
 
 
@@ -136,11 +136,11 @@ def _whole(root: Section, key: str, low: int, high: int) -> int:
     word = root.text(key) or ""
     if re.fullmatch(r"\+?[0-9]{1,40}", word) and low <= int(word) <= high:
         return int(word)
-    raise root.error(key, f"{short(word)!r} is no whole number from {low} to {high}", "Correct it; the program stops.")
+    raise root.error(key, f"{word!r} is no whole number from {low} to {high}", "Correct it; the program stops.")
 
 
 def _decimal(root: Section, key: str) -> float:
     word = root.text(key) or ""
     if re.fullmatch(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", word) and abs(float(word)) < 1e6:
         return float(word)
-    raise root.error(key, f"{short(word)!r} is no number", "Correct it; the program stops.")
+    raise root.error(key, f"{word!r} is no number", "Correct it; the program stops.")

@@ -271,13 +271,9 @@ def is_boolean(node: Node, yaml11: bool) -> bool:
     return node.plain and isinstance(node.value, str) and node.value in words
 
 
-def short(text: str) -> str:
-    """A text from a config as long as a message can bear."""
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def shown(node: Node) -> str:
     """A node in an error message, short."""
     if isinstance(node.value, str):
-        return repr(short(node.value)) + ("" if node.plain else " in quotes")
+        text = node.value if len(node.value) <= 60 else node.value[:57] + "..."
+        return repr(text) + ("" if node.plain else " in quotes")
     return "a list" if isinstance(node.value, list) else "a section"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .families import MAX_PIXELS, MAX_SEED, MAX_STEPS, MIN_SEED
-from .fields import Reading, short
+from .fields import Reading
 from .model import SpecError
 from .tree import Node
 
@@ -34,9 +34,9 @@ class Place:
     def pixels(self, name: str, value: int, rounded: int) -> int:
         """A side after rounding; SpecError when it is out of range, a note when rounding changed it."""
         if value > MAX_PIXELS:
-            raise self.error(name, f"{name} {short(str(value))} is too large", f"Write at most {MAX_PIXELS}.")
+            raise self.error(name, f"{name} {value} is too large", f"Write at most {MAX_PIXELS}.")
         if rounded < _SMALLEST:
-            raise self.error(name, f"{name} {short(str(value))} leaves no picture", f"Write at least {_SMALLEST}.")
+            raise self.error(name, f"{name} {value} leaves no picture", f"Write at least {_SMALLEST}.")
         if rounded != value:
             self.reading.note(f"{name} {value} is rounded to {rounded} as in the trainer.")
         return rounded
@@ -46,7 +46,7 @@ class Place:
         if value is None:
             return None
         if not MIN_SEED <= value <= MAX_SEED:
-            raise self.error("seed", f"the seed {short(str(value))} is out of range", f"Write 0 to {MAX_SEED}.")
+            raise self.error("seed", f"the seed {value} is out of range", f"Write 0 to {MAX_SEED}.")
         if value < 0:
             self.note(f"the seed {value} is {value % 2**64} to the generator.")
         return value % 2**64
@@ -54,7 +54,7 @@ class Place:
     def steps(self, name: str, value: int) -> int:
         """Sampling steps, 1 to MAX_STEPS."""
         if not 1 <= value <= MAX_STEPS:
-            raise self.error(name, f"{short(str(value))} steps are out of range", f"Write 1 to {MAX_STEPS}.")
+            raise self.error(name, f"{value} steps are out of range", f"Write 1 to {MAX_STEPS}.")
         return value
 
     def finite(self, name: str, value: float) -> float:

@@ -44,6 +44,10 @@ SAMPLING: Final[dict[str, type]] = {
 SPEC_VERSION: Final = 1
 
 
+#: A word of a config that no message can bear whole; paths are shorter.
+_TOO_LONG: Final = re.compile(r"\S{300,}")
+
+
 class SpecError(ValueError):
     """A training config that cannot be read: what is wrong, where, and what to write instead.
 
@@ -61,6 +65,7 @@ class SpecError(ValueError):
         column: int | None = None,
         field: str | None = None,
     ) -> None:
+        problem = _TOO_LONG.sub(lambda match: f"{match[0][:57]}...", problem)
         self.problem, self.remedy, self.source = problem, remedy, source
         self.line, self.column, self.field = line, column, field
         super().__init__(problem)

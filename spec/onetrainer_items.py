@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from .fields import Reading, Section, is_boolean, is_null, is_number, short, shown
+from .fields import Reading, Section, is_boolean, is_null, is_number, shown
 from .limits import Place, to_nearest
 from .model import SampleItem
 from .tree import Node
@@ -112,7 +112,7 @@ def _integer(section: Section, key: str, default: int) -> int:
     except (ValueError, OverflowError):
         return int(_kept(section, key, default))
     if abs(value) > _BOUND:
-        raise section.error(key, f"{short(word)} is out of range", "Write a smaller number.")
+        raise section.error(key, f"{word} is out of range", "Write a smaller number.")
     return value
 
 
@@ -127,7 +127,7 @@ def _number(section: Section, key: str, default: float) -> float:
     except ValueError:
         return float(_kept(section, key, default))
     if not math.isfinite(value):
-        raise section.error(key, f"{short(word)} is no finite number", "Write a number like 3.5.")
+        raise section.error(key, f"{word} is no finite number", "Write a number like 3.5.")
     return value
 
 

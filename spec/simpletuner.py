@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from .families import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, note_schnell, other_family
-from .fields import Reading, Section, short
+from .fields import Reading, Section
 from .limits import Place, to_nearest
 from .model import FAMILIES, SampleItem, SampleSpec, SpecError
 from .parse import parse
@@ -221,7 +221,7 @@ def _sizes(options: Options) -> list[tuple[str, int, int]]:
 def _no_size(options: Options, text: str) -> SpecError:
     return options.error(
         "validation_resolution",
-        f"{short(text)!r} is no size",
+        f"{text!r} is no size",
         f"Write 1024 or 1024x768, up to {MAX_PIXELS}, comma between.",
     )
 

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Final
 
-from .fields import Reading, is_null, short
+from .fields import Reading, is_null
 from .model import SpecError
 from .tree import Node
 
@@ -109,7 +109,7 @@ class Options:
             return False
         if word in ("1", "true", "yes", "on", "y", "t"):
             return True
-        raise self.error(name, f"{short(word)!r} is neither true nor false", "Write true or false.")
+        raise self.error(name, f"{word!r} is neither true nor false", "Write true or false.")
 
     def integer(self, name: str, low: int, high: int) -> int | None:
         """The option as a whole number in [low, high]."""
@@ -118,9 +118,7 @@ class Options:
             return None
         if re.fullmatch(r"[-+]?[0-9]{1,40}", word) and low <= int(word) <= high:
             return int(word)
-        raise self.error(
-            name, f"{short(word)!r} is no whole number from {low} to {high}", "Correct it; the trainer stops."
-        )
+        raise self.error(name, f"{word!r} is no whole number from {low} to {high}", "Correct it; the trainer stops.")
 
     def number(self, name: str, default: float) -> float:
         """The option as a finite number."""
@@ -132,7 +130,5 @@ class Options:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise self.error(
-                name, f"{short(word)!r} is no finite number", "Write a number like 3.5; the trainer stops."
-            )
+            raise self.error(name, f"{word!r} is no finite number", "Write a number like 3.5; the trainer stops.")
         return value

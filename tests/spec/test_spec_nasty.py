@@ -40,7 +40,7 @@ def check(found: SampleSpec | SpecError) -> None:
     """Refused with a remedy and in few words, or read into a spec that its own form gives back."""
     if isinstance(found, SpecError):
         assert found.remedy
-        assert len(found.problem) < 200
+        assert len(found.problem) < 400
     else:
         assert SampleSpec.from_json(found.to_json()) == found
 
