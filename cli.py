@@ -202,7 +202,10 @@ def _sample(
             if models is None:
                 chosen, choice = asyncio.run(models_offered(address, found))
                 plan = plan_sweep(found, steps, output.absolute(), models=chosen, run=run, again=again, batch=batch)
-                plan.notes.extend(choice)
+                if quiet:
+                    plan.notes.extend(choice)
+                else:  # at once: should the host refuse the graph, they say what it lacks and where to get it
+                    notes(choice)
             console = None if quiet else err
             work = sample_plan(address, plan, run, chosen, output, local_output, console, timeout=timeout)
             made = asyncio.run(work)

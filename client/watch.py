@@ -53,7 +53,7 @@ class Log(Protocol):
 
 @dataclass(frozen=True)
 class Told:
-    """One thing to tell: "sampled", "replaced", "waiting", "broken", "failed", "skipped", "host"."""
+    """One thing to tell: "sampled", "replaced", "waiting", "broken", "failed", "skipped", "models", "host"."""
 
     what: str
     text: str
@@ -140,7 +140,8 @@ class Watch:
         """Sample every complete checkpoint that lacks images. Raises HostError, WorkflowError, LoraError."""
         if self.models is None and any(self.pending()):
             self.models, choice = await models_offered(client.url, self.spec)
-            self.summary.notes += choice
+            for note in choice:  # at once: should the host refuse the graph, they say what it lacks
+                self._tell_once("models", note)
             self._looked = self._again  # images made with other model files do not count
         for entry, step in self.pending():
             await self._sample(client, entry, step)

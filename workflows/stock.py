@@ -80,7 +80,10 @@ def add_stock(
         saves[_add_item(stock, profile, item)] = (item.index,)
     stock.note("Stock nodes save under ComfyUI's own numbered names, without the trainer's folders and prompt files.")
     if lora is not None:
-        stock.note("ComfyUI's own LoRA loader skips key names it does not know without an error: check its log.")
+        stock.note(
+            "ComfyUI's own LoRA loader skips key names it does not know without an error: eri lora FILE --convert NEW "
+            "writes a file with the names it knows."
+        )
     return stock.notes, saves
 
 

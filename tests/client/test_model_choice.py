@@ -74,7 +74,11 @@ def test_the_hosts_own_files_are_loaded(
 def test_a_file_that_the_host_lacks_is_still_named(
     capsys: pytest.CaptureFixture[str], host_server: LocalHost, config: Path, tmp_path: Path
 ) -> None:
-    common = ("--host", host_server.url, "-o", tmp_path / "got", "--json")
-    code, found = eri(capsys, "sample", config, "--run", "flux_zorp", "--step", 50, *common)
+    """And where to get it, although the host refuses the graph."""
+    words = ("sample", config, "--run", "flux_zorp", "--step", 50, "--host", host_server.url, "-o", tmp_path / "got")
+    code, found = eri(capsys, *words, "--json")
     assert code == 1
     assert "--models" in json.dumps(found)
+    with pytest.raises(SystemExit):
+        cli.app([str(word) for word in words])
+    assert "t5xxl_fp16.safetensors has to be downloaded from https://" in capsys.readouterr().err
