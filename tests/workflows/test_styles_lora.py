@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
-from comfyui_eridiffusion.tests.nodes.lora_runs import folders, write_kohya
+from comfyui_eridiffusion.tests.nodes.lora_runs import folders, write_kohya, write_text_kohya
 from comfyui_eridiffusion.workflows import Workflow, build
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -72,11 +73,16 @@ def spec_of(family: str, sampler: str | None = None, trainer: str = "native", **
 
 
 def write_run(host: Host, family: str, folder: Path) -> None:
-    """Two steps of a run in sd-scripts' names, which the stock loader reads, too."""
-    loader = host.comfy.nodes["EriExampleModelLoader"]
-    (model, *_) = loader.execute(name=f"{family}_small.safetensors", family=family).args
+    """Two steps of a run in sd-scripts' names, which the stock loader reads, too: for the model and for CLIP-L."""
+    nodes = host.comfy.nodes
+    (model, *_) = nodes["EriExampleModelLoader"].execute(name=f"{family}_small.safetensors", family=family).args
+    (clip, *_) = nodes["EriExampleCLIPLoader"].execute(name="text_small.safetensors", type=family).args
     for step in (100, 200):
-        write_kohya(folder / "run" / f"a-step{step:08d}.safetensors", model, step)
+        path, text = folder / "run" / f"a-step{step:08d}.safetensors", folder / "text.safetensors"
+        write_kohya(path, model, step)
+        write_text_kohya(text, clip, step, only="clip_l")
+        save_file({**load_file(path), **load_file(text)}, path, {"ss_steps": str(step)})
+        text.unlink()
 
 
 def as_the_hosts_own(workflow: Workflow, sampler: str) -> dict[str, Any]:
@@ -116,15 +122,19 @@ def test_a_file_that_stock_cannot_read_leaves_its_picture_without_the_lora(host:
     assert not np.array_equal(ours, base)
 
 
-def test_ddpm_differs_by_the_hosts_own_steps_and_noise(host: Host) -> None:
-    """With the host's `ddpm` in the place of the trainer's, style eri gives the pixels of style stock."""
-    spec = spec_of("sdxl", "ddpm")
+@pytest.mark.parametrize(("word", "own", "says"), [
+    ("ddpm", "ddpm", ("'ddpm'", "the pictures differ")),
+    ("euler", "ddim", ("'ddim' is Euler", "slightly off")),
+])  # fmt: skip
+def test_sdxls_other_samplers_differ_by_the_hosts_own(host: Host, word: str, own: str, says: tuple[str, ...]) -> None:
+    """With the host's sampler in the place of the trainer's, style eri gives the pixels of style stock."""
+    spec = spec_of("sdxl", word)
     eri, stock = host.build(spec, "eri"), host.build(spec, "stock")
     ours, theirs = host.picture(eri.api()), host.picture(stock.api())
     assert not np.array_equal(ours, theirs)
-    assert any("'ddpm'" in note and "the pictures differ" in note for note in stock.notes)
-    assert any("new noise at every step" in note for note in eri.notes)
-    assert np.array_equal(host.picture(as_the_hosts_own(eri, "ddpm")), theirs)
+    assert any(all(part in note for part in says) for note in stock.notes)
+    assert any("new noise at every step" in note for note in eri.notes) is (word == "ddpm")
+    assert np.array_equal(host.picture(as_the_hosts_own(eri, own)), theirs)
 
 
 @pytest.mark.parametrize("word", ["ddpm", "ddim"])
