@@ -16,6 +16,7 @@ from .stages import STAGES
 
 TITLE: Final = 30.0  # a node's title bar stands above its position
 NODE_GAP: Final = 24.0
+BADGE: Final = 14.0  # and so much more above a node whose pack the canvas names there
 DEPTH_GAP: Final = 40.0
 COLUMN_GAP: Final = 64.0
 ROW_GAP: Final = 50.0
@@ -30,13 +31,21 @@ _TALL_STAGES: Final = frozenset(("prompts", "noise"))
 
 @dataclass(frozen=True)
 class Box:
-    """A node to place: its stage, the band (chain) it belongs to, its size without the title bar."""
+    """A node to place: its stage, the band (chain) it belongs to, its size without the title bar; badge: the canvas
+    names its pack above it.
+    """
 
     id: int
     stage: str
     band: int
     width: float
     height: float
+    badge: bool = False
+
+    @property
+    def gap(self) -> float:
+        """Distance to a node above."""
+        return NODE_GAP + (BADGE if self.badge else 0.0)
 
 
 @dataclass(frozen=True)
@@ -77,10 +86,11 @@ class _Group:
 
     def positions(self) -> Iterable[tuple[int, float, float]]:
         for x, part in zip(self.left, self.parts, strict=False):
-            y = self.y + GROUP_TITLE
+            y = self.y + GROUP_TITLE - part[0].gap
             for box in part:
-                yield box.id, x, y + TITLE
-                y += box.height + TITLE + NODE_GAP
+                y += box.gap + TITLE
+                yield box.id, x, y
+                y += box.height
 
     def frame(self) -> Frame:
         right = max(x + _width(part) for x, part in zip(self.left, self.parts, strict=False))
@@ -89,7 +99,7 @@ class _Group:
 
 
 def _height(part: Sequence[Box]) -> float:
-    return sum(box.height + TITLE + NODE_GAP for box in part) - NODE_GAP
+    return sum(box.gap + TITLE + box.height for box in part) - part[0].gap
 
 
 def _width(part: Sequence[Box]) -> float:

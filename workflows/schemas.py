@@ -15,6 +15,9 @@ from typing import Any, Final
 
 from .graph import WorkflowError
 
+#: The pack of the host's own nodes.
+CORE: Final = "comfy-core"
+
 TABLE: Final = Path(__file__).with_name("data") / "nodes.json"
 
 #: Input types that the front end draws as a widget; everything else is a socket.
@@ -58,7 +61,7 @@ class NodeSchema:
     display_name: str
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
-    pack: str = "comfy-core"
+    pack: str = CORE
 
     @cached_property
     def sockets(self) -> tuple[Input, ...]:
@@ -124,7 +127,7 @@ def parse(class_type: str, entry: Mapping[str, Any]) -> NodeSchema:
         Output(str(name), _type(kind), bool(listed)) for name, kind, listed in zip(names, types, lists, strict=True)
     ]
     module = str(entry.get("python_module") or "")
-    pack = "comfyui-eridiffusion" if class_type.startswith("Eri") else "comfy-core"
+    pack = "comfyui-eridiffusion" if class_type.startswith("Eri") else CORE
     if module.startswith("custom_nodes.") and not class_type.startswith("Eri"):
         pack = module.removeprefix("custom_nodes.")
     return NodeSchema(class_type, str(entry.get("display_name") or class_type), tuple(inputs), tuple(outputs), pack)

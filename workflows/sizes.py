@@ -14,7 +14,8 @@ SLOT: Final = 20.0
 WIDGET: Final = 24.0
 FOOT: Final = 6.0
 WIDGETS_FOOT: Final = 8.0
-#: A text box with its gap: at least this; a text that is read on the canvas gets room for its lines, up to the limit.
+#: A text box with its gap: the front end makes none lower, not even one whose text comes over a link; a text that is
+#: read on the canvas gets room for its lines, up to the limit.
 TEXT_BOX: Final = 54.0
 TEXT_BOX_LIMIT: Final = 180.0
 TEXT_LINE: Final = 15.0

@@ -17,6 +17,7 @@ from . import layout, routes
 from .graph import Graph
 from .grid import Parts, Placed, place
 from .rows import FONT, CanvasLink
+from .schemas import CORE
 from .sizes import SLOT, note_size
 from .stages import STAGES, stage_of
 from .ui_nodes import CanvasNodes
@@ -39,7 +40,8 @@ def _place(canvas: CanvasNodes, notes: Sequence[layout.Box]) -> Placed:
     def box(number: int) -> layout.Box:
         node = nodes[number]
         stage = graph.stages.get(node.id) or stage_of(node.class_type, fed=number in canvas.fed)
-        return layout.Box(number, stage, graph.bands.get(node.id, 0), *canvas.sizes[number])
+        badge = canvas.kinds[node.class_type].schema.pack != CORE
+        return layout.Box(number, stage, graph.bands.get(node.id, 0), *canvas.sizes[number], badge)
 
     if graph.repeated:
         bands = [graph.bands.get(node.id) for node in nodes]

@@ -62,6 +62,16 @@ def test_nodes_stand_apart_in_groups_that_stand_apart(workflow: Workflow) -> Non
         assert node["pos"][1] - TITLE >= homes[0]["bounding"][1] + 24, "the group's title is covered"
 
 
+def test_a_badge_is_clear_of_the_node_above(workflow: Workflow) -> None:
+    """The front end writes a node's pack, unless it is its own, 20 pixels high above the node."""
+    ui = workflow.ui()
+    for node in ui["nodes"]:
+        if node["properties"].get("cnr_id", "comfy-core") != "comfy-core":
+            left, top, right, _ = node_rect(node)
+            badge = (left, top - 20 - 12, right, top)
+            assert not any(overlap(badge, node_rect(other)) for other in ui["nodes"] if other is not node), node["type"]
+
+
 def test_links_run_from_left_to_right_and_never_below_a_node(workflow: Workflow) -> None:
     ui = workflow.ui()
     nodes = {node["id"]: node for node in ui["nodes"]}
