@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -45,7 +46,11 @@ class ComfyHost:
 
 
 def pytest_configure() -> None:
-    """Let the commands that tests start hear Ctrl-C, also where a script started pytest in the background."""
+    """Let the commands that tests start hear Ctrl-C, also where a script started pytest in the background.
+
+    Have Intel's MKL, which otherwise rounds by where a matrix lies in memory, give the same bits for the same numbers.
+    """
+    os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
