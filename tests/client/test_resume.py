@@ -236,8 +236,9 @@ async def test_drawn_seeds_are_taken_up_again(host_server: Any, tmp_path: Path, 
     assert len([path for path in tmp_path.rglob("*") if path.suffix in (".png", ".jpg")]) == 4
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="no Ctrl-C to send")
-def test_ctrl_c_ends_a_sweep_and_its_prompt(host_server: Any, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C to send")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda sign: sign.name)
+def test_ctrl_c_ends_a_sweep_and_its_prompt(host_server: Any, tmp_path: Path, how: signal.Signals) -> None:
     wait_until_idle(host_server.url)
     command = arguments(tmp_path, host_server.url, "--steps", "0,50,100,200,400")
     config = Path(command[1])
@@ -246,7 +247,7 @@ def test_ctrl_c_ends_a_sweep_and_its_prompt(host_server: Any, tmp_path: Path) ->
         [Path(sys.executable).with_name("eri"), *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         wait_until(lambda: queue(host_server.url)[0] or running.poll() is not None, "the host runs the prompt")
-        running.send_signal(signal.SIGINT)
+        running.send_signal(how)
         shown, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode == 130, errors
     assert "Traceback" not in errors
