@@ -35,13 +35,19 @@ class Backoff:
     def __init__(self, guider: Any) -> None:
         self.taken: list[str] = []
         self.exhausted = False
-        self._guider = weakref.ref(guider)  # the guider holds this object, too
+        self._guider = self._running = weakref.ref(guider)  # the guider holds this object, too
         self._inner = guider.model_options.get("model_function_wrapper")
         self._divisible = not any("gligen" in cond for conds in guider.original_conds.values() for cond in conds)
         self._limit: int | None = None
         self._freed = False
         self._offloaded = False
+        self._streams = False  # from the beginning of each loading on
         self._slice: int | None = None
+
+    def follow(self, guider: Any) -> None:
+        """`guider` makes a part of the run, on a patcher of its own, which is loaded anew."""
+        self._running = weakref.ref(guider)
+        self._offloaded = self._streams
 
     def __call__(self, apply_model: Callable[..., Tensor], params: dict[str, Any]) -> Tensor:
         """The model's output [rows, C, H, W]; see the host's set_model_unet_function_wrapper for the arguments."""
@@ -93,7 +99,7 @@ class Backoff:
 
     def offload(self) -> None:
         """Take other models off the device and stream this one's weights, in the middle of a run."""
-        guider = self._guider()
+        guider = self._running()
         self._offloaded = True
         if guider is None:
             return
@@ -112,14 +118,10 @@ class Backoff:
             self._freed = True
             self.took("models unloaded and caches freed, sampling starts again")
             return True
-        self._offloaded = True
-        comfy.patcher_extension.add_wrapper_with_key(
-            comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING,
-            "eridiffusion",
-            prepare_streamed,
-            guider.model_options,
-            is_model_options=True,
-        )
+        self._offloaded = self._streams = True
+        guider.model_patcher = guider.model_patcher.clone()
+        when = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
+        guider.model_patcher.add_wrapper_with_key(when, "eridiffusion", prepare_streamed)
         self.took("this model's weights streamed layer by layer, sampling starts again")
         return True
 
@@ -133,7 +135,8 @@ def sample_with_backoff(guider: Any, start: Tensor, *args: Any, **kwargs: Any) -
     """`guider.sample(start, *args, **kwargs)`, in smaller parts where the device runs out of memory.
 
     The result is that of an unhindered run (within the rounding of matrix products of another size). The error is
-    raised as it came when every step was taken. `guider.model_options` is replaced by a copy of its own.
+    raised as it came when every step was taken. `guider.model_options` is replaced by a copy of its own, and where the
+    run starts again with streamed weights `guider.model_patcher` by a clone.
     """
     guider.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
     backoff = Backoff(guider)

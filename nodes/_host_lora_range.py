@@ -19,10 +19,13 @@ import comfy.sampler_helpers
 import torch
 from torch import Tensor
 
+from ._host_backoff import Backoff
 from ._host_lora_swap import swap_when_sampling
 from ._schema import NodeInputError
 
 _WHEN: Final = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
+#: Model options that the guider makes anew from the model and its conditioning whenever it samples.
+_MADE_ANEW: Final = ("transformer_options", "to_load_options", "registered_hooks")
 _NEAR: Final = 1.0 + 1e-5  # a sigma this near to a limit lies on it: schedules are float32 numbers
 
 
@@ -93,13 +96,22 @@ class _Call:
         result, done = latent, 0
         for patcher, sigmas in parts:
             start = (noise, latent) if done == 0 else _go_on(noise, latent, result, mask)
-            part = copy.copy(self.guider)
-            part.model_patcher, part.model_options = patcher, patcher.model_options
+            part = self._part(patcher)
             part_seed = seed if done == 0 else 0
             callback = self._counting_on(done, total)
             result = part.sample(*start, self.sampler, sigmas, mask, callback, self.disable_pbar, part_seed)
             done += len(sigmas) - 1
         return result
+
+    def _part(self, patcher: Any) -> Any:
+        """The guider on another patcher, with what it was told beyond its model's options."""
+        part = copy.copy(self.guider)
+        told = {name: value for name, value in self.guider.model_options.items() if name not in _MADE_ANEW}
+        part.model_patcher, part.model_options = patcher, {**patcher.model_options, **told}
+        backoff = told.get("model_function_wrapper")
+        if isinstance(backoff, Backoff):
+            backoff.follow(part)
+        return part
 
     def _counting_on(self, done: int, total: int) -> Callable[..., Any] | None:
         callback = self.callback
