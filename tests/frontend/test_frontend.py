@@ -143,6 +143,7 @@ def test_queued_example_shows_its_picture(fresh: Canvas, frontend_host: LocalHos
     finally:
         fresh.page.unroute("**/api/prompt")
         fresh.page.evaluate("() => app.graph.clear()")  # its nodes would go on asking for their pictures
+        fresh.settle()  # and what they asked for has come
         for path in frontend_host.output_dir.rglob("*.png"):
             path.unlink()
 

@@ -335,6 +335,7 @@ def test_a_new_checkpoint_appears_by_itself_while_the_tab_can_be_seen(fresh: Can
     assert len(asked) > before
     page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
     page.wait_for_selector(".eri-runs", state="detached")
+    fresh.settle()
     before = len(asked)
     page.clock.run_for(6000)
     fresh.settle()
