@@ -69,15 +69,18 @@ def add_stock(
     """
     stock = _Stock(graph, spec, loaded, lora)
     saves: dict[str, tuple[int, ...]] = {}
-    profiles = {word: profile_for(spec, word) for word in dict.fromkeys(item.sampler for item in spec.items)}
+    profiles: dict[str | None, Profile] = {}
+    folder = _file_part(spec.name)
     graph.repeated = len(spec.items) > 1
     for number, item in enumerate(spec.items):
         stock.band = number
-        profile = profiles[item.sampler]
-        for text in profile.notes:
-            stock.note(text)
+        profile = profiles.get(item.sampler)
+        if profile is None:
+            profile = profiles[item.sampler] = profile_for(spec, item.sampler)
+            for text in profile.notes:
+                stock.note(text)
         _note_profile(stock, profile, item)
-        saves[_add_item(stock, profile, item)] = (item.index,)
+        saves[_add_item(stock, profile, item, f"{folder}/{item.index:03d}")] = (item.index,)
     stock.note("Stock nodes save under ComfyUI's own numbered names, without the trainer's folders and prompt files.")
     if lora is not None:
         stock.note(
@@ -87,7 +90,8 @@ def add_stock(
     return stock.notes, saves
 
 
-def _add_item(stock: _Stock, profile: Profile, item: SampleItem) -> str:
+def _add_item(stock: _Stock, profile: Profile, item: SampleItem, file: str) -> str:
+    """The nodes of one sample, which is saved as `file`; returns the saving node's id."""
     graph, label = stock.graph, f" {item.index}"
     model, clip = _model_and_clip(stock, profile, item)
     positive = _encode(stock, profile, clip, item, f"Prompt{label}", item.prompt)
@@ -114,8 +118,7 @@ def _add_item(stock: _Stock, profile: Profile, item: SampleItem) -> str:
         denoise=1.0,
     )  # fmt: skip
     decode = stock.add("decode", "VAEDecode", f"Decode{label}", samples=Link(sample, 0), vae=stock.loaded.vae)
-    prefix = f"{_file_part(stock.spec.name)}/{item.index:03d}"
-    return stock.add("save", "SaveImage", f"Save{label}", images=Link(decode, 0), filename_prefix=prefix)
+    return stock.add("save", "SaveImage", f"Save{label}", images=Link(decode, 0), filename_prefix=file)
 
 
 def _file_part(name: str) -> str:
