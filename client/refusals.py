@@ -11,6 +11,8 @@ from .events import Failed
 
 _MISSING_NODE: Final = re.compile(r"node '?(?P<name>[^'\s]+)'? (?:does not exist|not found)")
 _MAX_CHOICES: Final = 12
+#: What the host calls a reason that a node's own `validate_inputs` gave.
+_OWN_CHECK: Final = "custom_validation_failed"
 #: Inputs of the host's loaders that name a base model's file.
 _MODEL_FILES: Final = ("ckpt_name", "unet_name", "vae_name", "clip_name1", "clip_name2", "clip_name3")
 #: How torch (GPU, CPU) and the host word it.
@@ -20,22 +22,25 @@ _NO_MEMORY: Final = ("out of memory", "allocation on device", "allocate memory",
 def refused(body: Mapping[str, Any]) -> HostError:
     """The error in a `/prompt` answer: `error` (why nothing runs) and `node_errors` (what is wrong where).
 
-    The first node error is the message, the others are in `details`. Source: host's execution.py `validate_prompt`.
+    The first node error is the message, the others are in `details`, each once.
+    Source: host's execution.py `validate_prompt`.
     """
-    found = [
-        _node_error(str(node), entry, reason)
-        for node, entry in _mapping(body.get("node_errors")).items()
-        for reason in _mapping(entry).get("errors") or ()
-        if isinstance(reason, Mapping)
-    ]
+    found: dict[tuple[str | None, ...], HostError] = {}
+    for node, entry in _mapping(body.get("node_errors")).items():
+        for reason in _mapping(entry).get("errors") or ():
+            if isinstance(reason, Mapping):
+                error = _node_error(str(node), entry, reason)
+                # what a node's own check says comes once for every input that the check looks at
+                field = None if reason.get("type") == _OWN_CHECK else error.field
+                found.setdefault((error.node, field, error.problem), error)
     if found:
-        first, rest = found[0], found[1:]
+        first, *rest = found.values()
         first.details = "\n".join(str(error) for error in rest) or None
         return first
-    error = body.get("error")
-    if isinstance(error, str):
-        return HostError(f"The host refused the graph: {error}", kind="validation")
-    return _prompt_error(_mapping(error))
+    refusal = body.get("error")
+    if isinstance(refusal, str):
+        return HostError(f"The host refused the graph: {refusal}", kind="validation")
+    return _prompt_error(_mapping(refusal))
 
 
 def _prompt_error(error: Mapping[str, Any]) -> HostError:
@@ -74,7 +79,7 @@ def _node_error(node: str, entry: Mapping[str, Any], reason: Mapping[str, Any]) 
         remedy = _offered(extra.get("input_config"), str(field))
         if field in _MODEL_FILES:
             remedy += " Other model files are named with models (eri: --models FILE)."
-    elif kind == "custom_validation_failed" and details.startswith(f"{field} - "):  # then comes what the node says
+    elif kind == _OWN_CHECK and details.startswith(f"{field} - "):  # then comes what the node says
         problem = details.removeprefix(f"{field} - ")
     elif kind == "required_input_missing":
         problem, remedy = "A required input is missing", "The host's node may be another version than this client's."

@@ -14,12 +14,13 @@ from PIL import Image
 from comfyui_eridiffusion import cli
 from comfyui_eridiffusion.client import demo, events
 from comfyui_eridiffusion.client.console import doing
+from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.runs import host_run_name, steps_in
 from comfyui_eridiffusion.client.sheets import write_sheet
 from comfyui_eridiffusion.client.sweep import Tally, fetch, sweep
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
-from comfyui_eridiffusion.workflows import Workflow
+from comfyui_eridiffusion.workflows import Workflow, build
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FAMILIES = ("flux", "sd35", "sdxl")
@@ -180,6 +181,20 @@ def test_what_the_host_refuses(
         kind = "missing_node" if words == "NoSuchLoader" else "validation"
         assert (error["kind"], error.get("node"), error.get("field")) == (kind, node, field)
     assert list(tmp_path.rglob("*.png")) == []
+
+
+async def test_a_nodes_own_refusal_is_told_once(host_server: Any) -> None:
+    """The host says it for each of `run`, `step` and `mode`; another mistake in the same node stays beside it."""
+    graph = build(short("flux"), EXAMPLES / "models" / "flux.yaml", "flux_zorp", 51).api()
+    async with HostClient(host_server.url) as client:
+        with pytest.raises(HostError, match="no checkpoint of step 51") as alone:
+            await client.queue_prompt(graph)
+        graph["lora"]["inputs"]["strength_clip"] = "strong"
+        with pytest.raises(HostError) as both:
+            await client.queue_prompt(graph)
+    assert alone.value.details is None
+    told = [str(both.value).partition("\n")[0], *(both.value.details or "").splitlines()]
+    assert sorted("strength_clip" in line for line in told) == [False, True]
 
 
 def test_a_demo_that_the_host_refuses(
