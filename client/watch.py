@@ -132,8 +132,6 @@ class Watch:
             if entry.step is None:
                 self._tell_once("skipped", f"{entry.path}: its training step is unknown, so its images have no name")
             elif self._samples.missing(entry.step) and self._usable(entry.path):
-                if self._samples.forget_old(entry.step):
-                    self.tell(Told("replaced", f"{entry.path} is another one than before", entry.step))
                 yield entry, entry.step
 
     async def once(self, client: HostClient) -> None:
@@ -203,6 +201,8 @@ class Watch:
 
     async def _sample(self, client: HostClient, entry: Checkpoint, step: int) -> None:
         stamp = _stamp(entry.path)
+        if self._samples.forget_old(step):
+            self.tell(Told("replaced", f"{entry.path} is another one than before", step))
         spec = self.spec.select(",".join(map(str, self._samples.missing(step))))
         name = await host_run_name(client, self.run)
         try:

@@ -131,6 +131,7 @@ async def test_a_checkpoint_that_is_replaced_is_sampled_again(place: Place, tmp_
         await watcher.once(client)
         before = stamps(tmp_path)
         shutil.copy(checkpoint(400), place.run / checkpoint(50).name)
+        assert [step for _, step in watcher.pending()] == [50]
         await watcher.once(client)
         assert [(entry.what, entry.step) for entry in told[2:]] == [("replaced", 50), ("sampled", 50)]
         after = stamps(tmp_path)
