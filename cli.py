@@ -28,7 +28,7 @@ from .commands.graph import graph
 from .commands.host import host_app
 from .commands.hosts import open_host
 from .commands.lora import lora
-from .commands.shared import EXIT_CODES, EriGroup, err, near, notes, out, reported, show
+from .commands.shared import EXIT_CODES, EriGroup, err, near, notes, out, print_any_text, reported, show
 from .commands.watch import watch
 from .spec import SampleSpec, expand_prompts, read_spec
 from .workflows.models import Models
@@ -244,5 +244,6 @@ def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Entry point of `eri`; ends the program with its exit code."""
+    print_any_text()
     signal.signal(signal.SIGTERM, _terminate)  # stop the host we started as on Ctrl-C
     app()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -108,5 +109,13 @@ def near(path: Path) -> str:
 
 
 def show(document: Mapping[str, Any]) -> None:
-    """Print one JSON document."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    """Print one JSON document: as UTF-8, else in ASCII, so that it is JSON in whatever the output is encoded."""
+    ascii_only = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") != "utf8"
+    sys.stdout.write(json.dumps(document, ensure_ascii=ascii_only, indent=2) + "\n")
+
+
+def print_any_text() -> None:
+    """Have what an output cannot show, as a prompt in a Windows pipe's code page, printed as `?` instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -52,6 +52,26 @@ def test_spec_keeps_brackets_in_prompts(capsys: pytest.CaptureFixture[str], tmp_
     assert "[b]a[/b]" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_outputs_that_cannot_show_a_prompt(tmp_path: Path, encoding: str) -> None:
+    """A pipe in Windows has a code page of 256 characters: JSON stays whole, a table has `?` for the others."""
+    path, prompt = tmp_path / "prompts.txt", "a cat, 猫 “x” ×"
+    path.write_text(prompt, encoding="utf-8")
+
+    def printed(*arguments: str) -> bytes:
+        command = [Path(sys.executable).with_name("eri"), *arguments]
+        environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+        return subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60).stdout
+
+    config = (str(path), "--trainer", "kohya", "--family", "sdxl")
+    assert json.loads(printed("spec", *config, "--json"))["items"][0]["prompt"] == prompt
+    assert json.loads(printed("graph", *config))["save"]
+    shown = printed("spec", *config).decode(encoding)
+    assert "a cat" in shown
+    assert ("猫" in shown) is (encoding == "utf-8")
+    assert b"Example" in printed("sweep", "--help")
+
+
 def test_graph_to_file_and_to_stdout(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     config, target = CONFIGS / "flux.yaml", tmp_path / "graph.json"
     expected = build(read_spec(config), None, "my_run", 250).api()
