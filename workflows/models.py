@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from ..spec import SampleSpec
+from ..spec import SampleSpec, SpecError
+from ..spec.tree import decode, read_file
 from .graph import Graph, Link, Literal, WorkflowError
 
 #: A model description as documented: `{family, files}` or `{family, loaders}`, or a YAML file holding one.
@@ -81,12 +82,12 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
+        document = yaml.safe_load(decode(read_file(path), str(path)))
+    except SpecError as error:
         raise WorkflowError(
-            f"cannot read {path}: {error.strerror or error}", field="models", remedy="Give an existing YAML file."
+            f"cannot read {path}: {error.problem}", field="models", remedy="Give a YAML file that names model files."
         ) from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: a date that is none, 2026-13-01
         reason = " ".join(str(error).split())
         raise WorkflowError(f"{path} is no YAML: {reason}", field="models", remedy="Correct the file.") from error
     if not isinstance(document, Mapping):

@@ -219,12 +219,22 @@ def test_bad_models_are_named(models: Any, part: str) -> None:
         build(sample_spec("flux"), models)
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "!!python/object:os.system {}", "\0"])
+@pytest.mark.parametrize(
+    "text",
+    ["[1, 2]", "a: [", "!!python/object:os.system {}", "\0", "[" * 3000, "files: 2026-13-01", "# " + "x" * (5 << 20)],
+    ids=lambda text: text[:20],
+)
 def test_bad_models_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "models.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(WorkflowError, match=r"models\.yaml"):
         build(sample_spec("flux"), path)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no file without an end here")
+def test_a_device_is_no_models_file() -> None:
+    with pytest.raises(WorkflowError, match="/dev/zero: this is not a regular file"):
+        build(sample_spec("flux"), Path("/dev/zero"))
 
 
 @pytest.mark.parametrize(
