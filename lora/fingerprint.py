@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from .errors import LoraError
+from .header import opened
 
 #: So many pieces of so many bytes are looked at, spread evenly from the first byte to the last.
 PIECES: Final = 64
@@ -19,20 +19,15 @@ def fingerprint(path: str | Path) -> str:
 
     `path`: a file. BLAKE2b of its size and of at most 1 MiB of it, the header's beginning included, so that a file of
     any size takes milliseconds. Training changes every tensor; of a file larger than 1 MiB a change by hand between
-    two of the pieces is not seen. Raises LoraError where the file cannot be read.
+    two of the pieces is not seen. Raises LoraError for what is no file or cannot be read.
     """
-    try:
-        with open(path, "rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16)
-            if size <= PIECES * PIECE:
-                digest.update(stream.read())
-                return digest.hexdigest()
-            for number in range(PIECES):
-                stream.seek(number * (size - PIECE) // (PIECES - 1))
-                digest.update(stream.read(PIECE))
-    except OSError as error:
-        raise LoraError(
-            f"cannot be read ({error.strerror})", path=path, remedy="Check the path and its permissions"
-        ) from error
+    with opened(Path(path)) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16)
+        if size <= PIECES * PIECE:
+            digest.update(stream.read())
+            return digest.hexdigest()
+        for number in range(PIECES):
+            stream.seek(number * (size - PIECE) // (PIECES - 1))
+            digest.update(stream.read(PIECE))
     return digest.hexdigest()

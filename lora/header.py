@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from .errors import LoraError
 from .other_formats import ENOUGH, format_of
@@ -90,23 +91,30 @@ def read_header(path: str | Path) -> Header:
     """
     path = Path(path)
     _refuse_pickles(path)
-    _refuse_all_but_files(path)
-    try:
-        with path.open("rb") as stream:
-            status = os.fstat(stream.fileno())
-            start = stream.read(8)
-            length = _header_length(path, start, start + stream.read(ENOUGH - 8), status.st_size)
-            stream.seek(8)
-            text = stream.read(length)
-    except FileNotFoundError as error:
-        raise _missing(path) from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    with opened(path) as stream:
+        status = os.fstat(stream.fileno())
+        start = stream.read(8)
+        length = _header_length(path, start, start + stream.read(ENOUGH - 8), status.st_size)
+        stream.seek(8)
+        text = stream.read(length)
     if text[:1] not in (b"", b"{"):  # the format wants the header to begin with a brace
         raise _another_format(path, start + text[: ENOUGH - 8])
     if len(text) < length:
         raise LoraError(f"header cut off ({len(text)} of {length} bytes)", path=path, remedy=_WAIT, retryable=True)
     return _parse(path, text, 8 + length, (status.st_mtime_ns, status.st_size))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to read from; LoraError for what is no file (a named pipe would be waited for) or cannot be read."""
+    _refuse_all_but_files(path)
+    try:
+        with path.open("rb") as stream:
+            yield stream
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def bytes_written(path: str | Path) -> tuple[int, int | None]:
@@ -132,7 +140,6 @@ def _refuse_pickles(path: Path) -> None:
 
 
 def _refuse_all_but_files(path: Path) -> None:
-    """Before opening: a named pipe would be waited for."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, ValueError) as error:  # ValueError: a NUL character in the path
@@ -220,7 +227,9 @@ def _contents(text: str) -> Contents:
 
 
 def _texts(metadata: Any) -> dict[str, str]:
-    texts = {str(key): str(value) for key, value in (metadata or {}).items()}
+    texts: dict[str, str] = dict((metadata or {}).items())
+    if any(type(text) is not str for text in texts.values()):
+        raise _DamagedError("its metadata holds something else than texts")
     _refuse_halves(texts)
     _refuse_halves(texts.values())
     return texts

@@ -71,5 +71,12 @@ def test_a_huge_file_is_not_read_whole(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(LoraError, match=r"gone\.safetensors: cannot be read \(No such file"):
+    with pytest.raises(LoraError, match=r"gone\.safetensors: no such file"):
         fingerprint(tmp_path / "gone.safetensors")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.safetensors")
+    with pytest.raises(LoraError, match="a pipe"):
+        fingerprint(tmp_path / "a.safetensors")
