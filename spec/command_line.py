@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from typing import Final, NamedTuple
 
 from .line_trees import refuse_nul
@@ -14,25 +13,21 @@ _LONG_FLAG: Final = re.compile(r"--([A-Za-z][\w-]*)(?:=(.*))?", re.DOTALL)
 _WRITTEN: Final = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 _SHORT_FLAG: Final = re.compile(r"-([A-Za-z][\w-]*)()")
 
-#: How lines go on in cmd.exe and PowerShell.
-_WINDOWS_END: Final = re.compile(r"(?:^|(?<=[ \t]))[\^`][ \t\r]*$", re.MULTILINE)
-
-#: Quotes to step over, and what is no word of the command. shlex would take the # in `a#b` for a comment.
-_SHELL: Final = re.compile(
-    r"""'[^']*'|\\.|"(?:[^"\\]|\\.)*"|(?P<comment>(?<!\S)\#[^\n]*)"""
-    r"""|(?P<inner>\$\((?:[^()]|\([^()]*\))*\)|`[^`]*`)"""
+#: One piece of a shell's text after the other. shlex knows neither where a word stands nor whether a `;` was quoted,
+#: and takes the # in `a#b` for a comment.
+_PIECE: Final = re.compile(
+    r"""(?P<joined>\\\r?\n)|(?P<windows>(?:^|(?<=[ \t]))[\^`](?=[ \t\r]*$))"""
+    r"""|(?P<blank>[ \t\r]+)|(?P<comment>(?<!\S)\#)"""
     r"""|(?P<redirect>(?:(?<!\S)\d+)?(?:&>>?|>>?|<)[ \t]*(?:&\d|(?:'[^']*'|"[^"]*"|[^\s;&|()'"])+))"""
-    r"""|(?P<end>[;&|)])|(?P<open>\()""",
-    re.DOTALL,
+    r"""|(?P<end>[;&|)\n])|'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)"|\\(?P<escaped>.)"""
+    r"""|(?P<replaced>\$\((?:[^()]|\([^()]*\))*\)|\$\{[^{}]*\}|`[^`]*`|\$(?=[A-Za-z0-9_{$\#?!@*-]))"""
+    r"""|(?P<plain>[^ \t\r\n;&|()<>'"\\`$]+|\$)|(?P<wrong>.)""",
+    re.DOTALL | re.MULTILINE,
 )
-
-#: What the shell replaces: variables and substitutions outside single quotes.
-_QUOTED: Final = re.compile(r"""'[^']*'|\\.|"(?:[^"\\]|\\.)*"|\$(?=[A-Za-z_{(])|`""", re.DOTALL)
-_IN_QUOTES: Final = re.compile(r"\\.|\$(?=[A-Za-z_{(])|`", re.DOTALL)
-#: MAX_ARG_STRLEN of Linux, in bytes; shlex takes minutes for longer words.
-_LONGEST: Final = 1 << 17
-_MARK: Final = "\x00"
-_BLANK: Final = "\x01"
+#: What double quotes leave to the shell: `\` before these, variables and substitutions.
+_IN_QUOTES: Final = re.compile(
+    r"""\\(?:\r?\n|(?P<kept>[$`"\\]))|\\.|(?P<replaced>\$(?=[A-Za-z0-9_{($#?!@*-])|`)""", re.DOTALL
+)
 
 #: What a trainer's command line turns into a number or a switch.
 _PLAIN: Final = re.compile(r"[-+]?[0-9][0-9.]*(?:[eE][-+]?[0-9]+)?|true|false")
@@ -78,21 +73,20 @@ def parse_command(text: str, source: str, programs: re.Pattern[str], *, repeats:
     left open or a word belongs to no flag.
     """
     refuse_nul(text, source)
-    joined = re.sub(r"\\\r?\n", lambda match: " " * (len(match[0]) - 1) + "\n", text)
-    starts = list(programs.finditer(joined))
+    starts = list(programs.finditer(text))
     at = starts[0].start()
-    first, column = joined.count("\n", 0, at) + 1, at - joined.rfind("\n", 0, at)
-    tail = _command_end(text, joined, starts[0].end())
-    _refuse_windows(tail, source, first)
+    first, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
     try:
-        own = _own_words(tail)
-        programs_started = len(starts) - len(programs.findall(own))  # a prompt may hold a program's name
-        flags = _flags([_unmarked(word) for word in shlex.split(_marked(own))]) if programs_started == 1 else []
+        words, end = _words(text, starts[0].end(), source)
+        flags = _flags(words)
     except ValueError as error:
+        if isinstance(error, SpecError):
+            raise
         raise SpecError(
             f"this command line cannot be read: {error}", source=source, line=first, column=column,
             remedy="Close its quotes, and put quotes around every text.",
         ) from None  # fmt: skip
+    programs_started = len(starts) - len(programs.findall(text, starts[0].end(), end))  # a prompt may name one
     if programs_started != 1:
         raise SpecError(
             f"{programs_started} of the trainer's programs are started here, not one", source=source,
@@ -115,15 +109,54 @@ def parse_command(text: str, source: str, programs: re.Pattern[str], *, repeats:
     return Node(members, first, 1)
 
 
-def _refuse_windows(tail: str, source: str, first: int) -> None:
-    """SpecError for a command that goes on in the next line as only Windows' shells have it."""
-    foreign = _WINDOWS_END.search(tail)
-    if foreign is not None:
-        raise SpecError(
-            f"this line ends with {foreign[0].strip()!r}, as in a Windows script, and goes on in the next",
-            source=source, line=first + tail.count("\n", 0, foreign.start()),
-            remedy="Write the command in one line, or end its lines with a backslash.",
-        )  # fmt: skip
+def _words(text: str, start: int, source: str) -> tuple[list[str], int]:
+    """The words from the end of the program's name to that of its command, and where that is.
+
+    What the shell would replace is in `Unexpanded` words. ValueError for a quote that is left open and for a `(`, at
+    which a shell stops; SpecError where the command goes on in the next line as only Windows' shells have it.
+    """
+    words: list[str] = []
+    pieces: list[str] = []
+    kind: type[str] = str
+    at = start + (text[start : start + 1] in ("'", '"'))  # which closes those around the program's path
+    while match := _PIECE.match(text, at):
+        what, at = str(match.lastgroup), match.end()
+        piece = match[what]
+        if what == "comment" and pieces:  # in a word, behind a blank that is a part of it
+            what = "plain"
+        if what in ("blank", "comment", "redirect", "end"):
+            if pieces:
+                words.append(kind("".join(pieces)))
+                pieces, kind = [], str
+            if what in ("comment", "end"):  # a comment goes on to the end of the line, and so of the command
+                return words, match.start()
+        elif what == "windows":
+            raise _windows(piece, source, text.count("\n", 0, match.start()) + 1)
+        elif what == "wrong":
+            raise ValueError("the shell stops at a '(' outside quotes" if piece == "(" else f"a {piece} is left open")
+        elif what != "joined":
+            if what == "double":
+                what = "replaced" if any(found["replaced"] for found in _IN_QUOTES.finditer(piece)) else what
+                piece = _IN_QUOTES.sub(_unescaped, piece)
+            if what == "replaced":
+                kind = Unexpanded
+            pieces.append(piece)
+    if pieces:
+        words.append(kind("".join(pieces)))
+    return words, len(text)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    if match["kept"] or match["replaced"]:
+        return match["kept"] or match["replaced"]
+    return "" if match[0].endswith("\n") else match[0]
+
+
+def _windows(mark: str, source: str, line: int) -> SpecError:
+    return SpecError(
+        f"this line ends with {mark!r}, as in a Windows script, and goes on in the next", source=source, line=line,
+        remedy="Write the command in one line, or end its lines with a backslash.",
+    )  # fmt: skip
 
 
 def _flags(words: list[str]) -> list[_Flag]:
@@ -143,66 +176,6 @@ def _flags(words: list[str]) -> list[_Flag]:
         else:
             found[-1].words.append(word)
     return [flag if flag.words else flag._replace(words=[Switch("true")]) for flag in found]
-
-
-def _own_words(tail: str) -> str:
-    """What follows the program's name up to what ends its command, without comments and redirections.
-
-    ValueError for a `(`, at which a shell stops, and for more than _LONGEST characters.
-    """
-    if tail[:1] in ("'", '"'):  # closes the quotes around the program's path
-        tail = tail[1:]
-    pieces, done = [], 0
-    for match in _SHELL.finditer(tail):
-        if match["open"]:
-            raise ValueError("the shell stops at a '(' outside quotes")
-        if match["end"]:
-            tail = tail[: match.start()]
-            break
-        if match["inner"] or match["redirect"] or match["comment"]:
-            kept = re.sub(r"\s", _BLANK, re.sub(r"['\"\\]", "", match["inner"])) if match["inner"] else " "
-            pieces += [tail[done : match.start()], kept]
-            done = match.end()
-    own = "".join([*pieces, tail[done:]])
-    if len(own) > _LONGEST:
-        raise ValueError(f"it has {len(own)} characters, and Linux hands at most {_LONGEST} over as one text")
-    return own
-
-
-def _marked(tail: str) -> str:
-    """The command with a mark before all that the shell replaces; shlex leaves the backslash of "\\$" standing."""
-
-    def inside(match: re.Match[str]) -> str:
-        if match[0][0] == "\\":
-            return match[0][1:] if match[0][1] in "$`" else match[0]
-        return _MARK + match[0]
-
-    def mark(match: re.Match[str]) -> str:
-        if match[0][0] == '"':
-            return _IN_QUOTES.sub(inside, match[0])
-        return match[0] if match[0][0] in "'\\" else _MARK + match[0]
-
-    return _QUOTED.sub(mark, tail)
-
-
-def _unmarked(word: str) -> str:
-    return Unexpanded(word.replace(_MARK, "").replace(_BLANK, " ")) if _MARK in word else word
-
-
-def _command_end(text: str, joined: str, start: int) -> str:
-    """What follows the program's name up to the end of its command (a line end that is not continued)."""
-    tail = joined[start:]
-    count, quotes = 0, ""
-    for line in text[start:].split("\n"):
-        count += 1
-        for character in line:
-            if quotes:
-                quotes = "" if character == quotes else quotes
-            elif character in "'\"":
-                quotes = character
-        if not quotes and not line.rstrip("\r").endswith("\\"):
-            break
-    return "\n".join(tail.split("\n")[:count])
 
 
 def _places(text: str, first: int) -> dict[str, tuple[int, int]]:

@@ -46,8 +46,11 @@ def test_flags_after_a_redirection_count() -> None:
 @pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
 @pytest.mark.parametrize("written", [
     "'a; b'", '"a > b | c && d"', r"a\;b", "'it''s'", '"a (b) #1"', "a#b", "'a'\"b\"c", r'"a \"b\" \\ c"', "a'('b",
+    r'"6\" tall"', r"it\'s", "'a\nb'", "'a \\\n b'", '"a \\\n b"', "a\\\nb", "a \\\n", "a # it's", r'"a \# \n"', "''a",
+    r"a\ #b", "a\\\n#b", "a 2> 'it''s'", "a$ ",
 ])  # fmt: skip
-def test_quoted_texts_are_what_a_shell_makes_of_them(written: str, tmp_path: Path) -> None:
+def test_texts_are_what_a_shell_makes_of_them(written: str, tmp_path: Path) -> None:
+    """Those of the command itself; what stands in the lines after it is another one's."""
     script = tmp_path / "sample_sd35"
     script.write_text('#!/bin/sh\nprintf %s "$2"\n')
     script.chmod(0o755)
@@ -55,7 +58,7 @@ def test_quoted_texts_are_what_a_shell_makes_of_them(written: str, tmp_path: Pat
     shell = subprocess.run(
         ["sh", "-c", f"PATH=.:$PATH; {command}"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=20
     )
-    (item,) = read_text(command).items
+    (item,) = read_text(f"{command}echo and more\n").items
     assert item.prompt == shell.stdout
 
 
@@ -106,6 +109,13 @@ def test_a_prompt_may_hold_a_programs_name() -> None:
     for text in ("sample_sd35 --prompt a && sample_sd35 --prompt b", "sample_sd35 --prompt a\nsample_flux --prompt b"):
         with pytest.raises(SpecError, match="2 of the trainer's programs"):
             read_text(text)
+
+
+@pytest.mark.parametrize("prompt", ["$MOOD fox", "${MOOD:-a red} fox", "$1 fox", "for $$5", "`mood` fox"])
+def test_a_prompt_that_the_shell_would_fill_in_is_refused(prompt: str) -> None:
+    with pytest.raises(SpecError, match="shell"):
+        read_text(f'sample_sd35 --prompt "{prompt}"')
+    assert read_text(f"sample_sd35 --prompt '{prompt}'").items[0].prompt == prompt
 
 
 def test_substitutions_are_one_word() -> None:
