@@ -10,8 +10,8 @@ from typing import Any, Final
 _SAVER: Final = "EriSaveSamples"
 #: Inputs that tell which samples and under which names, not how: the samples are compared by their own records.
 _NOT_HOW: Final = {"EriSampleSpec": ("config", "items"), _SAVER: ("template",)}
-#: Inputs that came later than their nodes, with the value that means what there was before.
-_AS_BEFORE: Final = {"EriSample": {"batch_size": 1}}
+#: Inputs that a graph may lack, and the value that this means.
+_IF_ABSENT: Final = {"EriSample": {"batch_size": 1}}
 
 
 def saver_marks(graph: Mapping[str, Any]) -> dict[str, str]:
@@ -19,7 +19,7 @@ def saver_marks(graph: Mapping[str, Any]) -> dict[str, str]:
 
     Equal marks mean equal node classes and settings above the node (model files, LoRA run and step, noise, schedule,
     sampler, …); node ids, titles and the list of samples do not count. The host turns 1 into 1.0 where it wants a
-    float, so these count as equal; so does an input that an older graph lacks, at the value that means the same. A
+    float, so these count as equal; so does an optional input that a graph lacks, at the value that this means. A
     graph of another form than the host's has no marks.
     """
     known: dict[str, str] = {}
@@ -36,11 +36,11 @@ def _mark(graph: Mapping[str, Any], node: str, known: dict[str, str], below: tup
     if node not in known:
         entry = graph[node]
         left_out = _NOT_HOW.get(entry["class_type"], ())
-        as_before = _AS_BEFORE.get(entry["class_type"], {})
+        absent = _IF_ABSENT.get(entry["class_type"], {})
         inputs = {
             name: _value(graph, value, known, (*below, node))
             for name, value in entry["inputs"].items()
-            if name not in left_out and not (name in as_before and value == as_before[name])
+            if name not in left_out and not (name in absent and value == absent[name])
         }
         text = json.dumps([entry["class_type"], inputs], sort_keys=True)
         known[node] = hashlib.sha256(text.encode()).hexdigest()

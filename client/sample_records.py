@@ -135,11 +135,6 @@ def samples_root(folder: Path, spec: SampleSpec) -> Path:
     return folder / safe_name(spec.name)
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """What Save Samples wrote about an image (run, step and the item's fields); None = no or no readable record."""
-    return _record(read_texts(path))
-
-
 def read_texts(path: Path) -> dict[str, str]:
     """The texts inside an image that Save Samples may have written, by keyword; {} for what is no readable image."""
     from PIL import Image, UnidentifiedImageError
@@ -157,6 +152,7 @@ def read_texts(path: Path) -> dict[str, str]:
 
 
 def _record(texts: Mapping[str, str]) -> dict[str, Any] | None:
+    """What Save Samples wrote about an image (run, step and the item's fields); None = no or no readable record."""
     record = _parsed(texts.get(_KEY))
     return record if record is not None and "step" in record and "index" in record else None
 

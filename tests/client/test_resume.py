@@ -22,7 +22,7 @@ from comfyui_eridiffusion.client.file_times import fix_times
 from comfyui_eridiffusion.client.graph_marks import saver_marks
 from comfyui_eridiffusion.client.jobs import document_of, sample_plan
 from comfyui_eridiffusion.client.resume import Plan, plan_sweep
-from comfyui_eridiffusion.client.sample_records import read_record
+from comfyui_eridiffusion.client.sample_records import read_texts
 from comfyui_eridiffusion.images import LAYOUTS, SampleFile, relative_path
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, FAMILIES, short
@@ -224,8 +224,8 @@ async def test_drawn_seeds_are_taken_up_again(host_server: Any, tmp_path: Path, 
     async def seeds(steps: list[int]) -> list[tuple[int, int, bool]]:
         plan = plan_sweep(spec, steps, tmp_path, models=MODELS, run="flux_zorp")
         done = document_of(plan, steps, await sample_plan(host_server.url, plan, "flux_zorp", MODELS, tmp_path, None))
-        recorded = [read_record(Path(image["path"])) for image in done["images"]]
-        assert [record and record["seed"] for record in recorded] == [image["seed"] for image in done["images"]]
+        recorded = [json.loads(read_texts(Path(image["path"]))["eridiffusion"]) for image in done["images"]]
+        assert [record["seed"] for record in recorded] == [image["seed"] for image in done["images"]]
         return [(image["step"], image["seed"], image["kept"]) for image in done["images"]]
 
     first = await seeds([50])
