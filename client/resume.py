@@ -66,9 +66,8 @@ def plan_sweep(
         workflow = build(spec, models, run, step, batch=batch)
         spec = workflow.spec
         notes += [note for note in workflow.notes if note not in notes]
-    samples = Samples(samples_root(folder, spec), spec, None, contents)
-    if not again:
-        samples = find_samples(folder, spec, marks, contents)
+    nothing = Samples(samples_root(folder, spec), spec, None, contents)
+    samples = nothing if again else find_samples(folder, spec, marks, contents)
     notes += unsure_note(samples)
     every = [item.index for item in spec.items]
     todo = {step: every if step is None else samples.missing(step) for step in steps}

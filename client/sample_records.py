@@ -29,9 +29,7 @@ class Samples:
     with this content count; one that does not say its checkpoint's counts, and `unsure` tells how many do not.
     """
 
-    def __init__(
-        self, root: Path, spec: SampleSpec, marks: Marks | None = None, contents: Contents = lambda step: None
-    ) -> None:
+    def __init__(self, root: Path, spec: SampleSpec, marks: Marks | None, contents: Contents) -> None:
         self.root = root
         self._items = {item.index: item for item in spec.items}
         self._marks, self._contents = marks, contents
@@ -112,14 +110,12 @@ class Samples:
         return item is not None and record.get("step") == step and _same(item, record)
 
 
-def find_samples(
-    folder: Path, spec: SampleSpec, marks: Marks | None = None, contents: Contents = lambda step: None
-) -> Samples:
+def find_samples(folder: Path, spec: SampleSpec, marks: Marks, contents: Contents) -> Samples:
     """The samples of `spec` below `folder`, the output folder of a host or of `eri`.
 
-    An image counts where prompt, size, seed and all other settings are still those of the spec (any seed where the
-    spec draws one), with `marks` where also models, LoRA and the rest of the graph are, and with `contents` where its
-    checkpoint is; one that is not readable does not.
+    An image counts where prompt, size, seed and all other settings are those of the spec (any seed where the spec draws
+    one), the marks of its graph among `marks`, and the content of its checkpoint that of `contents`; see `Samples`. One
+    that is not readable does not.
     """
     found = Samples(samples_root(folder, spec), spec, marks, contents)
     for path in sorted(found.root.rglob("*")) if found.root.is_dir() else ():
