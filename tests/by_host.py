@@ -32,5 +32,6 @@ def scope_of(file: str) -> str:
 
 
 def rank(nodeid: str) -> int:
-    """Where in `ORDER` the test's folder stands."""
-    return ORDER.index(nodeid.split("/")[1])
+    """Where in `ORDER` the test's folder stands; what is not in it comes last."""
+    folder = nodeid.split("/")[1]
+    return ORDER.index(folder) if folder in ORDER else len(ORDER)

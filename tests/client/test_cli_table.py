@@ -215,12 +215,12 @@ def test_bad_values(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ASKS_A_HOST)
 def test_host_down(name: str) -> None:
-    """Nothing listens on the port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    arguments = [word if word != DOWN else free for word in verb(name)]
-    fails(1, "down", *arguments, *(["--host", free] if name == "graph" else []))
+    """Nothing listens on the port, which is held so that no other program takes it."""
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        down = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        arguments = [word if word != DOWN else down for word in verb(name)]
+        fails(1, "down", *arguments, *(["--host", down] if name == "graph" else []))
 
 
 URLS = ("http://", "::bad::", "ftp://127.0.0.1:9", "http://[", "http://127.0.0.1:99999", "a b", "http://127.0.0.1:x")
