@@ -104,20 +104,16 @@ class HostClient:
         """What a node's combo input offers now; None where the input is no combo or does not exist."""
         return combo_choices((await self.object_info(class_type))[class_type], name)
 
-    async def queue_prompt(
-        self, prompt: Mapping[str, Any], *, workflow: Mapping[str, Any] | None = None, prompt_id: str | None = None
-    ) -> str:
+    async def queue_prompt(self, prompt: Mapping[str, Any], *, prompt_id: str | None = None) -> str:
         """Queue an API graph and return its prompt id; its events can be followed from here on.
 
-        workflow: UI graph to embed into saved images. prompt_id: id to ask for, a UUID. Raises HostError naming node
-        and input where the host objects to any part of the graph; one that it would run only in part is taken back.
+        prompt_id: id to ask for, a UUID. Raises HostError naming node and input where the host objects to any part of
+        the graph; one that it would run only in part is taken back.
         """
         socket = await self._connected()
         prompt_id = prompt_id or str(uuid.uuid4())
         socket.subscribe(prompt_id)
         body: dict[str, Any] = {"prompt": prompt, "client_id": self.client_id, "prompt_id": prompt_id}
-        if workflow is not None:
-            body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
         try:
             status, answer = await self._request("POST", "/prompt", json_body=body, accept=(200, 400))
             document = self._parse(answer, "/prompt")

@@ -30,13 +30,14 @@ SWITCH_CHARACTER: Final = 6.7
 SWITCH: Final = 104.0
 #: The front end makes no note lower than this.
 NOTE: Final = 90.0
+NOTE_WIDTH: Final = 270.0
 
 _PREVIEWS: Final = ("SaveImage", "PreviewImage", "EriSaveSamples", "LoadImage")
 
 
-def note_size(text: str, width: float = 270.0) -> tuple[float, float]:
+def note_size(text: str) -> tuple[float, float]:
     """Width and height of a note that shows all of its text."""
-    return width, max(NOTE, 56.0 + 14.0 * _lines(text.replace("\n\n", "\n"), width))
+    return NOTE_WIDTH, max(NOTE, 56.0 + 14.0 * _lines(text.replace("\n\n", "\n"), NOTE_WIDTH))
 
 
 def node_size(

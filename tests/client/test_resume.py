@@ -36,8 +36,8 @@ def stamps(folder: Path) -> dict[str, int]:
     return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in folder.rglob("*_sample_*.png")}
 
 
-def mark(spec: SampleSpec, family: str = "flux", run: str = "a_run", step: int = 50, node: str = "save") -> str:
-    return saver_marks(build(spec, EXAMPLES / "models" / f"{family}.yaml", run, step).api())[node]
+def mark(spec: SampleSpec, family: str = "flux", run: str = "a_run", step: int = 50) -> str:
+    return saver_marks(build(spec, EXAMPLES / "models" / f"{family}.yaml", run, step).api())["save"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
