@@ -83,14 +83,26 @@ async function show(file, body) {
  * shown or what is wrong with it.
  */
 async function openConfig(file, texts, family) {
-  const config = texts.get(file.name);
-  const files = Object.fromEntries([...texts].filter(([name]) => name !== file.name));
+  const { content: config, isUtf8 } = texts.get(file.name);
+  const others = [...texts].filter(([name, other]) => name !== file.name && other.isUtf8);
+  const files = Object.fromEntries(others.map(([name, { content }]) => [name, content]));
+  const body = { config, source: file.name, files, ...(family ? { family } : {}) };
+  const refuse = (message = "") => {
+    const garbled = [...texts].filter(([, any]) => !any.isUtf8).map(([name]) => name);
+    const encoding = garbled.length > 0 ? text("not_utf8", { files: garbled.join(", ") }) : "";
+    showError(text("not_read", { file: file.name }), `${encoding} ${message}`.trim());
+  };
   try {
-    await show(file, { config, source: file.name, files, ...(family ? { family } : {}) });
+    if (isUtf8) {
+      await show(file, body);
+    } else {
+      await postGraph(body); // is it a config? Some letters of it are lost, so its graph would have other prompts
+      refuse();
+    }
   } catch (error) {
     if (error.name !== "RouteError") throw error;
     if (["not_config", "family_unknown"].includes(error.kind)) return error;
-    showError(text("not_read", { file: file.name }), error.message);
+    refuse(error.message);
   }
   return null;
 }
@@ -107,7 +119,7 @@ async function openFiles(files, texts, insist) {
   }
   if (problems.size < files.length) return true;
   const lists = [...problems].filter(([, { kind }]) => kind === "family_unknown").map(([file]) => file)
-    .filter((file) => insist || isPromptList(file, texts.get(file.name)));
+    .filter((file) => insist || isPromptList(file, texts.get(file.name).content));
   if (lists.length > 0) {
     const family = await askFamily(lists[0]);
     for (const file of family === null ? [] : lists) {
@@ -122,8 +134,17 @@ async function openFiles(files, texts, insist) {
   return true;
 }
 
+/** The texts by the files' names; of one that is not UTF-8 with U+FFFD in place of what is lost. */
 async function textsOf(files) {
-  return new Map(await Promise.all(files.map(async (file) => [file.name, await file.text()])));
+  const read = async (file) => {
+    const bytes = await file.arrayBuffer();
+    try {
+      return [file.name, { content: new TextDecoder("utf-8", { fatal: true }).decode(bytes), isUtf8: true }];
+    } catch {
+      return [file.name, { content: new TextDecoder().decode(bytes), isUtf8: false }];
+    }
+  };
+  return new Map(await Promise.all(files.map(read)));
 }
 
 /** Whatever else goes wrong is a defect; the person hears of it, and the console has it. */
@@ -154,7 +175,7 @@ async function openDropped(event, target, files) {
   const read = files.filter((file) => isCandidate(file) && file.size <= LARGEST);
   const texts = await textsOf(read);
   const ours = read.filter((file) => {
-    const content = texts.get(file.name);
+    const { content } = texts.get(file.name);
     return content.trim() && !(suffixOf(file) === ".json" && isComfyJson(content));
   });
   const done = ours.length > 0 && (await openFiles(ours, texts, false));
