@@ -131,7 +131,7 @@ class Writer(threading.Thread):
 def test_a_growing_file_is_waited_for(
     comfy_host: Any, loras: Path, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The result is the whole file's, progress counts its bytes, and nothing of the half file is kept."""
+    """The result, its fingerprint too, is the whole file's, progress counts its bytes, nothing of the half is kept."""
     import comfy.utils
 
     whole = write(loras.parent / "elsewhere", model)
@@ -157,6 +157,7 @@ def test_a_growing_file_is_waited_for(
     assert step == 1
     assert "model: " in report
     assert json.loads(details)["parts"]["model"]["unmatched"] == 0
+    assert json.loads(details)["fingerprint"] == comfy_host.pack("lora.fingerprint").fingerprint(whole)
     expected = load_file(whole)
     key = "diffusion_model.double_blocks.0.img_attn.qkv.weight"
     adapter = patched.patches[key][0][1]
