@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from comfyui_eridiffusion.spec import SpecError, read_text
+from comfyui_eridiffusion.tests.waiting import PATIENCE
 
 V2 = "sample_sd35 --prompt 'a fox' --seed 3 --steps 9"
 KOHYA = "accelerate launch flux_train_network.py --ae a.sft --sample_prompts p.txt --output_name zorp"
@@ -43,23 +47,49 @@ def test_flags_after_a_redirection_count() -> None:
     assert (item.prompt, item.seed, item.steps) == ("a fox", 3, 9)
 
 
-@pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
+Shell = Callable[[str], list[str] | None]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """The words that a real shell makes of what is written behind a command, None where it runs nothing of it."""
+    if shutil.which("sh") is None:
+        pytest.skip("needs a shell")
+    words = tmp_path / "words"
+
+    def made_of(written: str) -> list[str] | None:
+        words.unlink(missing_ok=True)
+        script = f'f() {{ printf "%s\\0" "$@" > {words}; exit; }}\nf {written}\n:\n'
+        subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, check=False, timeout=PATIENCE)
+        return words.read_text(encoding="utf-8").split("\0")[:-1] if words.exists() else None
+
+    return made_of
+
+
 @pytest.mark.parametrize("written", [
     "'a; b'", '"a > b | c && d"', r"a\;b", "'it''s'", '"a (b) #1"', "a#b", "'a'\"b\"c", r'"a \"b\" \\ c"', "a'('b",
     r'"6\" tall"', r"it\'s", "'a\nb'", "'a \\\n b'", '"a \\\n b"', "a\\\nb", "a \\\n", "a # it's", r'"a \# \n"', "''a",
     r"a\ #b", "a\\\n#b", "a 2> 'it''s'", "a$ ",
 ])  # fmt: skip
-def test_texts_are_what_a_shell_makes_of_them(written: str, tmp_path: Path) -> None:
+def test_texts_are_what_a_shell_makes_of_them(written: str, shell: Shell) -> None:
     """Those of the command itself; what stands in the lines after it is another one's."""
-    script = tmp_path / "sample_sd35"
-    script.write_text('#!/bin/sh\nprintf %s "$2"\n')
-    script.chmod(0o755)
-    command = f"sample_sd35 --prompt {written}\n"
-    shell = subprocess.run(
-        ["sh", "-c", f"PATH=.:$PATH; {command}"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=20
-    )
-    (item,) = read_text(f"{command}echo and more\n").items
-    assert item.prompt == shell.stdout
+    (item,) = read_text(f"sample_sd35 --prompt {written}\necho and more\n").items
+    assert [item.prompt] == shell(written)
+
+
+PIECES = st.sampled_from(
+    ["a", "\u00e9", " ", "\n", "\\\n", "\t", '"', "'", "\\", '\\"', "$ ", "`", "#", " #", ";", "|", "(", "="]
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(written=st.lists(PIECES, min_size=1, max_size=9).map("".join))
+def test_what_is_read_is_what_a_shell_hands_over(written: str, shell: Shell) -> None:
+    try:
+        (item,) = read_text(f"sample_sd35 --prompt {written}\n:\n").items
+    except SpecError:
+        return
+    assert shell(written) in ([item.prompt], None)  # None: a mistake in what follows the command
 
 
 @pytest.mark.parametrize("path", ['"./target/release/sample_sd35"', '"$DIR/sample_sd35"', "'sample_sd35'"])
