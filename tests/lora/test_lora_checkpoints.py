@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -187,7 +187,8 @@ def test_onetrainer_save_and_backup(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [
     "flux_lora_step10.safetensors.tmp", "flux_lora_step10-tmp.safetensors", "flux_lora_step10.tmp.safetensors",
     ".flux_lora_step10.safetensors", "flux_lora_step10.part", "flux_lora_step10.pt", "optimizer.safetensors",
-    "ema.safetensors", "random_states_0.safetensors", "flux_lora_step10.safetensors/inside.txt",
+    "optstate.safetensors", "flux_lora_step10_optstate.safetensors", "ema.safetensors",
+    "random_states_0.safetensors", "flux_lora_step10.safetensors/inside.txt",
 ])  # fmt: skip
 def test_not_checkpoints(tmp_path: Path, name: str) -> None:
     assert find_checkpoints(lay(tmp_path, [name])) == []
@@ -250,6 +251,7 @@ def test_any_steps_come_back_in_numeric_order(
     steps=st.lists(st.one_of(st.none(), st.integers(0, 500)), min_size=1, max_size=8, unique=True),
     wanted=st.integers(0, 600),
 )
+@example(steps=[100, 300, 900], wanted=200)
 def test_selection_follows_its_definition(steps: list[int | None], wanted: int) -> None:
     entries = [Checkpoint(step, Path(f"{step}.safetensors"), "t") for step in steps]
     known = [step for step in steps if step is not None]

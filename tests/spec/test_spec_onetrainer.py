@@ -75,6 +75,8 @@ def test_sizes_are_rounded_to_the_nearest(family: str, written: int | str, made:
 def test_disabled_samples_keep_their_number() -> None:
     spec = inline({"prompt": "a", "enabled": False}, {"prompt": "b"}, {"prompt": "c", "random_seed": True, "seed": 3})
     assert [(item.index, item.prompt, item.seed) for item in spec.items] == [(1, "b", 42), (2, "c", None)]
+    assert "random_seed means a new random seed for each image." in spec.notes
+    assert any("is disabled" in note for note in spec.notes)
     with pytest.raises(SpecError, match="no sample is enabled"):
         inline({"prompt": "a", "enabled": False})
 
