@@ -24,6 +24,8 @@ _PIECE: Final = re.compile(
     r"""|(?P<plain>[^ \t\r\n;&|()<>'"\\`$]+|\$)|(?P<wrong>.)""",
     re.DOTALL | re.MULTILINE,
 )
+#: Behind the end of a command: a line that begins with a flag, which is no command and must have been meant for it.
+_CUT_OFF: Final = re.compile(r"(?:\#[^\n]*)?(?:\n[ \t\r]*(?:\#[^\n]*(?=\n))?)+(--?[A-Za-z][\w-]*)")
 #: What double quotes leave to the shell: `\` before these, variables and substitutions.
 _IN_QUOTES: Final = re.compile(
     r"""\\(?:\r?\n|(?P<kept>[$`"\\]))|\\.|(?P<replaced>\$(?=[A-Za-z0-9_{($#?!@*-])|`)""", re.DOTALL
@@ -113,7 +115,7 @@ def _words(text: str, start: int, source: str) -> tuple[list[str], int]:
     """The words from the end of the program's name to that of its command, and where that is.
 
     What the shell would replace is in `Unexpanded` words. ValueError for a quote that is left open and for a `(`, at
-    which a shell stops; SpecError where the command goes on in the next line as only Windows' shells have it.
+    which a shell stops; SpecError where the command goes on in the next line as no shell or only Windows' have it.
     """
     words: list[str] = []
     pieces: list[str] = []
@@ -129,6 +131,7 @@ def _words(text: str, start: int, source: str) -> tuple[list[str], int]:
                 words.append(kind("".join(pieces)))
                 pieces, kind = [], str
             if what in ("comment", "end"):  # a comment goes on to the end of the line, and so of the command
+                _refuse_cut_off(text, match.start(), source)
                 return words, match.start()
         elif what == "windows":
             raise _windows(piece, source, text.count("\n", 0, match.start()) + 1)
@@ -144,6 +147,18 @@ def _words(text: str, start: int, source: str) -> tuple[list[str], int]:
     if pieces:
         words.append(kind("".join(pieces)))
     return words, len(text)
+
+
+def _refuse_cut_off(text: str, end: int, source: str) -> None:
+    """SpecError where the next line belongs to the command that ends here, as a forgotten backslash leaves it."""
+    flag = _CUT_OFF.match(text, end)
+    if flag is not None:
+        at = flag.start(1)
+        raise SpecError(
+            f"the command ends before {flag[1]}", source=source, line=text.count("\n", 0, at) + 1,
+            column=at - text.rfind("\n", 0, at),
+            remedy="End every line of the command but the last with a backslash, and put comments elsewhere.",
+        )  # fmt: skip
 
 
 def _unescaped(match: re.Match[str]) -> str:

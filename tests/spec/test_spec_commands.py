@@ -33,6 +33,7 @@ NOT_THE_PROGRAMS = [
     "&",
     "# --steps 5 (it's enough)",
     "< /dev/null",
+    "\n# or with --seed 4\necho --seed 4",
 ]
 
 
@@ -119,6 +120,14 @@ def test_half_a_command_is_not_read(text: str, word: str) -> None:
     assert caught.value.line == 1
     assert caught.value.column is not None
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("end", ["", " # a comment \\", " \\\n  # --steps 4 \\", "\n"])
+def test_flags_behind_the_commands_end_are_not_left_out(end: str) -> None:
+    """The shell would take them for a command of their own."""
+    with pytest.raises(SpecError, match="ends before --seed") as caught:
+        read_text(f"sample_sd35 --prompt 'a fox'{end}\n  --seed 3\n")
+    assert (caught.value.line, caught.value.column) == (2 + end.count("\n"), 3)
 
 
 def test_kohyas_lists_and_switches() -> None:
