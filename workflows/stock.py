@@ -5,9 +5,11 @@ One KSampler per sample. What stock nodes cannot do as the trainer does is said 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,9 @@ from .ui_nodes import MAX_INTEGER
 _HOST_T5: Final = {"flux": 256, "sd35": 77}
 #: Our spacing -> the host's scheduler (SD 3.5).
 _SCHEDULERS: Final = {"timesteps": "normal", "linear": "simple", "simple": "simple", "cosine": "simple"}
+#: Entries of the host's table of sigmas, of which its 'simple' scheduler takes every (entries / steps)th.
+_TABLE: Final = {"flux": 10_000, "sd35": 1000}
+_SAME_SIGMA: Final = 1e-6  # rounding of float32
 #: What the front end takes out of a text, or chooses among, when it queues the graph.
 _EXPANDED: Final = re.compile(r"[{}]|//|/\*")
 #: Prompts of more characters than this seldom fit into CLIP's 77 tokens.
@@ -39,6 +44,7 @@ class _Stock:
     made: dict[tuple[object, ...], Link] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     band: int = 0
+    off_by: float = 0.0  # the furthest that a sigma lies from the trainer's
 
     def add(self, node_id: str, class_type: str, title: str, **inputs: Literal | Link) -> str:
         """Add a node, its id numbered from the second of its kind on, in the band of the sample at hand."""
@@ -81,6 +87,11 @@ def add_stock(
                 stock.note(text)
         _note_profile(stock, profile, item)
         saves[_add_item(stock, profile, item, f"{folder}/{item.index:03d}")] = (item.index,)
+    if stock.off_by > _SAME_SIGMA:
+        stock.note(
+            f"ComfyUI's 'simple' takes its sigmas from a table of {_TABLE[spec.family]:,}, which the steps do not "
+            f"divide: they are up to {stock.off_by:.1g} off, so that the pictures differ slightly."
+        )
     stock.note("Stock nodes save under ComfyUI's own numbered names, without the trainer's folders and prompt files.")
     if lora is not None:
         stock.note(
@@ -200,10 +211,15 @@ def _sampler(stock: _Stock, profile: Profile, item: SampleItem) -> tuple[str, st
     if family == "flux":
         if profile.spacing == "timesteps":
             stock.note("ComfyUI's 'simple' steps evenly to 0, the trainer to 0.001 first: the pictures differ.")
+        else:
+            shift = math.exp(_flux_mu(profile, item)) if profile.shifted else 1.0
+            stock.off_by = max(stock.off_by, _off_by(item.steps, _TABLE[family], shift))
         return "euler", "simple"
     if family == "sd35":
         if profile.spacing == "cosine":
             stock.note("ComfyUI has no cosine schedule for SD 3.5: 'simple' is used, the pictures differ.")
+        elif profile.spacing == "linear":
+            stock.off_by = max(stock.off_by, _off_by(item.steps, _TABLE[family], profile.shift))
         return "euler", _SCHEDULERS[profile.spacing]
     sampler = "ddpm" if profile.eta == 1.0 else "ddim"
     if sampler == "ddpm":
@@ -223,6 +239,23 @@ def _sampler(stock: _Stock, profile: Profile, item: SampleItem) -> tuple[str, st
     if profile.offset != 1 or profile.spacing != "leading":
         stock.note(f"ComfyUI's timesteps differ from the trainer's ({profile.spacing}, offset {profile.offset}).")
     return sampler, "ddim_uniform"
+
+
+@lru_cache(maxsize=256)
+def _off_by(steps: int, entries: int, shift: float) -> float:
+    """How far the host's 'simple' sigmas lie from those of evenly spaced times, at most; both shifted alike."""
+
+    def sigma(time: float) -> float:
+        return shift * time / (1 + (shift - 1) * time)
+
+    taken = (1 - int(step * entries / steps) / entries for step in range(steps))
+    return max(abs(sigma(time) - sigma(1 - step / steps)) for step, time in enumerate(taken))
+
+
+def _flux_mu(profile: Profile, item: SampleItem) -> float:
+    """The exponent of the shift for an image's size, as ModelSamplingFlux has it."""
+    slope = (profile.max_shift - profile.base_shift) / (4096 - 256)
+    return profile.base_shift + slope * (item.width * item.height / 256 - 256)
 
 
 def _negative(stock: _Stock, profile: Profile, clip: Link, item: SampleItem) -> Link:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from comfyui_eridiffusion.samplers.schedules import flow_sigmas, flux_mu, flux_sigmas
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
 from comfyui_eridiffusion.tests.workflows.graph_to_prompt import graph_to_prompt, object_info
@@ -81,6 +82,32 @@ def test_flow_models_give_the_same_pixels_in_both_styles_and_forms(
             made = pictures(output, prompt)
             first = first or made
             assert furthest(first, made) == 0, style
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 20, 28, 30])
+@pytest.mark.parametrize(("family", "trainer"), [("flux", "native"), ("sd35", "eridiffusion")])
+def test_the_note_says_how_far_the_hosts_simple_schedule_is_off(
+    comfy_host: Any, family: str, trainer: str, steps: int
+) -> None:
+    """The host's scheduler on its own model class beside evenly spaced times with the same shift."""
+    import comfy.model_sampling
+    import comfy.samplers
+
+    sampling: Any
+    if family == "flux":
+        sampling, mu = comfy.model_sampling.ModelSamplingFlux(), flux_mu(64 * 48)
+        sampling.set_parameters(shift=mu)
+        expected = flux_sigmas(steps, 64 * 48)
+    else:
+        sampling = comfy.model_sampling.ModelSamplingDiscreteFlow()
+        sampling.set_parameters(shift=3.0, multiplier=1000)
+        expected = flow_sigmas(steps, 3.0, "linear")
+    gap = float((comfy.samplers.simple_scheduler(sampling, steps) - expected).abs().max())
+    item = SampleItem(0, "a star", 1024, 768, steps, seed=1, guidance=3.0 if family == "flux" else None)
+    workflow = build(SampleSpec(family, trainer, [item], name="same"), MODELS / f"{family}.yaml", style="stock")
+    notes = [note for note in workflow.notes if "'simple'" in note]
+    assert len(notes) == (1 if gap > 1e-6 else 0)
+    assert all(f"up to {gap:.1g} off" in note for note in notes)
 
 
 def test_sdxl_differs_by_the_hosts_ddim_alone(comfy_host: Any, output: Path) -> None:
