@@ -153,6 +153,21 @@ def _parse_torch_version(text: str, torchvision: bool, python: Path) -> TorchBui
     return TorchBuild(version.group(1), gpu, torchvision)
 
 
+def torch_pin() -> str:
+    """pip's constraint for the torch of this Python.
+
+    pip knows it by the version of its distribution: PyPI's GPU builds are "2.13.0" there and "2.13.0+cu130" to
+    themselves. Raises HostError where pip does not know it.
+    """
+    try:
+        return f"torch=={importlib.metadata.version('torch')}"
+    except importlib.metadata.PackageNotFoundError:
+        raise HostError(
+            f"pip does not know the torch of {sys.executable}, so what depends on it would bring another one. "
+            "Install torch there with pip."
+        ) from None
+
+
 def _has_distribution(name: str) -> bool:
     # not find_spec: the stand-in may already be on this process's path
     try:
@@ -248,7 +263,7 @@ def _unpack(wheel: Path, target: Path, say: Report) -> None:
 
 
 def _install_requirements(install: HostInstall, workspace: Path, say: Report) -> None:
-    torch = torch_build(install.python)
+    torch, pin = torch_build(install.python), torch_pin()
     wanted = _requirements(install)
     constraints = CONSTRAINTS.read_text(encoding="utf-8") if install.origin == "pypi" and CONSTRAINTS.is_file() else ""
     key = hashlib.sha256("\n".join([sys.executable, torch.version, constraints, *wanted]).encode()).hexdigest()
@@ -259,7 +274,7 @@ def _install_requirements(install: HostInstall, workspace: Path, say: Report) ->
     say(f"installing the requirements of ComfyUI {install.version}")
     stamp.parent.mkdir(parents=True, exist_ok=True)
     pins = stamp.with_suffix(".constraints.txt")
-    pins.write_text(f"{constraints}\ntorch=={torch.version}\n", encoding="utf-8")
+    pins.write_text(f"{constraints}\n{pin}\n", encoding="utf-8")
     bare = [line for line in wanted if _name(line) in WITHOUT_DEPENDENCIES]
     run_pip(["install", "-c", str(pins), *(line for line in wanted if line not in bare)], "ComfyUI's requirements")
     if bare:

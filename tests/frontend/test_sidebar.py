@@ -157,13 +157,18 @@ def test_texts_stand_out_in_both_themes(tab: Any, fresh: Canvas, theme: str) -> 
     assert [(name, ratio) for name, ratio in found if ratio < 4.5] == []
 
 
-def test_arrow_keys_and_enter_open_the_graph_of_a_cell(tab: Any, fresh: Canvas) -> None:
-    tab.locator(CELLS).first.focus()
-    tab.keyboard.press("ArrowDown")
-    tab.keyboard.press("ArrowRight")
+@pytest.mark.parametrize("by", ["a click", "keys"])
+def test_a_click_or_keys_open_the_graph_of_a_cell(tab: Any, fresh: Canvas, by: str) -> None:
+    tab.evaluate("() => app.graph.clear()")
     step = int(tab.locator(".eri-runs thead th").nth(2).inner_text())
-    tab.keyboard.press("Enter")
+    if by == "keys":
+        tab.locator(CELLS).first.focus()
+        for key in ("ArrowDown", "ArrowRight", "Enter"):
+            tab.keyboard.press(key)
+    else:
+        tab.locator(".eri-runs tbody tr").nth(1).locator("td").nth(1).click()
     tab.wait_for_function("() => app.graph._nodes.some(node => node.type === 'EriSampleSpec')")
+    fresh.settle()
     prompt = fresh.prompt()
     lora = next(node for node in prompt.values() if node["class_type"] == "EriLoraAtStep")
     assert (lora["inputs"]["run"], lora["inputs"]["step"]) == ("flux_zorp", step)

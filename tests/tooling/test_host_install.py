@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from comfyui_eridiffusion.client import host_install, host_links
 from comfyui_eridiffusion.client.errors import HostError
@@ -140,6 +141,29 @@ def test_torch_build_agrees_with_torch() -> None:
     build = host_install.torch_build(Path(sys.executable))
     assert build.version == torch.__version__
     assert build.gpu_build == (torch.version.cuda is not None or torch.version.hip is not None)
+
+
+def test_the_pin_is_what_pip_knows_the_torch_by(tmp_path: Path) -> None:
+    """PyPI's GPU builds: their own version has a local part that their distribution's lacks, and that pip refuses."""
+    distribution = tmp_path / "torch-2.13.0.dist-info"
+    for path, text in {
+        distribution / "METADATA": "Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0\n",
+        tmp_path / "torch" / "__init__.py": "",
+        tmp_path / "torch" / "version.py": "__version__ = '2.13.0+cu130'\ncuda: Optional[str] = '13.0'\n",
+    }.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from comfyui_eridiffusion.client.host_install import torch_build, torch_pin\n"
+        "print(torch_build(Path(sys.executable)).version, torch_pin())"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    version, pin = found.stdout.split()
+    requirement = Requirement(pin)
+    assert requirement.specifier.contains("2.13.0")
+    assert not Requirement(f"torch=={version}").specifier.contains("2.13.0")
 
 
 def test_python_without_torch_is_refused(tmp_path: Path) -> None:
