@@ -11,12 +11,13 @@ process, and `--first` says who begins each step; the sides take turns step by s
 time of each side counts. On a CPU the process's own time is taken, which other load on the machine changes less; on a
 GPU the wall clock.
 
-Measured on two cores of a CPU under heavy other load (5 to 6 waiting for them), one thread, ten checkpoints, from the
-loaded base model on, each figure the first sweep of a fresh process, its own time over stock's. Flux (304 modules):
-0.43, 0.40 (ours begins), 0.43, 0.44 (stock begins); best of two sweeps 0.35 to 0.39. SDXL (739 modules): 0.36, 0.34.
-Stock took 3.0 to 3.5 s and 7.3 to 7.8 s. No growth per step; weights equal to the stock loader's bit for bit. The
-arithmetic of patching, the host's own, is the same on both sides, and on a CPU it takes the more of both the wider the
-model is: 0.62 and 0.64 for Flux at `--width 256`. What is saved is unloading, restoring and loading the whole model.
+Measured on two cores of an idle CPU, one thread, ten checkpoints, from the loaded base model on, each figure the first
+sweep of a fresh process, its own time over stock's. Flux (304 modules): 0.41, 0.40, 0.40, 0.42, 0.42 (ours begins),
+0.41, 0.45, 0.39, 0.42, 0.42 (stock begins); best of two sweeps 0.34 to 0.41; under heavy other load 0.40 to 0.44. SDXL
+(739 modules), under that load: 0.36, 0.34. Stock took 2.3 to 2.8 s and 7.3 to 7.8 s. No growth per step; weights equal
+to the stock loader's bit for bit. The arithmetic of patching, the host's own, is the same on both sides, and on a CPU
+it takes the more of both the wider the model is: 0.62 and 0.64 for Flux at `--width 256`. What is saved is unloading,
+restoring and loading the whole model.
 """
 
 from __future__ import annotations
