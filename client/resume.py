@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 from ..lora import Checkpoint, LoraError
@@ -133,13 +132,6 @@ class CheckpointFiles:
         if path is None:
             return None
         try:
-            stat = path.stat()
-            return _fingerprint(path, stat.st_size, stat.st_mtime_ns)
-        except (OSError, LoraError):  # trainers delete old checkpoints
+            return fingerprint(path)
+        except LoraError:  # trainers delete old checkpoints
             return None
-
-
-@lru_cache(maxsize=4096)
-def _fingerprint(path: Path, _size: int, _time: int) -> str:
-    """A file is read again when its size or its time changed."""
-    return fingerprint(path)

@@ -1,33 +1,55 @@
-"""What a checkpoint file holds, in one short text that tells it from another file of the same name."""
+"""What a file holds, in a short text that tells it from another of the same name; a large one is not read whole."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from .header import opened
 
-#: So many pieces of so many bytes are looked at, spread evenly from the first byte to the last.
-PIECES: Final = 64
-PIECE: Final = 1 << 14
+#: A file up to this many bytes counts whole; of a larger one both ends and SAMPLES pieces between.
+WHOLE: Final = 16 * 2**20
+_ENDS: Final = 2**20
+SAMPLES: Final = 64
+_SAMPLE: Final = 64 * 2**10
 
 
 def fingerprint(path: str | Path) -> str:
     """A text that is the same for equal files, and another one for a file that was trained anew.
 
-    `path`: a file. BLAKE2b of its size and of at most 1 MiB of it, the header's beginning included, so that a file of
-    any size takes milliseconds. Training changes every tensor; of a file larger than 1 MiB a change by hand between
-    two of the pieces is not seen. Raises LoraError for what is no file or cannot be read.
+    `path`: a file. Training changes every tensor; of a large file a change by hand between two of the pieces that
+    `content` looks at is not seen. Raises LoraError for what is no file or cannot be read.
     """
-    with opened(Path(path)) as stream:
-        size = os.fstat(stream.fileno()).st_size
-        digest = hashlib.blake2b(size.to_bytes(8, "little"), digest_size=16)
-        if size <= PIECES * PIECE:
+    path = Path(path)
+    with opened(path):
+        return content(path)
+
+
+def content(path: str | Path) -> str:
+    """SHA-256 of a file's size and content: all of it up to 16 MiB; of larger files both ends (where safetensors keeps
+    every name and shape) and 64 samples between, so that any costs at most 6 MiB of reading.
+
+    A file is read again when its place, size or time changed. Raises OSError.
+    """
+    path = os.path.realpath(path)
+    stat = os.stat(path)
+    return _content(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@lru_cache(maxsize=4096)
+def _content(path: str, size: int, _time: int, _place: int) -> str:
+    digest = hashlib.sha256(size.to_bytes(8, "little"))
+    with open(path, "rb") as stream:
+        if size <= WHOLE:
             digest.update(stream.read())
             return digest.hexdigest()
-        for number in range(PIECES):
-            stream.seek(number * (size - PIECE) // (PIECES - 1))
-            digest.update(stream.read(PIECE))
+        digest.update(stream.read(_ENDS))
+        for number in range(SAMPLES):
+            stream.seek(_ENDS + (size - 2 * _ENDS - _SAMPLE) * number // (SAMPLES - 1))
+            digest.update(stream.read(_SAMPLE))
+        stream.seek(size - _ENDS)
+        digest.update(stream.read(_ENDS))
     return digest.hexdigest()

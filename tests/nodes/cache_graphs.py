@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from comfyui_eridiffusion.tests.nodes import small_models
-from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
+from comfyui_eridiffusion.tests.nodes.host_calls import succeed
 from comfyui_eridiffusion.tests.nodes.test_graph_in_host import node
 
 TEXT = {"prompt_2": "", "prompt_3": "", "t5_length": 20, "weighting": False, "empty": "encode"}
@@ -126,23 +125,10 @@ def graph(family: str = "sdxl", prompts: list[str] | None = None, **inputs: Any)
     }
 
 
-def execute(prompt: dict[str, Any], executor: Any = None) -> Any:
-    """Run a graph; a new executor knows nothing of earlier runs, as after a restart of the host."""
-    import execution
-
-    valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
-    assert valid, (error, node_errors)
-    executor = executor or new_executor()
-    executor.execute(prompt, "test", {}, outputs)
-    return executor
-
-
 def results(prompt: dict[str, Any], executor: Any = None) -> list[Any]:
     """What arrives behind the cache node."""
     Keep.kept.clear()
-    executor = execute(prompt, executor)
-    failures = [data["exception_message"] for event, data in executor.status_messages if event == "execution_error"]
-    assert executor.success, failures
+    succeed(prompt, executor)
     return list(Keep.kept)
 
 

@@ -25,6 +25,35 @@ def new_executor() -> Any:
     return execution.PromptExecutor(server.PromptServer.instance, **(cache if "cache_args" in takes else {}))
 
 
+def run(prompt: dict[str, Any], executor: Any = None, extra: dict[str, Any] | None = None) -> Any:
+    """The executor after this API graph, which may have failed in a node; None = a new one.
+
+    AssertionError with the host's own words for a graph that it refuses. extra: what else came with the prompt.
+    """
+    import execution
+
+    valid, error, wanted, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
+    assert valid, (error, node_errors)
+    assert not node_errors
+    executor = executor or new_executor()
+    executor.execute(prompt, "test", extra or {}, wanted)
+    return executor
+
+
+def failure(executor: Any) -> dict[str, Any]:
+    """What the host said of the node that failed."""
+    found: dict[str, Any] = next(data for event, data in executor.status_messages if event == "execution_error")
+    return found
+
+
+def succeed(prompt: dict[str, Any], executor: Any = None, extra: dict[str, Any] | None = None) -> Any:
+    """`run`, with an AssertionError for a node's failure, too."""
+    executor = run(prompt, executor, extra)
+    failures = [data["exception_message"] for event, data in executor.status_messages if event == "execution_error"]
+    assert executor.success, failures
+    return executor
+
+
 def cached_outputs(executor: Any, node_id: str) -> list[list[Any]]:
     """What a node gave in the executor's last run: its outputs, each a list."""
     found = executor.caches.outputs.get(node_id)

@@ -14,7 +14,7 @@ import pytest
 from comfyui_eridiffusion.tests.nodes import cache_graphs as graphs
 from comfyui_eridiffusion.tests.nodes import test_lora_node as lora_files
 from comfyui_eridiffusion.tests.nodes.cache_graphs import Keep, LoadTextFile, equal, graph, ran, results
-from comfyui_eridiffusion.tests.nodes.host_calls import cached_outputs
+from comfyui_eridiffusion.tests.nodes.host_calls import cached_outputs, failure, run, succeed
 from comfyui_eridiffusion.tests.nodes.test_graph_in_host import node
 
 
@@ -246,7 +246,7 @@ def test_a_model_replaced_under_the_host_is_not_stored_under_the_new_key(
     host: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The host keeps the model it loaded under the same file name; what that one gives is not the new file's."""
-    executor = graphs.execute(graph(prompts=["one"]))
+    executor = succeed(graph(prompts=["one"]))
     assert len(entries(host)) == 1
     graphs.write_encoder(host, seed=2)
     with caplog.at_level(logging.WARNING):
@@ -285,8 +285,7 @@ def test_nothing_to_cache_is_an_error(host: Path) -> None:
     prompt = graph()
     prompt["nothing"] = node("Nothing")
     prompt["cache"]["inputs"]["conditioning"] = ["nothing", 0]
-    executor = graphs.execute(prompt)
-    error = next(data for event, data in executor.status_messages if event == "execution_error")
+    error = failure(run(prompt))
     assert error["node_id"] == "cache"
     assert "conditioning is empty" in error["exception_message"]
 
@@ -294,7 +293,7 @@ def test_nothing_to_cache_is_an_error(host: Path) -> None:
 def test_the_given_conditioning_is_passed_on_as_it_is(host: Path) -> None:
     expected = results(graph(mode="off"))
     Keep.kept.clear()
-    executor = graphs.execute(graph())
+    executor = succeed(graph())
     encoded = cached_outputs(executor, "encode")[0]
     assert [id(entry) for entry in Keep.kept] == [id(entry) for entry in encoded]
     assert equal(encoded, expected)

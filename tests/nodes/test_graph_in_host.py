@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from comfyui_eridiffusion.tests.nodes import small_models
-from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
+from comfyui_eridiffusion.tests.nodes.host_calls import succeed
 from comfyui_eridiffusion.tests.nodes.test_lora_node import write
 
 SPEC = {
@@ -144,16 +144,7 @@ def graph(family: str, **lora: Any) -> dict[str, Any]:
 
 
 def run(prompt: dict[str, Any], executor: Any = None) -> Any:
-    import execution
-
-    valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
-    assert valid, (error, node_errors)
-    assert not node_errors
-    executor = executor or new_executor()
-    executor.execute(prompt, "test", {"extra_pnginfo": {"workflow": {"id": "kept"}}}, outputs)
-    failures = [data["exception_message"] for event, data in executor.status_messages if event == "execution_error"]
-    assert executor.success, failures
-    return executor
+    return succeed(prompt, executor, {"extra_pnginfo": {"workflow": {"id": "kept"}}})
 
 
 @pytest.mark.parametrize("family", ["flux", "sd35", "sdxl"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
+from comfyui_eridiffusion.tests.nodes import host_calls
 from comfyui_eridiffusion.tests.nodes.memory_helpers import FAMILIES, same_weights, weights, with_lora
 from comfyui_eridiffusion.tests.nodes.test_oom_backoff import arguments, ksampler
 
@@ -68,7 +67,7 @@ def executor(comfy_host: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "Given", Given)
     monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "Keep", Keep)
-    yield new_executor()
+    yield host_calls.new_executor()
     GIVEN.clear()
     management.unload_all_models()
 
@@ -93,13 +92,8 @@ def graph(mode: str, sampler_node: str, cfg: float) -> dict[str, Any]:
 
 def run(executor: Any, prompt: dict[str, Any], given: dict[str, Any]) -> list[str]:
     """Queue one prompt as the host does; returns the events it sent."""
-    import execution
-
     GIVEN.update(given)
-    valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
-    assert valid, (error, node_errors)
-    executor.execute(prompt, "test", {}, outputs)
-    return [event for event, _ in executor.status_messages]
+    return [event for event, _ in host_calls.run(prompt, executor).status_messages]
 
 
 def sampler_that(ending: str) -> Any:

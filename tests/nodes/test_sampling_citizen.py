@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
-from comfyui_eridiffusion.tests.nodes.host_calls import new_executor, turn_previews_on
+from comfyui_eridiffusion.tests.nodes.host_calls import failure, run, turn_previews_on
 
 
 class SmallModel:
@@ -88,24 +87,8 @@ def graph(family: str, **changes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def run(prompt: dict[str, Any], executor: Any = None) -> Any:
-    """The host's executor after this prompt; it keeps what it has run for the next one."""
-    import execution
-
-    valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
-    assert valid, (error, node_errors)
-    executor = executor or new_executor()
-    executor.execute(prompt, "test", {}, outputs)
-    return executor
-
-
 def cached(executor: Any) -> set[str]:
     return set(next(data["nodes"] for event, data in executor.status_messages if event == "execution_cached"))
-
-
-def failure(executor: Any) -> dict[str, Any]:
-    found: dict[str, Any] = next(data for event, data in executor.status_messages if event == "execution_error")
-    return found
 
 
 @pytest.mark.parametrize("family", h.FAMILIES)

@@ -9,7 +9,7 @@ import torch
 
 from comfyui_eridiffusion.tests.nodes import small_models
 from comfyui_eridiffusion.tests.nodes.cache_graphs import Keep
-from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
+from comfyui_eridiffusion.tests.nodes.host_calls import failure, run
 from comfyui_eridiffusion.tests.nodes.test_graph_in_host import node
 
 TEXT = {
@@ -77,25 +77,9 @@ def graph(lines: str, second: str | None = None) -> dict[str, Any]:
     return result
 
 
-def execute(prompt: dict[str, Any]) -> Any:
-    import asyncio
-
-    import execution
-
-    valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
-    assert valid, (error, node_errors)
-    executor = new_executor()
-    executor.execute(prompt, "test", {}, outputs)
-    return executor
-
-
-def failure(executor: Any) -> dict[str, Any]:
-    return next(data for event, data in executor.status_messages if event == "execution_error")
-
-
 def test_each_prompt_as_the_stock_node_encodes_it(comfy_host: Any, kept: list[Any]) -> None:
     lines = ["a red circle", "a blue star", "a red circle", "green grass"]
-    assert execute(graph("\n".join(lines))).success
+    assert run(graph("\n".join(lines))).success
     clip = small_models.sd1_clip(0)
     expected = [comfy_host.nodes["CLIPTextEncode"]().encode(clip, line)[0] for line in lines]
     assert len(kept) == len(lines)
@@ -112,20 +96,20 @@ def test_equal_prompts_are_encoded_once(comfy_host: Any, kept: list[Any], monkey
     monkeypatch.setattr(
         comfy.sd.CLIP, "encode_from_tokens_scheduled", lambda self, *a, **k: (calls.append(a), encode(self, *a, **k))[1]
     )
-    assert execute(graph("same\nsame\nother\nsame")).success
+    assert run(graph("same\nsame\nother\nsame")).success
     assert len(calls) == 2
     assert len(kept) == 4
 
 
 def test_an_empty_list_says_which(comfy_host: Any, kept: list[Any]) -> None:
-    error = failure(execute(graph("")))
+    error = failure(run(graph("")))
     assert error["node_id"] == "encode"
     assert "prompt is an empty list" in error["exception_message"]
     assert not kept
 
 
 def test_lists_that_do_not_fit_say_which(comfy_host: Any, kept: list[Any]) -> None:
-    error = failure(execute(graph("one\ntwo\nthree", second="a\nb")))
+    error = failure(run(graph("one\ntwo\nthree", second="a\nb")))
     assert error["node_id"] == "encode"
     assert "prompt_2 has 2 entries, prompt has 3" in error["exception_message"]
     assert not kept

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from PIL import Image
 
 from comfyui_eridiffusion.samplers.schedules import flow_sigmas, flux_mu, flux_sigmas
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
-from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
+from comfyui_eridiffusion.tests.nodes.host_calls import succeed
 from comfyui_eridiffusion.tests.workflows.graph_to_prompt import graph_to_prompt, object_info
 from comfyui_eridiffusion.workflows import build
 
@@ -46,15 +45,7 @@ def output(comfy_host: Any, tmp_path: Path) -> Iterator[Path]:
 
 def pictures(folder: Path, prompt: dict[str, Any]) -> Pictures:
     """Run a prompt in the host with nothing cached; what it saved, in the order of the spec's items."""
-    import execution
-
-    valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
-    assert valid, (error, node_errors)
-    assert not node_errors
-    executor = new_executor()
-    executor.execute(prompt, "test", {}, outputs)
-    failures = [data["exception_message"] for event, data in executor.status_messages if event == "execution_error"]
-    assert executor.success, failures
+    succeed(prompt)
     found = []
     for path in sorted(folder.rglob("*.png")):
         with Image.open(path) as picture:

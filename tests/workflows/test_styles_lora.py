@@ -5,7 +5,6 @@ What the notes of style stock promise is what the host's pictures are held to: e
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
-from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
+from comfyui_eridiffusion.tests.nodes.host_calls import new_executor, succeed
 from comfyui_eridiffusion.tests.nodes.lora_runs import folders, write_kohya, write_text_kohya
 from comfyui_eridiffusion.workflows import Workflow, build
 
@@ -31,13 +30,7 @@ class Host:
         self.comfy, self.folder, self.executor = comfy_host, folder, new_executor()
 
     def picture(self, prompt: dict[str, Any]) -> Picture:
-        import execution
-
-        valid, error, wanted, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
-        assert valid, (error, node_errors)
-        self.executor.execute(prompt, "test", {}, wanted)
-        failures = [data["exception_message"] for event, data in self.executor.status_messages if "error" in event]
-        assert self.executor.success, failures
+        succeed(prompt, self.executor)
         (path,) = self.folder.rglob("*.png")
         with Image.open(path) as opened:
             found = np.asarray(opened.convert("RGB")).astype(np.int16)
