@@ -165,7 +165,7 @@ def demo(
 
     Example: eri demo
     """
-    from .client.demo import FAMILIES, jobs, run_demo
+    from .dev.demo import FAMILIES, jobs, run_demo
 
     wanted = [name.strip() for name in families.split(",") if name.strip()]
     if not wanted or not set(wanted) <= set(FAMILIES):

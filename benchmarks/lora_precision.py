@@ -31,7 +31,7 @@ NAME = "layer.weight"
 
 def start_host() -> None:
     """Put the host on the path as the tests do; models stay on the CPU."""
-    from comfyui_eridiffusion.client.host_install import find_host, write_shim
+    from comfyui_eridiffusion.dev.host_install import find_host, write_shim
 
     install = find_host()
     shim = write_shim(install)

@@ -73,8 +73,8 @@ def start_host(loras: Path) -> dict[str, Any]:
     """Import the host and the pack as custom nodes in this process; the host's nodes by name."""
     import asyncio
 
-    from comfyui_eridiffusion.client.host_install import WORKSPACE, find_host, write_shim
-    from comfyui_eridiffusion.client.host_links import link_custom_nodes
+    from comfyui_eridiffusion.dev.host_install import WORKSPACE, find_host, write_shim
+    from comfyui_eridiffusion.dev.host_links import link_custom_nodes
 
     install = find_host()
     shim = write_shim(install)

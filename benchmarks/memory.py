@@ -26,7 +26,7 @@ MIB = 1 << 20
 
 def start_host() -> None:
     """Make the host importable, on the device that it has."""
-    from comfyui_eridiffusion.client.host_install import find_host, write_shim
+    from comfyui_eridiffusion.dev.host_install import find_host, write_shim
 
     install = find_host()
     shim = write_shim(install)
@@ -68,7 +68,7 @@ def _status(field: str) -> int:
 
 
 def policed(mode: str, slice_size: int = 1024, tile_size: int = 512, **models: Any) -> Any:
-    from comfyui_eridiffusion.nodes._host_memory import Models, apply_policy
+    from comfyui_eridiffusion.host.memory.policy import Models, apply_policy
 
     given = Models(models.get("model"), None, models.get("vae"))
     return apply_policy(given, mode, slice_size, tile_size)
@@ -78,7 +78,7 @@ def run_sampling(model: Any, size: int, batch: int = 1) -> Any:
     import comfy.samplers
     import torch
 
-    from comfyui_eridiffusion.nodes._host_sampling import sample
+    from comfyui_eridiffusion.host.sampling.sample import sample
     from comfyui_eridiffusion.tests.nodes import small_models
 
     class Noise:

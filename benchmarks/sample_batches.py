@@ -23,7 +23,7 @@ STEPS = 8
 
 def start_host() -> None:
     """Make the host importable, on the CPU."""
-    from comfyui_eridiffusion.client.host_install import find_host, write_shim
+    from comfyui_eridiffusion.dev.host_install import find_host, write_shim
 
     install = find_host()
     shim = write_shim(install)
@@ -76,7 +76,7 @@ def measure(family: str) -> dict[str, dict[str, float]]:
     share of the largest value."""
     import comfy.utils
 
-    from comfyui_eridiffusion.nodes._host_sampling import sample_inputs
+    from comfyui_eridiffusion.host.sampling.sample import sample_inputs
 
     comfy.utils.PROGRESS_BAR_ENABLED = False
     inputs = lists(family)

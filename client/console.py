@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ..protocol.events import Event, NodeStarted, StepProgress
 from ..workflows import Workflow
-from .events import Event, NodeStarted, StepProgress
 from .sweep import Report, Tally
 
 _LABELS = {

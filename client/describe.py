@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..lora.errors import LoraError
+from ..errors import LoraError
 from .whole_files import write_whole
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import aiohttp
 
-from .events import Disconnected, Event, Preview, Reconnected, from_frame, from_message
+from ..protocol.events import Disconnected, Event, Preview, Reconnected, from_frame, from_message
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,8 @@ from typing import Any, Final
 
 import aiohttp
 
-from .errors import HostError
-from .event_socket import EventSocket
-from .events import (
+from ..errors import HostError
+from ..protocol.events import (
     FINAL,
     Disconnected,
     Event,
@@ -29,8 +28,9 @@ from .events import (
     ending_in,
     executed_in,
 )
+from ..protocol.refusals import failed, missing_node, refused
+from .event_socket import EventSocket
 from .outages import forgotten, no_comfyui, stayed_away, unreachable
-from .refusals import failed, missing_node, refused
 from .schemas import combo_choices
 from .whole_files import write_whole
 

@@ -6,7 +6,7 @@ import asyncio
 
 import aiohttp
 
-from .errors import HostError
+from ..errors import HostError
 
 
 def unreachable(url: str, error: BaseException) -> HostError:

@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .errors import HostError
-from .events import Disconnected, Event, Executed
+from ..errors import HostError
+from ..protocol.events import Disconnected, Event, Executed
 from .host_client import HostClient, PromptResult
 
 #: Starts of one graph after which a host that dies each time is not trusted with it again.

@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..lora import Checkpoint, LoraError
+from ..errors import LoraError
+from ..lora import Checkpoint
 from ..lora.fingerprint import fingerprint
+from ..protocol.graph_marks import saver_marks
 from ..spec import SampleSpec
 from ..workflows import build
 from ..workflows.models import Models
-from .graph_marks import saver_marks
 from .runs import checkpoints_here, possible_names
 from .sample_records import Samples, find_samples, samples_root
 

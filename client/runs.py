@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from ..lora import Checkpoint, LoraError
+from ..errors import HostError, LoraError
+from ..lora import Checkpoint
 from ..lora.step_lists import spread
-from .errors import HostError
 from .host_client import HostClient
 
 __all__ = ["checkpoints_here", "host_run_name", "possible_names", "select_steps_in", "spread", "steps_in"]

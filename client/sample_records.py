@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from ..errors import HostError
+from ..protocol.graph_marks import saver_marks
 from ..spec import SampleItem, SampleSpec
-from .errors import HostError
-from .graph_marks import saver_marks
 
 _KEY: Final = "eridiffusion"
 _LORA: Final = "eridiffusion_lora"

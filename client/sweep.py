@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import HostError
+from ..protocol.events import Event, ImageRef, StepProgress, prompt_files_of
 from ..spec import SampleItem, SampleSpec
 from ..workflows import Workflow, build
 from ..workflows.models import Models
-from .errors import HostError
-from .events import Event, ImageRef, StepProgress, prompt_files_of
 from .file_times import fix_times
 from .host_client import HostClient, PromptResult
 from .recovery import run_through

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import HostError
+from ..errors import HostError
 
 
 class TensorBoardLog:

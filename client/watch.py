@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from ..lora import Checkpoint, LoraError, find_checkpoints
+from ..errors import HostError, LoraError
+from ..lora import Checkpoint, find_checkpoints
 from ..lora.checkpoints import refuse_several_runs
 from ..lora.header import read_header
 from ..spec import SampleSpec
 from ..workflows.models import Models
-from .errors import HostError
 from .graphs import models_offered
 from .host_client import HostClient
 from .resume import CheckpointFiles, StepMarks, unsure_note

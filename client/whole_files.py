@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from .errors import HostError
+from ..errors import HostError
 
 
 def write_whole(target: Path, content: bytes) -> None:

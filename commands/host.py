@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from ..client import local_host
+from ..dev import local_host
 from . import options
 from .shared import err, out, reported, show
 

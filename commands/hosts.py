@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..client import local_host
+from ..dev import local_host
 from .shared import err
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..spec.readers import TRAINERS
-from ..workflows.build import MAX_BATCH
+from ..workflows.builder import MAX_BATCH
 
 ConfigFile = Annotated[Path, typer.Argument(help="Training config, or a trainer's prompt file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs, errors included.")]

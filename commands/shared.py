@@ -15,10 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from ..client.errors import HostError
-from ..spec import SpecError
-from ..spec.model import FamilyUnknownError, UnknownConfigError
-from ..workflows import WorkflowError
+from ..errors import FamilyUnknownError, HostError, SpecError, UnknownConfigError, WorkflowError
 
 out = Console()
 err = Console(stderr=True)
@@ -57,8 +54,7 @@ def described(error: BaseException) -> dict[str, Any]:
 
 
 def _kinds() -> dict[type[BaseException], str]:
-    from ..images.errors import ImagesError
-    from ..lora.errors import LoraError
+    from ..errors import ImagesError, LoraError
 
     return {
         UnknownConfigError: "not_config", FamilyUnknownError: "family_unknown", SpecError: "config",

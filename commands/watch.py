@@ -14,7 +14,8 @@ from rich.markup import escape
 from ..client.host_client import HostClient
 from ..client.sweep import Report
 from ..client.watch import Log, Summary, Told, Watch, sees_changes
-from ..spec import SampleSpec, SpecError, read_spec
+from ..errors import SpecError
+from ..spec import SampleSpec, read_spec
 from ..workflows.models import read_models
 from ..workflows.run_overview import find_configs
 from . import options

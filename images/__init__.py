@@ -5,12 +5,17 @@ Pure Pillow and numpy; used by the nodes and by the command line.
 
 from __future__ import annotations
 
-from .contact_sheet import contact_sheet
-from .errors import ImagesError
-from .files import SavedImage, save_image
-from .layouts import LAYOUTS, Layout, SampleFile, layout_for, relative_path, sample_name
-from .names import safe_name
-from .pixels import to_array, to_image
+from typing import TYPE_CHECKING
+
+from ..lazy import attach
+
+if TYPE_CHECKING:
+    from ..errors import ImagesError
+    from .files import SavedImage, save_image
+    from .layouts import LAYOUTS, Layout, SampleFile, layout_for, relative_path, sample_name
+    from .names import safe_name
+    from .pixels import to_array, to_image
+    from .sheet import contact_sheet
 
 __all__ = [
     "LAYOUTS",
@@ -27,3 +32,22 @@ __all__ = [
     "to_array",
     "to_image",
 ]
+
+__getattr__ = attach(
+    __name__,
+    {
+        "LAYOUTS": ".layouts",
+        "ImagesError": "..errors",
+        "Layout": ".layouts",
+        "SampleFile": ".layouts",
+        "SavedImage": ".files",
+        "contact_sheet": ".sheet",
+        "layout_for": ".layouts",
+        "relative_path": ".layouts",
+        "safe_name": ".names",
+        "sample_name": ".layouts",
+        "save_image": ".files",
+        "to_array": ".pixels",
+        "to_image": ".pixels",
+    },
+)

@@ -16,7 +16,7 @@ from typing import Final
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from .errors import ImagesError
+from ..errors import ImagesError
 from .names import problem_with
 
 #: suffix -> Pillow's name

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import PurePosixPath
 from typing import Final
 
-from .errors import ImagesError
+from ..errors import ImagesError
 from .names import safe_name
 from .template import Value, render
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .errors import ImagesError
+from ..errors import ImagesError
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from .errors import ImagesError
+from ..errors import ImagesError
 from .names import clean, cut, safe_name
 
 #: placeholder -> what it stands for; the app's help lists the same.

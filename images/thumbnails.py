@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import Image
 
-from .errors import ImagesError
+from ..errors import ImagesError
 
 #: Longest side in pixels; twice what the sidebar shows, for screens with small pixels.
 SIZE: Final = 144

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .errors import LoraError
+from ..errors import LoraError
 from .names import Target
 from .suffixes import DOWN, LOHA, LOKR, MID, UP
 

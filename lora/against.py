@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .errors import LoraError
+from ..errors import LoraError
 from .fit import check_fit
 from .header import read_header
 from .names import MODEL, TABLES

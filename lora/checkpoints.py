@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from .errors import LoraError, shorten
+from ..errors import LoraError, shorten
 from .file_names import CONTAINERS, STEP_FOLDER, SUFFIX, Reading, is_clutter_folder, read_name
 from .header import read_header
 from .metadata import header_step, read_json, state_step

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ..errors import LoraError
 from .adapter import Adapter, lycoris_factor
-from .errors import LoraError
 from .names.table import MODEL, Rows, Target
 from .names.text_encoders import HOST_PREFIX
 from .reader import Lora

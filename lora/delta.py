@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ..errors import LoraError
 from .adapter import Adapter, lycoris_factor
 from .convert import host_magnitude, place_rows, row_span
-from .errors import LoraError
 from .reader import Lora
 from .suffixes import ALPHA, DIFF, DIFF_BIAS, DORA, DOWN, MAGNITUDE, MID, OFT, UP, UP_BIAS
 

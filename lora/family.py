@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from .errors import LoraError, shorten
+from ..errors import LoraError, shorten
 from .metadata import LoraFile
 from .names import FAMILIES
 from .suffixes import DOWN

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
+from ..errors import LoraError, shorten
 from .adapter import Adapter
 from .convert import row_span
-from .errors import LoraError, shorten
 from .reader import Lora
 from .suffixes import DIFF, DIFF_BIAS, DORA, DOWN, MAGNITUDE, MID, OFT, UP, UP_BIAS
 

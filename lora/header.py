@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
-from .errors import LoraError
+from ..errors import LoraError
 from .other_formats import ENOUGH, format_of
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself

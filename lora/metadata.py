@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .errors import LoraError
+from ..errors import LoraError
 from .header import Contents, Header, read_header
 from .names.text_encoders import is_text_encoder
 from .suffixes import Split, split

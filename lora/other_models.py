@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from .errors import LoraError, shorten
+from ..errors import LoraError, shorten
 from .metadata import LoraFile
 from .names import FAMILIES
 

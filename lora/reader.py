@@ -12,10 +12,10 @@ from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
+from ..errors import LoraError
 from .adapter import Adapter, check_shapes, factored_rank
 from .checkpoints import step_of
 from .dialects import DIALECTS, Alpha, Dialect
-from .errors import LoraError
 from .family import detect_family
 from .header import Contents
 from .metadata import LoraFile
@@ -78,7 +78,7 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
         grouped, placed = layout.grouped, layout.placed
         tensors = read_tensors(file.header, [key for module in placed for key in grouped[module].values()])
     except LoraError as error:
-        if family is None or error.retryable or family in error.message:
+        if family is None or error.retryable or family in error.problem:
             raise
         raise error.saying(f"(a {family} LoRA by its names)") from error
     adapters, alphas = [], []

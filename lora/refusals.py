@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ..errors import LoraError
 from .dialects import OPTIMIZER_PREFIX
-from .errors import LoraError
 from .metadata import LoraFile
 from .suffixes import EVIDENCE
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import LoraError, shorten
 from .adapter import Adapter, lycoris_factor
 from .convert import bias_name
 from .delta import depends_on_base, dora_gaps, weight_change
-from .errors import LoraError, shorten
 from .reader import DROPPED, Lora
 from .suffixes import DOWN, LOKR, MID, UP
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from ..errors import LoraError, shorten
 from .checkpoints import Checkpoint, refuse_several_runs
-from .errors import LoraError, shorten
 
 ALL = "all"
 _GRAMMAR = "Write 'all', steps like '0, 250, 500', or ranges like '250-1000', '500-' or '-500'"

@@ -16,8 +16,8 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from ..errors import LoraError
 from .adapter import check_finite
-from .errors import LoraError
 from .header import Header, Span
 
 _DTYPES = {

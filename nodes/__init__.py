@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import _host_runs_routes
-from ._host_routes import register
-from .conditioning import EriCacheConditioning, EriTripleTextEncode
+from ..host.http import runs_routes as _host_runs_routes
+from ..host.http.routes import register
 from .flux import EriFluxPatchify, EriFluxUnpatchify
 from .guidance import EriGuidance
 from .lora import EriLoraAtStep, EriLoraSteps
@@ -16,6 +15,7 @@ from .output import EriContactSheet, EriSaveSamples
 from .sampling import EriDDIMSampler, EriFlowEulerSampler, EriSample
 from .schedules import EriDDIMSchedule, EriFlowSchedule, EriFluxSchedule
 from .spec import EriSampleSpec
+from .text import EriCacheConditioning, EriTripleTextEncode
 
 #: Every node of the pack, in menu order.
 NODES: list[type[io.ComfyNode]] = [

@@ -6,10 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from . import _tensor_files
-from ._host_flux import patchify_latent, unpatchify_latent
-from ._ranges import in_range
-from ._schema import FLUX_MENU, MAX_RESOLUTION, schema
+from ..host import tensor_files as _tensor_files
+from ..host.ranges import in_range
+from ..host.sampling.flux import patchify_latent, unpatchify_latent
+from ..host.schema import FLUX_MENU, MAX_RESOLUTION, schema
 
 
 class EriFluxPatchify(io.ComfyNode):

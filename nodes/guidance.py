@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ._host_guidance import guided_model
-from ._ranges import in_range
-from ._schema import SAMPLING_MENU, schema
+from ..host.ranges import in_range
+from ..host.sampling.guidance import guided_model
+from ..host.schema import SAMPLING_MENU, schema
 
 
 class EriGuidance(io.ComfyNode):

@@ -7,9 +7,9 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph import ExecutionBlocker
 
-from ._host_memory import MODES, Models, apply_policy
-from ._ranges import in_range
-from ._schema import MEMORY_MENU, schema
+from ..host.memory.policy import MODES, Models, apply_policy
+from ..host.ranges import in_range
+from ..host.schema import MEMORY_MENU, schema
 
 
 class EriMemoryPolicy(io.ComfyNode):

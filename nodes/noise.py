@@ -6,11 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..host import tensor_files as _tensor_files
+from ..host.ranges import in_range
+from ..host.sampling.noise import PROFILES, WALKS, TrainerNoise, stored_noise
+from ..host.schema import FAMILIES, MAX_SEED, SAMPLING_MENU, schema
 from ..samplers.noise import NoiseProfile
-from . import _tensor_files
-from ._noise import PROFILES, WALKS, TrainerNoise, stored_noise
-from ._ranges import in_range
-from ._schema import FAMILIES, MAX_SEED, SAMPLING_MENU, schema
 
 
 class EriTrainerNoise(io.ComfyNode):

@@ -6,13 +6,13 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..host.output.save import SaveSettings, save_samples
+from ..host.output.sheet import make_sheet
+from ..host.ranges import in_range
+from ..host.rows import check_filled, single
+from ..host.schema import OUTPUT_MENU, SPEC, schema
 from ..images import LAYOUTS
 from ..images.files import EXISTING
-from ._host_output import SaveSettings, save_samples
-from ._host_sheet import make_sheet
-from ._ranges import in_range
-from ._rows import check_filled, single
-from ._schema import OUTPUT_MENU, SPEC, schema
 
 
 def _names() -> list[io.Input]:

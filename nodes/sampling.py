@@ -7,11 +7,11 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..workflows.build import MAX_BATCH
-from ._host_samplers import sample_ddim, sample_flow_euler
-from ._host_sampling import sample_inputs
-from ._ranges import in_range
-from ._schema import SAMPLING_MENU, schema
+from ..host.ranges import in_range
+from ..host.sampling.sample import sample_inputs
+from ..host.sampling.samplers import sample_ddim, sample_flow_euler
+from ..host.schema import SAMPLING_MENU, schema
+from ..workflows.builder import MAX_BATCH
 
 
 class EriFlowEulerSampler(io.ComfyNode):

@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ._host_schedules import ddim_schedule, flow_schedule, flux_schedule
-from ._ranges import in_range
-from ._schema import MAX_RESOLUTION, SAMPLING_MENU, schema
+from ..host.ranges import in_range
+from ..host.sampling.schedules import ddim_schedule, flow_schedule, flux_schedule
+from ..host.schema import MAX_RESOLUTION, SAMPLING_MENU, schema
 
 _OUTPUT_TIP = "Noise levels from high to low, one more than steps."
 _STEPS_TIP = "Number of sampling steps."

@@ -1,7 +1,36 @@
-"""Training configs in, resolved sample specs out: one reader per trainer, all behind `read_spec`."""
+"""What a training run will sample: `SampleSpec`, and `read_spec`, which reads any supported trainer's config."""
 
-from .model import SampleItem, SampleSpec, SpecError
-from .readers import read_spec, read_text
-from .templating import expand_prompts
+from __future__ import annotations
 
-__all__ = ["SampleItem", "SampleSpec", "SpecError", "expand_prompts", "read_spec", "read_text"]
+from typing import TYPE_CHECKING
+
+from ..lazy import attach
+
+if TYPE_CHECKING:
+    from ..errors import SpecError
+    from .model import SampleItem, SampleSpec
+    from .readers import from_json, read_spec, read_text
+    from .templating import expand_prompts
+
+__all__ = [
+    "SampleItem",
+    "SampleSpec",
+    "SpecError",
+    "expand_prompts",
+    "from_json",
+    "read_spec",
+    "read_text",
+]
+
+__getattr__ = attach(
+    __name__,
+    {
+        "SampleItem": ".model",
+        "SampleSpec": ".model",
+        "SpecError": "..errors",
+        "expand_prompts": ".templating",
+        "from_json": ".readers",
+        "read_spec": ".readers",
+        "read_text": ".readers",
+    },
+)

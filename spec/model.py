@@ -1,4 +1,4 @@
-"""What a training run will sample, fully resolved, and the one error type of this area."""
+"""What a training run will sample, fully resolved."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
+
+from ..errors import SpecError
 
 FAMILIES: Final = ("flux", "sd35", "sdxl")
 
@@ -42,50 +44,6 @@ SAMPLING: Final[dict[str, type]] = {
 
 #: Version of the JSON form; it is also the key by which that form is recognised (`"eri_spec": 1`).
 SPEC_VERSION: Final = 1
-
-
-#: A word of a config that no message can bear whole; paths are shorter.
-_TOO_LONG: Final = re.compile(r"\S{300,}")
-
-
-class SpecError(ValueError):
-    """A training config that cannot be read: what is wrong, where, and what to write instead.
-
-    `problem`, `remedy`, `source` (path or "<text>"), `line` and `column` (from 1) and `field` (dotted name,
-    e.g. ``config.process[0].sample.width``) are attributes; each of the last five may be None.
-    """
-
-    def __init__(
-        self,
-        problem: str,
-        *,
-        remedy: str | None = None,
-        source: str | None = None,
-        line: int | None = None,
-        column: int | None = None,
-        field: str | None = None,
-    ) -> None:
-        problem = _TOO_LONG.sub(lambda match: f"{match[0][:57]}...", problem)
-        self.problem, self.remedy, self.source = problem, remedy, source
-        self.line, self.column, self.field = line, column, field
-        super().__init__(problem)
-
-    def __str__(self) -> str:
-        where = [self.source] if self.source else []
-        if self.line is not None:
-            where.append(f"line {self.line}" + (f", column {self.column}" if self.column is not None else ""))
-        if self.field:
-            where.append(f"field {self.field}")
-        text = f"{', '.join(where)}: {self.problem}" if where else self.problem
-        return f"{text.rstrip('.')}. {self.remedy}" if self.remedy else text
-
-
-class UnknownConfigError(SpecError):
-    """A text that reads well but is no known trainer's config; a program may leave such a file to others."""
-
-
-class FamilyUnknownError(SpecError):
-    """A list of prompts that does not tell the model family: to be read again with one. Any text file looks like it."""
 
 
 @dataclass(frozen=True)
@@ -170,18 +128,11 @@ class SampleSpec:
         return document
 
     def to_json(self, indent: int | None = None) -> str:
-        """The native form as JSON text; `read_spec` and `from_json` give back an equal SampleSpec.
+        """The native form as JSON text; `read_text` gives back an equal SampleSpec.
 
         indent: spaces per level, None = one line.
         """
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
-
-    @classmethod
-    def from_json(cls, text: str) -> SampleSpec:
-        """Read what `to_json` wrote; raises SpecError naming the field where the text is anything else."""
-        from .readers import read_text
-
-        return read_text(text, trainer="native")
 
     def select(self, which: str) -> SampleSpec:
         """The same spec with some items only.

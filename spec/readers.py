@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
-from .ai_toolkit import read_ai_toolkit
-from .eridiffusion import read_eridiffusion
-from .eridiffusion_v2 import read_eridiffusion_v2
-from .kohya import read_kohya
-from .model import FAMILIES, SampleSpec, SpecError, UnknownConfigError
-from .musubi import read_musubi
-from .native import MARKER, read_native
-from .onetrainer import read_onetrainer
-from .parse import parse
-from .recognise import (
+from ..configs.parse import parse
+from ..configs.second_file import Folders
+from ..configs.tree import Document, check_length, open_source
+from ..errors import SpecError, UnknownConfigError
+from ..trainers.ai_toolkit.reader import read_ai_toolkit
+from ..trainers.eridiffusion.reader import read_eridiffusion
+from ..trainers.eridiffusion_v2.reader import read_eridiffusion_v2
+from ..trainers.kohya.reader import read_kohya
+from ..trainers.musubi.reader import read_musubi
+from ..trainers.native.reader import MARKER, read_native
+from ..trainers.onetrainer.reader import read_onetrainer
+from ..trainers.recognise import (
     has_any,
     is_ambiguous,
     is_eridiffusion_v2,
@@ -29,9 +31,8 @@ from .recognise import (
     is_simpletuner,
     process_shape,
 )
-from .second_file import Folders
-from .simpletuner import read_simpletuner
-from .tree import Document, check_length, open_source
+from ..trainers.simpletuner.reader import read_simpletuner
+from .model import FAMILIES, SampleSpec
 from .triggers import placeholders
 
 #: What a config is called in messages when it came as text.
@@ -118,6 +119,11 @@ def read_text(
     suffix = PurePath(source).suffix.lower() if source != TEXT else ""
     folders = Folders(given=files or {})
     return _read(check_length(text, source), source, suffix, _given(trainer), _given(family), env, folders)
+
+
+def from_json(text: str) -> SampleSpec:
+    """Read what `SampleSpec.to_json` wrote; raises SpecError naming the field where the text is anything else."""
+    return read_text(text, trainer="native")
 
 
 def _given(value: str | None) -> str | None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from .model import SampleItem, SampleSpec, SpecError
-from .tree import decode, read_file
+from ..configs.tree import decode, read_file
+from ..errors import SpecError
+from .model import SampleItem, SampleSpec
 
 #: A list of alternatives by name, or a folder that holds them: `colour.txt`, one alternative a line, `#` comments.
 Wildcards = Mapping[str, Sequence[str]] | str | os.PathLike[str]

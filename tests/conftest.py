@@ -23,9 +23,9 @@ from typing import Any
 
 import pytest
 
-from comfyui_eridiffusion.client.host_install import WORKSPACE, find_host, write_shim
-from comfyui_eridiffusion.client.host_links import link_custom_nodes, write_model_paths
-from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.dev.host_install import WORKSPACE, find_host, write_shim
+from comfyui_eridiffusion.dev.host_links import link_custom_nodes, write_model_paths
+from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.tests.by_host import ByHost, rank
 
 

@@ -1,7 +1,29 @@
-"""Sample specs in, ordinary ComfyUI graphs out: one builder per model family, all behind `build`."""
+"""Sample specs in, ordinary ComfyUI graphs out, all behind `build`."""
 
-from .build import Workflow, build
-from .choose import choose_models
-from .graph import WorkflowError
+from __future__ import annotations
 
-__all__ = ["Workflow", "WorkflowError", "build", "choose_models"]
+from typing import TYPE_CHECKING
+
+from ..lazy import attach
+
+if TYPE_CHECKING:
+    from ..errors import WorkflowError
+    from .builder import Workflow, build
+    from .choose import choose_models
+
+__all__ = [
+    "Workflow",
+    "WorkflowError",
+    "build",
+    "choose_models",
+]
+
+__getattr__ = attach(
+    __name__,
+    {
+        "Workflow": ".builder",
+        "WorkflowError": "..errors",
+        "build": ".builder",
+        "choose_models": ".choose",
+    },
+)

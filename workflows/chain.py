@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..families.profile import Profile
 from ..spec import SampleSpec
 from .graph import Graph, Link, Literal, Node
-from .profiles import Profile
 
 
 @dataclass(frozen=True)

@@ -59,18 +59,6 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-class WorkflowError(ValueError):
-    """A graph that cannot be built: what is wrong, where (spec item, models field), and what to do.
-
-    `problem`, `field` (None when no single field is at fault) and `remedy` are attributes.
-    """
-
-    def __init__(self, problem: str, *, remedy: str, field: str | None = None) -> None:
-        self.problem, self.remedy, self.field = problem, remedy, field
-        where = f"{field}: " if field else ""
-        super().__init__(f"{where}{problem.rstrip('.')}. {remedy}")
-
-
 class Link(NamedTuple):
     """One output of one node; `slot` counts from 0."""
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from ..spec import SampleSpec, SpecError
-from ..spec.tree import decode, read_file
-from .graph import Graph, Link, Literal, WorkflowError
+from ..configs.tree import decode, read_file
+from ..errors import SpecError, WorkflowError
+from ..spec import SampleSpec
+from .graph import Graph, Link, Literal
 
 #: A model description as documented: `{family, files}` or `{family, loaders}`, or a YAML file holding one.
 Models = Mapping[str, Any] | str | Path | None

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+from ..families.profile import Profile, Remark
 from ..spec import SampleSpec
-from .profiles import PROFILES, V2_FLUX, V2_SDXL, Profile, Remark, profile_for
+from ..trainers.profiles import PROFILES, V2_FLUX, V2_SDXL, profile_for
 
 Kind = Literal["exact", "close", "different"]
 TOPICS: Final = (

@@ -7,26 +7,15 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..errors import RequestError
 from ..spec.readers import TEXT, read_text
-from .build import MAX_BATCH, Workflow, build
+from .builder import MAX_BATCH, Workflow, build
 from .choose import Offered
 
 #: Largest request body in bytes; a config has no more than this either.
 MAX_BODY: Final = 4 << 20
 
 _Text = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
-
-
-class RequestError(ValueError):
-    """A request that cannot be answered: HTTP `status`, `kind` in one word, `field` (dotted, None = the whole)."""
-
-    def __init__(self, status: int, kind: str, problem: str, *, remedy: str = "", field: str | None = None) -> None:
-        self.status, self.kind, self.problem, self.remedy, self.field = status, kind, problem, remedy, field
-        super().__init__(f"{field}: {problem}" if field else problem)
-
-    def __str__(self) -> str:
-        text = f"{self.field}: {self.problem}" if self.field else self.problem
-        return f"{text.rstrip('.')}. {self.remedy}" if self.remedy else text
 
 
 class _Strict(BaseModel):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..spec import SampleSpec, SpecError, read_spec
+from ..errors import SpecError
+from ..spec import SampleSpec, read_spec
 
 _SUFFIXES: Final = frozenset((".yaml", ".yml", ".json", ".jsonc", ".toml"))
 #: Folders of a run in which trainers keep its config.

@@ -13,11 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from ..errors import WorkflowError
+from ..families.profile import FALLBACK_NOISE, Profile
 from ..spec import SampleItem, SampleSpec
-from .graph import Graph, Link, Literal, WorkflowError
+from ..trainers.profiles import profile_for
+from .canvas.ui_nodes import MAX_INTEGER
+from .graph import Graph, Link, Literal
 from .models import Loaded
-from .profiles import FALLBACK_NOISE, Profile, profile_for
-from .ui_nodes import MAX_INTEGER
 
 #: T5 tokens the host pads to by itself.
 _HOST_T5: Final = {"flux": 256, "sd35": 77}
@@ -346,7 +348,8 @@ def lora_file(run: str, step: int | None, offered: Mapping[str, Sequence[str]] |
     run: a file, a folder on this machine, or a folder below the host's loras folder (`offered["loras"]` then tells what
     is in it). None for step 0, where the run has no checkpoint of step 0. Raises WorkflowError.
     """
-    from ..lora import LoraError, find_checkpoints, select_checkpoint
+    from ..errors import LoraError
+    from ..lora import find_checkpoints, select_checkpoint
     from ..lora.file_names import read_name
 
     if run.lower().endswith(".safetensors"):

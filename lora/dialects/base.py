@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
-from ..errors import LoraError
+from ...errors import LoraError
 from ..metadata import LoraFile
 from ..names import Target
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
-from ..errors import LoraError
+from ...errors import LoraError
 from ..metadata import LoraFile
 from ..names import TABLES, Target
 from .base import Alpha, Dialect

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from comfyui_eridiffusion import cli
-from comfyui_eridiffusion.client.events import StepProgress
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.runs import steps_in
 from comfyui_eridiffusion.client.sweep import Tally, sweep
+from comfyui_eridiffusion.protocol.events import StepProgress
 from comfyui_eridiffusion.spec import SampleSpec
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, FAMILIES, short
 from comfyui_eridiffusion.tests.workflows.specs import sample_spec

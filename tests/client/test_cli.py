@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from comfyui_eridiffusion import cli
-from comfyui_eridiffusion.spec import SampleSpec, read_spec
+from comfyui_eridiffusion.spec import from_json, read_spec
 from comfyui_eridiffusion.workflows import build
 
 CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
@@ -32,7 +32,7 @@ def eri(*arguments: object) -> int:
 @pytest.mark.parametrize("family", ["flux", "sd35", "sdxl"])
 def test_spec_json_is_the_spec(capsys: pytest.CaptureFixture[str], family: str) -> None:
     assert eri("spec", CONFIGS / f"{family}.yaml", "--json") == 0
-    assert SampleSpec.from_json(capsys.readouterr().out).items == read_spec(CONFIGS / f"{family}.yaml").items
+    assert from_json(capsys.readouterr().out).items == read_spec(CONFIGS / f"{family}.yaml").items
 
 
 def test_spec_shows_prompts_and_what_is_not_used(capsys: pytest.CaptureFixture[str]) -> None:

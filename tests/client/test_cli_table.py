@@ -18,10 +18,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from comfyui_eridiffusion import cli
-from comfyui_eridiffusion.client import describe, local_host
+from comfyui_eridiffusion.client import describe
 from comfyui_eridiffusion.client.console import sweep_progress
-from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.commands import explain, graph, shared, watch
+from comfyui_eridiffusion.dev import local_host
+from comfyui_eridiffusion.errors import HostError
 
 ROOT = Path(__file__).parents[2]
 FLUX = str(ROOT / "examples" / "configs" / "flux.yaml")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from comfyui_eridiffusion.client import events
+from comfyui_eridiffusion.protocol import events
 
 
 class Sink:

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from comfyui_eridiffusion.client import local_host
+from comfyui_eridiffusion.dev import local_host
 from comfyui_eridiffusion.tests.client.test_cli_table import DOWN, FLUX, LORA, ROOT, RUN, VERBS, fails, run
 
 MISSING = "/nowhere/file.yaml"

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from comfyui_eridiffusion.client import events
-from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.client.host_client import HostClient, PromptResult
+from comfyui_eridiffusion.errors import HostError
+from comfyui_eridiffusion.protocol import events
 from comfyui_eridiffusion.tests.client.relay import Relay
 from comfyui_eridiffusion.tests.waiting import PATIENCE, until
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from comfyui_eridiffusion import cli
-from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, short
 
 #: None of these is the file's usual name.

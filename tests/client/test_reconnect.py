@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from comfyui_eridiffusion.client import events
-from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.client.host_client import HostClient
-from comfyui_eridiffusion.client.local_host import LocalHost
 from comfyui_eridiffusion.client.recovery import run_through
 from comfyui_eridiffusion.client.sweep import fetch, sweep
+from comfyui_eridiffusion.dev.local_host import LocalHost
+from comfyui_eridiffusion.errors import HostError
+from comfyui_eridiffusion.protocol import events
 from comfyui_eridiffusion.spec import SampleSpec
 from comfyui_eridiffusion.tests.client.relay import Relay
 from comfyui_eridiffusion.tests.client.test_host_client import ENDLESS, slow_graph, wait_until_idle

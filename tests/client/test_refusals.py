@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from comfyui_eridiffusion.client.events import Failed
-from comfyui_eridiffusion.client.refusals import failed, refused
+from comfyui_eridiffusion.protocol.events import Failed
+from comfyui_eridiffusion.protocol.refusals import failed, refused
 
 
 def node_error(**error: Any) -> dict[str, Any]:

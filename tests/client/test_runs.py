@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.runs import host_run_name, possible_names, select_steps_in, spread, steps_in
+from comfyui_eridiffusion.errors import HostError
 from comfyui_eridiffusion.lora import LoraError
 
 

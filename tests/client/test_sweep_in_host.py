@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 
 from comfyui_eridiffusion import cli
-from comfyui_eridiffusion.client import demo, events
 from comfyui_eridiffusion.client.console import doing
-from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.runs import host_run_name, steps_in
 from comfyui_eridiffusion.client.sheets import write_sheet
 from comfyui_eridiffusion.client.sweep import Tally, fetch, sweep
+from comfyui_eridiffusion.dev import demo
+from comfyui_eridiffusion.errors import HostError
+from comfyui_eridiffusion.protocol import events
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.workflows import Workflow, build
 

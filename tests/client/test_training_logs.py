@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from comfyui_eridiffusion.client.errors import HostError
 from comfyui_eridiffusion.client.training_logs import TensorBoardLog, WandbLog
+from comfyui_eridiffusion.errors import HostError
 from comfyui_eridiffusion.tests.waiting import PATIENCE
 
 OPEN = """

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from comfyui_eridiffusion.client.example_pictures import start_picture
-from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.dev.example_pictures import start_picture
+from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.tests.frontend.browser import FLAGS, find_chromium, install_chromium
 from comfyui_eridiffusion.tests.waiting import PATIENCE
 from comfyui_eridiffusion.workflows.downloads import DOWNLOADS

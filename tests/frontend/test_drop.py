@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
-from comfyui_eridiffusion.client.example_pictures import FOLDER
+from comfyui_eridiffusion.dev.example_pictures import FOLDER
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from comfyui_eridiffusion.client.example_pictures import FOLDER, MODELS, packed_latent, put_inputs, swap
 from comfyui_eridiffusion.client.host_client import HostClient
-from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.dev.example_graphs import examples
+from comfyui_eridiffusion.dev.example_pictures import FOLDER, MODELS, packed_latent, put_inputs, swap
+from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import forget
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
 from comfyui_eridiffusion.tests.workflows.test_examples_run import few_steps
 from comfyui_eridiffusion.workflows import build
-from comfyui_eridiffusion.workflows.examples import examples
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 TRICKY = 'a {red|blue} circle (on:1.2) [b] // no comment /* this too */ "quoted" \\n embedding:x 😀'
@@ -84,7 +84,7 @@ def test_there_are_at_least_eight_with_pictures_and_they_are_current() -> None:
     assert set(NAMES) == set(found)
     assert len(found) >= 8
     for name, example in found.items():
-        assert graph_of(name) == example.ui(), f"{name}: run `python scripts/dev.py example-workflows`"
+        assert graph_of(name) == example.ui(), f"{name}: run `python dev/tasks.py example-workflows`"
         assert (FOLDER / f"{name}.jpg").stat().st_size < 60_000
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from comfyui_eridiffusion.client.graphs import offered_files
-from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
 from comfyui_eridiffusion.workflows import Workflow, build

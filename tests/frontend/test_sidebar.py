@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.spec import read_spec
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
 from comfyui_eridiffusion.tests.waiting import wait_until_idle

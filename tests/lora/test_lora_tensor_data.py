@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from comfyui_eridiffusion.lora.errors import LoraError
+from comfyui_eridiffusion.errors import LoraError
 from comfyui_eridiffusion.lora.header import bytes_written, read_header
 from comfyui_eridiffusion.lora.tensor_data import read_tensors
 

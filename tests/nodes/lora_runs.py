@@ -108,7 +108,7 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
 
 def spy_on_swaps(comfy_host: Any, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Record whether each preparation was taken over (True) or left to the host."""
-    module, taken = comfy_host.pack("nodes._host_lora_swap"), []
+    module, taken = comfy_host.pack("host.lora.swap"), []
     real = module.swap
     monkeypatch.setattr(module, "swap", lambda patcher: taken.append(real(patcher)))
     return taken

@@ -50,7 +50,7 @@ values = st.recursive(
 
 @pytest.fixture(scope="module")
 def module(comfy_host: Any) -> Any:
-    return comfy_host.pack("nodes._cache_store")
+    return comfy_host.pack("host.text.cache_store")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

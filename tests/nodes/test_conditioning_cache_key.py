@@ -25,7 +25,7 @@ def key(comfy_host: Any, host: Path) -> Callable[[Graph], str]:  # noqa: F811
     """The key of a graph's cache node; nothing runs."""
     from comfy_execution.graph import DynamicPrompt
 
-    module = comfy_host.pack("nodes._host_cache_key")
+    module = comfy_host.pack("host.text.cache_key")
 
     def of(prompt: Graph, more: tuple[str, ...] = ("",), node_id: str = "cache") -> str:
         return str(module.graph_key(DynamicPrompt(prompt), node_id, "conditioning", list(more)).digest)
@@ -129,7 +129,7 @@ def test_the_encoder_file_counts(key: Callable[..., str], host: Path) -> None:  
 
 
 def test_a_large_file_is_told_by_samples(comfy_host: Any, tmp_path: Path) -> None:
-    fingerprint = comfy_host.pack("nodes._cache_files").fingerprint
+    fingerprint = comfy_host.pack("host.text.cache_files").fingerprint
     path = tmp_path / "large.safetensors"
     block = bytes(range(256)) * 4096
     path.write_bytes(block * 40)
@@ -215,11 +215,11 @@ def test_the_host_counts(key: Callable[..., str], monkeypatch: pytest.MonkeyPatc
 
 
 def test_values_that_only_exist_in_the_run_have_no_key(comfy_host: Any, key: Callable[..., str]) -> None:
-    error = comfy_host.pack("nodes._host_cache_key").NotCacheableError
+    error = comfy_host.pack("host.text.cache_key").NotCacheableError
     with pytest.raises(error, match="node encode holds a value that only exists while the graph runs"):
         key(changed("encode", prompt_2=torch.zeros(1)))
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../../secret.txt", "/dev/zero", "a\nb", "\x00", " ", "x" * 5000])
 def test_no_file_outside_the_hosts_folders_is_read(comfy_host: Any, host: Path, name: str) -> None:  # noqa: F811
-    assert comfy_host.pack("nodes._host_cache_key").files_named(name) == []
+    assert comfy_host.pack("host.text.cache_key").files_named(name) == []

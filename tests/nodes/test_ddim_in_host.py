@@ -196,7 +196,7 @@ def test_any_piece_of_any_schedule_steps_as_the_whole(
     comfy_host: Any, spacing: str, steps: int, at: int, n: int
 ) -> None:
     """The alphas of a piece are those of the whole; where several schedules hold the same numbers, nearly those."""
-    module = comfy_host.pack("nodes._ddim")
+    module = comfy_host.pack("samplers.ddim_plan")
     table = model_for("epsilon").get_model_object("model_sampling").sigmas
     alphas = module.alphas_from(table)
     sigmas = module.ddim_sigmas(alphas, steps, spacing, 1 if spacing == "leading" else 0, "alpha[0]")

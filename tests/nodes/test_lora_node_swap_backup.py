@@ -64,7 +64,7 @@ def test_first_and_second_change_of_a_weight_as_the_host_makes_them(
 ) -> None:
     import comfy.model_management
 
-    module, models = comfy_host.pack("nodes._host_lora_swap"), [make(), make()]
+    module, models = comfy_host.pack("host.lora.swap"), [make(), make()]
     for model in models:
         model.weight_inplace_update = in_place
         for parameter in model.model.diffusion_model.parameters():
@@ -99,7 +99,7 @@ def test_a_backup_made_at_a_swap_is_the_hosts_to_restore(comfy_host: Any) -> Non
     import comfy.model_management
 
     model = small_models.flux_model()
-    base, swap = weights(model), comfy_host.pack("nodes._host_lora_swap").swap
+    base, swap = weights(model), comfy_host.pack("host.lora.swap").swap
     first, second = model.clone(), model.clone()
     found = patches(model, 1)
     rest = {key: patch for key, patch in found.items() if key != f"diffusion_model.{LAYERS[1]}.weight"}
@@ -126,7 +126,7 @@ def test_a_patched_weight_is_overwritten_where_torch_allows_it(comfy_host: Any, 
     import comfy.model_management
 
     model, expected = small_models.flux_model(), small_models.flux_model()
-    base, swap = weights(model), comfy_host.pack("nodes._host_lora_swap").swap
+    base, swap = weights(model), comfy_host.pack("host.lora.swap").swap
     steps, key = [model.clone() for _ in range(3)], f"diffusion_model.{LAYERS[1]}.weight"
     for seed, step in enumerate(steps):
         step.add_patches(patches(model, seed))

@@ -98,7 +98,7 @@ def test_slices_of_every_attention_of_the_host(
     bound = (2 * (width + 4) * spread + 2 * tokens + 16) * unit * float(v.abs().max())
 
     function = getattr(attention, f"attention_{name}")
-    options = comfy_host.pack("nodes._host_attention").slice_attention({}, 10)  # 10 + 10 + 10 + 7
+    options = comfy_host.pack("host.memory.attention").slice_attention({}, 10)  # 10 + 10 + 10 + 7
     given = [q, k, v]
     if not skip_reshape:
         given = [t.transpose(1, 2).reshape(batch, tokens, heads * width) for t in given]

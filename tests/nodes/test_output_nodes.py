@@ -391,5 +391,5 @@ def test_a_contact_sheet_of_transparent_grey_and_mixed_pictures(comfy_host: Any)
 
 
 def test_hidden_inputs_may_be_missing(comfy_host: Any) -> None:
-    texts = comfy_host.pack("nodes._host_output")._graph_metadata(SimpleNamespace(prompt=None, extra_pnginfo=None))
+    texts = comfy_host.pack("host.output.save")._graph_metadata(SimpleNamespace(prompt=None, extra_pnginfo=None))
     assert texts == {}

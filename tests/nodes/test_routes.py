@@ -353,7 +353,7 @@ def test_openapi_lists_the_routes_and_their_fields(comfy_host: Any) -> None:
     ]
     listed = [(path, method) for path, methods in OPENAPI["paths"].items() for method in methods]
     assert sorted(found) == sorted(listed)
-    comfy_host.pack("nodes._host_routes").register()  # once is enough
+    comfy_host.pack("host.http.routes").register()  # once is enough
     assert len([route for route in PromptServer.instance.routes if "/eridiffusion" in route.path]) == len(found)
     schemas = OPENAPI["components"]["schemas"]
     for name, model in (("GraphRequest", GraphRequest), ("QueueRequest", QueueRequest), ("Models", ModelDescription)):
@@ -375,7 +375,7 @@ def test_a_run_that_is_a_link_out_of_the_roots(
         folder.mkdir(parents=True)
     (loras / "run").symlink_to(outside)
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(loras)], {".safetensors"}))
-    routes, errors = comfy_host.pack("nodes._host_routes"), comfy_host.pack("workflows.requests")
+    routes, errors = comfy_host.pack("host.http.routes"), comfy_host.pack("workflows.requests")
     assert routes._run_name("mine") == "mine"
     for run in ("run", str(loras / "run")):
         with pytest.raises(errors.RequestError, match="link out of the allowed folders") as caught:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from yarl import URL
 
-from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.images.found import find_samples
 from comfyui_eridiffusion.images.layouts import SampleFile
 from comfyui_eridiffusion.tests.nodes.test_routes import conforms

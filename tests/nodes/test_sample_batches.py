@@ -130,7 +130,7 @@ def test_with_a_lora_for_a_part_of_the_steps(comfy_host: Any) -> None:
     """The sampler's sigmas are split there, and the parts sampled one after the other."""
     base = h.inputs_for("flux")[0]
     patches = {key: entries[0][1] for key, entries in with_lora(base, seed=3).patches.items()}
-    model = comfy_host.pack("nodes._host_lora_range").RangedLora(patches, 1.0, 0.0, 0.5).on(base)
+    model = comfy_host.pack("host.lora.active_range").RangedLora(patches, 1.0, 0.0, 0.5).on(base)
     rows = table(comfy_host, "flux", 2, model=model, sampler=h.flow_euler(comfy_host))
     calls = Calls(model)
     made = sampled(comfy_host, [row | {"model": calls.model} for row in rows], 2)
@@ -174,7 +174,7 @@ def test_no_other_sampler_of_the_host_shares_a_batch(comfy_host: Any) -> None:
 
     def shares(name: str) -> bool:
         rows = table(comfy_host, "sdxl", 2, sampler=sampler_named(comfy_host, name))
-        return comfy_host.pack("nodes._host_sampling")._keys(rows, 2) != [None, None]
+        return comfy_host.pack("host.sampling.sample")._keys(rows, 2) != [None, None]
 
     assert {name for name in comfy.samplers.KSampler.SAMPLERS if shares(name)} == {*QUIET, "ddim"}
 

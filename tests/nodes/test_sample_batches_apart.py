@@ -112,7 +112,7 @@ APART: dict[str, Callable[[Any], list[dict[str, Any]]]] = {
 @pytest.mark.parametrize("why", APART)
 def test_what_differs_is_sampled_as_without_batches(comfy_host: Any, why: str) -> None:
     rows = APART[why](comfy_host)
-    keys = comfy_host.pack("nodes._host_sampling")._keys(rows, 2)
+    keys = comfy_host.pack("host.sampling.sample")._keys(rows, 2)
     assert keys[0] is None or keys[0] != keys[1]
     if why == "hooks":  # the host would ask what they are
         return
@@ -123,7 +123,7 @@ def test_what_differs_is_sampled_as_without_batches(comfy_host: Any, why: str) -
 def test_the_same_rows_would_share_one(comfy_host: Any) -> None:
     """What the cases above change is what keeps them apart."""
     for family in FAMILIES:
-        keys = comfy_host.pack("nodes._host_sampling")._keys(table(comfy_host, family, 2), 2)
+        keys = comfy_host.pack("host.sampling.sample")._keys(table(comfy_host, family, 2), 2)
         assert keys[0] == keys[1] is not None
 
 
@@ -138,7 +138,7 @@ def test_inpainting_noise_of_the_hosts_ddim_is_not_shared(comfy_host: Any) -> No
     import comfy.samplers
 
     sampler = comfy.samplers.sampler_object("ddim")
-    keys = comfy_host.pack("nodes._host_sampling")._keys
+    keys = comfy_host.pack("host.sampling.sample")._keys
     plain = keys(table(comfy_host, "sdxl", 2, sampler=sampler), 2)
     assert plain[0] == plain[1] is not None
     masked = table(comfy_host, "sdxl", 2, sampler=sampler, latent={"samples": PICTURE, "noise_mask": MASK})

@@ -166,7 +166,7 @@ def test_default_noise_is_the_hosts(comfy_host: Any, indices: list[int] | None) 
 
 
 def test_every_noise_profile_draws(comfy_host: Any) -> None:
-    profiles = comfy_host.pack("nodes._noise").PROFILES
+    profiles = comfy_host.pack("host.sampling.noise").PROFILES
     latent = {"samples": torch.zeros(1, 16, 9, 7)}
     for profile in profiles:
         noise = node(comfy_host, "EriTrainerNoise", seed=7, profile=profile, family="flux").generate_noise(latent)

@@ -138,7 +138,7 @@ def test_the_noise_of_stochastic_samplers_hangs_on_the_seed_alone(comfy_host: An
 def test_flow_noise_keeps_the_level(comfy_host: Any) -> None:
     """With a model that always predicts zero, what is left at the end is normal noise of the last sigma's strength."""
     zero = ZeroModel(comfy_host)
-    sampling = comfy_host.pack("nodes._host_samplers")
+    sampling = comfy_host.pack("host.sampling.samplers")
     sigmas = torch.tensor([1.0, 0.8, 0.5])
     x = torch.randn(4, 16, 64, 64, generator=torch.Generator().manual_seed(0))
     for eta in (0.5, 1.0):

@@ -191,7 +191,7 @@ def test_widgets_come_before_sockets(schemas: dict[str, Any]) -> None:
 
 
 def test_unknown_schema_keywords_are_left_out(comfy_host: Any) -> None:
-    made = comfy_host.pack("nodes._schema").schema(node_id="X", category="c", inputs=[], keyword_of_tomorrow=1)
+    made = comfy_host.pack("host.schema").schema(node_id="X", category="c", inputs=[], keyword_of_tomorrow=1)
     assert made.node_id == "X"
 
 

@@ -98,8 +98,8 @@ def test_equals_sdxl_node(comfy_host: Any, clips: dict[str, Any], second: str) -
 )
 def test_literal_tokens_are_those_of_the_plain_tokenizer(comfy_host: Any, clips: dict[str, Any], text: str) -> None:
     """The expected ids come from the Hugging Face tokenizers themselves, which know no syntax."""
-    tokenize = comfy_host.pack("nodes._host_text").tokenize
-    settings = comfy_host.pack("nodes._host_text").TextSettings(weighting=False)
+    tokenize = comfy_host.pack("host.text.encode").tokenize
+    settings = comfy_host.pack("host.text.encode").TextSettings(weighting=False)
     tokens = tokenize(clips["sd35"], (text, "", ""), settings)
     for key, part in (("l", "clip_l"), ("g", "clip_g"), ("t5xxl", "t5xxl")):
         expected = getattr(clips["sd35"].tokenizer, part).tokenizer(text)["input_ids"]
@@ -119,7 +119,7 @@ def test_literal_differs_from_weighting_and_leaves_the_clip_alone(comfy_host: An
 
 
 def test_an_embedding_file_is_not_taken_for_a_literal_prompt(comfy_host: Any, tmp_path: Path) -> None:
-    module = comfy_host.pack("nodes._host_text")
+    module = comfy_host.pack("host.text.encode")
     save_file({"clip_l": torch.randn(2, small_models.CONTEXT)}, tmp_path / "thing.safetensors")
     clip = small_models.sd1_clip()
     clip.tokenizer.clip_l.embedding_directory = str(tmp_path)
@@ -136,7 +136,7 @@ def test_an_embedding_file_is_not_taken_for_a_literal_prompt(comfy_host: Any, tm
 @pytest.mark.parametrize("length", [3, 16, 77, 154, 300, 512])
 @pytest.mark.parametrize("text", [PLAIN, LONG, ""])
 def test_exact_t5_length_as_hugging_face(comfy_host: Any, clips: dict[str, Any], length: int, text: str) -> None:
-    module = comfy_host.pack("nodes._host_text")
+    module = comfy_host.pack("host.text.encode")
     for family in ("flux", "sd35"):
         tokens = module.tokenize(clips[family], (text, "", ""), module.TextSettings(t5_length=length))
         expected = clips[family].tokenizer.t5xxl.tokenizer(
@@ -149,7 +149,7 @@ def test_exact_t5_length_as_hugging_face(comfy_host: Any, clips: dict[str, Any],
 
 
 def test_truncated_prompt_as_hugging_face(comfy_host: Any, clips: dict[str, Any]) -> None:
-    module = comfy_host.pack("nodes._host_text")
+    module = comfy_host.pack("host.text.encode")
     settings = module.TextSettings(long_prompt="truncate")
     for family, parts in (("sdxl", "lg"), ("sd35", "lg"), ("flux", "l")):
         tokens = module.tokenize(clips[family], (LONG, "", ""), settings)

@@ -121,7 +121,7 @@ def test_hooked_clips_are_asked(comfy_host: Any, asked: list[Any]) -> None:
 def test_no_more_than_the_limit_and_not_longer_than_the_clip(
     comfy_host: Any, asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory = comfy_host.pack("nodes._host_text_memory")
+    memory = comfy_host.pack("host.text.memory")
     clip = small_models.sdxl_clip().clone()
     ((cond, extra),) = encoded(comfy_host, clip, "one")
     monkeypatch.setattr(memory, "LIMIT_BYTES", 2 * (cond.nbytes + extra["pooled_output"].nbytes))

@@ -25,8 +25,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion import spec as spec_package
-from comfyui_eridiffusion.spec import SampleSpec, SpecError, read_spec, read_text
+from comfyui_eridiffusion import trainers
+from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec, read_text
 from comfyui_eridiffusion.spec.readers import TRAINERS
 from comfyui_eridiffusion.tests.spec.forms import FORMS, PROMPT, Form
 
@@ -221,7 +221,7 @@ def test_the_good_config(name: str, tmp_path: Path) -> None:
         assert spec.items[0].width == 1024
     if form.has("S"):
         assert spec.items[0].steps == 28
-    assert SampleSpec.from_json(spec.to_json()) == spec
+    assert from_json(spec.to_json()) == spec
 
 
 @pytest.mark.parametrize(("name", "column", "mark"), cells())
@@ -263,7 +263,7 @@ def test_bad_input(name: str, column: str, mark: str, tmp_path: Path) -> None:
     elif mark == "t":
         field, value = RULES[spec.trainer][column]
         assert getattr(spec.items[0], field) == value
-    assert SampleSpec.from_json(spec.to_json()) == spec
+    assert from_json(spec.to_json()) == spec
     return None
 
 
@@ -275,7 +275,7 @@ def outcome(text: str, arguments: dict[str, Any]) -> SampleSpec | None:
         error = caught
     else:
         assert spec.items
-        assert SampleSpec.from_json(spec.to_json()) == spec
+        assert from_json(spec.to_json()) == spec
         return spec
     assert error.problem
     assert error.remedy
@@ -304,7 +304,7 @@ def test_any_bytes(name: str, data: bytes) -> None:
     except SpecError as caught:
         error = caught
     else:
-        assert SampleSpec.from_json(spec.to_json()) == spec
+        assert from_json(spec.to_json()) == spec
         return
     assert error.remedy
 
@@ -334,7 +334,7 @@ def known_words(trainer: str) -> list[str]:
     """Every name that a trainer's reader looks for, and some more: the names in the texts of its sources."""
     words: set[str] = set()
     name = trainer.replace("-", "_")
-    for path in Path(spec_package.__file__).parent.glob(f"{name}*.py"):
+    for path in (Path(trainers.__file__).parent / name).glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 words |= set(re.findall(r"^[\w$-]+$", node.value))

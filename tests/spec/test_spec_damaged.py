@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.spec import SampleSpec, SpecError, read_spec, read_text
+from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec, read_text
 
 KOHYA_TOML = """# training
 [model]
@@ -72,7 +72,7 @@ def attempt(text: str, **options: Any) -> SampleSpec | None:
         check_refusal(error)
         return None
     assert spec.items
-    assert SampleSpec.from_json(spec.to_json()) == spec
+    assert from_json(spec.to_json()) == spec
     return spec
 
 

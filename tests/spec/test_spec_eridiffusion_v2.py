@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.spec import SampleSpec, SpecError, read_text
+from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_text
 
 CONFIG = {"model_type": "StableDiffusion35", "training_method": "Lora", "workspace_dir": "workspace/zorp"}
 
@@ -171,7 +171,7 @@ def test_any_library_is_kept(prompts: list[str]) -> None:
     assert [(item.prompt, item.seed) for item in spec.items] == [
         (prompt, seed) for prompt in prompts for seed in (1, 2)
     ]
-    assert SampleSpec.from_json(spec.to_json()) == spec
+    assert from_json(spec.to_json()) == spec
 
 
 def test_what_stops_the_programs() -> None:

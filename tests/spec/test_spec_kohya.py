@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, read_spec, read_text
+from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, from_json, read_spec, read_text
 from comfyui_eridiffusion.tests.spec.kohya_rules import expected_image, expected_line
 
 CONFIG = """
@@ -194,7 +194,7 @@ def test_config_with_its_prompt_file(tmp_path: Path) -> None:
     assert [(item.prompt, item.width, item.seed) for item in spec.items] == [("a zorp", 640, 1), ("a field", 512, None)]
     assert spec.model_files["t5xxl"] == "models/t5xxl_fp16.safetensors"
     assert spec.ignored == ["network.network_dim", "training.learning_rate"]
-    assert SampleSpec.from_json(spec.to_json()) == spec
+    assert from_json(spec.to_json()) == spec
 
 
 @pytest.mark.parametrize(
@@ -290,6 +290,6 @@ def test_no_prompts_in_the_config() -> None:
 @given(st.lists(st.builds(dict, prompt=st.text(max_size=20), seed=st.integers(0, 2**64 - 1)), min_size=1, max_size=5))
 def test_the_spec_of_any_list_survives_its_own_form(entries: list[dict[str, Any]]) -> None:
     spec = lines(json.dumps(entries))
-    again = SampleSpec.from_json(spec.to_json())
+    again = from_json(spec.to_json())
     assert [asdict(item) for item in again.items] == [asdict(item) for item in spec.items]
     assert [item.seed for item in spec.items] == [entry["seed"] for entry in entries]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, read_spec, read_text
-from comfyui_eridiffusion.spec.model import UnknownConfigError
+from comfyui_eridiffusion.errors import UnknownConfigError
+from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, from_json, read_spec, read_text
 
 #: A form as the GUI writes it: every field, most of them empty or at their default.
 FORM: dict[str, Any] = {
@@ -198,7 +198,7 @@ def test_any_value_in_any_field_is_read_or_refused(key: str, value: Any) -> None
         spec = spec_of(**{key: value})
     except SpecError:
         return
-    assert SampleSpec.from_json(spec.to_json()) == spec
+    assert from_json(spec.to_json()) == spec
 
 
 @pytest.mark.parametrize("name", ["train.bat", "train.cmd", "train.ps1", "train.sh"])

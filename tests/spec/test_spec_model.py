@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, read_spec
+from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, from_json, read_spec
 from comfyui_eridiffusion.spec.model import DTYPES, TRAINER_IDS
 
 DATA = Path(__file__).parent / "data"
@@ -64,7 +64,7 @@ SPECS = st.builds(
 @given(SPECS, st.sampled_from([None, 0, 1, 2]))
 def test_json_round_trip(spec: SampleSpec, indent: int | None) -> None:
     text = spec.to_json(indent)
-    assert SampleSpec.from_json(text) == spec
+    assert from_json(text) == spec
     assert read_spec(text) == spec
     plain = json.loads(text)
     assert plain["eri_spec"] == 1
@@ -101,7 +101,7 @@ def test_written_by_hand() -> None:
 def test_bad_native_fields(changes: dict[str, Any], field: str) -> None:
     good = read_spec(DATA / "native.yaml").to_dict()
     with pytest.raises(SpecError) as caught:
-        SampleSpec.from_json(json.dumps({**good, **changes}))
+        from_json(json.dumps({**good, **changes}))
     assert caught.value.field == field
     assert caught.value.remedy
 
@@ -122,7 +122,7 @@ def test_a_resolved_spec_is_not_read_again_as_a_trainers_config() -> None:
 
 def test_from_json_refuses_a_trainers_config() -> None:
     with pytest.raises(SpecError, match="missing") as caught:
-        SampleSpec.from_json((DATA / "neutral.yaml").read_text())
+        from_json((DATA / "neutral.yaml").read_text())
     assert caught.value.field == "eri_spec"
 
 
@@ -137,7 +137,7 @@ def test_select(which: str, indices: list[int]) -> None:
     total = 4 if which else None
     assert chosen == replace(spec, items=[spec.items[index] for index in indices], total=total)
     assert chosen.select(str(indices[0])).total == 4, "a part of a part is still one of the whole"
-    assert SampleSpec.from_json(chosen.to_json()) == chosen
+    assert from_json(chosen.to_json()) == chosen
 
 
 @pytest.mark.parametrize("which", ["4", "2-9", "a", "-1", "1-", ",", "1,,2", "3-1", "0x1", "²"])

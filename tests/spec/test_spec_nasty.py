@@ -16,7 +16,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, expand_prompts, read_text
+from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, expand_prompts, from_json, read_text
 from comfyui_eridiffusion.tests.spec.forms import FORMS
 from comfyui_eridiffusion.tests.spec.test_spec_damaged import JSONS
 
@@ -42,7 +42,7 @@ def check(found: SampleSpec | SpecError) -> None:
         assert found.remedy
         assert len(found.problem) < 400
     else:
-        assert SampleSpec.from_json(found.to_json()) == found
+        assert from_json(found.to_json()) == found
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comfyui_eridiffusion.configs.json_fast import in_order, parse_json_fast
+from comfyui_eridiffusion.configs.json_tree import parse_json
+from comfyui_eridiffusion.configs.line_trees import parse_env, parse_lines
+from comfyui_eridiffusion.configs.parse import parse
+from comfyui_eridiffusion.configs.toml_tree import parse_toml
+from comfyui_eridiffusion.configs.tree import Node
 from comfyui_eridiffusion.spec import SpecError, read_spec, read_text
-from comfyui_eridiffusion.spec.json_fast import in_order, parse_json_fast
-from comfyui_eridiffusion.spec.json_tree import parse_json
-from comfyui_eridiffusion.spec.line_trees import parse_env, parse_lines
-from comfyui_eridiffusion.spec.parse import parse
-from comfyui_eridiffusion.spec.toml_tree import parse_toml
-from comfyui_eridiffusion.spec.tree import Node
 
 
 def plain(node: Node) -> Any:

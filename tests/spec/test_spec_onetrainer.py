@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.spec import SampleSpec, SpecError, read_text
+from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_text
 
 CONFIG: dict[str, Any] = {
     "training_method": "LORA",
@@ -193,4 +193,4 @@ def test_any_sample_is_read_as_the_trainer_does(samples: list[dict[str, Any]], f
         assert item.seed == (None if sample.get("random_seed") else sample.get("seed", 42))
         assert item.steps == sample.get("diffusion_steps", 30)
         assert (item.guidance if family == "flux" else item.cfg_scale) == sample.get("cfg_scale", 7.0)
-    assert SampleSpec.from_json(spec.to_json()) == spec
+    assert from_json(spec.to_json()) == spec

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.spec import SampleSpec, SpecError, read_spec
+from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec
 
 DATA = Path(__file__).parent / "data"
 NEUTRAL = (DATA / "neutral.yaml").read_text()
@@ -201,7 +201,7 @@ def test_any_prompt_survives_verbatim(prompts: list[str], form: str) -> None:
     text = yaml.safe_dump(document) if form == "yaml" else json.dumps(document, ensure_ascii=form == "ascii json")
     spec = read_spec(text, trainer="eridiffusion")
     assert [item.prompt for item in spec.items] == prompts
-    again = SampleSpec.from_json(spec.to_json())
+    again = from_json(spec.to_json())
     assert again == spec
     stripped = [prompt.split("--")[0].strip() for prompt in prompts]
     if not any("--" in prompt or "${" in prompt for prompt in prompts):
@@ -213,7 +213,7 @@ def accepts(source: Any) -> bool:
         spec = read_spec(source)
     except SpecError:
         return False
-    assert SampleSpec.from_json(spec.to_json()) == spec
+    assert from_json(spec.to_json()) == spec
     return True
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, read_spec, read_text
+from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, from_json, read_spec, read_text
 from comfyui_eridiffusion.spec.model import SAMPLING
 from comfyui_eridiffusion.spec.readers import TRAINERS
 from comfyui_eridiffusion.spec.schema import native_schema
@@ -101,7 +101,7 @@ def test_a_filled_in_form_is_valid_and_read() -> None:
     assert spec.ignored == []
     assert (spec.trainer, spec.layout, spec.sampling) == ("kohya", "kohya", document["sampling"])
     assert (spec.items[0].index, spec.items[0].label, spec.items[0].lora_scale) == (4, "x", 0.5)
-    assert SampleSpec.from_json(spec.to_json()) == spec
+    assert from_json(spec.to_json()) == spec
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.spec import SampleSpec, SpecError, read_spec, read_text
+from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec, read_text
 
 BASE: dict[str, Any] = {"model_family": "sdxl", "validation_prompt": "a fox", "output_dir": "output/zorp"}
 
@@ -211,4 +211,4 @@ def test_library_errors_name_the_library(tmp_path: Path) -> None:
 def test_any_library_is_kept_verbatim_and_in_order(library: dict[str, str]) -> None:
     spec = spec_of({"l.json": json.dumps(library)}, user_prompt_library="l.json", validation_prompt=None)
     assert [item.prompt for item in spec.items[1:]] == list(library.values())
-    assert SampleSpec.from_json(spec.to_json()) == spec
+    assert from_json(spec.to_json()) == spec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from comfyui_eridiffusion.client.host_install import HostInstall
+from comfyui_eridiffusion.dev.host_install import HostInstall
 
 SERVE = """
 import argparse, http.server, json, sys

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from comfyui_eridiffusion.client import host_install, host_links
-from comfyui_eridiffusion.client.errors import HostError
+from comfyui_eridiffusion.dev import host_install, host_links
+from comfyui_eridiffusion.errors import HostError
 from comfyui_eridiffusion.tests.tooling.stand_in_host import write_host
 
 
@@ -155,7 +155,7 @@ def test_the_pin_is_what_pip_knows_the_torch_by(tmp_path: Path) -> None:
         path.write_text(text, encoding="utf-8")
     code = (
         "import sys; from pathlib import Path\n"
-        "from comfyui_eridiffusion.client.host_install import torch_build, torch_pin\n"
+        "from comfyui_eridiffusion.dev.host_install import torch_build, torch_pin\n"
         "print(torch_build(Path(sys.executable)).version, torch_pin())"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from comfyui_eridiffusion.client import local_host
-from comfyui_eridiffusion.client.errors import HostError
-from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.dev import local_host
+from comfyui_eridiffusion.dev.local_host import LocalHost
+from comfyui_eridiffusion.errors import HostError
 from comfyui_eridiffusion.tests.tooling.stand_in_host import RUN, STUBBORN, write_host
 from comfyui_eridiffusion.tests.waiting import PATIENCE, wait_until
 
 PARENT = """
 import sys, time
 from pathlib import Path
-from comfyui_eridiffusion.client.host_install import HostInstall
-from comfyui_eridiffusion.client.local_host import LocalHost
+from comfyui_eridiffusion.dev.host_install import HostInstall
+from comfyui_eridiffusion.dev.local_host import LocalHost
 install = HostInstall(Path(sys.argv[1]), Path(sys.executable), "9.9.9", "COMFYUI_PATH")
 with LocalHost(install, workspace=Path(sys.argv[2])) as host:
     print(host.pid, host.url.rsplit(":", 1)[1], flush=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyui_eridiffusion.client.host_install import ROOT
+from comfyui_eridiffusion.dev.host_install import ROOT
 
 try:
     import tomllib
@@ -19,10 +19,10 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PACKAGES = ("client", "commands", "images", "lora", "nodes", "samplers", "spec", "workflows")
+PURE = ("samplers", "lora", "trainers", "families", "spec", "configs", "workflows", "images", "protocol")
+PACKAGES = (*PURE, "client", "commands", "dev", "host", "nodes")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-SOURCES += [ROOT / "__init__.py", ROOT / "scripts" / "dev.py", *ROOT.glob("cli.py")]
-PURE = ("samplers", "lora", "spec", "workflows", "images")
+SOURCES += sorted(ROOT.glob("*.py"))
 
 
 def run(code: str, *options: str) -> str:
@@ -51,8 +51,8 @@ def test_pure_packages_import_without_the_host(package: str) -> None:
 
 def test_set_up_needs_only_the_standard_library() -> None:
     """The script runs before anything is installed: -S hides every installed package."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import dev; dev.load_installer()\n"
-    code += "import comfyui_eridiffusion.client.local_host"
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'dev')!r}); import tasks; tasks.load_installer()\n"
+    code += "import comfyui_eridiffusion.dev.local_host"
     run(code, "-S", "-I")
 
 
@@ -108,7 +108,8 @@ def test_published_pack_holds_what_the_package_does() -> None:
     patterns = PROJECT["tool"]["setuptools"]["package-data"]["comfyui_eridiffusion"]
     data = [path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()]
     assert ROOT / "web" / "docs" / "EriSample.md" in data
-    assert not {ROOT / "pyproject.toml", *SOURCES, *data} - published_files() - {ROOT / "scripts" / "dev.py"}
+    set_up = set((ROOT / "dev").rglob("*.py"))
+    assert not {ROOT / "pyproject.toml", *SOURCES, *data} - published_files() - set_up
 
 
 def test_ci_calls_exactly_make_test() -> None:
@@ -122,11 +123,11 @@ def test_ci_calls_exactly_make_test() -> None:
 def test_make_targets_are_calls_of_the_script(target: str) -> None:
     command = ["make", "--dry-run", "--no-print-directory", target, "PYTHON=python9", "ARGS=-x y"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == f"python9 scripts/dev.py {target} -- -x y".split()
+    assert done.stdout.split() == f"python9 dev/tasks.py {target} -- -x y".split()
 
 
 def script(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / "dev.py"), *arguments]
+    command = [sys.executable, str(ROOT / "dev" / "tasks.py"), *arguments]
     return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
 
 
@@ -152,7 +153,7 @@ def test_named_environment_must_exist_and_have_torch(tmp_path: Path) -> None:
 
 
 def test_old_python_is_told_so() -> None:
-    path = ROOT / "scripts" / "dev.py"
+    path = ROOT / "dev" / "tasks.py"
     code = f"import sys; sys.version_info = (3, 9, 1); exec(compile(open({str(path)!r}).read(), 'dev.py', 'exec'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1

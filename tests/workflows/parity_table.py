@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
+from comfyui_eridiffusion.trainers.profiles import PROFILES
 from comfyui_eridiffusion.workflows.parity import Match, explain
-from comfyui_eridiffusion.workflows.profiles import PROFILES
 
 _COLUMNS: Final = ("noise", "sigmas", "token lengths", "size", "file layout", "precision")
 

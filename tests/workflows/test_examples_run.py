@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from comfyui_eridiffusion.client.example_pictures import RUN, Prompt, packed_latent, put_inputs, swap
 from comfyui_eridiffusion.client.host_client import HostClient
-from comfyui_eridiffusion.client.local_host import LocalHost
-from comfyui_eridiffusion.workflows.examples import examples
+from comfyui_eridiffusion.dev.example_graphs import examples
+from comfyui_eridiffusion.dev.example_pictures import RUN, Prompt, packed_latent, put_inputs, swap
+from comfyui_eridiffusion.dev.local_host import LocalHost
 
 #: Sampling steps instead of the graphs' own: this is about graphs that run, not about good pictures.
 STEPS = 2

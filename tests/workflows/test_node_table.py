@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from comfyui_eridiffusion.client.host_install import find_host
-from comfyui_eridiffusion.workflows import schemas
+from comfyui_eridiffusion.dev.host_install import find_host
+from comfyui_eridiffusion.workflows.canvas import schemas
+from comfyui_eridiffusion.workflows.canvas.stages import _BY_CLASS
 from comfyui_eridiffusion.workflows.graph import OUTPUTS
-from comfyui_eridiffusion.workflows.stages import _BY_CLASS
 
 LOADERS = ("EriExampleModelLoader", "EriExampleCLIPLoader", "EriExampleVAELoader")
 

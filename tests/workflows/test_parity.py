@@ -18,9 +18,9 @@ from comfyui_eridiffusion.samplers.schedules import ddim_timesteps, flow_sigmas,
 from comfyui_eridiffusion.tests.samplers.test_noise_generators import BOX_MULLER_ULP, CUDA_BOUND
 from comfyui_eridiffusion.tests.workflows import parity_evidence
 from comfyui_eridiffusion.tests.workflows.parity_table import default_spec, markdown
+from comfyui_eridiffusion.trainers.profiles import PROFILES, profile_for
 from comfyui_eridiffusion.workflows import build
 from comfyui_eridiffusion.workflows.parity import FIGURES, SIGMAS, TOPICS, Match, explain
-from comfyui_eridiffusion.workflows.profiles import PROFILES, profile_for
 
 ROOT = Path(__file__).parents[2]
 STEPS = range(2, 61)

@@ -11,13 +11,14 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 
+from comfyui_eridiffusion.families.profile import Profile
 from comfyui_eridiffusion.images.layouts import LAYOUTS
 from comfyui_eridiffusion.samplers.noise import NoiseProfile
 from comfyui_eridiffusion.samplers.schedules import ddim_timesteps, flow_sigmas, flux_sigmas
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.spec.model import SAMPLING
 from comfyui_eridiffusion.spec.readers import TRAINERS
-from comfyui_eridiffusion.workflows.profiles import PROFILES, Profile, profile_for
+from comfyui_eridiffusion.trainers.profiles import PROFILES, profile_for
 
 FAMILIES = ("flux", "sd35", "sdxl")
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

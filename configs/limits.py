@@ -1,0 +1,74 @@
+"""Numbers of one image, checked and rounded as a trainer does, for readers whose numbers are Python's already."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from ..errors import SpecError
+from ..families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS, MIN_SEED
+from .fields import Reading
+from .tree import Node
+
+_SMALLEST: Final = 16
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image is asked for."""
+
+    reading: Reading
+    node: Node
+    path: str
+
+    def error(self, name: str, problem: str, remedy: str) -> SpecError:
+        """SpecError at one of its settings."""
+        return self.reading.error(problem, self.node, f"{self.path}.{name}".lstrip("."), remedy)
+
+    def note(self, text: str) -> None:
+        """A note on this image."""
+        where = self.path or f"line {self.node.line}"
+        self.reading.note(f"{where}: {text}")
+
+    def pixels(self, name: str, value: int, rounded: int) -> int:
+        """A side after rounding; SpecError when it is out of range, a note when rounding changed it."""
+        if value > MAX_PIXELS:
+            raise self.error(name, f"{name} {value} is too large", f"Write at most {MAX_PIXELS}.")
+        if rounded < _SMALLEST:
+            raise self.error(name, f"{name} {value} leaves no picture", f"Write at least {_SMALLEST}.")
+        if rounded != value:
+            self.reading.note(f"{name} {value} is rounded to {rounded} as in the trainer.")
+        return rounded
+
+    def seed(self, value: int | None) -> int | None:
+        """A seed as torch's generators take it: negative ones modulo 2^64; None stays random."""
+        if value is None:
+            return None
+        if not MIN_SEED <= value <= MAX_SEED:
+            raise self.error("seed", f"the seed {value} is out of range", f"Write 0 to {MAX_SEED}.")
+        if value < 0:
+            self.note(f"the seed {value} is {value % 2**64} to the generator.")
+        return value % 2**64
+
+    def steps(self, name: str, value: int) -> int:
+        """Sampling steps, 1 to MAX_STEPS."""
+        if not 1 <= value <= MAX_STEPS:
+            raise self.error(name, f"{value} steps are out of range", f"Write 1 to {MAX_STEPS}.")
+        return value
+
+    def finite(self, name: str, value: float) -> float:
+        """A number that is neither infinite nor NaN."""
+        if not math.isfinite(value):
+            raise self.error(name, f"{value} is no finite number", "Write a number like 3.5.")
+        return float(value)
+
+
+def floored(value: int, multiple: int, minimum: int) -> int:
+    """max(minimum, value rounded down to a multiple)."""
+    return max(minimum, value - value % multiple)
+
+
+def to_nearest(value: float, multiple: int, minimum: int = 0) -> int:
+    """A value rounded to the nearest multiple, halves to even, at least `minimum`."""
+    return max(round(value / multiple) * multiple, minimum)

@@ -1,0 +1,90 @@
+"""The second file that some trainers' configs name: prompts, samples, a prompt library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from ..errors import SpecError
+from .tree import check_length, decode, read_file
+
+if TYPE_CHECKING:
+    from .fields import Section
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where files that a config names may come from.
+
+    base: the config's folder, None = no file is read (a config that came as text). roots: a file must lie in one of
+    these folders after symbolic links are followed, None = anywhere. prompts: a file to take instead of the one the
+    config names. given: name -> text of files that came with the config; they win, and need no disk.
+    """
+
+    base: Path | None = None
+    roots: Sequence[str | os.PathLike[str]] | None = None
+    prompts: str | os.PathLike[str] | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
+    _asked: list[None] = field(default_factory=list, repr=False)  # one entry per reader's question for `prompts`
+
+    @property
+    def prompts_used(self) -> bool:
+        """Whether a reader has asked for the file to take instead, so that its prompts count."""
+        return bool(self._asked)
+
+    def read(self, section: Section, key: str, name: str) -> tuple[str, str, str]:
+        """Text, name for messages and suffix of the file that a config's field names.
+
+        It is looked for in the config's folder, then in the working directory, as the trainers do from theirs.
+        Raises SpecError at the field, naming every place that was tried.
+        """
+        for known in (name, PurePosixPath(name.replace("\\", "/")).name):
+            if known in self.given:
+                return check_length(self.given[known], known), known, PurePosixPath(known).suffix.lower()
+        if self.base is None:
+            raise section.error(
+                key,
+                f"the file {name!r} is named here, but a config that is given as text may not open files",
+                "Give the config's path instead, or the file's text along with it.",
+            )
+        tries = self._tries(name)
+        allowed = [path for path in tries if self._allowed(path)]
+        for path in allowed:
+            if path.is_file():
+                return decode(read_file(path), str(path)), str(path), path.suffix.lower()
+        outside = "" if len(allowed) == len(tries) else "; only files in the folders of this host may be read"
+        raise section.error(
+            key,
+            f"there is no file {name!r}; tried {' and '.join(str(path) for path in tries)}{outside}",
+            "Correct the path, or name the file with prompts= (eri: --prompts).",
+        )
+
+    def override(self) -> tuple[str, str, str] | None:
+        """Text, name and suffix of the file given instead of the config's own, None when none was."""
+        self._asked.append(None)
+        if self.prompts is None:
+            return None
+        path = Path(self.prompts)
+        return decode(read_file(path), str(path)), str(path), path.suffix.lower()
+
+    def _tries(self, name: str) -> list[Path]:
+        spelled = name if os.sep == "\\" else name.replace("\\", "/")
+        path = Path(os.path.expanduser(spelled))
+        if path.is_absolute() or self.base is None:
+            return [path]
+        return list(dict.fromkeys((self.base.absolute() / path, Path.cwd() / path)))
+
+    def _allowed(self, path: Path) -> bool:
+        """Whether a file may be read: always without roots, else when it really lies in one of them."""
+        if self.roots is None:
+            return True
+        real = path.resolve()
+        return any(real.is_relative_to(Path(root).resolve()) for root in self.roots)
+
+
+def missing_file(what: str, source: str) -> SpecError:
+    """SpecError for a config that names no prompts and gives none."""
+    return SpecError(what, source=source, remedy="Add them, or name a prompts file with prompts= (eri: --prompts).")

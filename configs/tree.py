@@ -1,0 +1,184 @@
+"""A config as a tree of nodes that remember where they stood, from a path, text or bytes."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..errors import SpecError
+
+if TYPE_CHECKING:
+    from .second_file import Folders
+
+#: Largest config read, in bytes. A thousand long prompts are about 0.3 MB.
+MAX_BYTES: Final = 4 << 20
+#: Largest size after aliases are written out, in characters; more is an alias bomb.
+MAX_EXPANDED: Final = 4 * MAX_BYTES
+MAX_DEPTH: Final = 50
+
+_BOMS: Final = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+)
+_PATH_LIKE: Final = re.compile(r"(?:(?!: )[^\n])*\.(?:ya?ml|jsonc?|toml|txt|env|sh|bat|cmd|ps1)", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Node:
+    """One value of the document.
+
+    value: text of a scalar as written, or the children. line, column: from 1; line 0 = not known yet, `column` is
+    then the node's ordinal in the document (see `json_fast`). plain: a scalar without quotes, the only kind that may
+    be a number, a boolean or null. size: characters with all aliases written out.
+    """
+
+    value: str | list[Node] | dict[str, Node]
+    line: int
+    column: int
+    plain: bool = False
+    size: int = 1
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed config.
+
+    suffix: the file's extension in lower case, "" for text. kind: what it was parsed as ("json", "yaml", "toml",
+    "env", "lines"). locate: place of a node that does not carry its own, by ordinal. folders: where files that the
+    config names may come from.
+    """
+
+    root: Node
+    source: str
+    suffix: str = ""
+    kind: str = "yaml"
+    locate: Callable[[int], tuple[int, int]] | None = None
+    folders: Folders | None = None
+
+    def place(self, node: Node) -> tuple[int, int]:
+        """Line and column of a node, from 1."""
+        if node.line or self.locate is None:
+            return node.line, node.column
+        return self.locate(node.column)
+
+
+class Lines:
+    """Offsets of a text turned into line and column, from 1."""
+
+    def __init__(self, text: str) -> None:
+        self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
+
+    def at(self, offset: int) -> tuple[int, int]:
+        """Line and column of a character offset."""
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+
+def check_text(value: str, source: str, line: int, column: int) -> None:
+    """Raise SpecError when a string holds half of a surrogate pair, which no encoder accepts."""
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise SpecError(
+                "this text holds half of a surrogate pair, which is no character",
+                source=source,
+                line=line,
+                column=column,
+                remedy="Write the character itself instead of its \\u escape.",
+            ) from None
+
+
+def open_source(source: str | bytes | os.PathLike[str]) -> tuple[str, str, str]:
+    """Text of a config, its name for messages and its suffix.
+
+    source: a path, or the text itself. A string is a path when it is one line that names an existing file or ends
+    like a config file (.yaml, .yml, .json, .jsonc, .toml, .txt, .env, .sh, .bat).
+    Raises SpecError when it cannot be read.
+    """
+    if isinstance(source, bytes):
+        return decode(source, "<text>"), "<text>", ""
+    if isinstance(source, str):
+        one_line = source.strip()
+        if "\n" in one_line or "\x00" in one_line or len(one_line) > 4096 or one_line.startswith("{"):
+            return check_length(source), "<text>", ""
+        if not _PATH_LIKE.fullmatch(one_line) and not _exists(one_line):
+            return check_length(source), "<text>", ""
+        source = source if _exists(source) else one_line
+    path = Path(source)
+    return decode(read_file(path), str(path)), str(path), path.suffix.lower()
+
+
+def check_length(text: str, source: str = "<text>") -> str:
+    """Return the text, without its byte order mark; SpecError when it is longer than MAX_BYTES or is no Unicode."""
+    if len(text) > MAX_BYTES:
+        raise _too_large(len(text), source)
+    check_text(text, source, 1, 1)
+    return text.removeprefix("\ufeff")
+
+
+def decode(data: bytes, source: str) -> str:
+    """Bytes of a config as text; SpecError with the line when they are not UTF-8."""
+    if len(data) > MAX_BYTES:
+        raise _too_large(len(data), source)
+    for mark, name in _BOMS:
+        if data.startswith(mark):
+            raise SpecError(
+                f"this file is {name}", source=source, line=1, remedy="Save it as UTF-8: the trainers read only that."
+            )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line_start = data.rfind(b"\n", 0, error.start) + 1
+        raise SpecError(
+            f"byte 0x{data[error.start]:02x} is not UTF-8",
+            source=source,
+            line=data.count(b"\n", 0, error.start) + 1,
+            column=error.start - line_start + 1,
+            remedy="Save the file as UTF-8 (it looks like another code page, or is no text file).",
+        ) from None
+
+
+def _exists(path: str) -> bool:
+    try:
+        return bool(path) and os.path.exists(path)
+    except (OSError, ValueError):
+        return False
+
+
+def read_file(path: Path) -> bytes:
+    """Bytes of a regular file of at most MAX_BYTES."""
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise SpecError("this is a folder", source=str(path), remedy="Name the config file in it.")
+        if not stat.S_ISREG(status.st_mode):
+            raise SpecError("this is not a regular file", source=str(path), remedy="Name a config file.")
+        if status.st_size > MAX_BYTES:
+            raise _too_large(status.st_size, str(path))
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        where = path if path.is_absolute() else Path.cwd() / path
+        raise SpecError("no such file", source=str(path), remedy=f"Looked for {where}; check the path.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError(
+            f"cannot be read: {reason}", source=str(path), remedy="Check the path and its rights."
+        ) from None
+
+
+def _too_large(size: int, source: str) -> SpecError:
+    return SpecError(
+        f"{size / 1e6:.1f} MB is too large for a config (limit {MAX_BYTES / 1e6:.1f} MB)",
+        source=source,
+        remedy="Name the training config, not a model or a data file.",
+    )

@@ -1,0 +1,361 @@
+#!/usr/bin/env python3
+"""Set up and run this project with nothing but Python 3.10 or newer: no make, no shell, no other package.
+
+    python dev/tasks.py COMMAND [options] [-- arguments for the tool]
+
+Every command first brings the environment (`.venv`) and, where it needs one, the ComfyUI host (`.workspace`) up to
+date; when nothing changed that takes about a second. Settings, as environment variables:
+
+  ERI_PYTHON       a Python that already has torch, used instead of .venv (also: --env PATH); its torch is left alone
+  ERI_TORCH        which torch to install (default torch==2.13.0)
+  ERI_TORCH_INDEX  package index to install torch from (for a CPU, CUDA or ROCm build)
+  COMFYUI_PATH     a ComfyUI to use instead of the one from PyPI; COMFYUI_PYTHON: the Python that runs it
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - said here, before an older Python trips over something it cannot read
+    found = f"Python {sys.version_info[0]}.{sys.version_info[1]} at {sys.executable}"
+    sys.exit(
+        f"error: {found} is too old; this project needs 3.10 or newer. Install one and name it, for example "
+        "`make demo PYTHON=python3.12`, or run `python3.12 dev/tasks.py demo`."
+    )
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType, ModuleType
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+WORKSPACE = ROOT / ".workspace"
+CONSTRAINTS = ROOT / "dev" / "constraints.txt"
+PACKAGE = "comfyui_eridiffusion"
+TORCH = "torch==2.13.0"
+TORCH_BYTES = 3_000_000_000
+PACKAGES_BYTES = 1_000_000_000
+
+
+class SetUpError(Exception):
+    """The environment cannot be made; the message says why and what to do."""
+
+
+def load_installer() -> ModuleType:
+    """Import the package's installer (standard library only) without putting the root folder on `sys.path`."""
+    spec = importlib.util.spec_from_file_location(PACKAGE, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    if spec is None or spec.loader is None:
+        raise SetUpError(f"{ROOT / '__init__.py'} is missing: this is not a complete copy of the project.")
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[PACKAGE] = package
+    spec.loader.exec_module(package)
+    return importlib.import_module(f"{PACKAGE}.dev.host_install")
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal what is going on (standard error: standard output belongs to the tool)."""
+    print(line, file=sys.stderr, flush=True)
+
+
+# --- environment ------------------------------------------------------------------------------------------------------
+
+
+def environment_python(named: str | None) -> tuple[Path, bool]:
+    """Return the Python to use, and whether it is this project's own `.venv` (made when it does not exist)."""
+    if named:
+        path = Path(named).expanduser().absolute()
+        python = path if path.is_file() else in_environment(path)
+        if not python.is_file():
+            raise SetUpError(f"{named} is neither a Python nor an environment. Correct --env or ERI_PYTHON.")
+        return python, False
+    python = in_environment(VENV)
+    if not runs(python):
+        make_environment()
+    return python, True
+
+
+def in_environment(folder: Path) -> Path:
+    """Return where an environment keeps its Python."""
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def runs(python: Path) -> bool:
+    """Whether this Python is there, starts, and has pip."""
+    if not python.is_file():
+        return False
+    return subprocess.run([str(python), "-c", "import pip"], capture_output=True, check=False).returncode == 0
+
+
+def make_environment() -> None:
+    """Create `.venv`; a broken one (its Python was removed or replaced) is made anew."""
+    say(f"  creating the environment {VENV}")
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        output = made.stdout + made.stderr
+        if "No space left" in output:
+            reason = "The disk is full: free some space and try again."
+        elif "ensurepip" in output:
+            reason = "This Python lacks its venv part; on Debian and Ubuntu: apt install python3-venv."
+        else:
+            reason = output.strip()[-500:]
+        raise SetUpError(f"The environment {VENV} cannot be created with {sys.executable}. {reason}")
+
+
+def install_torch(python: Path, own: bool, pip: ModuleType) -> str:
+    """Make sure of a torch, before anything that depends on it; return its exact version.
+
+    The project's own environment gets the pinned build; a named environment keeps what it has unless ERI_TORCH is set.
+    """
+    wanted = os.environ.get("ERI_TORCH") or (TORCH if own else "")
+    version = installed_torch(python)
+    chosen = f"{wanted} {os.environ.get('ERI_TORCH_INDEX', '')}"
+    stamp = stamp_file(python, "torch")
+    changed = bool(os.environ.get("ERI_TORCH")) and read(stamp) != chosen
+    if version and not changed and (not wanted.startswith(TORCH) or version.split("+")[0] == TORCH.split("==")[1]):
+        return version
+    if not wanted:
+        raise SetUpError(f"{python} has no torch. Install one there, or set ERI_TORCH (for example {TORCH}).")
+    pip.check_disk(ROOT, TORCH_BYTES, "torch")
+    say(f"  installing {wanted} (the largest part; GPU builds take several GB)")
+    pip.run_pip(["install", *pip.index_options(), *wanted.split()], wanted, str(python))
+    write(stamp, chosen)
+    return installed_torch(python)
+
+
+def installed_torch(python: Path) -> str:
+    """Return the version of an environment's torch, "" without one; does not import it."""
+    code = "import importlib.metadata as m\ntry: print(m.version('torch'))\nexcept m.PackageNotFoundError: pass"
+    found = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise SetUpError(f"{python} does not run: {found.stderr.strip()[-300:]}")
+    return found.stdout.strip()
+
+
+def install_project(python: Path, own: bool, extras: Sequence[str], torch: str, pip: ModuleType) -> None:
+    """Install this folder (editable) with the extras, torch held at the version that is there."""
+    constraints = CONSTRAINTS.read_text(encoding="utf-8") if own else ""
+    pins = f"{constraints}\ntorch=={torch}\n"
+    text = pins + (ROOT / "pyproject.toml").read_text(encoding="utf-8") + str(ROOT)
+    key = hashlib.sha256(text.encode()).hexdigest()
+    missing = [extra for extra in extras if read(stamp_file(python, f"extra-{extra}")) != key]
+    if not missing:
+        return
+    pip.check_disk(ROOT, PACKAGES_BYTES, "the Python packages")
+    say(f"  installing the packages for {', '.join(extras)}")
+    pins_file = stamp_file(python, "constraints.txt")
+    write(pins_file, pins)
+    pip.run_pip(["install", "-c", str(pins_file), "-e", f"{ROOT}[{','.join(extras)}]"], "the packages", str(python))
+    for left_over in ROOT.glob("*.egg-info"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    for extra in extras:
+        write(stamp_file(python, f"extra-{extra}"), key)
+
+
+def stamp_file(python: Path, name: str) -> Path:
+    """Return the file that notes, per environment, what was installed last."""
+    return WORKSPACE / "stamps" / f"{hashlib.sha256(str(python).encode()).hexdigest()[:12]}-{name}"
+
+
+def read(path: Path) -> str:
+    """Return a file's text, "" when there is none."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def write(path: Path, text: str) -> None:
+    """Write a small file, folders included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def set_up(options: argparse.Namespace, extras: Sequence[str], host: bool = True) -> Path:
+    """Bring environment and host up to date; return the environment's Python."""
+    started = time.monotonic()
+    pip = load_installer()
+    python, own = environment_python(options.env or os.environ.get("ERI_PYTHON"))
+    if own and any(not stamp_file(python, f"extra-{extra}").is_file() for extra in extras):
+        say("Setting up (once; a few minutes, mostly downloads)")
+    try:
+        torch = install_torch(python, own, pip)
+        install_project(python, own, extras, torch, pip)
+    except pip.HostError as error:
+        raise SetUpError(str(error)) from error
+    if host and call(module(python, f"{PACKAGE}.dev.host_install"), stdout=subprocess.DEVNULL):
+        raise SetUpError("The ComfyUI host could not be set up (see above).")
+    if time.monotonic() - started > 5:
+        say(f"Ready after {time.monotonic() - started:.0f} s")
+    return python
+
+
+# --- running tools ----------------------------------------------------------------------------------------------------
+
+
+# The root folder must stay off `sys.path` (its nodes/ would hide the host's nodes.py), where `-m` and `-c` put it.
+OFF_PATH = (
+    "import runpy, sys; root = sys.argv.pop(1); sys.path[:] = [path for path in sys.path if path not in ('', root)]; "
+)
+RUN_MODULE = OFF_PATH + "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+RUN_CLI = OFF_PATH + "from comfyui_eridiffusion.cli import main; sys.argv[0] = 'eri'; sys.exit(main())"
+
+
+def module(python: Path, name: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module as `python -m` does, without the root folder on its path."""
+    return [str(python), "-c", RUN_MODULE, str(ROOT), name, *arguments]
+
+
+def call(command: Sequence[str], cwd: Path = ROOT, stdout: int | None = None) -> int:
+    """Run a tool to its end and return its exit code; Ctrl-C and a request to stop are the tool's to handle."""
+    process = subprocess.Popen(list(command), cwd=cwd, stdout=stdout)
+
+    def pass_on(_number: int, _frame: FrameType | None) -> None:
+        process.terminate()
+
+    previous = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:  # the terminal sent it to the tool as well, which is cleaning up
+                continue
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def command_install(options: argparse.Namespace) -> int:
+    """create the environment and get the host"""
+    set_up(options, ("cli", "test", "dev"))
+    return 0
+
+
+def command_demo(options: argparse.Namespace) -> int:
+    """run the examples' training configs in a real ComfyUI"""
+    python = set_up(options, ("cli",))
+    return call([str(python), "-c", RUN_CLI, str(ROOT), "demo", *options.rest])
+
+
+def command_test(options: argparse.Namespace) -> int:
+    """check style and types, then run every test, those in a real ComfyUI included"""
+    python = set_up(options, ("cli", "test", "dev"))
+    code = lint(python)
+    return code or call(module(python, "pytest", *(options.rest or whole_suite())))
+
+
+def whole_suite() -> list[str]:
+    """Two processes where there are two cores, with one thread each; files that share a host are in one of them.
+
+    The host's small models hardly use a second thread, so this takes two thirds of the time of one process with two.
+    More processes would need 2 GB of memory each.
+    """
+    if (os.cpu_count() or 1) < 2:
+        return []
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return ["--numprocesses=2", "--dist=loadfile"]
+
+
+def command_lint(options: argparse.Namespace) -> int:
+    """check style (ruff) and types (mypy)"""
+    return lint(set_up(options, ("cli", "test", "dev"), host=False))
+
+
+def lint(python: Path) -> int:
+    """Run ruff and mypy, both even if the first one complains."""
+    style = call(module(python, "ruff", "check", "."))
+    # mypy wants the package under its own name; the folder may be called anything
+    types = WORKSPACE / "types"
+    types.mkdir(parents=True, exist_ok=True)
+    load_installer()
+    links = importlib.import_module(f"{PACKAGE}.dev.host_links")
+    links.link_folder(types / PACKAGE, ROOT)
+    options = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache")]
+    return style or call(module(python, "mypy", *options, "-p", PACKAGE), cwd=types)
+
+
+def command_train_examples(options: argparse.Namespace) -> int:
+    """train the examples' small models again (some hours on two cores, minutes on a GPU)"""
+    python = set_up(options, ("cli",))
+    return call([str(python), "-m", "training", *options.rest], cwd=ROOT / "examples")
+
+
+def command_adherence(options: argparse.Namespace) -> int:
+    """measure how well the examples' models follow prompts, through the host"""
+    python = set_up(options, ("cli",))
+    return call([str(python), "-m", "training.adherence", *options.rest], cwd=ROOT / "examples")
+
+
+def command_example_workflows(options: argparse.Namespace) -> int:
+    """write example_workflows/ anew: the graphs, and their pictures from the small models"""
+    python = set_up(options, ("cli",))
+    return call(module(python, f"{PACKAGE}.dev.example_pictures", *options.rest))
+
+
+def command_clean(options: argparse.Namespace) -> int:
+    """remove .venv, .workspace, demo_output and caches (training work only with -- --all)"""
+    keep = set() if "--all" in options.rest else {"training"}
+    for link in [*(WORKSPACE / "custom_nodes").glob("*"), *(WORKSPACE / "types").glob("*")]:
+        link.unlink() if link.is_symlink() else os.rmdir(link)
+    inside = [path for path in WORKSPACE.glob("*") if path.name not in keep]
+    caches = (".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis")
+    outside = [ROOT / name for name in (".venv", "demo_output", *caches)]
+    for path in [*inside, *outside]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if WORKSPACE.is_dir() and not any(WORKSPACE.iterdir()):
+        WORKSPACE.rmdir()
+    return 0
+
+
+def command_help(_options: argparse.Namespace) -> int:
+    """list the commands"""
+    lines = [f"  {name:<18}{command.__doc__}" for name, command in COMMANDS.items()]
+    print(f"make TARGET, or python dev/tasks.py COMMAND:\n{chr(10).join(lines)}\n")
+    print("Settings" + (__doc__ or "").split("Settings")[1].rstrip())
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "demo": command_demo,
+    "test": command_test,
+    "lint": command_lint,
+    "install": command_install,
+    "train-examples": command_train_examples,
+    "adherence": command_adherence,
+    "example-workflows": command_example_workflows,
+    "clean": command_clean,
+    "help": command_help,
+}
+
+
+def main() -> int:
+    """Parse the command line and run one command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=COMMANDS, nargs="?", default="help")
+    parser.add_argument("--env", help="a Python, or an environment's folder, that already has torch")
+    arguments, separator, rest = sys.argv[1:], "--", []
+    if separator in arguments:
+        at = arguments.index(separator)
+        arguments, rest = arguments[:at], arguments[at + 1 :]
+    options = parser.parse_args(arguments)
+    options.rest = rest
+    try:
+        return COMMANDS[options.command](options)
+    except SetUpError as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("stopped")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""What the model families have in common across trainers: variants, size rules, the meaning of one guidance number."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from ..configs.fields import Reading
+
+MAX_PIXELS: Final = 16384
+MAX_STEPS: Final = 10000
+MAX_SEED: Final = 2**64 - 1
+MIN_SEED: Final = -(2**63)
+
+#: Words a config uses for torch's number formats -> torch's name (ai-toolkit `train_tools.get_torch_dtype`).
+PRECISIONS: Final = {
+    **dict.fromkeys(("float", "fp32", "single", "float32"), "float32"),
+    **dict.fromkeys(("fp16", "half", "float16"), "float16"),
+    **dict.fromkeys(("bf16", "bfloat16"), "bfloat16"),
+}
+
+#: Families people train elsewhere, by words in a name -> what to call them.
+_OTHERS: Final = (
+    "kontext",
+    "chroma",
+    "flux2",
+    "flux.2",
+    "flex2",
+    "flex.2",
+    "hidream",
+    "lumina",
+    "omnigen",
+    "qwen",
+    "wan2",
+    "hunyuan",
+)
+
+
+def variant_of(family: str, name: str) -> str | None:
+    """Variant of a family as a model's name tells it, None where it does not.
+
+    Flux: "schnell" or "dev". SD 3.5: "large-turbo", "large" or "medium". SDXL has none.
+    """
+    words = name.replace("\\", "/").lower()
+    if family == "flux":
+        return "schnell" if "schnell" in words else "dev" if "dev" in re.split(r"[^a-z]+", words) else None
+    if family == "sd35":
+        tail = words.rsplit("/", 1)[-1]
+        if "turbo" in tail:
+            return "large-turbo"
+        return next((size for size in ("large", "medium") if size in tail), None)
+    return None
+
+
+def other_family(name: str) -> str | None:
+    """The unsupported family that a model's name gives away, None for the supported and the unknown."""
+    tail = name.replace("\\", "/").lower().rsplit("/", 1)[-1]
+    return next((word for word in _OTHERS if word in tail), None)
+
+
+def guidance_fields(family: str, value: float) -> tuple[float, float | None]:
+    """`cfg_scale, guidance` for a config's one number: Flux's is the embedded guidance, the others' is true CFG."""
+    return (1.0, value) if family == "flux" else (value, None)
+
+
+def note_schnell(reading: Reading, variant: str | None) -> bool:
+    """Say that Flux schnell has no guidance embedding; True when this is schnell."""
+    if variant == "schnell":
+        reading.note("Flux schnell has no guidance embedding: the guidance value has no effect.")
+    return variant == "schnell"

@@ -1,0 +1,61 @@
+"""How samples are made: the numbers that a graph carries for one trainer and family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+#: Noise used where a trainer's own cannot be had: drawn in float32 on the CPU, NCHW, by torch.
+FALLBACK_NOISE: Final = "torch-cpu/nchw/float32"
+
+
+class Remark(NamedTuple):
+    """What a person should know about the match. topics: of `parity.TOPICS`, those it is about."""
+
+    text: str
+    topics: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The numbers a graph carries for one trainer and family.
+
+    noise: profile text of EriTrainerNoise, "generator/layout/dtype". t5_length: exact T5 tokens, 0 = no T5.
+    long_prompt: more than 77 CLIP tokens are cut ("truncate") or go on in further chunks ("chunks").
+    weighting: whether `(word:1.2)` is syntax (True) or text (False). empty: what an empty prompt means,
+    "encode" or "zeros". rounding: how a pixel becomes one of 256 values, "truncate" or "round" (diffusers).
+    Flux: shifted (False = schnell), base_shift, max_shift, spacing ("linear" or "timesteps"). SD 3.5: shift, spacing,
+    skip_layers (skip-layer guidance, e.g. "7, 8, 9"; "" = off), skip_scale, skip_start, skip_end (shares of the run).
+    SDXL: spacing, offset, final_alpha ("alpha[0]" or "1"), zero_snr, clip_sample, eta.
+    remarks: what a person should know about the match; notes: their texts.
+    """
+
+    noise: str = FALLBACK_NOISE
+    t5_length: int = 0
+    weighting: bool = False
+    rounding: str = "truncate"
+    long_prompt: str = "truncate"
+    empty: str = "encode"
+    shifted: bool = True
+    base_shift: float = 0.5
+    max_shift: float = 1.15
+    shift: float = 3.0
+    spacing: str = "timesteps"
+    offset: int = 1
+    final_alpha: str = "alpha[0]"
+    zero_snr: bool = False
+    clip_sample: bool = False
+    eta: float = 0.0
+    skip_layers: str = ""
+    skip_scale: float = 2.5
+    skip_start: float = 0.01
+    skip_end: float = 0.2
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(remark.text for remark in self.remarks)
+
+    def remarked(self, text: str, *topics: str) -> Profile:
+        """This profile with one remark more."""
+        return replace(self, remarks=(*self.remarks, Remark(text, topics)))

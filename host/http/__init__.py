@@ -1,0 +1,1 @@
+"""What a trainer, the canvas and the sidebar ask over HTTP."""

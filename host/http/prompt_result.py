@@ -1,0 +1,74 @@
+"""What the host's history says about a finished prompt, as a trainer wants it: how it ended, which files it wrote."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from ...errors import HostError
+from ...protocol.events import FINAL, Failed, ImageRef, Interrupted, from_message, images_of, prompt_files_of
+from ...protocol.refusals import failed
+
+#: Entry of a prompt's extra data that says which items each saving node saves.
+EXTRA_KEY: Final = "eridiffusion"
+
+
+def result_of(prompt_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of GET /eridiffusion/prompts/{prompt_id} for a history entry: `status`, `files`, perhaps `error`."""
+    answer: dict[str, Any] = {"prompt_id": prompt_id, "status": "done", "files": _files(record)}
+    status = record.get("status") or {}
+    found = [
+        event
+        for kind, data in status.get("messages") or ()
+        for event in from_message(kind, {**data, "prompt_id": prompt_id})
+        if isinstance(event, FINAL)
+    ]
+    last = found[-1] if found else None
+    if isinstance(last, Interrupted):
+        return {**answer, "status": "interrupted"}
+    if isinstance(last, Failed):
+        return {**answer, "status": "failed", "error": described(failed(last))}
+    if status.get("status_str") == "error":
+        unknown = HostError("The host reports a failure without saying which", remedy="Read its log.", kind="execution")
+        return {**answer, "status": "failed", "error": described(unknown)}
+    return answer
+
+
+def described(error: HostError) -> dict[str, Any]:
+    """An error for the answer, entries that it leaves open left out; tracebacks stay in the host's log and history.
+
+    details: what else is wrong with a graph that the host refuses, one fault a line.
+    """
+    entry = {
+        "kind": error.kind,
+        "message": str(error),
+        "node": error.node,
+        "class_type": error.class_type,
+        "field": error.field,
+        "details": error.details if error.kind in ("validation", "missing_node") else None,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _files(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every node's files, each picture followed by the prompt file that lies beside it."""
+    saves = (record["prompt"][3].get(EXTRA_KEY) or {}).get("saves", {})
+    outputs = (record.get("outputs") or {}).items()
+    files = []
+    # in the samples' order: the host's is that of execution, which is another one in newer versions
+    for node, output in sorted(outputs, key=lambda entry: min(saves.get(entry[0]) or [sys.maxsize])):
+        items = saves.get(node, ())
+        texts = prompt_files_of(output)
+        for number, image in enumerate(images_of(output)):
+            item = {"item": items[number]} if number < len(items) else {}
+            files.append(_file("image", image, node, item))
+            if image in texts:
+                files.append(_file("prompt", texts[image], node, item))
+    return files
+
+
+def _file(kind: str, ref: ImageRef, node: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    query = {"filename": ref.filename, "subfolder": ref.subfolder, "type": ref.type}
+    return {"kind": kind, **query, "node": node, **item, "url": f"/view?{urlencode(query)}"}

@@ -1,0 +1,193 @@
+"""The routes for trainers, beside the host's own: a config's text in; a graph, or a queued prompt and its files, out.
+
+docs/openapi.yaml describes them. The host's middleware turns away requests whose Origin is another site's; here a body
+must also be declared JSON, which a page of another site cannot send without the host's consent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+from comfy.cli_args import args
+from server import PromptServer
+
+from ...errors import (
+    FamilyUnknownError,
+    HostError,
+    NodeInputError,
+    RequestError,
+    SpecError,
+    UnknownConfigError,
+    WorkflowError,
+)
+from ...workflows import Workflow
+from ...workflows.requests import MAX_BODY, GraphRequest, QueueRequest, Request, graph_for, read_request
+from ..lora.runs import leads_inside, run_roots
+from ..paths import candidates
+from .prompt_result import described
+from .queue import node_info, offered_files, queue, state
+
+PREFIX: Final = "/eridiffusion"
+#: Longest `?wait=` in seconds, and how often the host's history is looked at meanwhile.
+MAX_WAIT: Final = 300.0
+_POLL: Final = 0.2
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def register() -> None:
+    """Add the routes to the running host, once, before the host's `add_routes`; without a server there are none."""
+    server = getattr(PromptServer, "instance", None)
+    if server is None or any(getattr(route, "path", "").startswith(f"{PREFIX}/") for route in server.routes):
+        return
+    server.routes.post(f"{PREFIX}/graph")(answered(_graph))
+    server.routes.post(f"{PREFIX}/queue")(answered(_queue))
+    server.routes.get(f"{PREFIX}/prompts/{{prompt_id}}")(answered(_prompt))
+
+
+def answered(handler: Handler) -> Handler:
+    """The handler with this pack's errors as JSON; any other is a defect, which aiohttp logs and answers with 500."""
+
+    @functools.wraps(handler)
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            _check_site(request)
+            return await handler(request)
+        except RequestError as error:
+            return _error(error.status, error.kind, error, field=error.field)
+        except SpecError as error:
+            places = {"line": error.line, "column": error.column, "field": error.field, "source": error.source}
+            return _error(400, _config_kind(error), error, **places)
+        except WorkflowError as error:
+            return _error(400, "graph", error, field=error.field)
+        except HostError as error:
+            return web.json_response({"error": described(error)}, status=422)
+
+    return answer
+
+
+def _config_kind(error: SpecError) -> str:
+    """What is wrong with a config, in one word; two say that the text may not be one, so that a program can tell."""
+    if isinstance(error, UnknownConfigError):
+        return "not_config"
+    return "family_unknown" if isinstance(error, FamilyUnknownError) else "config"
+
+
+def _error(status: int, kind: str, error: Exception, **places: Any) -> web.Response:
+    entry = {"kind": kind, "message": str(error), **places}
+    return web.json_response(
+        {"error": {key: value for key, value in entry.items() if value is not None}}, status=status
+    )
+
+
+def _check_site(request: web.Request) -> None:
+    """Turn away what a browser itself marks as another site's, also where the host is not on a loopback address."""
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" and not args.enable_cors_header:
+        raise RequestError(
+            403, "origin", "the request comes from another site's page", remedy="Send it from a program."
+        )
+
+
+async def _graph(request: web.Request) -> web.Response:
+    """POST /eridiffusion/graph"""
+    workflow, ui = await _built(await _read(request, GraphRequest))
+    return web.json_response({**_summary(workflow), "api": workflow.api(), "ui": ui})
+
+
+async def _queue(request: web.Request) -> web.Response:
+    """POST /eridiffusion/queue"""
+    wanted = await _read(request, QueueRequest)
+    workflow, ui = await _built(wanted)
+    prompt_id, number = await queue(workflow, ui, client_id=wanted.client_id, front=wanted.front)
+    place = f"{PREFIX}/prompts/{prompt_id}"
+    return web.json_response({**_summary(workflow), "prompt_id": prompt_id, "number": number, "result": place})
+
+
+async def _prompt(request: web.Request) -> web.Response:
+    """GET /eridiffusion/prompts/{prompt_id}?wait=SECONDS"""
+    prompt_id = request.match_info["prompt_id"]
+    until = time.monotonic() + _wait(request.query.get("wait", "0"))
+    while True:
+        found = state(prompt_id)
+        if found is None:
+            raise RequestError(
+                404,
+                "unknown_prompt",
+                f"the host does not know the prompt {prompt_id!r}",
+                remedy="It was restarted, or its queue or history was cleared: queue the config again.",
+            )
+        left = until - time.monotonic()
+        if found["status"] not in ("queued", "running") or left <= 0:
+            return web.json_response(found)
+        await asyncio.sleep(min(_POLL, left))
+
+
+def _wait(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= MAX_WAIT:
+        raise RequestError(
+            400, "request", f"{text!r} is no waiting time", field="wait", remedy="Give 0 to 300 seconds."
+        )
+    return seconds
+
+
+async def _read(request: web.Request, kind: type[Request]) -> Request:
+    """The body, checked; RequestError 415, 413 or 400."""
+    if request.content_type != "application/json":
+        raise RequestError(
+            415, "content_type", f"the body is {request.content_type}", remedy="Send Content-Type: application/json."
+        )
+    too_large = RequestError(
+        413,
+        "too_large",
+        f"the body has more than {MAX_BODY} bytes",
+        remedy="Send only the config and its prompt files.",
+    )
+    if (request.content_length or 0) > MAX_BODY:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.content.iter_any():  # counted unpacked: a body may come compressed
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise too_large
+    return await asyncio.to_thread(read_request, kind, bytes(body))
+
+
+async def _built(request: GraphRequest) -> tuple[Workflow, dict[str, Any]]:
+    """The graph and its canvas form; large configs take a while, so the host answers others meanwhile."""
+    run = None if request.run is None else _run_name(request.run)
+    offered = offered_files() if request.models is None else None
+    workflow = await asyncio.to_thread(graph_for, request, run, offered)
+    return workflow, await asyncio.to_thread(workflow.ui, node_info(workflow))
+
+
+def _run_name(run: str) -> str:
+    """The run as the host's nodes name it, relative to an allowed folder; RequestError 403 where it lies outside.
+
+    It need not exist yet: a graph may be made before its run. Queueing one whose run is missing is refused later.
+    """
+    try:
+        places = candidates(run.strip(), run_roots(), "run")
+    except NodeInputError as error:
+        raise RequestError(403, "outside", str(error)) from error
+    place = next((path for path in places if path.exists()), places[0])
+    if not leads_inside(place):
+        raise RequestError(403, "outside", f"run: {run!r} is a link out of the allowed folders.")
+    bases = [Path(os.path.abspath(root)) for root in run_roots()]
+    return next(place.relative_to(base) for base in bases if place.is_relative_to(base)).as_posix()
+
+
+def _summary(workflow: Workflow) -> dict[str, Any]:
+    """What both answers say about the graph: its samples with every default filled in, and the notes for people."""
+    return {"spec": workflow.spec.to_dict(), "notes": workflow.notes}

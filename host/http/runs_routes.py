@@ -1,0 +1,170 @@
+"""The routes behind the sidebar: the training runs that the host can see, and what there is of one of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import folder_paths
+from aiohttp import web
+from server import PromptServer
+
+from ...errors import ImagesError, LoraError, NodeInputError, OutsideError, RequestError
+from ...images import SampleFile, sample_name
+from ...images.found import find_samples
+from ...images.thumbnails import thumbnail
+from ...lora import Checkpoint
+from ...spec import SampleSpec, read_spec
+from ...workflows.run_overview import Configs, find_configs
+from ..lora.runs import find_run, list_runs, run_roots, runs_version
+from ..paths import input_roots
+from ..spec import config_path
+from .routes import PREFIX, answered
+
+
+def register() -> None:
+    """Add the routes to the running host, once; without a server there are none."""
+    server = getattr(PromptServer, "instance", None)
+    if server is None or any(getattr(route, "path", "").startswith(f"{PREFIX}/runs") for route in server.routes):
+        return
+    server.routes.get(f"{PREFIX}/runs")(answered(_runs))
+    server.routes.get(f"{PREFIX}/runs/{{name:.+}}")(answered(_run))
+    server.routes.get(f"{PREFIX}/runs-version")(answered(_version))
+    server.routes.get(f"{PREFIX}/thumbnail")(answered(_thumbnail))
+
+
+async def _runs(_: web.Request) -> web.Response:
+    """GET /eridiffusion/runs"""
+    version = await asyncio.to_thread(runs_version)  # before: what comes while the runs are listed is another version
+    return web.json_response({"runs": await asyncio.to_thread(_all_runs), "version": version})
+
+
+async def _version(_: web.Request) -> web.Response:
+    """GET /eridiffusion/runs-version"""
+    return web.json_response({"version": await asyncio.to_thread(runs_version)})
+
+
+async def _run(request: web.Request) -> web.Response:
+    """GET /eridiffusion/runs/{name}?config=FILE"""
+    name, config = request.match_info["name"], request.query.get("config", "")
+    return web.json_response(await asyncio.to_thread(_overview, name, config))
+
+
+async def _thumbnail(request: web.Request) -> web.Response:
+    """GET /eridiffusion/thumbnail?filename=NAME&subfolder=FOLDER&version=TEXT"""
+    name, folder = request.query.get("filename", ""), request.query.get("subfolder", "")
+    body = await asyncio.to_thread(_small_copy, name, folder)
+    # The version changes when the file does, so that the browser need not ask again.
+    headers = {"Cache-Control": "private, max-age=604800, immutable"} if request.query.get("version") else {}
+    return web.Response(body=body, content_type="image/webp", headers=headers)
+
+
+def _small_copy(name: str, folder: str) -> bytes:
+    """A picture below the output folder, made small; RequestError 403 outside, 404 missing, 422 not a whole picture."""
+    output = Path(folder_paths.get_output_directory()).resolve()
+    path = (output / folder / name).resolve() if "\x00" not in folder + name else output
+    if not path.is_relative_to(output):
+        raise RequestError(403, "outside", f"{name!r} is not below the output folder.", field="filename")
+    if not path.is_file():
+        raise RequestError(404, "missing_picture", f"there is no {name!r} in {folder!r} any more.", field="filename")
+    try:
+        return thumbnail(path)
+    except ImagesError as error:
+        raise RequestError(422, "picture", str(error), field="filename") from error
+
+
+def _all_runs() -> list[dict[str, Any]]:
+    """Every run folder with its steps; one that cannot be listed has the reason instead."""
+    entries: list[dict[str, Any]] = []
+    for name in list_runs():
+        if name.endswith(".safetensors"):
+            continue
+        try:
+            place, checkpoints = find_run(name)
+        except (NodeInputError, LoraError) as error:
+            entries.append({"name": name, "steps": [], "unknown": 0, "error": str(error)})
+            continue
+        by_run: dict[str, list[Checkpoint]] = {}
+        for checkpoint in checkpoints if place.is_dir() else ():
+            by_run.setdefault(f"{name}/{checkpoint.run}" if checkpoint.run else name, []).append(checkpoint)
+        entries += [{"name": run, **_steps(found)} for run, found in by_run.items()]
+    return list({entry["name"]: entry for entry in entries}.values())
+
+
+def _steps(checkpoints: list[Checkpoint]) -> dict[str, Any]:
+    """Steps that a graph can name, ascending, and how many checkpoints have none."""
+    steps = sorted({entry.step for entry in checkpoints if entry.step is not None})
+    return {"steps": steps, "unknown": sum(entry.step is None for entry in checkpoints)}
+
+
+def _overview(name: str, config: str) -> dict[str, Any]:
+    """One run; RequestError 403 where name or config lead outside, 404 where there is no such run or config."""
+    try:
+        place, checkpoints = find_run(name)
+    except NodeInputError as error:
+        raise RequestError(403, "outside", str(error), field="name") from error
+    except LoraError as error:
+        raise RequestError(404, "unknown_run", str(error), field="name") from error
+    folder = place if place.is_dir() else place.parent
+    found = find_configs(folder, [*run_roots(), *input_roots()])
+    chosen, spec = _chosen(name, config, found)
+    answer = {
+        "name": name,
+        **_steps(checkpoints),
+        "configs": [_relative(path) for path in found.read],
+        "unreadable": [{"file": path.name, "reason": reason} for path, reason in found.refused.items()],
+    }
+    return answer if spec is None else {**answer, "config": chosen, "spec": spec.to_dict(), "samples": _samples(spec)}
+
+
+def _chosen(name: str, config: str, found: Configs) -> tuple[str, SampleSpec | None]:
+    """The config that was asked for, else the one in the folder that is named as the run, else the newest there."""
+    if config:
+        try:
+            path = config_path(config)
+        except NodeInputError as error:
+            status, kind = (403, "outside") if isinstance(error, OutsideError) else (404, "missing_config")
+            raise RequestError(status, kind, str(error), field="config") from error
+        if path is None or not any(path.resolve().is_relative_to(root.resolve()) for root in input_roots()):
+            raise RequestError(403, "outside", f"config: {config!r} is no config file of this host", field="config")
+        return config, read_spec(path, roots=input_roots())
+    own = Path(name).name
+    for path, spec in sorted(found.read.items(), key=lambda pair: pair[1].name != own):
+        return _relative(path), spec
+    return "", None
+
+
+def _samples(spec: SampleSpec) -> list[dict[str, Any]]:
+    """The pictures of this spec in the host's output folder, by step and item."""
+    output = Path(folder_paths.get_output_directory())
+    blank = SampleFile(run=spec.name, step=0, index=0, count=len(spec.items), trainer=spec.trainer, family=spec.family)
+    wanted = [
+        replace(
+            blank,
+            index=item.index,
+            name=sample_name(item.index),
+            prompt=item.prompt,
+            width=item.width,
+            height=item.height,
+            label=item.label,
+        )
+        for item in spec.items
+    ]
+    entries = []
+    for (step, index), path in sorted(find_samples(output, spec.layout, wanted).items()):
+        folder = path.parent.relative_to(output).as_posix()
+        query = {"filename": path.name, "subfolder": "" if folder == "." else folder, "type": "output"}
+        version = path.stat().st_mtime_ns // 1_000_000
+        entries.append({"step": step, "item": index, "url": f"/view?{urlencode(query)}", "version": version})
+    return entries
+
+
+def _relative(path: Path) -> str:
+    """A config's name as `?config=` takes it: relative to the allowed folder that it lies in."""
+    for root in input_roots():
+        if path.is_relative_to(root):
+            return path.relative_to(root).as_posix()
+    return str(path)

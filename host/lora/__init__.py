@@ -1,0 +1,1 @@
+"""LoRA checkpoints on ComfyUI's MODEL and CLIP."""

@@ -1,0 +1,150 @@
+"""A training step's LoRA onto the host's MODEL and CLIP, with a report of what matched."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ...errors import NodeInputError
+from ...lora import Checkpoint, Lora, to_host_keys
+from ...lora.delta import depends_on_base
+from ...lora.fingerprint import fingerprint
+from ...lora.fit import check_fit
+from ...lora.report import LoadReport, load_report
+from ...lora.summary import summary
+from .active_range import RangedLora
+from .names import Names, Patches, clip_names, host_patches, model_names
+from .runs import Choice, find
+from .swap import swap_when_loading, swap_when_sampling
+from .wait import read_when_written
+
+_NO_CLIP = Names({}, {})
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a LoRA is applied: strengths per part, the part of the denoising (0..1), seconds to wait for its file."""
+
+    strength_model: float = 1.0
+    strength_clip: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    wait: float = 30.0
+
+    @property
+    def ranged(self) -> bool:
+        return (self.start, self.end) != (0.0, 1.0)
+
+
+class Applied(NamedTuple):
+    """What EriLoraAtStep hands out: MODEL, CLIP, the step found (-1 = unknown), the report as text and as JSON."""
+
+    model: Any
+    clip: Any
+    step: int
+    report: str
+    details: str
+
+
+def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
+    """MODEL and CLIP with the chosen step's LoRA.
+
+    clip may be None. The given objects keep their weights and patches; one that the LoRA does not change is handed on
+    as it is. Step 0 of a run without one is the model as it is. Raises NodeInputError for an empty range, LoraError
+    when no key matches or a shape does not fit, naming file and keys, and for files that cannot be used.
+    """
+    if not 0.0 <= use.start < use.end <= 1.0:
+        raise NodeInputError(f"start is {use.start:g} and end {use.end:g}. Set 0 ≤ start < end ≤ 1.")
+    checkpoint = find(choice)
+    if checkpoint is None:
+        details = json.dumps({"run": choice.run, "step": 0, "lora": None})
+        return Applied(model, clip, 0, f"{choice.run}, step 0: before training, no LoRA.", details)
+    lora, content = _read(checkpoint.path, family_of(model), use.wait)
+    keys = to_host_keys(lora)
+    of_model, of_clip = model_names(model), _NO_CLIP if clip is None else clip_names(clip)
+    check_fit(lora, {**of_model.shapes, **of_clip.shapes})
+    in_model, in_clip = host_patches(keys, of_model), host_patches(keys, of_clip)
+    report = load_report(lora, in_model.loaded | in_clip.loaded, base=_base(lora, model) or None)
+    text = "\n".join([report.as_text(), *_remarks(lora, clip, use)])
+    details = json.dumps(_details(report, checkpoint, choice, use, content))
+    step = -1 if checkpoint.step is None else checkpoint.step
+    return Applied(_patched_model(model, in_model, use), _patched_clip(clip, in_clip, use), step, text, details)
+
+
+def family_of(model: Any) -> str | None:
+    """The pack's name of a MODEL's family, None for others."""
+    names = {"Flux": "flux", "SD3": "sd35", "SDXL": "sdxl"}
+    return next((names[kind.__name__] for kind in type(model.model).__mro__ if kind.__name__ in names), None)
+
+
+def _read(path: Path, family: str | None, wait: float) -> tuple[Lora, str]:
+    """The LoRA and its file's fingerprint, both of the same content: a trainer may put another file in its place."""
+    while True:
+        before = fingerprint(path)
+        lora = read_when_written(path, family, wait)
+        if fingerprint(path) == before:
+            return lora, before
+
+
+def _patched_model(model: Any, found: Patches, use: Use) -> Any:
+    if not found.patches or use.strength_model == 0.0:
+        return model
+    if use.ranged:
+        return RangedLora(found.patches, use.strength_model, use.start, use.end).on(model)
+    clone = model.clone()
+    clone.add_patches(found.patches, use.strength_model)
+    swap_when_sampling(clone)
+    return clone
+
+
+def _patched_clip(clip: Any, found: Patches, use: Use) -> Any:
+    if not found.patches or use.strength_clip == 0.0:
+        return clip
+    clone = clip.clone()
+    clone.add_patches(found.patches, use.strength_clip)
+    swap_when_loading(clone.patcher)
+    return clone
+
+
+def _base(lora: Lora, model: Any) -> dict[str, Tensor]:
+    """The model's own weights that the LoRA's change depends on (DoRA), whatever it is patched with at the moment."""
+    wanted = {f"{adapter.target.weight}.weight" for adapter in lora.adapters if depends_on_base(adapter)}
+    if not wanted:
+        return {}
+    weights = {**model.model.state_dict(), **{name: saved.weight for name, saved in model.backup.items()}}
+    return {name: weights[name].cpu() for name in wanted if name in weights}
+
+
+def _remarks(lora: Lora, clip: Any, use: Use) -> list[str]:
+    """What of the LoRA has no effect, or another than one might think, because of how it is used."""
+    parts = {adapter.target.part == "model" for adapter in lora.adapters}
+    remarks = []
+    if False in parts and clip is None:
+        remarks.append("note: no CLIP is connected, so the LoRA's text-encoder part has no effect")
+    if True in parts and use.strength_model == 0.0:
+        remarks.append("note: strength_model is 0, so the diffusion model is not changed")
+    if False in parts and clip is not None and use.strength_clip == 0.0:
+        remarks.append("note: strength_clip is 0, so the text encoders are not changed")
+    if use.ranged:
+        remarks.append(f"active from {use.start:.0%} to {use.end:.0%} of the denoising; the sigmas are split there")
+    if use.ranged and False in parts and clip is not None and use.strength_clip != 0.0:
+        remarks.append("note: the text-encoder part counts for all of it: the prompt is encoded once")
+    return remarks
+
+
+def _details(report: LoadReport, checkpoint: Checkpoint, choice: Choice, use: Use, content: str) -> dict[str, Any]:
+    return summary(
+        report,
+        run=choice.run,
+        trainer=checkpoint.trainer,
+        epoch=checkpoint.epoch,
+        fingerprint=content,
+        strength_model=use.strength_model,
+        strength_clip=use.strength_clip,
+        start=use.start,
+        end=use.end,
+    )

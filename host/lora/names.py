@@ -1,0 +1,82 @@
+"""The host's names for the weights of a model: looked up once per model, kept as long as the model lives."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import comfy.lora
+from torch import Tensor
+
+from ...lora.suffixes import DIFF_BIAS
+
+#: A weight's name, or (name, slice, function) for a part of a fused one, as the host's key maps have it.
+Target = Any
+
+
+class Names(NamedTuple):
+    """The host's own key map, name in a LoRA file -> weight, and the shape of every weight."""
+
+    key_map: dict[str, Target]
+    shapes: dict[str, tuple[int, ...]]
+
+
+class Patches(NamedTuple):
+    """What the host's loader made of LoRA keys: patches by weight, and the LoRA keys that are in them."""
+
+    patches: dict[Target, Any]
+    loaded: set[str]
+
+
+# Strings and numbers only: nothing here keeps a model, a patcher or a tensor alive.
+_KNOWN: WeakKeyDictionary[Any, Names] = WeakKeyDictionary()
+
+
+def model_names(model: Any) -> Names:
+    """Names of a MODEL's diffusion model."""
+    return _names(model.model, comfy.lora.model_lora_keys_unet)
+
+
+def clip_names(clip: Any) -> Names:
+    """Names of a CLIP's text encoders."""
+    return _names(clip.cond_stage_model, comfy.lora.model_lora_keys_clip)
+
+
+def host_patches(keys: dict[str, Tensor], names: Names) -> Patches:
+    """Let the host's own loader read LoRA keys (`lora.to_host_keys`) for the weights of one model.
+
+    The loader asks for every name of the map it is given; it is given those that the keys speak of. Weights that the
+    model does not have are left out. Nothing is logged: what did not match shows in the report.
+    """
+    if not names.key_map:
+        return Patches({}, set())
+    owners = {key: name for key in keys if (name := _owner(key, names.key_map)) is not None}
+    patches = comfy.lora.load_lora(keys, {name: names.key_map[name] for name in owners.values()}, log_missing=False)
+    patches = {target: patch for target, patch in patches.items() if _weight(target) in names.shapes}
+    return Patches(patches, {key for key, name in owners.items() if _target(key, names.key_map[name]) in patches})
+
+
+def _names(module: Any, read: Any) -> Names:
+    names = _KNOWN.get(module)
+    if names is None:
+        shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+        names = _KNOWN[module] = Names(read(module, {}), shapes)
+    return names
+
+
+def _owner(key: str, key_map: dict[str, Target]) -> str | None:
+    name = key
+    while "." in name:
+        name = name.rpartition(".")[0]
+        if name in key_map:
+            return name
+    return None
+
+
+def _target(key: str, target: Target) -> Target:
+    """Where a key's tensor goes: beside the weight for a bias, else into it."""
+    return f"{_weight(target).removesuffix('.weight')}.bias" if key.endswith(f".{DIFF_BIAS}") else target
+
+
+def _weight(target: Target) -> str:
+    return str(target if isinstance(target, str) else target[0])

@@ -1,0 +1,134 @@
+"""Which runs a graph may name, and which checkpoint of one it means."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import folder_paths
+
+from ...errors import LoraError, NodeInputError
+from ...lora import Checkpoint, find_checkpoints, select_checkpoint, select_steps
+from ...lora.run_names import run_names
+from ...lora.step_lists import spread
+from ..paths import candidates, lora_roots
+
+#: Kind of folder in the host's extra_model_paths.yaml under which further folders of training runs are allowed.
+RUNS_KIND: Final = "eri_runs"
+_ALLOW = f"Move it there, or allow its folder: a line '{RUNS_KIND}: <folder>' in ComfyUI's extra_model_paths.yaml"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which checkpoint is wanted: `run` below an allowed folder, `step`, `mode` (see lora.select_checkpoint)."""
+
+    run: str
+    step: int
+    mode: str = "exact"
+
+
+def run_roots() -> list[Path]:
+    """Folders below which runs may lie: the host's loras folders, then those listed under `eri_runs`."""
+    further = folder_paths.get_folder_paths(RUNS_KIND) if RUNS_KIND in folder_paths.folder_names_and_paths else []
+    return [*lora_roots(), *map(Path, further)]
+
+
+def _kinds() -> list[str]:
+    return ["loras", *([RUNS_KIND] if RUNS_KIND in folder_paths.folder_names_and_paths else [])]
+
+
+def list_runs() -> list[str]:
+    """Below the allowed folders: every run by the names of its .safetensors files, then every such file."""
+    names = [Path(name) for kind in _kinds() for name in folder_paths.get_filename_list(kind)]
+    files = {name.as_posix() for name in names if name.suffix == ".safetensors"}
+    return [*run_names(files), *sorted(files)]
+
+
+def runs_version() -> str:
+    """Changes when a file below an allowed folder appears or goes; the host looks at the times of the folders."""
+    names = "\n".join(name for kind in _kinds() for name in folder_paths.get_filename_list(kind))
+    return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def find(choice: Choice) -> Checkpoint | None:
+    """The checkpoint that `choice` names; None = step 0 of a run that has none: the model before training.
+
+    run: a run folder, `<folder>/<name>` for one of several runs in a folder, or a file. Raises NodeInputError when it
+    is empty, outside the allowed folders or a link that leads out of them, LoraError when there is no such run or step.
+    """
+    place, checkpoints = find_run(choice.run)
+    if place.is_file():
+        return checkpoints[0]
+    if choice.step == 0 and choice.mode == "exact" and not any(entry.step == 0 for entry in checkpoints):
+        return None
+    return select_checkpoint(checkpoints, choice.step, choice.mode)
+
+
+def find_run(run: str) -> tuple[Path, list[Checkpoint]]:
+    """The first place below the allowed folders where `run` is something, and the checkpoints there."""
+    if not run.strip():
+        raise NodeInputError("run is empty. Choose a run folder or a LoRA file below a loras folder.")
+    places = candidates(run.strip(), run_roots(), "run")
+    for place in sorted(places, key=lambda path: not path.exists()):
+        try:
+            return place, _allowed(place, find_checkpoints(_inside(place)))
+        except LoraError as error:
+            reason = error
+    raise reason
+
+
+def steps_of(run: str, steps: str, at_most: int) -> tuple[list[int], list[Checkpoint]]:
+    """The training steps that `steps` names (see lora.select_steps), at most `at_most` of them, spread; 0 = no limit.
+
+    Also returns the run's checkpoints of unknown step, which no step reaches. Raises as `find_run` and `select_steps`.
+    """
+    checkpoints = find_run(run)[1]
+    chosen = select_steps(checkpoints, steps)
+    if at_most == 1:
+        chosen = chosen[-1:]
+    return spread(chosen, at_most) if at_most > 1 else chosen, [entry for entry in checkpoints if entry.step is None]
+
+
+def fingerprint(choice: Choice) -> str:
+    """Path, time and size of the chosen file; changes when another file is chosen or its content does."""
+    try:
+        checkpoint = find(choice)
+        return "base" if checkpoint is None else _stamp(checkpoint)
+    except (ValueError, OSError) as error:
+        return f"unreadable: {error}"
+
+
+def fingerprint_run(run: str) -> str:
+    """Path, time and size of every checkpoint of a run; changes when one appears, goes or is written again."""
+    try:
+        return "\n".join(_stamp(checkpoint) for checkpoint in find_run(run)[1])
+    except (ValueError, OSError) as error:
+        return f"unreadable: {error}"
+
+
+def _stamp(checkpoint: Checkpoint) -> str:
+    stat = checkpoint.path.stat()
+    return f"{checkpoint.path}|{stat.st_mtime_ns}|{stat.st_size}"
+
+
+def _inside(place: Path) -> Path:
+    """`place` itself, once what it leads to is seen to lie below an allowed folder too."""
+    if not leads_inside(place):
+        raise NodeInputError(f"run: {place} is a link to {place.resolve()}, outside the allowed folders. {_ALLOW}.")
+    return place
+
+
+def _allowed(place: Path, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+    """The checkpoints without links that lead out; NodeInputError where none is left."""
+    inside = [entry for entry in checkpoints if leads_inside(entry.path)]
+    if checkpoints and not inside:
+        raise NodeInputError(f"run: the checkpoints of {place} are links out of the allowed folders. {_ALLOW}.")
+    return inside
+
+
+def leads_inside(path: Path) -> bool:
+    """Whether what `path` leads to, links followed, lies below an allowed folder."""
+    real = path.resolve()
+    return any(real.is_relative_to(root.resolve()) for root in run_roots())

@@ -1,0 +1,1 @@
+"""Little memory: out-of-memory steps, offloading, slices."""

@@ -1,0 +1,190 @@
+"""What EriSample does when the device runs out of memory: free caches, halve the batch, offload, slice attention."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import weakref
+from collections.abc import Callable
+from typing import Any, Final
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.patcher_extension
+import torch
+from torch import Tensor
+
+from .attention import can_slice, slice_attention
+from .residency import prepare_streamed, release_others, stream_weights
+from .split import part, spans
+
+log = logging.getLogger(__name__)
+
+#: Query tokens per slice of attention, first and last try.
+FIRST_SLICE: Final = 1024
+LAST_SLICE: Final = 64
+
+
+class Backoff:
+    """A model function wrapper that answers an out-of-memory error of a call with the same call in smaller parts.
+
+    The sampler never notices: it sees one call on the whole batch, so its noise, step sizes and history are those of an
+    unhindered run, whatever sampler it is, and no step is done twice. `taken` lists what was done, in order.
+    """
+
+    def __init__(self, guider: Any) -> None:
+        self.taken: list[str] = []
+        self.exhausted = False
+        self._guider = self._running = weakref.ref(guider)  # the guider holds this object, too
+        self._inner = guider.model_options.get("model_function_wrapper")
+        self._divisible = not any("gligen" in cond for conds in guider.original_conds.values() for cond in conds)
+        self._limit: int | None = None
+        self._freed = False
+        self._offloaded = False
+        self._streams = False  # from the beginning of each loading on
+        self._slice: int | None = None
+
+    def follow(self, guider: Any) -> None:
+        """`guider` makes a part of the run, on a patcher of its own, which is loaded anew."""
+        self._running = weakref.ref(guider)
+        self._offloaded = self._streams
+
+    def __call__(self, apply_model: Callable[..., Tensor], params: dict[str, Any]) -> Tensor:
+        """The model's output [rows, C, H, W]; see the host's set_model_unet_function_wrapper for the arguments."""
+        while True:
+            try:
+                return self._run(apply_model, params)
+            except comfy.model_management.InterruptProcessingException:
+                raise
+            except comfy.model_management.OOM_EXCEPTION as error:
+                failure = error.with_traceback(None)  # its frames hold the tensors of the failed call
+            _empty_caches(thoroughly=not self._freed)
+            if not self._step(len(params["input"])):
+                self.exhausted = True
+                raise failure
+
+    def _run(self, apply_model: Callable[..., Tensor], params: dict[str, Any]) -> Tensor:
+        if self._slice is not None:
+            options = slice_attention(params["c"].get("transformer_options", {}), self._slice)
+            params = {**params, "c": {**params["c"], "transformer_options": options}}
+        rows, passes = len(params["input"]), len(params["cond_or_uncond"])
+        if self._limit is None or self._limit >= rows:
+            return self._call(apply_model, params)
+        ranges = spans(passes, rows // passes, self._limit)
+        return torch.cat([self._call(apply_model, part(params, span)) for span in ranges])
+
+    def _call(self, apply_model: Callable[..., Tensor], params: dict[str, Any]) -> Tensor:
+        if self._inner is not None:
+            out: Tensor = self._inner(apply_model, params)
+            return out
+        return apply_model(params["input"], params["timestep"], **params["c"])
+
+    def _step(self, rows: int) -> bool:
+        """Prepare the next, smaller try; False when there is none left."""
+        now = rows if self._limit is None else min(rows, self._limit)
+        if not self._freed:
+            self._freed = True
+            self.took("caches freed")
+        elif now > 1 and self._divisible:
+            self._limit = (now + 1) // 2
+            self.took(f"the model runs on {self._limit} of {rows} latents at a time")
+        elif not self._offloaded:
+            self.offload()
+        elif can_slice() and (self._slice is None or self._slice > LAST_SLICE):
+            self._slice = FIRST_SLICE if self._slice is None else self._slice // 2
+            self.took(f"attention in tiles of {self._slice} queries")
+        else:
+            return False
+        return True
+
+    def offload(self) -> None:
+        """Take other models off the device and stream this one's weights, in the middle of a run."""
+        guider = self._running()
+        self._offloaded = True
+        if guider is None:
+            return
+        patcher = guider.model_patcher
+        release_others([patcher, *guider.loaded_models], patcher.load_device)
+        streamed = stream_weights(patcher)
+        self.took("other models unloaded" + (", this model's weights streamed layer by layer" if streamed else ""))
+
+    def restart(self) -> bool:
+        """Prepare a new run after an error outside of the model's calls (loading, control nets); False = give up."""
+        guider = self._guider()
+        if self.exhausted or guider is None or (self._freed and self._offloaded):
+            return False
+        comfy.model_management.unload_all_models()
+        if not self._freed:
+            self._freed = True
+            self.took("models unloaded and caches freed, sampling starts again")
+            return True
+        self._offloaded = self._streams = True
+        guider.model_patcher = guider.model_patcher.clone()
+        when = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
+        guider.model_patcher.add_wrapper_with_key(when, "eridiffusion", prepare_streamed)
+        self.took("this model's weights streamed layer by layer, sampling starts again")
+        return True
+
+    def took(self, step: str) -> None:
+        """Note a step, in the log and under the node."""
+        self.taken.append(step)
+        announce(f"Out of memory: {step}.")
+
+
+def sample_with_backoff(guider: Any, start: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """`guider.sample(start, *args, **kwargs)`, in smaller parts where the device runs out of memory.
+
+    The result is that of an unhindered run (within the rounding of matrix products of another size). The error is
+    raised as it came when every step was taken. `guider.model_options` is replaced by a copy of its own, and where the
+    run starts again with streamed weights `guider.model_patcher` by a clone.
+    """
+    guider.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
+    backoff = Backoff(guider)
+    guider.model_options["model_function_wrapper"] = backoff
+    state = _RandomState(guider.model_patcher.load_device)
+    while True:
+        try:
+            samples: Tensor = guider.sample(start, *args, **kwargs)
+            return samples
+        except comfy.model_management.InterruptProcessingException:
+            raise
+        except comfy.model_management.OOM_EXCEPTION as error:
+            failure = error.with_traceback(None)
+        _empty_caches(thoroughly=True)
+        if not backoff.restart():
+            raise failure
+        state.restore()
+
+
+def announce(text: str) -> None:
+    """Log `text` and show it under the node that is running."""
+    import server
+    from comfy_execution.utils import get_executing_context
+
+    log.warning("EriSample: %s", text)
+    context = get_executing_context()
+    instance = getattr(server.PromptServer, "instance", None)  # there is none in a script without a server
+    send = getattr(instance, "send_progress_text", None)
+    if context is not None and send is not None:
+        send(text, context.node_id)
+
+
+def _empty_caches(thoroughly: bool) -> None:
+    if thoroughly:  # tensors in reference cycles, too; takes a moment
+        gc.collect()
+    comfy.model_management.soft_empty_cache()
+
+
+class _RandomState:
+    """The global generators as they were: samplers that draw from them draw the same again after a restart."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cpu = torch.get_rng_state()
+        self._device = device
+        self._module = torch.get_device_module(device.type) if device.type in ("cuda", "xpu") else None
+        self._state = self._module.get_rng_state(device) if self._module else None
+
+    def restore(self) -> None:
+        torch.set_rng_state(self._cpu)
+        if self._module is not None:
+            self._module.set_rng_state(self._state, self._device)

@@ -1,0 +1,1 @@
+"""Saving pictures and contact sheets from a graph."""

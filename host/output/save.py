@@ -1,0 +1,270 @@
+"""Finished pictures into the host's output folder, in a trainer's layout."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import torch
+from comfy.cli_args import args
+from torch import Tensor
+
+from ...errors import ImagesError, NodeInputError
+from ...images import SampleFile, layout_for, relative_path, sample_name, save_image, to_image
+from ...images.files import taken
+from ...protocol.events import PROMPT_FILES
+from ...protocol.graph_marks import saver_marks
+from ...spec import SampleItem, SampleSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SaveSettings:
+    """How samples are written; "auto" = as the trainer does. See `save_samples`."""
+
+    layout: str = "auto"
+    image_format: str = "auto"
+    existing: str = "overwrite"
+    rounding: str = "truncate"
+    run: str = ""
+    template: str = ""
+    quality: int = 95
+    prompt_file: str = "auto"
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One picture, where it goes and what is known about it."""
+
+    pixels: Tensor
+    path: PurePosixPath
+    step: int
+    item: SampleItem | None
+    report: str
+
+
+def save_samples(
+    batches: Sequence[Tensor],
+    names: Sequence[str],
+    steps: Sequence[int],
+    spec: SampleSpec | None,
+    settings: SaveSettings,
+    hidden: Any = None,
+    reports: Sequence[str] = (),
+) -> dict[str, list[dict[str, str]]]:
+    """Write samples below the host's output folder and return the node's UI output.
+
+    It has the host's own `images` entries, one per picture, and where prompt files lie beside them `prompt_files`, the
+    same entries for those.
+
+    batches: IMAGE tensors [B, H, W, C] in 0..1, all pictures of all batches in order. names: one per picture, those
+    of EriSampleSpec ("sample_03" = item 3) or free ones; fewer are allowed only as none at all. steps, reports: the
+    training step and the LoRA's report, one for all, one per batch or one per picture. spec: gives the run's name, the
+    layout and the prompts; None = layout "native". hidden: the node's hidden inputs, whose prompt and workflow go into
+    the files as the stock saver does, unless the host runs with --disable-metadata.
+    Everything is checked before the first file is written. Raises NodeInputError when lists and pictures do not pair,
+    or a picture is not finite, ImagesError when a template is wrong or a file cannot be written.
+    """
+    samples = _samples(batches, names, steps, reports, spec, settings)
+    root = Path(folder_paths.get_output_directory())
+    texts = _prompt_files(spec, settings)
+    _check(samples, root, texts, settings)
+    shared = _graph_metadata(hidden)
+    marks = sorted({*saver_marks(getattr(hidden, "prompt", None) or {}).values()})
+    progress = comfy.utils.ProgressBar(len(samples)) if len(samples) > 1 else None
+    images, prompt_files = [], []
+    for sample in samples:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        saved = save_image(
+            _picture(sample.pixels, settings.rounding),
+            root,
+            sample.path,
+            text=sample.item.prompt if sample.item and texts else None,
+            metadata={**shared, **_own_metadata(spec, sample, marks)},
+            existing=settings.existing,
+            quality=settings.quality,
+        )
+        if saved.metadata_left_out:
+            left_out = ", ".join(saved.metadata_left_out)
+            log.warning("EriSaveSamples: %s: no room in a JPEG for: %s. Use png or webp.", saved.path, left_out)
+        if not saved.written:
+            log.info("EriSaveSamples: %s is there already and was kept.", saved.path)
+        if progress is not None:
+            progress.update(1)
+        subfolder = str(sample.path.parent) if str(sample.path.parent) != "." else ""
+        images.append({"filename": saved.path.name, "subfolder": subfolder, "type": "output"})
+        text = saved.path.with_suffix(".txt") if texts and not saved.written else saved.text
+        if text is not None and text.is_file():
+            prompt_files.append({"filename": text.name, "subfolder": subfolder, "type": "output"})
+    return {"images": images, **({PROMPT_FILES: prompt_files} if prompt_files else {})}
+
+
+def _samples(
+    batches: Sequence[Tensor],
+    names: Sequence[str],
+    steps: Sequence[int],
+    reports: Sequence[str],
+    spec: SampleSpec | None,
+    settings: SaveSettings,
+) -> list[_Sample]:
+    pictures = [picture for batch in batches for picture in batch]
+    if not pictures:
+        raise NodeInputError("images is empty. Connect at least one image.")
+    if names and len(names) != len(pictures):
+        raise NodeInputError(
+            f"name has {len(names)} entries for {len(pictures)} images. Connect EriSampleSpec's names, one per image."
+        )
+    all_steps = _one_each("step", steps, batches, len(pictures))
+    all_reports = _one_each("report", reports or [""], batches, len(pictures))
+    if any(step < 0 for step in all_steps):
+        raise NodeInputError(
+            "step is unknown: neither the LoRA's file name nor its header tells it. Type the step in EriSaveSamples "
+            "instead of linking it."
+        )
+    trainer = settings.layout if settings.layout != "auto" else (spec.layout if spec else "native")
+    counts, seen = Counter(all_steps), Counter[int]()
+    samples = []
+    for number, (picture, step) in enumerate(zip(pictures, all_steps, strict=True)):
+        position = seen[step]  # without names a step's pictures are counted from 0
+        seen[step] += 1
+        name = names[number] if names else sample_name(position)
+        item = _item(spec, name, None if names else position)
+        place = _place(settings, spec, item, name, position, picture)
+        place = replace(place, step=step, count=max(counts[step], (spec.total or len(spec.items)) if spec else 0))
+        path = relative_path(trainer, place, _format(settings, spec), settings.template)
+        samples.append(_Sample(picture, path, step, item, all_reports[number]))
+    return samples
+
+
+def _one_each(what: str, values: Sequence[Any], batches: Sequence[Tensor], count: int) -> list[Any]:
+    if len(set(values)) == 1:
+        return [values[0]] * count
+    if len(values) == count:
+        return list(values)
+    if len(values) == len(batches):
+        return [value for value, batch in zip(values, batches, strict=True) for _ in batch]
+    raise NodeInputError(
+        f"{what} has {len(values)} different values for {count} images. Connect a single value or one per image."
+    )
+
+
+def _check(samples: Sequence[_Sample], root: Path, texts: bool, settings: SaveSettings) -> None:
+    """Everything that can be known before the first file is written."""
+    paths: set[str] = set()
+    for number, sample in enumerate(samples, start=1):
+        _check_picture(number, sample.pixels, settings.rounding)
+        key = str(sample.path).casefold()  # the file system may not tell case
+        if key in paths:
+            raise NodeInputError(
+                f"Two images would both be {sample.path}: they have the same name twice. Use different names, or put "
+                "{index} into the template."
+            )
+        paths.add(key)
+        place = taken(root, sample.path, with_text=texts and sample.item is not None)
+        if place is not None and settings.existing == "error":
+            raise NodeInputError(f'{place} exists already. Choose "overwrite", "number" or "skip", or another name.')
+
+
+def _check_picture(number: int, pixels: Tensor, rounding: str) -> None:
+    """Raise NodeInputError for the picture, counted from 1, that no file can be made of."""
+    if pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4) and bool(torch.isfinite(pixels).all()):
+        return
+    try:
+        _picture(pixels, rounding)
+    except ImagesError as error:
+        raise NodeInputError(f"images: number {number}: {error}") from error
+
+
+def _picture(pixels: Tensor, rounding: str) -> Any:
+    return to_image(pixels.detach().cpu().float().numpy(), rounding)
+
+
+def _item(spec: SampleSpec | None, name: str, position: int | None) -> SampleItem | None:
+    if spec is None:
+        return None
+    if position is not None:
+        return spec.items[position] if position < len(spec.items) else None
+    return next((item for item in spec.items if sample_name(item.index) == name), None)
+
+
+def _place(
+    settings: SaveSettings,
+    spec: SampleSpec | None,
+    item: SampleItem | None,
+    name: str,
+    position: int,
+    picture: Tensor,
+) -> SampleFile:
+    height, width = picture.shape[:2]
+    return SampleFile(
+        run=settings.run or (spec.name if spec else "samples"),
+        step=0,
+        index=item.index if item else position,
+        name=name,
+        prompt=item.prompt if item else "",
+        seed=item.seed if item else None,
+        width=width,
+        height=height,
+        label=item.label if item else None,
+        trainer=spec.trainer if spec else "",
+        family=spec.family if spec else "",
+    )
+
+
+def _prompt_files(spec: SampleSpec | None, settings: SaveSettings) -> bool:
+    if settings.prompt_file != "auto":
+        return settings.prompt_file == "yes"
+    layout = settings.layout if settings.layout != "auto" else (spec.layout if spec else "native")
+    return layout_for(layout).prompt_file
+
+
+def _format(settings: SaveSettings, spec: SampleSpec | None) -> str | None:
+    if settings.image_format != "auto":
+        return settings.image_format
+    wanted = (spec.image_format or "").lower() if spec else ""
+    return wanted if wanted in ("png", "jpg", "webp") else None
+
+
+def _graph_metadata(hidden: Any) -> dict[str, str]:
+    """What the stock saver writes: the graph as it was queued, and whatever the front end sent along."""
+    if args.disable_metadata or hidden is None:
+        return {}
+    texts = {} if hidden.prompt is None else {"prompt": json.dumps(hidden.prompt)}
+    for key, value in (getattr(hidden, "extra_pnginfo", None) or {}).items():
+        texts[str(key)] = json.dumps(value)
+    return texts
+
+
+def _own_metadata(spec: SampleSpec | None, sample: _Sample, marks: list[str]) -> dict[str, str]:
+    """The sample as plain values, as a spec of this one image that EriSampleSpec reads back, and the LoRA's report.
+
+    marks: of the graph's savers, for a JPEG that has no room for the graph itself.
+    """
+    if args.disable_metadata:
+        return {}
+    texts = {}
+    if spec and sample.item:
+        facts = {"run": spec.name, "trainer": spec.trainer, "family": spec.family, "step": sample.step}
+        texts["eridiffusion"] = json.dumps({**facts, **vars(sample.item), "graph_marks": marks})
+        texts["eridiffusion_spec"] = json.dumps(replace(spec.part([sample.item]), source="<text>").to_dict())
+    if sample.report:
+        texts["eridiffusion_lora"] = _as_json(sample.report)
+    return texts
+
+
+def _as_json(report: str) -> str:
+    """The report as JSON: EriLoraAtStep's details are that already, its report for people becomes a string."""
+    try:
+        json.loads(report)
+    except ValueError:
+        return json.dumps(report)
+    return json.dumps(json.loads(report))

@@ -1,0 +1,1 @@
+"""Schedules, samplers, noise and guidance as ComfyUI's objects, and sampling itself."""

@@ -1,0 +1,137 @@
+"""Rows of EriSample's lists that can be denoised as one batch: how to tell, and their inputs joined.
+
+In a batch every image must come out as it does alone, but for the order of summation in matrix products of another
+size. So this is a list of what is known to keep the images of a batch apart; anything else is sampled alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
+from typing import Any, Final
+
+import comfy.model_base
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import torch
+from comfy.extra_samplers import uni_pc
+from comfy.k_diffusion import sampling
+from torch import Tensor
+
+from .samplers import sample_ddim, sample_flow_euler
+
+#: The host's samplers that draw nothing (unless an option below is on) and whose steps never look at other images.
+QUIET_SAMPLERS: Final = (
+    "euler", "euler_cfg_pp", "heun", "dpm_2", "lms", "dpmpp_2m", "dpmpp_2m_cfg_pp", "ipndm", "ipndm_v", "deis",
+    "gradient_estimation", "gradient_estimation_cfg_pp",
+)  # fmt: skip
+#: Options that make a sampler draw noise when they are not 0.
+_DRAWING: Final = ("s_churn", "eta")
+#: Models whose conditioning is one row an image, whatever the batch.
+_MODELS: Final = (comfy.model_base.Flux, comfy.model_base.SD3, comfy.model_base.SDXL)
+#: What of a conditioning's options is a tensor with one row an image.
+_POOLED: Final = "pooled_output"
+
+
+class Alone(Exception):  # noqa: N818 - an answer, not an error
+    """This row shares no batch; the text says why."""
+
+
+def batch_key(row: Mapping[str, Any]) -> Hashable:
+    """What rows that share a batch have in common. row: `_host_sampling.sample`'s arguments by name, checked.
+
+    Raises Alone for a row that must not share one.
+    """
+    model, latent, sigmas = row["model"], row["latent"], row["sigmas"]
+    if type(model.model) not in _MODELS:
+        raise Alone("the model is not known to keep the images of a batch apart")
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    mask = latent.get("noise_mask")
+    return (
+        id(model),
+        row["cfg"],
+        (sigmas.dtype, tuple(sigmas.tolist())),
+        _sampler_key(row["sampler"], mask is not None),
+        _conditioning_key(row["positive"]),
+        _conditioning_key(row["negative"]),
+        type(row["noise"]),  # another class may draw in another precision
+        _form(samples),
+        bool(torch.count_nonzero(samples)),  # the host and DDIM start from an empty batch in another way
+        None if mask is None else (mask.shape[-2:], mask.dtype, mask.device),
+    )
+
+
+def _sampler_key(sampler: Any, masked: bool) -> Hashable:
+    if type(sampler) is not comfy.samplers.KSAMPLER or sampler.sampler_function not in _quiet():
+        raise Alone("the sampler draws noise, or is not known not to")
+    options, inpainting = sampler.extra_options, sampler.inpaint_options
+    if any(options.get(name) for name in _DRAWING) or (masked and inpainting.get("random")):
+        raise Alone("the sampler draws noise")
+    return sampler.sampler_function, _plain(options, "sampler"), _plain(inpainting, "sampler")
+
+
+@cache
+def _quiet() -> tuple[Any, ...]:
+    named = [getattr(sampling, f"sample_{name}", None) for name in QUIET_SAMPLERS]
+    known = [*named, uni_pc.sample_unipc, uni_pc.sample_unipc_bh2, sample_flow_euler, sample_ddim]
+    return tuple(function for function in known if function is not None)
+
+
+def _conditioning_key(conditioning: list[Any]) -> Hashable:
+    return tuple(
+        (
+            _form(tokens),
+            _form(options.get(_POOLED)),
+            _plain({name: value for name, value in options.items() if name != _POOLED}, "conditioning"),
+        )
+        for tokens, options in conditioning
+    )
+
+
+def _form(value: Any) -> Hashable:
+    """What tensors must have in common to be joined along their first axis."""
+    if value is None:
+        return None
+    if not torch.is_tensor(value) or value.ndim < 2:
+        raise Alone("the conditioning is of a form that cannot be joined")
+    return value.shape[1:], value.dtype, value.device
+
+
+def _plain(value: Any, owner: str, name: str = "") -> Hashable:
+    """Numbers and texts, in lists and dicts too, as something to compare; Alone for anything else."""
+    if value is None or isinstance(value, int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(_plain(entry, owner, name) for entry in value)
+    if isinstance(value, dict):
+        return tuple((key, _plain(value[key], owner, name or key)) for key in sorted(value))
+    raise Alone(f"the {owner} has {name}, which cannot be shared")
+
+
+def joined_conditioning(conditionings: Sequence[list[Any]], counts: Sequence[int]) -> list[Any]:
+    """The CONDITIONING of a batch from its rows', which have the same key. counts: images in each row."""
+    if len(conditionings) == 1:
+        return conditionings[0]
+    joined = []
+    for entries in zip(*conditionings, strict=True):
+        options = dict(entries[0][1])
+        if options.get(_POOLED) is not None:
+            options[_POOLED] = joined_tensor([entry[1][_POOLED] for entry in entries], counts)
+        tokens = None if entries[0][0] is None else joined_tensor([entry[0] for entry in entries], counts)
+        joined.append([tokens, options])
+    return joined
+
+
+def joined_mask(masks: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor | None:
+    """The noise mask of a batch [B, 1, H, W] from its rows' ([H, W] or more axes; all or none have one)."""
+    if len(masks) == 1:
+        return masks[0]
+    found = [mask.reshape(-1, 1, *mask.shape[-2:]) for mask in masks if mask is not None]
+    return joined_tensor(found, counts) if found else None
+
+
+def joined_tensor(tensors: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
+    """Tensors one after the other, each with as many rows as its row has images: as the host repeats or cuts it."""
+    repeated = [comfy.utils.repeat_to_batch_size(tensor, count) for tensor, count in zip(tensors, counts, strict=True)]
+    return torch.cat(repeated)

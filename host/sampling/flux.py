@@ -1,0 +1,93 @@
+"""LATENT dictionaries to and from Flux's token layout."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import comfy.latent_formats
+import torch
+from torch import Tensor
+
+from ...errors import NodeInputError
+from ...samplers.flux_latents import image_ids, patchify, text_ids, unpatchify
+from ..tensor_files import read_tensor
+
+Latent = dict[str, Any]
+
+#: Channels of a Flux latent.
+CHANNELS: Final = 16
+#: What packed latents may be called in a file of several tensors, best first.
+_NAMES: Final = ("tokens", "packed_latents", "latents", "latent_tensor", "latent", "noise")
+
+
+def patchify_latent(
+    latent: Latent, text_length: int, index: int = 0, model_space: bool = False
+) -> tuple[Latent, Latent, Latent]:
+    """Tokens [B, N, 64], image ids [B, N, 3] and text ids [B, text_length, 3] of a latent, as LATENT dictionaries.
+
+    index: 0 for the picture itself, 1, 2, … for reference pictures. model_space: scale and shift the values as the
+    model sees them, which is what trainers pack. The tokens keep the latent's noise_mask and batch_index. Raises
+    NodeInputError for a latent that is not Flux', or holds NaN.
+    """
+    samples = _finite(latent["samples"], "latent")
+    if samples.ndim != 4 or samples.shape[1] != CHANNELS:
+        raise NodeInputError(
+            f"latent is {list(samples.shape)}; Flux' latents are [B, {CHANNELS}, H, W]. Use EmptySD3LatentImage, or "
+            "VAE Encode with Flux' VAE."
+        )
+    if samples.shape[0] == 0:
+        raise NodeInputError("latent is an empty batch. Set batch_size to 1 or more.")
+    packed = patchify(comfy.latent_formats.Flux().process_in(samples) if model_space else samples)
+    batch = samples.shape[0]
+    ids = image_ids(packed.height, packed.width, batch, index)
+    return {**latent, "samples": packed.tokens}, {"samples": ids}, {"samples": text_ids(text_length, batch)}
+
+
+def unpatchify_latent(
+    tokens: Latent | None, width: int, height: int, file: str = "", model_space: bool = False
+) -> Latent:
+    """A latent [B, 16, height/8, width/8] of tokens [B, N, 64]; width, height in pixels, rounded up to whole cells.
+
+    tokens: LATENT dictionary, or None to read `file` (see `_tensor_files.read_tensor`), which may also hold an
+    unpacked latent [B, 16, H, W]. model_space: the values are as the model sees them; bring them to the host's scale.
+    Raises NodeInputError for both or neither, and for tokens that are not Flux' or not of that size.
+    """
+    if bool(file) == (tokens is not None):
+        which = "both tokens and file are" if file else "neither tokens nor file is"
+        raise NodeInputError(f"{which} given. Connect tokens, or name a file.")
+    rows, columns = -(-height // 8), -(-width // 8)
+    latent = {"samples": _batched(read_tensor(file, _NAMES), rows, columns)} if tokens is None else tokens
+    samples = _finite(latent["samples"], "tokens")
+    if samples.ndim == 4 and tuple(samples.shape[1:]) == (CHANNELS, rows, columns) and file:
+        samples = samples.clone()
+    else:
+        samples = _unpacked(samples, rows, columns)
+    return {**latent, "samples": comfy.latent_formats.Flux().process_out(samples) if model_space else samples}
+
+
+def _unpacked(samples: Tensor, rows: int, columns: int) -> Tensor:
+    if samples.ndim != 3 or samples.shape[2] != 4 * CHANNELS:
+        raise NodeInputError(
+            f"tokens are {list(samples.shape)}; Flux' tokens are [B, N, {4 * CHANNELS}]. Connect EriFluxPatchify's "
+            "tokens, or name a file of packed latents."
+        )
+    if samples.shape[0] == 0:
+        raise NodeInputError("tokens are an empty batch. Connect those of at least one picture.")
+    count = -(-rows // 2) * -(-columns // 2)
+    if samples.shape[1] != count:
+        raise NodeInputError(
+            f"tokens are {samples.shape[1]} per picture, but {columns * 8} x {rows * 8} pixels have {count}. Set width "
+            "and height to the picture's size."
+        )
+    return unpatchify(samples, rows, columns)
+
+
+def _batched(tensor: Tensor, rows: int, columns: int) -> Tensor:
+    """With a batch axis: [N, 64] and [16, H, W] get one."""
+    return tensor[None] if tensor.ndim == 2 or tuple(tensor.shape) == (CHANNELS, rows, columns) else tensor
+
+
+def _finite(samples: Tensor, name: str) -> Tensor:
+    if not bool(torch.isfinite(samples).all()):
+        raise NodeInputError(f"{name} holds NaN or infinite values. The node or file they come from is at fault.")
+    return samples

@@ -1,0 +1,100 @@
+"""Guidance as patches of a cloned MODEL, through the host's own hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_sampling
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ...errors import NodeInputError
+from ...samplers import guidance
+
+
+def guided_model(
+    model: Any, rescale: float = 0.0, percentile: float = 0.0, maximum: float = 0.0, mode: str = "cfg"
+) -> Any:
+    """A clone of `model` with other guidance; at rescale 0, percentile 0 and mode "cfg" it samples the same bits.
+
+    rescale: phi of Lin et al. 2023, 0..1, applied to the model's raw output. percentile: of dynamic thresholding,
+    0..1, 0 = off; maximum: its upper bound, >= 1, 0 = none. mode: "cfg", "embedded" (the positive pass only) or
+    "bypass" (no guidance embedding). Patches that the model already has stay in force. Raises NodeInputError for a
+    maximum between 0 and 1, for a mode that needs a guidance embedding on a model without one, and for rescale on a
+    model of another kind.
+    """
+    if mode != "cfg" and not has_guidance_embedding(model):
+        raise NodeInputError(
+            f"mode is {mode}, but this model has no guidance embedding (Flux dev has one; schnell, SD 3.5 and SDXL "
+            "have none). Set mode to cfg."
+        )
+    if 0 < maximum < 1:
+        raise NodeInputError(f"threshold_max must be 0 (no limit) or at least 1, got {maximum:g}.")
+    kinds = comfy.model_sampling
+    if rescale > 0 and not isinstance(model.get_model_object("model_sampling"), kinds.EPS | kinds.CONST):
+        raise NodeInputError("rescale works on flow, epsilon and v models, not on this one. Set it to 0.")
+    clone = model.clone()
+    if mode == "embedded":
+        before = model.model_options.get("sampler_calc_cond_batch_function", _both_passes)
+        clone.set_model_sampler_calc_cond_batch_function(lambda args: _positive_only(args, before))
+    elif mode == "bypass":
+        clone.set_model_unet_function_wrapper(_without_guidance(model.model_options.get("model_function_wrapper")))
+    if rescale > 0:
+        clone.set_model_sampler_post_cfg_function(lambda args: rescaled(args, rescale))
+    if percentile > 0:
+        limit = maximum or None
+        clone.set_model_sampler_post_cfg_function(
+            lambda args: guidance.dynamic_threshold(args["denoised"], percentile, limit)
+        )
+    return clone
+
+
+def has_guidance_embedding(model: Any) -> bool:
+    """Whether a MODEL takes a guidance value as an input, as Flux dev does."""
+    return bool(getattr(getattr(model.model.diffusion_model, "params", None), "guidance_embed", False))
+
+
+def rescaled(args: dict[str, Any], phi: float) -> Tensor:
+    """The host's post-CFG arguments to a denoised latent whose raw output has the conditional one's spread.
+
+    The raw output is what the network gave, an affine function of x0: x0 = base - scale * output.
+    """
+    x, denoised, cond = args["input"], args["denoised"], args["cond_denoised"]
+    sigma = args["sigma"].reshape(-1, *[1] * (x.ndim - 1)).to(x)
+    base, scale = _raw_output(args["model"].model_sampling, x, sigma)
+    raw = guidance.rescale((base - denoised) / scale, (base - cond) / scale, phi)
+    return base - raw * scale
+
+
+def _raw_output(sampling: Any, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """base and scale of `rescaled` for each of the host's parameterisations (comfy.model_sampling)."""
+    kinds = comfy.model_sampling
+    if isinstance(sampling, kinds.X0):
+        return torch.zeros_like(x), -torch.ones_like(sigma)
+    if isinstance(sampling, kinds.V_PREDICTION):  # EDM's output has the opposite sign, which spreads the same
+        data = sampling.sigma_data
+        return x * data**2 / (sigma**2 + data**2), sigma * data / torch.sqrt(sigma**2 + data**2)
+    return x, sigma  # epsilon and flow
+
+
+def _both_passes(args: dict[str, Any]) -> list[Tensor]:
+    return comfy.samplers.calc_cond_batch(
+        args["model"], args["conds"], args["input"], args["sigma"], args["model_options"]
+    )
+
+
+def _positive_only(args: dict[str, Any], inner: Callable[[dict[str, Any]], list[Tensor]]) -> list[Tensor]:
+    out = inner({**args, "conds": [args["conds"][0], None]})[0]
+    return [out, out]
+
+
+def _without_guidance(inner: Any) -> Any:
+    def wrapper(apply_model: Any, params: dict[str, Any]) -> Tensor:
+        conds = {key: value for key, value in params["c"].items() if key != "guidance"}
+        if inner is not None:
+            return inner(apply_model, {**params, "c": conds})
+        return apply_model(params["input"], params["timestep"], **conds)
+
+    return wrapper

@@ -1,0 +1,289 @@
+"""Sampling runs through the host's guider, after checks that say what to change."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import comfy.model_base
+import comfy.model_management
+import comfy.model_sampling
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from ...errors import NodeInputError
+from ..finite import check_finite
+from ..memory.backoff import announce, sample_with_backoff
+from ..rows import rows, single
+from .batches import Alone, batch_key, joined_conditioning, joined_mask
+from .runs_of_rows import batches
+from .samplers import check_flow_start, shown
+
+log = logging.getLogger(__name__)
+
+#: latent channels -> where such a latent comes from
+_SOURCES = {
+    4: "SDXL: Empty Latent Image, or its VAE",
+    16: "SD 3.5 and Flux: EmptySD3LatentImage, or their VAE",
+}
+
+_OVERFLOWED = (
+    "The text encoders overflowed in half precision, or the node before this one failed: start the host with "
+    "--fp32-text-enc, or load other weights of the encoders."
+)
+
+
+def sample_inputs(inputs: Mapping[str, Any]) -> Any:
+    """EriSample's inputs to LATENT: a list of them for lists, one for single values.
+
+    inputs: `sample`'s arguments and batch_size by name; the host gives lists, one entry per row or one for all (of
+    batch_size: one). Rows are sampled one after the other; with batch_size > 1, rows that can share a batch together,
+    at most so many images at once (see _host_batches). Raises NodeInputError for lists that do not fit each other, and
+    as `check_inputs` for every row before the first is sampled.
+    """
+    given = dict(inputs)
+    most = given.pop("batch_size", [1])
+    if not isinstance(given["cfg"], list):
+        return sample(**given)
+    limit = single({"batch_size": most})["batch_size"]
+    table = rows(given)
+    for number, row in enumerate(table):
+        with _named([number], len(table)):
+            check_inputs(**{name: value for name, value in row.items() if name not in ("noise", "sampler")})
+    results: dict[int, dict[str, Any]] = {}
+    for numbers in batches(_keys(table, limit), [len(row["latent"]["samples"]) for row in table], limit):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        starts = []
+        for number in numbers:
+            with _named([number], len(table)):
+                row = table[number]
+                starts.append(start_of(row["model"], row["noise"], row["sigmas"], row["latent"]))
+        with _named(numbers, len(table)):
+            results.update(zip(numbers, denoised([table[number] for number in numbers], starts), strict=True))
+    return [results[number] for number in range(len(table))]
+
+
+@contextlib.contextmanager
+def _named(numbers: Sequence[int], count: int) -> Iterator[None]:
+    """Put the rows at fault before a NodeInputError where there are several rows; numbers: from 0."""
+    try:
+        yield
+    except NodeInputError as error:
+        if count == 1:
+            raise
+        raise NodeInputError(f"{_entries(numbers)} of {count}: {error}") from None
+
+
+def _entries(numbers: Sequence[int]) -> str:
+    listed = ", ".join(str(number + 1) for number in numbers)
+    return f"entry {listed}" if len(numbers) == 1 else f"entries {listed}"
+
+
+def _keys(table: Sequence[Mapping[str, Any]], limit: int) -> list[Hashable | None]:
+    """Each row's key for `batches`; tells which rows are sampled alone although batches are asked for, and why."""
+    if limit == 1 or len(table) == 1:
+        return [None] * len(table)
+    keys: list[Hashable | None] = []
+    alone: dict[str, list[int]] = {}
+    for number, row in enumerate(table):
+        try:
+            keys.append(batch_key(row))
+        except Alone as reason:
+            keys.append(None)
+            alone.setdefault(str(reason), []).append(number)
+    for why, numbers in alone.items():
+        announce(f"batch_size {limit}: {_entries(numbers)} of {len(table)} not in a batch: {why}.")
+    return keys
+
+
+def sample(
+    model: Any,
+    positive: list[Any],
+    negative: list[Any],
+    noise: Any,
+    sampler: Any,
+    sigmas: Tensor,
+    latent: dict[str, Any],
+    cfg: float,
+) -> dict[str, Any]:
+    """Denoise one latent batch as SamplerCustomAdvanced with CFGGuider does; CFG 1 makes no unconditional pass.
+
+    The host loads and unloads the model, decides on devices, shows previews and heeds interrupts. Where the device runs
+    out of memory the model's calls are made smaller (see _host_backoff); the samples stay the same. Returns a new
+    latent dictionary (noise_mask, batch_index and the rest kept); every argument is left as it is. Raises
+    NodeInputError for empty conditioning, conditioning or a latent of another model family, NaN in any of them or in
+    the noise, and sigmas that rise or do not fit the model.
+    """
+    check_inputs(model, positive, negative, sigmas, latent, cfg)
+    row = {"model": model, "positive": positive, "negative": negative, "noise": noise, "sampler": sampler}
+    row |= {"sigmas": sigmas, "latent": latent, "cfg": cfg}
+    return denoised([row], [start_of(model, noise, sigmas, latent)])[0]
+
+
+class Start(NamedTuple):
+    """What a row starts from. samples: its latents, noise: for them, both [B, C, H, W]."""
+
+    samples: Tensor
+    noise: Tensor
+
+
+def start_of(model: Any, noise: Any, sigmas: Tensor, latent: dict[str, Any]) -> Start:
+    """A row's latents as the model wants them, and its noise, drawn for them alone.
+
+    Raises NodeInputError for noise of another shape or with NaN in it, and for a flow schedule on another model's
+    empty latent.
+    """
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    drawn = noise.generate_noise({**latent, "samples": samples})
+    if drawn.shape != samples.shape:
+        raise NodeInputError(
+            f"noise has the shape {list(drawn.shape)}, the latent {list(samples.shape)}. Use a noise node that draws "
+            "for the latent it is given."
+        )
+    check_finite("noise", drawn, "Use another noise node, or write the file it reads anew.")
+    sampling = model.get_model_object("model_sampling")
+    check_flow_start(sampling, float(sigmas[0]), lambda: not samples.count_nonzero() and bool(drawn.count_nonzero()))
+    return Start(samples, drawn)
+
+
+def denoised(table: Sequence[Mapping[str, Any]], starts: Sequence[Start]) -> list[dict[str, Any]]:
+    """The latent dictionaries of rows that are denoised as one batch: one row, or several of one `batch_key`."""
+    first, counts = table[0], [len(start.samples) for start in starts]
+    guider = comfy.samplers.CFGGuider(first["model"])
+    guider.set_conds(*(joined_conditioning([row[side] for row in table], counts) for side in ("positive", "negative")))
+    guider.set_cfg(first["cfg"])
+    samples = sample_with_backoff(
+        guider,
+        torch.cat([start.noise for start in starts]),
+        torch.cat([start.samples for start in starts]),
+        first["sampler"],
+        first["sigmas"],
+        denoise_mask=joined_mask([row["latent"].get("noise_mask") for row in table], counts),
+        callback=_callback(first["model"], len(first["sigmas"]) - 1, len(table)),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=first["noise"].seed,
+    )
+    if not bool(torch.isfinite(samples).all()):
+        log.warning("EriSample: the result holds NaN or infinite values; the picture will be black or broken.")
+    parts = samples.to(comfy.model_management.intermediate_device()).split(counts)
+    if len(parts) > 1:  # each with memory of its own
+        parts = tuple(part.clone() for part in parts)
+    return [{**row["latent"], "samples": part} for row, part in zip(table, parts, strict=True)]
+
+
+def _callback(model: Any, steps: int, count: int) -> Callable[..., None]:
+    """The host's preview and progress; a step of a batch of `count` rows counts as many steps."""
+    report: Callable[..., None] = latent_preview.prepare_callback(model, steps * count)
+    return lambda step, x0, x, total: report((step + 1) * count - 1, x0, x, total * count)
+
+
+def check_inputs(
+    model: Any, positive: list[Any], negative: list[Any], sigmas: Tensor, latent: dict[str, Any], cfg: float
+) -> None:
+    """Raise NodeInputError for what can be told of `sample`'s arguments without noise; see the checks below."""
+    check_conditioning(positive, negative, cfg)
+    check_latent(model, latent)
+    check_sigmas(model, sigmas)
+    for name, conditioning in (("positive", positive), ("negative", negative)):
+        check_widths(model, name, conditioning)
+        if name == "positive" or cfg != 1.0:  # the other one is not looked at
+            check_finite(f"{name} (conditioning)", conditioning, _OVERFLOWED)
+
+
+def check_conditioning(positive: list[Any], negative: list[Any], cfg: float) -> None:
+    """Raise NodeInputError where the positive, or at a CFG other than 1 the negative, conditioning is empty."""
+    if not positive:
+        raise NodeInputError("positive is empty. Connect an encoded prompt.")
+    if not negative and cfg != 1.0:
+        raise NodeInputError(
+            f"negative is empty, but cfg is {cfg}. Connect an encoded negative prompt or set cfg to 1."
+        )
+
+
+def check_widths(model: Any, name: str, conditioning: list[Any]) -> None:
+    """Raise NodeInputError for conditioning [B, T, width] of another family's encoders, where the model tells its own.
+
+    Flux and SD 3.5 share the width of T5; there the pooled vector tells them apart.
+    """
+    config = model.model.model_config.unet_config
+    kind = type(model.model)
+    if kind is comfy.model_base.SDXL:
+        width, pooled = config.get("context_dim"), None
+    elif kind is comfy.model_base.Flux:
+        width, pooled = config.get("context_in_dim"), config.get("vec_in_dim")
+    elif kind is comfy.model_base.SD3:
+        embedder = config.get("context_embedder_config") or {}
+        width, pooled = embedder.get("params", {}).get("in_features"), config.get("adm_in_channels")
+    else:
+        return
+    for tensor, options in conditioning:
+        vector = options.get("pooled_output")
+        for what, given, wanted in (("tokens", tensor, width), ("a pooled vector", vector, pooled)):
+            if given is not None and wanted is not None and given.shape[-1] != wanted:
+                raise NodeInputError(
+                    f"{name} has {what} of width {given.shape[-1]}, the {kind.__name__} model wants {wanted}. Encode "
+                    "the prompt with the text encoders of the model's own family."
+                )
+
+
+def check_latent(model: Any, latent: dict[str, Any]) -> None:
+    """Raise NodeInputError for a latent that is not this model's: wrong axes or channels (unless all zero), or NaN."""
+    samples = latent["samples"]
+    if samples.is_nested:
+        raise NodeInputError("latent holds audio and video together. This node samples images; use the stock sampler.")
+    if samples.shape[0] == 0:
+        raise NodeInputError("latent is an empty batch. Set batch_size to 1 or more.")
+    check_finite(
+        "latent",
+        samples,
+        "The node before it failed, often a VAE in half precision: start the host with --fp32-vae.",
+    )
+    check_finite("latent's noise_mask", latent.get("noise_mask"), "Connect another mask to Set Latent Noise Mask.")
+    latent_format = model.get_model_object("latent_format")
+    if samples.ndim != 2 + latent_format.latent_dimensions:
+        shape = list(samples.shape)
+        raise NodeInputError(
+            f"latent is {shape}, tokens or ids of Flux Patchify. Put EriFluxUnpatchify before this node."
+            if samples.ndim == 3
+            else f"latent is {shape}, not this model's kind of latent. Image models take [B, C, H, W]: connect an "
+            "empty image latent, or VAE Encode with the model's own VAE."
+        )
+    channels = latent_format.latent_channels
+    source = _SOURCES.get(channels, "its own VAE")
+    if samples.shape[1] != channels and bool(torch.count_nonzero(samples)):
+        raise NodeInputError(
+            f"latent has {samples.shape[1]} channels, the model wants {channels} ({source}). Connect a latent of "
+            "the model's own family."
+        )
+
+
+def check_sigmas(model: Any, sigmas: Tensor) -> None:
+    """Raise NodeInputError unless sigmas are two or more finite values, not rising, 0 at the end only, flow's <= 1."""
+    values = [float(value) for value in sigmas.flatten()]
+    if sigmas.ndim != 1 or len(values) < 2:
+        raise NodeInputError(f"sigmas must hold at least two values, got {len(values)}. Set steps to 1 or more.")
+    if not bool(torch.isfinite(sigmas).all()) or min(values) < 0:
+        raise NodeInputError(f"sigmas must be finite and not negative, got {shown(values)}. Use a scheduler node.")
+    if any(b > a for a, b in pairwise(values)):
+        raise NodeInputError(
+            f"sigmas must not rise from step to step, got {shown(values)}. For noising (rising sigmas) use the stock "
+            "SamplerCustomAdvanced."
+        )
+    if min(values[:-1]) == 0:
+        raise NodeInputError(
+            f"sigmas: only the last may be 0, got {shown(values)}: nothing is left to do after it. Use a scheduler "
+            "node, or cut them off there with SplitSigmas."
+        )
+    is_flow = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST)
+    if is_flow and values[0] > 1.0 + 1e-4:
+        raise NodeInputError(
+            f"sigmas start at {values[0]:.4g}, but this is a flow model, whose sigmas lie in 0..1. Use "
+            "EriFluxSchedule or EriFlowSchedule instead of an SDXL schedule."
+        )

@@ -1,0 +1,291 @@
+"""Sampler functions for comfy.samplers.KSAMPLER: the same arguments as the host's own, the steps from `samplers`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import comfy.model_management
+import comfy.model_sampling
+import torch
+from torch import Tensor
+from tqdm.auto import trange
+
+from ...errors import NodeInputError
+from ...samplers import diffusion, flow
+from ...samplers.ddim_plan import Step, plan
+
+Callback = Callable[[dict[str, Any]], None]
+
+
+class StepNoise:
+    """Noise for the steps of one run, on the CPU, from the run's seed.
+
+    Starts behind as many values as the initial noise has: as diffusers, where one torch generator draws first the
+    latent and then each step's noise. The global generator is not touched.
+    """
+
+    def __init__(self, like: Tensor, seed: int | None) -> None:
+        self._like = like
+        self._generator = torch.Generator().manual_seed(seed or 0)
+        self._draw()
+
+    def _draw(self) -> Tensor:
+        return torch.randn(self._like.shape, generator=self._generator, dtype=torch.float32)
+
+    def __call__(self) -> Tensor:
+        """The next standard normal tensor, shaped and placed like the latent."""
+        return self._draw().to(self._like)
+
+
+@torch.no_grad()
+def sample_flow_euler(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callback | None = None,
+    disable: bool | None = None,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+    s_noise: float = 1.0,
+) -> Tensor:
+    """Flow-matching Euler; with s_churn 0 bit-equal to the host's `euler`.
+
+    model(x, sigma [B], **extra_args) -> x0; x [B, C, H, W]; sigmas [n + 1]. s_churn > 0 adds noise before a step
+    whose sigma lies within s_tmin..s_tmax, with the right variance for x = (1 - sigma) x0 + sigma eps (see
+    samplers.flow.churn). Raises NodeInputError for churn on a model that is no flow model, and for sigmas that no step
+    can be made of.
+    """
+    extra_args = extra_args or {}
+    check_levels(model, sigmas, "s_churn" if s_churn > 0 else None)
+    if s_churn > 0 and not _is_flow(model):
+        raise NodeInputError("s_churn works on flow models (Flux, SD 3.5). Set it to 0, or use KSamplerSelect 'euler'.")
+    noise = StepNoise(x, extra_args.get("seed")) if s_churn > 0 else None
+    ones = x.new_ones([x.shape[0]])
+    steps = len(sigmas) - 1
+    for i in trange(steps, disable=disable):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        sigma = sigmas[i]
+        if noise is not None:
+            x, sigma = flow.churn(x, sigma, steps, s_churn, s_tmin, s_tmax, s_noise, noise())
+        denoised = model(x, sigma * ones, **extra_args)
+        _report(callback, x, i, sigmas[i], sigma, denoised)
+        x = _euler(x, denoised, sigma, sigmas[i + 1])
+    return x
+
+
+@torch.no_grad()
+def sample_ddim(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callback | None = None,
+    disable: bool | None = None,
+    eta: float = 0.0,
+    clip_sample: bool = False,
+    clip_range: float = 1.0,
+    use_clipped_model_output: bool = False,
+) -> Tensor:
+    """DDIM (Song et al. 2021; eta 1 = DDPM) on epsilon, v and flow models.
+
+    On VP models sigmas from EriDDIMSchedule follow diffusers' DDIMScheduler exactly, its previous timesteps and final
+    alpha included, and an empty latent starts from the noise itself (unit variance) as there; other sigmas are
+    stepped from each to the next. On flow models eta 0 equals Euler. clip_sample, clip_range: clamp x0;
+    use_clipped_model_output: recompute the noise from the clamped x0. With a noise mask, what lies outside comes back
+    as it was, although such a schedule may end above sigma 0. Raises NodeInputError for other models, and for sigmas
+    that no step can be made of.
+    """
+    extra_args = extra_args or {}
+    check_levels(model, sigmas, "eta" if eta > 0 else None)
+    noise = StepNoise(x, extra_args.get("seed")) if eta > 0 else None
+    clip = clip_range if clip_sample else None
+    if _is_flow(model):
+        return _flow_ddim(model, x, sigmas, extra_args, callback, disable, eta, clip, noise)
+    sampling, prediction = _vp_sampling(model)
+    todo = plan(sigmas, sampling.sigmas)
+    if prediction == "epsilon" and any(step.alpha == 0 for step in todo.steps):
+        raise NodeInputError(
+            "Zero terminal SNR starts from pure noise, where an epsilon model says nothing about the picture. "
+            "Use a v-prediction model (ModelSamplingDiscrete: v_prediction), or switch zero_terminal_snr off."
+        )
+    x = _start(model, x, float(sigmas[0]))
+    ones = x.new_ones([x.shape[0]])
+    for i in trange(len(todo.steps), disable=disable):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        step = todo.steps[i]
+        asked = x * math.sqrt(1.0 + step.model_sigma**2)
+        denoised = model(asked, step.model_sigma * ones, **extra_args)
+        _report(callback, asked, i, sigmas[i], sigmas[i], denoised)
+        x, _ = diffusion.ddim_step(
+            x,
+            _model_output(asked, denoised, step, prediction),
+            0,
+            -1,
+            torch.tensor([step.alpha], dtype=torch.float64),
+            eta=eta,
+            noise=noise() if noise else None,
+            prediction=prediction,
+            final_alpha_cumprod=step.alpha_next,
+            clip_sample=clip_sample,
+            clip_range=clip_range,
+            use_clipped_model_output=use_clipped_model_output,
+        )
+    if not todo.ends:  # a further sampler goes on from the host's own scaling
+        return x * math.sqrt(1.0 + float(sigmas[-1]) ** 2)
+    return _keep_unmasked(model, x, denoised, sigmas, extra_args)
+
+
+def _flow_ddim(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    callback: Callback | None,
+    disable: bool | None,
+    eta: float,
+    clip: float | None,
+    noise: StepNoise | None,
+) -> Tensor:
+    ones = x.new_ones([x.shape[0]])
+    for i in trange(len(sigmas) - 1, disable=disable):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        denoised = model(x, sigmas[i] * ones, **extra_args)
+        if clip is not None:
+            denoised = denoised.clamp(-clip, clip)
+        _report(callback, x, i, sigmas[i], sigmas[i], denoised)
+        if noise is None:
+            x = _euler(x, denoised, sigmas[i], sigmas[i + 1])
+        else:
+            velocity = (x - denoised) / sigmas[i]
+            x = flow.ddim_step(x, velocity, sigmas[i], sigmas[i + 1], eta, noise())
+    return x
+
+
+def _euler(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """samplers.flow.euler_step where x0 is given, not velocity; in the host's order of operations, bit for bit."""
+    return x + (x - denoised) / sigma * (sigma_next - sigma)
+
+
+def _report(callback: Callback | None, x: Tensor, i: int, sigma: Tensor, sigma_hat: Any, denoised: Tensor) -> None:
+    if callback is not None:
+        callback({"x": x, "i": i, "sigma": sigma, "sigma_hat": sigma_hat, "denoised": denoised})
+
+
+def _sampling(model: Any) -> Any:
+    return model.inner_model.inner_model.model_sampling
+
+
+def _is_flow(model: Any) -> bool:
+    return isinstance(_sampling(model), comfy.model_sampling.CONST)
+
+
+def _vp_sampling(model: Any) -> tuple[Any, str]:
+    sampling = _sampling(model)
+    discrete = isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete)
+    prediction = _prediction(sampling)
+    if not discrete or prediction is None:
+        raise NodeInputError(
+            f"EriDDIMSampler works on epsilon, v and flow models with 1000 trained timesteps, not on "
+            f"{type(sampling).__mro__[1].__name__}. Use a stock sampler for this model."
+        )
+    return sampling, prediction
+
+
+def _prediction(sampling: Any) -> str | None:
+    kinds = comfy.model_sampling
+    if isinstance(sampling, kinds.EDM) or not isinstance(sampling, kinds.EPS):
+        return None
+    if isinstance(sampling, kinds.X0):
+        return "sample"
+    return "v_prediction" if isinstance(sampling, kinds.V_PREDICTION) else "epsilon"
+
+
+def _model_output(asked: Tensor, denoised: Tensor, step: Step, prediction: str) -> Tensor:
+    """The (guided) raw output that the host turned into `denoised` at model_sigma."""
+    sigma = step.model_sigma
+    if prediction == "epsilon":
+        return (asked - denoised) / sigma
+    if prediction == "v_prediction":
+        return (asked / (1.0 + sigma**2) - denoised) * (math.sqrt(1.0 + sigma**2) / sigma)
+    return denoised
+
+
+def _start(model: Any, x: Tensor, sigma: float) -> Tensor:
+    """The VP latent to begin with: x / sqrt(1 + sigma^2), but for an empty latent the noise as it is.
+
+    The host scales noise by sigma and so gives it less than unit variance unless sigma is the model's largest;
+    DDIM pipelines start from unit noise at whatever timestep comes first.
+    """
+    if _starts_empty(model) and model.noise.shape == x.shape:
+        noise: Tensor = model.noise
+        return noise.to(x)
+    return x / math.sqrt(1.0 + sigma**2)
+
+
+def _starts_empty(model: Any) -> bool:
+    """Whether the run makes a picture from nothing but noise."""
+    latent, noise = getattr(model, "latent_image", None), getattr(model, "noise", None)
+    if latent is None or noise is None:
+        return False
+    return bool(torch.count_nonzero(latent) == 0) and bool(torch.count_nonzero(noise) > 0)
+
+
+def _keep_unmasked(model: Any, x: Tensor, denoised: Tensor, sigmas: Tensor, extra_args: dict[str, Any]) -> Tensor:
+    """The end of an inpainting run: outside the mask the last x0, which there is the latent that came in.
+
+    Only matters where the last step leaves noise in (alpha[0]) or clamped x0. A mask that changes with the noise level
+    (Differential Diffusion) is taken as it was at the last step, as the host takes it.
+    """
+    mask = extra_args.get("denoise_mask")
+    if mask is None:
+        return x
+    change = extra_args.get("model_options", {}).get("denoise_mask_function")
+    if change is not None:
+        level = sigmas[-2] * x.new_ones([x.shape[0]])
+        mask = change(level, mask, extra_options={"model": model.inner_model, "sigmas": sigmas})
+    return x * mask + denoised * (1.0 - mask)
+
+
+def check_levels(model: Any, sigmas: Tensor, drawn_by: str | None = None) -> None:
+    """Raise NodeInputError for sigmas that no step can be made of on this model: stock nodes pass on any.
+
+    Rising sigmas are fine (inversion) unless an option that draws noise, `drawn_by`, is on.
+    """
+    values = [float(value) for value in sigmas]
+    if len(values) < 2:
+        raise NodeInputError(f"sigmas hold {len(values)} values; a step needs two. Set steps to 1 or more.")
+    if not all(math.isfinite(value) and value >= 0 for value in values) or min(values[:-1]) == 0:
+        raise NodeInputError(
+            f"sigmas must be finite and above 0, only the last may be 0, got {shown(values)}. Use a scheduler node; "
+            "for flipped sigmas put SetFirstSigma before the sampler."
+        )
+    if drawn_by is not None and any(after > before for before, after in pairwise(values)):
+        raise NodeInputError(f"sigmas rise, got {shown(values)}: set {drawn_by} to 0 or use falling sigmas.")
+    if _is_flow(model) and max(values) > 1.0 + 1e-4:
+        raise NodeInputError(
+            f"sigmas start at {values[0]:.4g}, but this is a flow model, whose sigmas lie in 0..1. Use EriFluxSchedule "
+            "or EriFlowSchedule instead of an SDXL schedule."
+        )
+    check_flow_start(_sampling(model), values[0], lambda: _starts_empty(model))
+
+
+def check_flow_start(sampling: Any, first: float, starts_empty: Callable[[], bool]) -> None:
+    """Raise NodeInputError for a flow schedule on another model's empty latent: most of the noise would stay in.
+
+    sampling: the host's model_sampling. first: the first sigma. starts_empty: asked only where the answer matters.
+    """
+    if first == 1.0 and not isinstance(sampling, comfy.model_sampling.CONST) and starts_empty():
+        raise NodeInputError(
+            "sigmas start at 1, as a flow model's do, but this model's noise goes up to "
+            f"{float(sampling.sigma_max):.4g}: most of it would stay in. Use EriDDIMSchedule."
+        )
+
+
+def shown(values: list[float]) -> str:
+    """The first few of `values`, for an error."""
+    return ", ".join(f"{value:.4g}" for value in values[:6]) + (", …" if len(values) > 6 else "")

@@ -1,0 +1,76 @@
+"""Schedules that need sizes or the model's own noise table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_sampling
+from torch import Tensor
+
+from ...errors import NodeInputError
+from ...samplers.ddim_plan import alphas_from, ddim_sigmas, zero_terminal_snr
+from ...samplers.schedules import flow_sigmas, flux_sigmas
+
+
+def flux_schedule(
+    steps: int,
+    width: int,
+    height: int,
+    base_shift: float = 0.5,
+    max_shift: float = 1.15,
+    shifted: bool = True,
+    denoise: float = 1.0,
+    spacing: str = "linear",
+) -> Tensor:
+    """Flux sigmas, float32 [steps + 1], for an image of width x height pixels (tokens of 16 x 16, rounded up).
+
+    denoise: see `total_steps`; spacing: see samplers.schedules.flux_sigmas.
+    """
+    image_tokens = -(-height // 16) * -(-width // 16)
+    sigmas = flux_sigmas(total_steps(steps, denoise), image_tokens, base_shift, max_shift, shifted, spacing)
+    return sigmas[-(steps + 1) :]
+
+
+def flow_schedule(steps: int, shift: float, spacing: str, denoise: float = 1.0) -> Tensor:
+    """Sigmas of a constant shift, float32 [steps + 1], see samplers.schedules.flow_sigmas; denoise: `total_steps`."""
+    return flow_sigmas(total_steps(steps, denoise), shift, spacing)[-(steps + 1) :]
+
+
+def ddim_schedule(
+    model: Any, steps: int, spacing: str, offset: int, zero_snr: bool, final_alpha: str, denoise: float = 1.0
+) -> Tensor:
+    """SIGMAS, float32 [steps + 1], of diffusers' DDIM timesteps on a MODEL's noise table; see `_ddim.ddim_sigmas`.
+
+    zero_snr: rescale the table first (it stays as it is where the model's own already ends on pure noise). denoise:
+    see `total_steps`. Raises NodeInputError for flow models and others without a table of discrete timesteps, and for
+    steps and offsets that leave the table.
+    """
+    sampling = model.get_model_object("model_sampling")
+    if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
+        raise NodeInputError(
+            "model has no discrete noise table (it is a flow model such as Flux or SD 3.5?). "
+            "Use EriFluxSchedule or EriFlowSchedule for it."
+        )
+    alphas = alphas_from(sampling.sigmas)
+    if zero_snr and float(alphas[-1]) > 0:
+        alphas = zero_terminal_snr(alphas)
+    try:
+        return ddim_sigmas(alphas, steps, spacing, offset, final_alpha, total_steps(steps, denoise))
+    except NodeInputError:
+        raise
+    except ValueError as error:  # an offset that leads past the table; the text says which ones do not
+        raise NodeInputError(str(error)) from error
+
+
+def total_steps(steps: int, denoise: float) -> int:
+    """Steps of the schedule whose last `steps` run at `denoise`, as the host's BasicScheduler counts them.
+
+    Raises NodeInputError for a denoise outside (0, 1] and for no steps.
+    """
+    if steps < 1:
+        raise NodeInputError(f"steps is {steps}; nothing would be sampled. Set it to 1 or more.")
+    if not 0 < denoise <= 1:
+        raise NodeInputError(
+            f"denoise is {denoise:g}; it must be above 0 (nothing would be sampled) and at most 1 (the whole schedule)."
+        )
+    return int(steps / denoise)

@@ -1,0 +1,160 @@
+"""A training config, as text or as a file of the host, to the lists that a graph runs over."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from ..errors import NodeInputError
+from ..images import sample_name
+from ..spec import SampleItem, SampleSpec, read_spec
+from ..spec.readers import read_text
+from ..spec.triggers import fill_trigger
+from .paths import candidates, input_roots
+
+log = logging.getLogger(__name__)
+
+TRAINERS: Final = (
+    "eridiffusion",
+    "eridiffusion-v2",
+    "ai-toolkit",
+    "kohya",
+    "simpletuner",
+    "onetrainer",
+    "musubi",
+    "native",
+)
+_SUFFIXES: Final = (".yaml", ".yml", ".json", ".jsonc", ".toml", ".txt", ".env", ".sh")
+_RANDOM_SEEDS: Final = 2**53
+
+
+@dataclass(frozen=True)
+class SpecInputs:
+    """EriSampleSpec's inputs; "auto" and "" mean: as the config says."""
+
+    config: str
+    family: str = "auto"
+    trainer: str = "auto"
+    trigger_word: str = ""
+    items: str = ""
+
+
+def load_spec(inputs: SpecInputs) -> SampleSpec:
+    """Read, fill in and cut down the spec; random seeds become numbers, noted in `.notes`.
+
+    Raises SpecError for the config's faults and NodeInputError for a file that is not there or not allowed.
+    """
+    trainer = None if inputs.trainer == "auto" else inputs.trainer
+    family = None if inputs.family == "auto" else inputs.family
+    path = config_path(inputs.config)
+    if path is None:
+        spec = read_text(inputs.config, trainer=trainer, family=family)
+    else:
+        spec = read_spec(path, trainer=trainer, family=family, roots=input_roots())
+    return with_seeds(with_trigger(spec.select(inputs.items), inputs.trigger_word.strip()))
+
+
+def config_path(config: str) -> Path | None:
+    """The file that `config` names, or None when it is the config's text itself.
+
+    One line ending in a config suffix (.yaml, .json, …) is a name: relative to the host's input folder or a loras
+    folder, or absolute inside one of them. Raises NodeInputError when it is empty, outside, or not there.
+    """
+    text = config.strip().strip('"')
+    if not text:
+        raise NodeInputError(
+            "config is empty. Paste a training config, or give the name of one in ComfyUI's input folder."
+        )
+    if "\n" in text or not text.lower().endswith(_SUFFIXES) or text.lstrip().startswith(("{", "[")):
+        return None
+    tries = candidates(text, input_roots(), "config")
+    for path in tries:
+        if path.is_file():
+            return path
+    raise NodeInputError(f"config: there is no file {text!r}; tried {', '.join(str(path) for path in tries)}.")
+
+
+def with_trigger(spec: SampleSpec, trigger: str) -> SampleSpec:
+    """Put a trigger word where the config's prompts still hold its placeholder; "" changes nothing.
+
+    Raises NodeInputError when the config sets another word itself: its prompts are filled in already.
+    """
+    if not trigger or trigger == spec.trigger_word:
+        return spec
+    if spec.trigger_word:
+        raise NodeInputError(
+            f"trigger_word is {trigger!r}, but the config sets {spec.trigger_word!r} and its prompts hold that "
+            "already. Leave trigger_word empty, or change it in the config."
+        )
+
+    items = [replace(item, prompt=fill_trigger(item.prompt, trigger)) for item in spec.items]
+    count = sum(old != new for old, new in zip(spec.items, items, strict=True))
+    note = f"trigger_word {trigger!r} was put into {count} of {len(items)} prompts."
+    return replace(spec, items=items, trigger_word=trigger, notes=[*spec.notes, note])
+
+
+def with_seeds(spec: SampleSpec) -> SampleSpec:
+    """Draw a seed for every item that leaves it to chance, and note it."""
+    items: list[SampleItem] = []
+    notes = list(spec.notes)
+    for item in spec.items:
+        if item.seed is None:
+            item = replace(item, seed=secrets.randbelow(_RANDOM_SEEDS))
+            notes.append(f"item {item.index}: the config leaves the seed to chance, drew {item.seed}.")
+        items.append(item)
+    return replace(spec, items=items, notes=notes)
+
+
+def fingerprint(inputs: SpecInputs) -> str:
+    """What the host compares to know whether the node must run again: file state, or fresh when a seed is random."""
+    trainer = None if inputs.trainer == "auto" else inputs.trainer
+    family = None if inputs.family == "auto" else inputs.family
+    try:
+        path = config_path(inputs.config)
+        if path is not None:
+            stat = path.stat()
+            spec = read_spec(path, trainer=trainer, family=family, roots=input_roots())
+            # The spec itself as well: it holds what a prompts file that the config names says.
+            state = f"{path}|{stat.st_mtime_ns}|{stat.st_size}|{spec.to_json()}"
+        else:
+            state, spec = inputs.config, read_text(inputs.config, trainer=trainer, family=family)
+        random = any(item.seed is None for item in spec.items)
+    except (ValueError, OSError) as error:
+        return f"unreadable: {error}"
+    return f"{state}|{secrets.token_hex(8)}" if random else state
+
+
+def as_text(spec: SampleSpec) -> str:
+    """What was read, for people: one line per sample, then the notes and the fields that were not used."""
+    lines = [f"{spec.name}: {spec.trainer}, {spec.family}{f' {spec.variant}' if spec.variant else ''}"]
+    for item in spec.items:
+        guidance = "" if item.guidance is None else f", guidance {item.guidance:g}"
+        lines.append(
+            f"{item.index}: {item.width}x{item.height}, seed {item.seed}, {item.steps} steps, cfg {item.cfg_scale:g}"
+            f"{guidance}: {item.prompt}"
+        )
+    lines += [f"note: {note}" for note in spec.notes]
+    if spec.ignored:
+        lines.append(f"not used: {', '.join(spec.ignored)}")
+    return "\n".join(lines)
+
+
+def columns(spec: SampleSpec) -> dict[str, list[object]]:
+    """The spec as parallel lists, one entry per sample, by output id of EriSampleSpec."""
+    items = spec.items
+    return {
+        "prompt": [item.prompt for item in items],
+        "negative": [item.negative_prompt for item in items],
+        "width": [item.width for item in items],
+        "height": [item.height for item in items],
+        "seed": [item.seed for item in items],
+        "steps": [item.steps for item in items],
+        "cfg": [item.cfg_scale for item in items],
+        "guidance": [0.0 if item.guidance is None else item.guidance for item in items],
+        "name": [sample_name(item.index) for item in items],
+        "prompt_2": [item.prompt_2 or "" for item in items],
+        "prompt_3": [item.prompt_3 or "" for item in items],
+    }

@@ -1,0 +1,1 @@
+"""Prompts to CONDITIONING, and CONDITIONING on disk."""

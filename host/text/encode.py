@@ -1,0 +1,251 @@
+"""Prompts to CONDITIONING through the host's own tokenizers and encoders, with exact lengths and literal text."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import comfy.model_management
+import comfy.sd1_clip
+import comfy.utils
+import torch
+
+from ...errors import NodeInputError
+from ..finite import finite
+from ..rows import rows
+from .memory import recall
+
+Tokens = dict[str, list[list[tuple[Any, ...]]]]
+
+#: Stands in for "embedding:" in a literal prompt's tokenizer; no prompt contains it.
+_NEVER: Final = "\x00\x00no-embedding\x00\x00"
+
+#: Token dictionary keys of the supported encoders, in the order prompt, prompt_2, prompt_3.
+_ENCODERS: Final = {
+    frozenset({"l", "g", "t5xxl"}): ("l", "g", "t5xxl"),
+    frozenset({"l", "t5xxl"}): ("l", "t5xxl"),
+    frozenset({"l", "g"}): ("l", "g"),
+    frozenset({"l"}): ("l",),
+    frozenset({"g"}): ("g",),
+    frozenset({"t5xxl"}): ("t5xxl",),
+}
+_SD35: Final = _ENCODERS[frozenset({"l", "g", "t5xxl"})]
+_NAMES: Final = {"l": "CLIP-L", "g": "CLIP-G", "t5xxl": "T5"}
+_PROMPTS: Final = ("prompt", "prompt_2", "prompt_3")
+
+#: Width of SD 3.5's context: CLIP-L beside CLIP-G, padded to T5's.
+_SD35_WIDTH: Final = 4096
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How prompts are turned into tokens; see `encode`."""
+
+    t5_length: int = 0
+    weighting: bool = False
+    empty: str = "encode"
+    width: int = 1024
+    height: int = 1024
+    long_prompt: str = "chunks"
+    missing: str = "host"
+
+
+def encode_inputs(inputs: Mapping[str, Any]) -> Any:
+    """EriTripleTextEncode's inputs to CONDITIONING: a list of them for lists, one for single values.
+
+    inputs: by name; the host gives lists, one entry per row or one for all. Equal rows are encoded once and share one
+    result, which nobody changes in place; so do later runs with the same CLIP. Raises NodeInputError for lists that do
+    not fit each other, and as `encode`.
+    """
+    if isinstance(inputs["prompt"], str):
+        return _encode_row(inputs)
+    results = []
+    table = rows(inputs)
+    progress = comfy.utils.ProgressBar(len(table)) if len(table) > 1 else None
+    for row in table:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        results.append(_encode_row(row))
+        if progress is not None:
+            progress.update(1)
+    return results
+
+
+def _encode_row(row: Mapping[str, Any]) -> list[list[Any]]:
+    prompts = (row["prompt"], row["prompt_2"], row["prompt_3"])
+    settings = TextSettings(**{k: v for k, v in row.items() if k not in ("clip", *_PROMPTS)})
+    return recall(row["clip"], (*prompts, settings), lambda: encode(row["clip"], prompts, settings))
+
+
+def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> list[list[Any]]:
+    """CONDITIONING of up to three prompts.
+
+    clip: CLIP of SD 3.5 (any subset of its encoders), Flux, SDXL, or with one encoder. prompts: for CLIP-L, CLIP-G and
+    T5 (SD 3.5), CLIP-L and T5 (Flux), CLIP-L and CLIP-G (SDXL); an empty second or third one repeats the first, a
+    blank one (" ") is an empty text of its own.
+    t5_length: exact number of T5 tokens, padded or cut, 0 = the host's own rule (at least 77, Flux 256, open end).
+    weighting: True = `(word:1.2)` and `embedding:` act as in the host, False = they are text. empty: what an empty
+    prompt gives: "encode" (the encoders' answer to ""), "zeros" (all of them empty: all zeros) or "none" (SD 3.5: an
+    encoder with an empty prompt gets no tokens, CLIPTextEncodeSD3's empty_padding "none"). width, height: pixels for
+    SDXL's size ids. long_prompt: more CLIP tokens than fit: "chunks" (the host: further chunks of 77) or "truncate"
+    (most trainers). missing: what an SD 3.5 CLIP without some encoder gives: "host" (zeros for one missing CLIP, no
+    tokens for a missing T5 or for both CLIPs) or "zeros" (zero tokens there too, as diffusers).
+    Equals CLIPTextEncodeSD3 / -Flux / -SDXL / CLIPTextEncode bit for bit where settings agree. Raises NodeInputError.
+    """
+    if clip is None:
+        raise NodeInputError(
+            "clip is empty: the checkpoint holds no text encoder. Load them with DualCLIPLoader (Flux, SDXL) or "
+            "TripleCLIPLoader (SD 3.5) and connect that."
+        )
+    tokens = tokenize(clip, prompts, settings)
+    size_ids: dict[str, int] = {}
+    if set(tokens) == {"l", "g"}:
+        width, height = settings.width, settings.height
+        size_ids = {"width": width, "height": height, "crop_w": 0, "crop_h": 0}
+        size_ids |= {"target_width": width, "target_height": height}
+    conditioning = clip.encode_from_tokens_scheduled(tokens, add_dict=size_ids)
+    if not finite(conditioning):
+        raise NodeInputError(
+            f"clip gave NaN or infinite values for {prompts[0][:60]!r}: the text encoders overflowed in half "
+            "precision, or their file is damaged. Start the host with --fp32-text-enc, or load other weights of them."
+        )
+    if settings.missing == "zeros" and tuple(tokens) == _SD35:
+        conditioning = [_with_missing(clip.cond_stage_model, tokens, entry) for entry in conditioning]
+    if settings.empty == "zeros" and not any(prompt.strip() for prompt in prompts):
+        return [_zeroed(cond, extra) for cond, extra in conditioning]
+    return conditioning
+
+
+def tokenize(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> Tokens:
+    """The host's token dictionary for `encode`'s arguments; the CLIP is left as it is."""
+    keywords: dict[str, Any] = {}
+    if settings.t5_length:
+        keywords["tokenizer_options"] = {"t5xxl_min_length": settings.t5_length}
+    if not settings.weighting:
+        keywords["disable_weights"] = True
+        clip = literal_clip(clip)
+        prompts = (literal(prompts[0]), literal(prompts[1]), literal(prompts[2]))
+    by_text: dict[str, Tokens] = {}
+
+    def tokens_of(text: str) -> Tokens:
+        if text not in by_text:
+            by_text[text] = clip.tokenize(text, **keywords)
+        return by_text[text]
+
+    order = _order(tokens_of(prompts[0]), prompts, settings)
+    tokens: Tokens = {}
+    for position, key in enumerate(order):
+        text = prompts[position] or prompts[0]
+        left_out = settings.empty == "none" and not text.strip()
+        tokens[key] = [] if left_out else [list(chunk) for chunk in tokens_of(text)[key]]
+    if settings.t5_length and tokens.get("t5xxl"):
+        tokens["t5xxl"] = exact_length(tokens["t5xxl"], settings.t5_length)
+    if settings.long_prompt == "truncate":
+        tokens.update({key: _first_chunk(clip, key, tokens[key]) for key in ("l", "g") if key in tokens})
+    return _same_chunks(tokens, tokens_of("")) if {"l", "g"} <= set(tokens) else tokens
+
+
+def _order(tokens: Tokens, prompts: tuple[str, str, str], settings: TextSettings) -> tuple[str, ...]:
+    """The encoders of a CLIP in the prompts' order; refuses what this CLIP cannot do."""
+    order = _ENCODERS.get(frozenset(tokens))
+    if order is None:
+        raise NodeInputError(
+            f"clip has the text encoders {', '.join(sorted(tokens))}; this node knows CLIP-L, CLIP-G and T5 "
+            "(SD 3.5, Flux, SDXL). Use the stock text-encode node of that model."
+        )
+    known = " and ".join(_NAMES[key] for key in order)
+    for name, text in list(zip(_PROMPTS, prompts, strict=True))[len(order) :]:
+        if text.strip() and text != prompts[0]:
+            raise NodeInputError(
+                f"{name} holds a text, but this CLIP has only {known}. Clear {name}, or connect the CLIP of a model "
+                "with more text encoders."
+            )
+    if settings.empty == "none" and order != _SD35:
+        raise NodeInputError(
+            f'empty = "none" exists for SD 3.5 only; this CLIP has {known}. Set empty to "encode" or "zeros".'
+        )
+    return order
+
+
+def exact_length(chunks: list[list[tuple[Any, ...]]], length: int) -> list[list[tuple[Any, ...]]]:
+    """Cut a T5 token chunk (already padded to at least `length`) to `length`; the end token stays the last.
+
+    As `tokenizer(text, padding="max_length", truncation=True, max_length=length)` does. Raises NodeInputError when
+    the tokenizer splits T5 prompts into several chunks, whose joint length cannot be set.
+    """
+    if len(chunks) != 1:
+        raise NodeInputError("This CLIP splits T5 prompts into chunks, so t5_length cannot hold. Set t5_length to 0.")
+    chunk = chunks[0]
+    if len(chunk) <= length:
+        return [chunk]
+    end = next((item for item in reversed(chunk) if _is(item, 1)), (1, 1.0))
+    return [[*chunk[: length - 1], end]]
+
+
+def literal(text: str) -> str:
+    r"""Text that the host's tokenizer turns back into `text` itself: its `\(` and `\)` escapes are escaped."""
+    return re.sub(r"\\(?=[()])", r"\\\\", text)
+
+
+def literal_clip(clip: Any) -> Any:
+    """A clone of a CLIP whose tokenizers do not look for "embedding:"; the given CLIP is left as it is."""
+    clone = clip.clone()
+    clone.tokenizer = copy.copy(clip.tokenizer)
+    for name, part in vars(clip.tokenizer).items():
+        if isinstance(part, comfy.sd1_clip.SDTokenizer):
+            part = copy.copy(part)
+            part.embedding_identifier = _NEVER
+            setattr(clone.tokenizer, name, part)
+    return clone
+
+
+def _first_chunk(clip: Any, key: str, chunks: list[list[tuple[Any, ...]]]) -> list[list[tuple[Any, ...]]]:
+    """One chunk: what truncation at the encoder's length gives, also where the host would break at a word."""
+    if len(chunks) <= 1:
+        return chunks
+    tokenizer = getattr(clip.tokenizer, f"clip_{key}", None)
+    start, end = getattr(tokenizer, "start_token", 49406), getattr(tokenizer, "end_token", 49407)
+    length = getattr(tokenizer, "max_length", 77)
+    words = [item for chunk in chunks for item in _words(chunk, start, end)]
+    return [[(start, 1.0), *words[: length - 2], (end, 1.0)]]
+
+
+def _words(chunk: list[tuple[Any, ...]], start: int, end: int) -> list[tuple[Any, ...]]:
+    inner = chunk[1:] if _is(chunk[0], start) else chunk
+    stop = next((n for n, item in enumerate(inner) if _is(item, end)), len(inner))
+    return inner[:stop]
+
+
+def _is(item: tuple[Any, ...], token: int) -> bool:
+    return not torch.is_tensor(item[0]) and item[0] == token
+
+
+def _same_chunks(tokens: Tokens, empty: Tokens) -> Tokens:
+    longest = max(len(tokens["l"]), len(tokens["g"]))
+    for key in ("l", "g"):
+        while len(tokens[key]) < longest:
+            tokens[key] = tokens[key] + [list(chunk) for chunk in empty[key]]
+    return tokens
+
+
+def _zeroed(cond: torch.Tensor, extra: dict[str, Any]) -> list[Any]:
+    extra = dict(extra)
+    if extra.get("pooled_output") is not None:
+        extra["pooled_output"] = torch.zeros_like(extra["pooled_output"])
+    return [torch.zeros_like(cond), extra]
+
+
+def _with_missing(model: Any, tokens: Tokens, entry: list[Any]) -> list[Any]:
+    """SD 3.5's conditioning with zero tokens where the host leaves out both CLIPs or T5."""
+    cond, extra = entry
+    clip_there = model.clip_l is not None or model.clip_g is not None
+    t5_there = model.t5xxl is not None
+
+    def zeros(key: str) -> torch.Tensor:
+        return cond.new_zeros((cond.shape[0], sum(len(chunk) for chunk in tokens[key]), _SD35_WIDTH))
+
+    before = [] if clip_there or not t5_there else [zeros("l")]  # without any encoder the host has put them there
+    after = [] if t5_there else [zeros("t5xxl")]
+    return [torch.cat([*before, cond, *after], dim=1), extra]

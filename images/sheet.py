@@ -1,0 +1,240 @@
+"""Many pictures on one labelled sheet: rows × columns, e.g. prompts × training steps."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from PIL import Image, ImageDraw
+
+from ..errors import ImagesError
+from .fonts import Typeface, typeface
+from .labels import SMALLEST, Label, fit_all
+
+log = logging.getLogger(__name__)
+
+_FAINT: Final = "#8b949e"
+_EMPTY: Final = "#f2f3f5"
+_BORDER: Final = "#d8dee4"
+_MARGIN: Final = 20
+_GAP: Final = 8
+_MIN_CELL, _MAX_CELL, _LEAST_CELL = 160, 512, 32
+#: Pixels of a sheet: chosen cells stay below the first, nothing goes beyond the second. Pillow, and with it every
+#: program that opens the file with Pillow, warns at 89 million and refuses 179 million.
+_CHOSEN_PIXELS: Final = 64_000_000
+_MAX_PIXELS: Final = 128_000_000
+_NO_IMAGE: Final = "no image"
+
+Size = tuple[int, int]
+
+
+def contact_sheet(
+    images: Sequence[Image.Image | None],
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    title: str = "",
+    cell: int = 0,
+    sizes: Sequence[Size | None] | None = None,
+) -> Image.Image:
+    """One RGB sheet with a label before every row and above every column.
+
+    images: row by row, `len(rows) * len(columns)` of them; None leaves a marked empty cell; sizes may differ. Without
+    rows (or columns) the number follows from the other, without both everything is one row. Labels are wrapped, in
+    type that grows with the sheet; only what does not fit beside its picture even in small type ends in "…". Characters
+    that neither Pillow's font nor the system's fonts have appear as their number and are named in the log.
+    cell: longest side of a picture in pixels, 0 = that of the largest, within 160..512 (small pictures are enlarged so
+    that labels stay readable), and less where there are so many that the sheet would get too large. sizes: width and
+    height of the images, None = ask them; with it each image is asked for once, when it is drawn, so that a lazy
+    sequence never holds more than one.
+    Raises ImagesError when the counts do not match, there is no picture at all, or the sheet would be absurdly large.
+    """
+    if sizes is None:
+        sizes = [None if image is None else image.size for image in images]
+    plan = _plan(sizes, _grid(len(images), len(rows), len(columns)), rows, columns, title, cell)
+    sheet = Image.new("RGB", plan.size, "white")
+    draw = ImageDraw.Draw(sheet)
+    _draw_labels(draw, plan)
+    for place, image in enumerate(images):
+        row, column = divmod(place, len(plan.widths))
+        box = (plan.lefts[column], plan.tops[row], plan.widths[column], plan.heights[row])
+        _place(sheet, draw, _scaled(image, plan.pictures[place]), box, plan.small_type)
+    return sheet
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where everything stands on the sheet, in pixels."""
+
+    size: Size
+    pictures: list[Size]
+    lefts: list[int]
+    tops: list[int]
+    widths: list[int]
+    heights: list[int]
+    heading: Label | None
+    row_labels: list[Label]
+    row_width: int
+    column_labels: list[Label]
+    small_type: int
+
+
+def _plan(
+    sizes: Sequence[Size | None], grid: Size, rows: Sequence[str], columns: Sequence[str], title: str, cell: int
+) -> _Plan:
+    n_rows, n_columns = grid
+    pictures = _scaled_sizes(sizes, cell)
+    widths = [max(pictures[r * n_columns + c][0] for r in range(n_rows)) for c in range(n_columns)]
+    heights = [max(pictures[r * n_columns + c][1] for c in range(n_columns)) for r in range(n_rows)]
+    widths, heights = [w or max(widths) for w in widths], [h or max(heights) for h in heights]
+
+    face = _face([*rows, *columns, title])
+    base, largest = _type_sizes(widths, heights)
+    floor = max(SMALLEST, round(base * 0.7))
+    row_width, row_labels = _row_labels(rows, heights, face, max(widths), (floor, largest))
+    shown = columns if any(columns) else ()
+    column_labels = fit_all(shown, [(width, 6 * base) for width in widths[: len(shown)]], face, largest, floor)
+    # The label panel, every column with the gap before it, and nothing after the last one.
+    left = _MARGIN + (row_width + base if row_width else 0)
+    lefts = [left + sum(widths[:c]) + _GAP * c for c in range(n_columns)]
+    full_width = lefts[-1] + widths[-1] + _MARGIN
+    heading_type = round(largest * 1.5)
+    box = (full_width - 2 * _MARGIN, 3 * heading_type)
+    heading = fit_all([title], [box], face, heading_type, floor)[0] if title.strip() else None
+    top = _MARGIN + (heading.height + _GAP * 2 if heading else 0)
+    top += max((label.height + _GAP for label in column_labels), default=0)
+    tops = [top + sum(heights[:r]) + _GAP * r for r in range(n_rows)]
+    full_height = tops[-1] + heights[-1] + _MARGIN
+    if full_width * full_height > _MAX_PIXELS:
+        size = f"{full_width} x {full_height}"
+        raise ImagesError(f"The sheet would be {size} pixels. Use a smaller cell or fewer images.")
+    return _Plan(
+        size=(full_width, full_height),
+        pictures=pictures,
+        lefts=lefts,
+        tops=tops,
+        widths=widths,
+        heights=heights,
+        heading=heading,
+        row_labels=row_labels,
+        row_width=row_width,
+        column_labels=column_labels,
+        small_type=max(SMALLEST, round(base * 0.8)),
+    )
+
+
+def _draw_labels(draw: ImageDraw.ImageDraw, plan: _Plan) -> None:
+    if plan.heading:
+        plan.heading.draw(draw, _MARGIN, _MARGIN, plan.size[0] - 2 * _MARGIN, "left")
+    for label, y, height in zip(plan.row_labels, plan.tops, plan.heights, strict=False):
+        label.draw(draw, _MARGIN, y + (height - label.height) // 2, plan.row_width, "right")
+    for label, x, width in zip(plan.column_labels, plan.lefts, plan.widths, strict=False):
+        label.draw(draw, x, plan.tops[0] - _GAP - label.height, width, "center")
+
+
+def _grid(count: int, n_rows: int, n_columns: int) -> tuple[int, int]:
+    if count == 0:
+        raise ImagesError("There is no image for the contact sheet. Connect at least one.")
+    if n_rows == 0 and n_columns == 0:
+        n_rows, n_columns = 1, count
+    elif n_rows == 0:
+        n_rows = -(-count // n_columns)
+    elif n_columns == 0:
+        n_columns = -(-count // n_rows)
+    if n_rows * n_columns != count:
+        raise ImagesError(
+            f"{count} images do not fill {n_rows} rows x {n_columns} columns ({n_rows * n_columns} cells). "
+            "Give one label per row and per column, images row by row."
+        )
+    return n_rows, n_columns
+
+
+def _scaled_sizes(sizes: Sequence[Size | None], cell: int) -> list[Size]:
+    """Width and height on the sheet, (0, 0) for a missing picture: all scaled by one factor."""
+    longest = max((max(size) for size in sizes if size is not None), default=0)
+    if longest == 0:
+        raise ImagesError("Every image of the contact sheet is missing.")
+    wanted = cell if cell > 0 else min(_MAX_CELL, max(_MIN_CELL, longest))
+    if cell <= 0:
+        if longest < _MIN_CELL:
+            wanted = longest * -(-_MIN_CELL // longest)  # whole multiples keep small pictures crisp
+        most = math.isqrt(_CHOSEN_PIXELS // len(sizes)) - _GAP
+        if most < _LEAST_CELL:
+            raise ImagesError(f"{len(sizes)} images are too many for one sheet. Make several sheets, or set cell.")
+        wanted = min(wanted, most)
+    factor = wanted / longest
+    return [
+        (0, 0) if size is None else (max(1, round(size[0] * factor)), max(1, round(size[1] * factor))) for size in sizes
+    ]
+
+
+def _scaled(image: Image.Image | None, size: Size) -> Image.Image | None:
+    if image is None:
+        return None
+    flat = _flatten(image)
+    return flat if size == image.size else flat.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    if image.mode not in ("RGBA", "LA", "PA", "P"):
+        return image.convert("RGB")
+    background = Image.new("RGBA", image.size, "white")
+    background.alpha_composite(image.convert("RGBA"))
+    return background.convert("RGB")
+
+
+def _face(texts: Sequence[str]) -> Typeface:
+    face = typeface(texts)
+    if face.missing:
+        named = ", ".join(f"{character} (U+{ord(character):04X})" for character in face.missing[:20])
+        more = f" and {len(face.missing) - 20} more" if len(face.missing) > 20 else ""
+        log.warning(
+            "No font of this machine draws %s%s; the sheet shows their numbers. Install a font that has them, for "
+            "example Noto Sans CJK.",
+            named,
+            more,
+        )
+    return face
+
+
+def _type_sizes(widths: Sequence[int], heights: Sequence[int]) -> tuple[int, int]:
+    """Usual and largest size of type: it grows with the pictures, and with the sheet they make."""
+    cell = max(max(widths), max(heights))
+    base = max(14, round(cell / 17))
+    whole = max(sum(widths), sum(heights))
+    return base, max(base, min(round(cell / 5), round(whole / 240)))
+
+
+def _row_labels(
+    rows: Sequence[str], heights: list[int], face: Typeface, cell: int, sizes: tuple[int, int]
+) -> tuple[int, list[Label]]:
+    """The narrowest label panel that shows every row label whole, and the labels set in it."""
+    if not any(rows):
+        return 0, []
+    labels: list[Label] = []
+    width = 0
+    for share in (0.75, 1.0, 1.4, 1.9):
+        width = max(150, round(cell * share))
+        labels = fit_all(rows, [(width, height) for height in heights], face, sizes[1], sizes[0])
+        if all(label.whole for label in labels):
+            break
+    return min(width, int(max(label.width for label in labels)) + 2), labels
+
+
+def _place(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, image: Image.Image | None, box: tuple[int, int, int, int], size: int
+) -> None:
+    x, y, width, height = box
+    if image is not None:
+        left, top = x + (width - image.width) // 2, y + (height - image.height) // 2
+        sheet.paste(image, (left, top))
+        # A hair line around it, so that a white picture does not melt into the sheet.
+        draw.rectangle((left - 1, top - 1, left + image.width, top + image.height), outline=_BORDER)
+        return
+    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=_EMPTY)
+    font = Typeface().at(size)
+    free = width - font.getlength(_NO_IMAGE)
+    if free >= 0:
+        font.draw(draw, (x + free / 2, y + (height - size * 1.3) / 2), _NO_IMAGE, _FAINT)

@@ -1,0 +1,196 @@
+"""Text to CONDITIONING."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..host.ranges import in_range
+from ..host.rows import single
+from ..host.schema import CONDITIONING_MENU, MAX_RESOLUTION, schema
+from ..host.text.cache import INPUT, CacheSettings, needed, recall
+from ..host.text.encode import encode_inputs
+
+
+class EriTripleTextEncode(io.ComfyNode):
+    """One text-encode node for SD 3.5, Flux and SDXL; see `_host_text.encode`.
+
+    It takes lists so that lists which do not fit each other are an error, and equal prompts are encoded once.
+    """
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="EriTripleTextEncode",
+            display_name="Triple Text Encode",
+            category=CONDITIONING_MENU,
+            description="Encodes a prompt for SD 3.5 (CLIP-L, CLIP-G, T5), Flux (CLIP-L, T5) or SDXL (CLIP-L, CLIP-G, "
+            "size ids) exactly as a trainer does: literal text and exact token lengths. With weighting on and "
+            "T5 length 0 it equals the stock nodes bit for bit.",
+            search_aliases=["CLIPTextEncode", "CLIPTextEncodeFlux", "CLIPTextEncodeSD3", "CLIPTextEncodeSDXL", "T5"],
+            is_input_list=True,
+            inputs=[
+                *_prompts(),
+                *_settings(),
+                io.Clip.Input("clip", tooltip="The text encoders. SD 3.5 also works with some of its three missing."),
+                *_special_cases(),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    is_output_list=True,
+                    tooltip="The encoded prompt, one per entry of the inputs; for Flux put FluxGuidance behind it.",
+                )
+            ],
+        )
+
+    @classmethod
+    @in_range()
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return io.NodeOutput(encode_inputs(inputs))
+
+
+class EriCacheConditioning(io.ComfyNode):
+    """Prompt embeddings on disk; see `_host_cache` and, for what makes two graphs equal, `_host_cache_key`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="EriCacheConditioning",
+            display_name="Cache Conditioning",
+            category=CONDITIONING_MENU,
+            description="Keeps conditionings on disk. When the same text encoders, LoRAs, prompts and settings come "
+            "again, also after a restart, nothing above this node runs and no text encoder is loaded.",
+            search_aliases=["embedding cache", "text encoder", "T5", "VRAM"],
+            is_input_list=True,
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
+            inputs=[
+                io.String.Input(
+                    "key",
+                    default="",
+                    tooltip="Added to the key that is made of the graph above. Only needed for what the graph does not "
+                    "name, such as a file that a custom node reads by itself.",
+                ),
+                io.Int.Input(
+                    "size_limit_mb",
+                    default=4096,
+                    min=1,
+                    max=2**20,
+                    tooltip="Largest size of the cache folder in megabytes; the least recently used entries go first. "
+                    "A Flux prompt of 512 tokens takes 8 MB.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=["use", "refresh", "off"],
+                    default="use",
+                    tooltip="use: read the cache, and store what is not in it. refresh: compute and store anew. "
+                    "off: pass through.",
+                ),
+                io.Conditioning.Input(
+                    INPUT,
+                    lazy=True,
+                    tooltip="From the text-encode node (or what follows it); computed only when needed.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(is_output_list=True, tooltip="The same conditioning, from the disk or computed.")
+            ],
+        )
+
+    @classmethod
+    def check_lazy_status(cls, **inputs: Any) -> list[str]:
+        return needed(cls.hidden, *_cache_inputs(inputs))
+
+    @classmethod
+    @in_range()
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        return io.NodeOutput(recall(cls.hidden, *_cache_inputs(inputs)))
+
+
+def _cache_inputs(inputs: dict[str, Any]) -> tuple[CacheSettings, list[Any]]:
+    once = single({name: inputs[name] for name in ("size_limit_mb", "mode")})
+    settings = CacheSettings(tuple(inputs["key"]), once["size_limit_mb"], once["mode"])
+    return settings, list(inputs[INPUT])
+
+
+def _settings() -> list[io.Input]:
+    """What decides how prompts become tokens."""
+    return [
+        io.Int.Input(
+            "t5_length",
+            default=0,
+            min=0,
+            max=4096,
+            tooltip="Exact number of T5 tokens, padded or cut. 0 = the host's rule (at least 77, Flux 256). "
+            "Trainers: 512 for Flux dev, 256 for schnell, 77, 154 or 256 for SD 3.5. Unused without a T5.",
+        ),
+        io.Boolean.Input(
+            "weighting",
+            default=False,
+            label_on="ComfyUI syntax",
+            label_off="literal",
+            tooltip="Off: (word:1.2) and embedding:name are plain text, as in nearly every trainer. "
+            "On: they act as in ComfyUI.",
+        ),
+        io.Combo.Input(
+            "empty",
+            options=["encode", "zeros", "none"],
+            default="encode",
+            tooltip="What an empty prompt means. encode: the encoders' answer to an empty text. zeros: all "
+            "zeros, when every prompt is empty (diffusers' SDXL pipeline, some trainers). none: no tokens for "
+            "that encoder (SD 3.5 only, as CLIPTextEncodeSD3's empty_padding).",
+        ),
+        io.Int.Input(
+            "width",
+            default=1024,
+            min=0,
+            max=MAX_RESOLUTION,
+            tooltip="Image width for SDXL's size ids; unused elsewhere.",
+        ),
+        io.Int.Input(
+            "height",
+            default=1024,
+            min=0,
+            max=MAX_RESOLUTION,
+            tooltip="Image height for SDXL's size ids; unused elsewhere.",
+        ),
+    ]
+
+
+def _special_cases() -> list[io.Input]:
+    """Added later than the rest: long prompts, and encoders that are not loaded."""
+    return [
+        io.Combo.Input(
+            "long_prompt",
+            options=["chunks", "truncate"],
+            default="chunks",
+            optional=True,
+            tooltip="More CLIP tokens than 77: further chunks as ComfyUI does, or cut as most trainers do.",
+        ),
+        io.Combo.Input(
+            "missing",
+            options=["host", "zeros"],
+            default="host",
+            optional=True,
+            tooltip="What SD 3.5 gets for text encoders that are not loaded. host: zeros for one missing CLIP, "
+            "no tokens for a missing T5 or both CLIPs. zeros: zero tokens for these too, as diffusers.",
+        ),
+    ]
+
+
+def _prompts() -> list[io.Input]:
+    same = "Empty = the same as prompt; a single space = an empty text."
+    return [
+        io.String.Input(
+            "prompt", multiline=True, default="", tooltip="Text for the first encoder (CLIP-L) and the others."
+        ),
+        io.String.Input(
+            "prompt_2",
+            multiline=True,
+            default="",
+            tooltip=f"Text for the second encoder: CLIP-G (SD 3.5, SDXL) or T5 (Flux). {same}",
+        ),
+        io.String.Input(
+            "prompt_3", multiline=True, default="", tooltip=f"Text for the third encoder: T5 (SD 3.5). {same}"
+        ),
+    ]

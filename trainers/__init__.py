@@ -1,0 +1,1 @@
+"""One folder for each trainer, with all that is known of it."""

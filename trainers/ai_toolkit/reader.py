@@ -1,0 +1,131 @@
+"""ai-toolkit (ostris; YAML, JSON, JSONC): `config.process[]` with a sample section.
+
+Sources: ostris/ai-toolkit `toolkit/config.py`, `toolkit/config_modules.py` (`SampleConfig`, `SampleItem`,
+`GenerateImageConfig`, `ModelConfig`), `jobs/process/BaseSDTrainProcess.py::sample`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...configs.fields import Reading, Section
+from ...configs.tree import Document
+from ...families.names import PRECISIONS, note_schnell, variant_of
+from ...spec.model import FAMILIES, SampleSpec
+from ..process import first_process, note_disabled_sampling, use_family_fields
+from .items import read_items
+
+TRAINER: Final = "ai-toolkit"
+#: Processes built on BaseSDTrainProcess, which samples.
+PROCESS_TYPES: Final = (
+    "sd_trainer",
+    "diffusion_trainer",
+    "ui_trainer",
+    "textual_inversion_trainer",
+    "concept_slider",
+    "concept_replacer",
+    "image_reference_slider_trainer",
+    "ultimate_slider_trainer",
+)
+_ARCHES: Final = {"flux": "flux", "flex1": "flux", "sd3": "sd35", "sdxl": "sdxl", "ssd": "sdxl", "vega": "sdxl"}
+#: `ModelConfig`: without arch the first of these flags names it.
+_FLAGS: Final = {
+    "is_v2": "sd2",
+    "is_v3": "sd3",
+    "is_xl": "sdxl",
+    "is_pixart": "pixart",
+    "is_pixart_sigma": "pixart_sigma",
+    "is_auraflow": "auraflow",
+    "is_flux": "flux",
+    "is_lumina2": "lumina2",
+    "is_vega": "vega",
+    "is_ssd": "ssd",
+}
+_MODEL_FILES: Final = (
+    "name_or_path",
+    "vae_path",
+    "te_name_or_path",
+    "extras_name_or_path",
+    "assistant_lora_path",
+    "refiner_name_or_path",
+    "lora_path",
+)
+
+
+def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
+    """Spec of an ai-toolkit config; `[name]` is replaced by config.name everywhere first.
+
+    family: overrides what the config says about its model.
+    """
+    reading = Reading(document, yaml11=True, variables=True)
+    root = reading.root()
+    config = root.section("config")
+    if config is None:
+        raise root.missing("config", "Give `config:` its `name:` and `process:`.")
+    run_name = config.text("name")
+    if run_name is None:
+        raise config.missing("name", "ai-toolkit names the run's folder by it.")
+    if root.get("job") is None:
+        reading.note("ai-toolkit needs `job: extension` at the top; it is missing here.")
+    reading.replace = ("[name]", run_name)
+    process = first_process(config, PROCESS_TYPES, "ai-toolkit")
+    model, train, sample = (process.section(key) for key in ("model", "train", "sample"))
+    if sample is None:
+        raise process.missing("sample", "Add a sample section with prompts; without one there is nothing to sample.")
+    if model is None or model.text("name_or_path") is None:
+        raise (model or process).missing("name_or_path" if model else "model", "ai-toolkit stops without it.")
+    family = family or _family(model)
+    use_family_fields(model, ("arch", *_FLAGS))
+    variant = variant_of(family, model.text("name_or_path") or "")
+    trigger = process.text("trigger_word")
+    note_disabled_sampling(reading, train)
+    if process.has("first_sample"):
+        reading.note(f"{process.path}.first_sample is used by the trainer before the first step only; it is not read.")
+    if family == "flux" and note_schnell(reading, variant):
+        sample.no_effect("guidance_scale")
+    if process.get("adapter") is not None:
+        process.no_effect("adapter")
+        reading.note(f"{process.path}.adapter acts on the trainer's own samples; it is not read.")
+    precision = train.text("dtype") if train else None
+    return SampleSpec(
+        family=family,
+        variant=variant,
+        trainer=TRAINER,
+        layout=TRAINER,
+        items=read_items(sample, family, trigger, bool(model.flag("use_flux_cfg"))),
+        name=process.text("name") or run_name,
+        trigger_word=trigger,
+        sample_every=_interval(sample),
+        precision=PRECISIONS.get(precision) if precision is not None else "float32",
+        image_format=(sample.text("format") or "jpg").lstrip("."),
+        source=document.source,
+        model_files={key: value for key in _MODEL_FILES if (value := model.text(key)) is not None},
+        notes=reading.notes,
+        ignored=reading.ignored(),
+    )
+
+
+def _family(model: Section) -> str:
+    """Family by `model.arch`, text after ':' dropped, else by the first `is_...` flag, else Stable Diffusion 1."""
+    arch, key = model.text("arch"), "arch"
+    if arch is None:
+        key = next((flag for flag in _FLAGS if model.flag(flag)), "name_or_path")
+        arch = _FLAGS.get(key, "sd1")
+    found = _ARCHES.get(arch.split(":")[0])
+    if found is None:
+        raise model.error(
+            key, f"the model family {arch!r} is not supported", f"Supported are {', '.join(FAMILIES)}; or pass family=."
+        )
+    if arch in ("ssd", "vega"):
+        model.reading.note(f"{arch} is a distilled SDXL: the base model has to be that one.")
+    name = (model.text("name_or_path") or "").lower()
+    if found == "sd35" and "3-medium" in name:
+        model.reading.note("The base model is SD 3.0 Medium, not SD 3.5; it samples by the same rules.")
+    return found
+
+
+def _interval(sample: Section) -> int | None:
+    """Steps between samples: 100 by default, 0 or null = never."""
+    if not sample.has("sample_every"):
+        return 100
+    return (sample.integer("sample_every", 0, 2**31) or None) if sample.get("sample_every") else None

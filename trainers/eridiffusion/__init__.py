@@ -1,0 +1,1 @@
+"""EriDiffusion V1."""

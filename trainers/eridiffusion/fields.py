@@ -1,0 +1,236 @@
+"""The fields that EriDiffusion V1's two config layouts share, each read by the trainer's own rule.
+
+Sources: CodeAlexx/EriDiffusion `src/config/trainer_config.rs`, `src/trainers/mod.rs::detect_model_type`,
+`crates/training/src/eridiffusion_config.rs::default_seed`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...configs.fields import Reading, Section, is_boolean, is_null, is_number, shown
+from ...configs.tree import Node
+from ...families.names import (
+    MAX_PIXELS,
+    MAX_SEED,
+    MAX_STEPS,
+    PRECISIONS,
+    guidance_fields,
+    note_schnell,
+    other_family,
+    variant_of,
+)
+from ...spec.model import FAMILIES, SampleItem
+from ...spec.triggers import fill_trigger, placeholders
+
+TRAINER: Final = "eridiffusion"
+DEFAULT_SEED: Final = 42
+_MODEL_FILES: Final = (
+    "name_or_path",
+    "vae_path",
+    "clip_path",
+    "clip_l_path",
+    "clip_g_path",
+    "t5_path",
+    "text_encoder_path",
+    "text_encoder_2_path",
+)
+_ARCHES: Final = {
+    **dict.fromkeys(("sd35", "sd3.5", "sd_3.5"), "sd35"),
+    **dict.fromkeys(("sdxl", "sd_xl"), "sdxl"),
+    "flux": "flux",
+    **dict.fromkeys(("sd15", "sd1.5", "sd_1.5"), "sd15"),
+    **dict.fromkeys(("sd21", "sd2.1", "sd_2.1"), "sd21"),
+}
+#: `detect_model_type`'s rules on the lower-cased path; then names it misses; then its rules for old families.
+_NAMES: Final = (
+    ("sd35", ("sd3.5", "sd35", "sd_3.5")),
+    ("flux", ("flux",)),
+    ("sdxl", ("sdxl", "sd_xl")),
+    ("sd35", ("sd3_5", "sd3-5", "stable-diffusion-3")),
+    ("sdxl", ("stable-diffusion-xl",)),
+    ("sd21", ("sd2", "v2")),
+    ("sd15", ("sd1", "v1-5", "v1.5")),
+)
+
+
+def detect_family(model: Section, train: Section | None) -> str:
+    """Family of a layout A config (`detect_model_type`: arch, flags, path, training hints); SpecError if not ours.
+
+    Two additions, because its answer would be Flux for any file name it does not know: `is_sdxl` counts (as in
+    `config/mod.rs::get_model_arch`), and so do the usual names of SD 3.5 and SDXL that its path rule misses.
+    """
+    found, key = _detect(model, train)
+    if found in FAMILIES:
+        return found
+    raise model.error(
+        key, f"the model family {found!r} is not supported", f"Supported are {', '.join(FAMILIES)}; or pass family=."
+    )
+
+
+def _detect(model: Section, train: Section | None) -> tuple[str, str]:
+    """Family and the field of the model section that told."""
+    arch = model.text("arch")
+    if arch is not None and arch.lower() in _ARCHES:
+        return _ARCHES[arch.lower()], "arch"
+    for key, family in (("is_v3", "sd35"), ("is_flux", "flux"), ("is_sdxl", "sdxl")):
+        if model.flag(key):
+            return family, key
+    path = (model.text("name_or_path") or "").lower()
+    for family, words in _NAMES:
+        if any(word in path for word in words):
+            return family, "name_or_path"
+    other = other_family(path)
+    if arch is not None or other is not None:
+        return arch or str(other), "arch" if arch else "name_or_path"
+    return _guess(model.reading, train), "name_or_path"
+
+
+def _guess(reading: Reading, train: Section | None) -> str:
+    """The trainer's last resort: hints in the train section (bypass_guidance_embedding is true by default there)."""
+    hints = {key: train.flag(key) if train else None for key in ("linear_timesteps", "bypass_guidance_embedding")}
+    if hints["linear_timesteps"]:
+        family, why = "sd35", "train.linear_timesteps is true"
+    elif hints["bypass_guidance_embedding"] is not False:
+        family, why = "flux", "train.bypass_guidance_embedding is true, its default"
+    else:
+        family, why = "sdxl", "nothing says otherwise"
+    reading.note(f"The model family is guessed as the trainer does: {family}, because {why}. Pass family= if wrong.")
+    return family
+
+
+def prompts_of(section: Section, key: str, trigger: str | None) -> list[str]:
+    """Prompts of a list of text, with the trigger word put in; SpecError when there are none."""
+    nodes = section.items(key)
+    if not nodes:
+        raise section.error(key, "there is no prompt, so there is nothing to sample", "Add at least one prompt.")
+    return [_prompt(section.reading, node, f"{section.path_of(key)}[{i}]", trigger) for i, node in enumerate(nodes)]
+
+
+def _prompt(reading: Reading, node: Node, path: str, trigger: str | None) -> str:
+    if not isinstance(node.value, str) or is_null(node):
+        raise reading.error(
+            f"{'nothing' if is_null(node) else shown(node)} stands where a prompt should be",
+            node,
+            path,
+            'Write the prompt as text, in quotes when it holds a ": " (EriDiffusion has no samples: list).',
+        )
+    if is_number(node) or is_boolean(node, False):
+        reading.note(f"{path} is taken as the text {node.value!r}; the trainer itself needs it in quotes.")
+    prompt = node.value
+    present = placeholders(prompt)
+    if not present:
+        return prompt
+    if trigger is None:
+        reading.note(f"{present[0]} stays in the prompts as text: the config has no trigger_word.")
+        return prompt
+    reading.note(
+        f"{' and '.join(present)} in prompts became the trigger word {trigger!r}; the trainer leaves it as is."
+    )
+    return fill_trigger(prompt, trigger)
+
+
+def pixel_size(section: Section, key: str, family: str) -> int:
+    """Pixels of one side after rounding down to whole latent cells (8) or, for 2x2 patches, 16; SpecError if absent."""
+    value = section.integer(key, 1, MAX_PIXELS)
+    if value is None:
+        raise section.missing(key, f"EriDiffusion needs it; write e.g. `{key}: 1024`.")
+    return rounded(section, key, value, family)
+
+
+def rounded(section: Section, key: str, value: int, family: str) -> int:
+    """A side rounded down to what the family's latents can hold."""
+    cell = 8 if family == "sdxl" else 16
+    if value < cell:
+        raise section.error(key, f"{value} pixels are less than one latent cell", f"Write at least {cell}.")
+    result = value - value % cell
+    if result != value:
+        section.reading.note(f"{section.path_of(key)}: {value} is rounded down to {result}, a multiple of {cell}.")
+    return result
+
+
+def steps_of(section: Section, key: str) -> int:
+    """Number of sampling steps; SpecError when absent."""
+    steps = section.integer(key, 1, MAX_STEPS)
+    if steps is None:
+        raise section.missing(key, f"EriDiffusion needs it; write e.g. `{key}: 20`.")
+    return steps
+
+
+def guidance_of(section: Section, key: str, family: str, variant: str | None) -> tuple[float, float | None]:
+    """`cfg_scale, guidance`; SpecError when absent."""
+    value = section.number(key)
+    if value is None:
+        raise section.missing(key, f"EriDiffusion needs it; write e.g. `{key}: 3.5`.")
+    if family == "flux" and note_schnell(section.reading, variant):
+        section.no_effect(key)
+    return guidance_fields(family, value)
+
+
+def seed_of(section: Section, key: str) -> int:
+    """The seed, 42 when absent; SpecError for a negative one, which the trainer cannot read."""
+    node = section.get(key)
+    if node is not None and node.plain and str(node.value).startswith("-"):
+        raise section.error(
+            key,
+            f"EriDiffusion's seed is unsigned, {node.value} cannot be read",
+            "Write 0 or more (there is no random).",
+        )
+    seed = section.integer(key, 0, MAX_SEED)
+    if seed is None:
+        section.reading.note(f"{section.path_of(key)} is absent: the trainer's default {DEFAULT_SEED} is used.")
+    return DEFAULT_SEED if seed is None else seed
+
+
+def t5_length_of(model: Section | None, family: str) -> int | None:
+    """`model.t5_max_length`, None when absent or when the family has no T5."""
+    length = model.integer("t5_max_length", 1, 4096) if model else None
+    if model is not None and length is not None and family == "sdxl":
+        model.no_effect("t5_max_length")
+        return None
+    return length
+
+
+def precision_of(section: Section | None, key: str) -> str | None:
+    """torch dtype name of a training section's number format, None where it names none."""
+    node = section.get(key) if section else None
+    return PRECISIONS.get(str(node.value)) if node is not None else None
+
+
+def model_files_of(section: Section | None, keys: tuple[str, ...] = _MODEL_FILES) -> dict[str, str]:
+    """What a section says about model files, by its own keys."""
+    values = {key: section.text(key) for key in keys} if section else {}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def build_items(
+    prompts: list[str],
+    seeds: list[int],
+    size: tuple[int, int],
+    steps: int,
+    scales: tuple[float, float | None],
+    negative: str,
+    sampler: str | None,
+) -> list[SampleItem]:
+    """One item per prompt. size: height, width. scales: cfg_scale, guidance."""
+    return [
+        SampleItem(
+            index=index,
+            prompt=prompt,
+            width=size[1],
+            height=size[0],
+            steps=steps,
+            negative_prompt=negative,
+            seed=seeds[index],
+            cfg_scale=scales[0],
+            guidance=scales[1],
+            sampler=sampler,
+        )
+        for index, prompt in enumerate(prompts)
+    ]
+
+
+def variant_from(family: str, model: Section | None, key: str) -> str | None:
+    """Variant that a model section's file name tells."""
+    name = model.text(key) if model else None
+    return variant_of(family, name) if name else None

@@ -1,0 +1,144 @@
+"""EriDiffusion V1, layout B: flat sections `model`, `training`, `dataset`, `validation`.
+
+Size, seed and negative prompt are no fields of its `validation`; where one gives them, they count.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Final
+
+from ...configs.fields import Reading, Section
+from ...families.names import MAX_PIXELS, MAX_SEED, variant_of
+from ...spec.model import FAMILIES, SampleItem, SampleSpec
+from .fields import (
+    DEFAULT_SEED,
+    TRAINER,
+    build_items,
+    guidance_of,
+    model_files_of,
+    pixel_size,
+    prompts_of,
+    rounded,
+    steps_of,
+    t5_length_of,
+)
+
+_FAMILIES: Final = {"sd35": "sd35", "sd3": "sd35", "sd3.5": "sd35", "flux": "flux", "sdxl": "sdxl"}
+_VARIANTS: Final = {"flux": ("dev", "schnell"), "sd35": ("medium", "large", "large-turbo"), "sdxl": ()}
+
+
+def read_flat(reading: Reading, root: Section, family: str | None) -> SampleSpec:
+    """Spec of a flat config: prompts, steps and guidance from `validation`, size = dataset.resolution squared."""
+    model, validation = root.section("model"), root.section("validation")
+    if validation is None:
+        raise root.missing("validation", "Add `validation:` with prompts; without it there is nothing to sample.")
+    training = root.section("training")
+    family = _family(root, model, family)
+    variant = _variant(model, family)
+    output = training.text("output_dir") if training else None
+    items = validation_items(root, validation, family, variant, root.text("trigger_word"))
+    files = {f"model.{key}": value for key, value in model_files_of(model, ("path",)).items()}
+    for name, keys in (("text_encoders", ("clip_path", "clip_l_path", "clip_g_path", "t5_path")), ("vae", ("path",))):
+        section = root.section(name)
+        files |= {f"{name}.{key}": value for key, value in model_files_of(section, keys).items()}
+    return SampleSpec(
+        family=family,
+        variant=variant,
+        trainer=TRAINER,
+        layout=TRAINER,
+        items=items,
+        name=PurePosixPath(output.replace("\\", "/")).name if output else "samples",
+        trigger_word=root.text("trigger_word"),
+        sample_every=_interval(training),
+        t5_length=t5_length_of(model, family),
+        source=reading.document.source,
+        model_files=files,
+        notes=reading.notes,
+        ignored=reading.ignored(),
+    )
+
+
+def validation_items(
+    root: Section, validation: Section, family: str, variant: str | None, trigger: str | None
+) -> list[SampleItem]:
+    """Items of a `validation` section; what it does not say comes from the sections beside it in `root`."""
+    prompts = prompts_of(validation, "prompts", trigger)
+    seed = _seed(root, validation)
+    negative = next((text for key in ("neg", "negative_prompt") if (text := validation.text(key)) is not None), "")
+    if family == "flux" and negative:
+        root.reading.note("The negative prompt is kept but has no effect: Flux runs one pass (CFG 1).")
+    steps = "num_inference_steps" if validation.has("num_inference_steps") else "sample_steps"
+    steps = steps if validation.has(steps) else "num_inference_steps"
+    scales = guidance_of(validation, "guidance_scale", family, variant)
+    return build_items(
+        prompts, [seed] * len(prompts), _size(root, validation, family), steps_of(validation, steps), scales, negative,
+        None,
+    )  # fmt: skip
+
+
+def named_family(model: Section) -> str | None:
+    """Family as `model.type` or `model.architecture` names it, None without either; SpecError when it is not ours."""
+    for key in ("type", "architecture"):
+        value = model.text(key)
+        if value is not None:
+            found = _FAMILIES.get(value.lower())
+            if found is None:
+                raise model.error(
+                    key, f"the model family {value!r} is not supported", f"Supported are {', '.join(FAMILIES)}."
+                )
+            return found
+    return None
+
+
+def _family(root: Section, model: Section | None, family: str | None) -> str:
+    named = named_family(model) if model and family is None else None
+    if model is not None:
+        for key in ("type", "architecture"):
+            model.get(key)
+    found = family or named
+    if found is None:
+        raise (model or root).missing("type" if model else "model", "Write `model:` with `type: flux`, sd35 or sdxl.")
+    return found
+
+
+def _variant(model: Section | None, family: str) -> str | None:
+    if model is None:
+        return None
+    given, path = model.text("variant"), model.text("path")
+    if given is None:
+        return variant_of(family, path) if path else None
+    word = given.lower().replace("_", "-")
+    if word not in _VARIANTS[family]:
+        known = ", ".join(_VARIANTS[family]) or "none"
+        raise model.error("variant", f"{given!r} is no variant of {family}", f"Known variants: {known}.")
+    return word
+
+
+def _seed(root: Section, validation: Section) -> int:
+    """validation.seed, else training.seed, else the trainer's default."""
+    for section in (validation, root.section("training")):
+        seed = section.integer("seed", 0, MAX_SEED) if section else None
+        if seed is not None:
+            return seed
+    root.reading.note(f"training.seed is absent: {DEFAULT_SEED}, the trainer's default for samples, is used.")
+    return DEFAULT_SEED
+
+
+def _size(root: Section, validation: Section, family: str) -> tuple[int, int]:
+    """Height and width: the section's own, else its resolution or the data's, square."""
+    if validation.has("width") or validation.has("height"):
+        return pixel_size(validation, "height", family), pixel_size(validation, "width", family)
+    for name in ("validation", "dataset", "data"):
+        section = validation if name == "validation" else root.section(name)
+        side = section.integer("resolution", 1, MAX_PIXELS) if section else None
+        if section is not None and side is not None:
+            root.reading.note(f"The config has no sample size: {name}.resolution is used, square.")
+            side = rounded(section, "resolution", side, family)
+            return side, side
+    raise root.missing("dataset.resolution", "Write `dataset:` with `resolution: 1024`; samples are that size, square.")
+
+
+def _interval(training: Section | None) -> int | None:
+    values = [training.integer(key, 0, 2**31) for key in ("validation_steps", "eval_steps")] if training else []
+    return next((value for value in values if value), None)

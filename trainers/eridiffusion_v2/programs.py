@@ -1,0 +1,146 @@
+"""The flags of EriDiffusion V2's programs that say what is sampled, and what each takes without them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from ...configs.command_line import PROGRAM
+from ...configs.fields import Section
+from ...families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS
+from ...spec.model import FAMILIES
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for all images. every: steps between samples, None = the program samples once.
+
+    locked: the only size the program takes, None = any. prompt_flag: the flag with a single prompt, "" = none.
+    """
+
+    program: str
+    family: str
+    size: int = 1024
+    steps: int = 30
+    cfg: float = 7.5
+    guidance: float = 3.5
+    shift: float = 3.0
+    seed: int = 42
+    negative: str = ""
+    variant: str | None = None
+    every: int | None = None
+    locked: int | None = None
+    prompt_flag: str = ""
+
+    def sized(self, size: int | None) -> Settings:
+        """The same with another size, None = this one."""
+        return self if size is None else replace(self, size=size)
+
+    def against(self, negative: str | None) -> Settings:
+        """The same with another negative prompt, None = this one."""
+        return self if negative is None else replace(self, negative=negative)
+
+
+_SAMPLERS: Final = {
+    "flux": Settings("sample_flux", "flux", steps=20, cfg=1.0, prompt_flag="prompt"),
+    "sd35": Settings("sample_sd35", "sd35", steps=28, cfg=4.5, locked=1024, prompt_flag="prompt"),
+    "sdxl": Settings("sample_sdxl", "sdxl", prompt_flag="prompt"),
+}
+_TRAIN_SD35: Final = replace(_SAMPLERS["sd35"], program="train_sd35", prompt_flag="sample_prompt")
+#: setting -> flag names in the order in which they are looked for, for programs that only sample and for trainers.
+_SAMPLE_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "size": ("size",),
+    "steps": ("steps",),
+    "cfg": ("cfg", "cfg_scale"),
+    "guidance": ("flux_guidance",),
+    "shift": ("shift",),
+    "seed": ("seed",),
+    "negative": ("negative", "negative_prompt"),
+}
+_TRAIN_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "size": ("sample_size",),
+    "steps": ("sample_steps",),
+    "cfg": ("sample_cfg",),
+    "shift": ("sample_shift",),
+    "seed": ("sample_seed",),
+    "negative": ("sample_neg_prompt",),
+    "every": ("sample_every",),
+}
+_T5_TOKENS: Final = 77
+
+
+def settings_for(family: str) -> Settings:
+    """What the family's sampling program takes by itself."""
+    return _SAMPLERS[family]
+
+
+def from_flags(root: Section, family: str | None) -> Settings:
+    """Settings of one command line. Raises SpecError for programs of other models and for values that stop them."""
+    program = root.text(PROGRAM) or ""
+    word, _, model = program.partition("_")
+    if model not in FAMILIES or family not in (None, model):
+        raise root.error(
+            PROGRAM, f"{program} is for another model", f"Supported are programs for {', '.join(FAMILIES)}."
+        )
+    trains = word == "train"
+    base = _TRAIN_SD35 if program == "train_sd35" else _SAMPLERS[model]
+    if trains and model != "sd35":
+        root.reading.note(f"{program} never samples in the run: the settings are those of {base.program}.")
+        return base
+    found = replace(base, **_values(root, _TRAIN_FLAGS if trains else _SAMPLE_FLAGS))
+    if base.locked is not None and found.size != base.locked:
+        raise root.error("sample_size" if trains else "size", f"{program} takes {base.locked} only", "Remove the flag.")
+    key = "sample_t5_max_len" if trains else "t5_max_len"
+    if root.has(key) and _whole(root, key, 1, 4096) != _T5_TOKENS:
+        raise root.error(key, f"{program} takes {_T5_TOKENS} tokens only", "Remove the flag.")
+    if trains and not found.every:
+        root.reading.note("--sample-every is not given: the trainer itself makes no samples.")
+    if root.has("lora_alpha") or root.has("lora_rank"):
+        for flag in ("lora_alpha", "lora_rank"):
+            root.get(flag)
+        root.reading.note("The LoRA's strength follows --lora-alpha and --lora-rank: load it with the same alpha.")
+    found = replace(found, every=found.every or None, variant=_variant(root, found))
+    # Without CFG above 1 the programs make one pass; the trainer always makes two, which at 1 is the same.
+    return found if trains else replace(found, cfg=max(found.cfg, 1.0))
+
+
+def _values(root: Section, flags: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """The settings that flags give."""
+    limits = {"size": (1, MAX_PIXELS), "steps": (1, MAX_STEPS), "seed": (0, MAX_SEED), "every": (0, 2**31)}
+    values: dict[str, Any] = {}
+    for setting, names in flags.items():
+        key = next((name for name in names if root.has(name)), None)
+        if key is None:
+            continue
+        if setting == "negative":
+            values[setting] = root.text(key) or ""
+        elif setting in limits:
+            values[setting] = _whole(root, key, *limits[setting])
+        else:
+            values[setting] = _decimal(root, key)
+    return values
+
+
+def _variant(root: Section, settings: Settings) -> str | None:
+    named = (root.text("variant") or "").lower()
+    if settings.family != "flux":
+        return None
+    if named not in ("", "dev", "schnell"):
+        raise root.error("variant", f"there is no variant {named!r}", "Write dev or schnell.")
+    return named or "dev"
+
+
+def _whole(root: Section, key: str, low: int, high: int) -> int:
+    word = root.text(key) or ""
+    if re.fullmatch(r"\+?[0-9]{1,40}", word) and low <= int(word) <= high:
+        return int(word)
+    raise root.error(key, f"{word!r} is no whole number from {low} to {high}", "Correct it; the program stops.")
+
+
+def _decimal(root: Section, key: str) -> float:
+    word = root.text(key) or ""
+    if re.fullmatch(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", word) and abs(float(word)) < 1e6:
+        return float(word)
+    raise root.error(key, f"{word!r} is no number", "Correct it; the program stops.")

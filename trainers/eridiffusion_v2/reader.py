@@ -1,0 +1,238 @@
+"""EriDiffusion V2 (Rust, JSON + flags): its configs hold no prompt, so prompts come from elsewhere.
+
+What it samples can be given as
+- the command line that samples (`sample_sd35 --prompts-file p.txt ...`, `train_sd35 --sample-every 250 ...`),
+- the training config (JSON), whose `validation_prompts_file` or a file given beside it holds the prompts,
+- a prompt library (JSON) or a prompts file (one prompt a line) on its own, with the family given.
+
+Sources: CodeAlexx/EriDiffusionV2 `crates/eridiffusion-cli/src/bin/{sample_flux,sample_sd35,train_sd35,train_klein}.rs`,
+`crates/eridiffusion-core/src/config/train_config.rs`, `training/features/sample_library.rs`.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Final
+
+from ...configs.command_line import PROGRAM, Unexpanded
+from ...configs.fields import Reading, Section
+from ...configs.limits import Place, floored
+from ...configs.parse import parse
+from ...configs.second_file import Folders, missing_file
+from ...configs.tree import Document, Node
+from ...errors import SpecError
+from ...families.names import MAX_PIXELS, MAX_SEED, variant_of
+from ...spec.model import FAMILIES, SampleItem, SampleSpec
+from ..onetrainer.reader import MODEL_TYPES
+from .programs import Settings, from_flags, settings_for
+
+TRAINER: Final = "eridiffusion-v2"
+_SEEDS: Final = 2**64
+#: The Rust names of the model types, without case and separators.
+_MODEL_TYPES: Final = {name.replace("_", ""): family for name, family in MODEL_TYPES.items()} | {
+    "FLUXDEV1": "flux",
+    "STABLEDIFFUSIONXL10BASE": "sdxl",
+    "SDXL": "sdxl",
+}
+
+
+def read_eridiffusion_v2(document: Document, family: str | None) -> SampleSpec:
+    """Spec of what an EriDiffusion V2 program samples; see the module for what it can be read from."""
+    reading = Reading(document)
+    if document.kind == "command":
+        root = reading.root()
+        settings = from_flags(root, family)
+        return _spec(reading, settings, _prompts(reading, root, settings), root)
+    if document.kind == "lines" or _is_library(document):
+        if family not in FAMILIES:
+            raise SpecError(
+                "a prompts file does not tell the model family",
+                source=document.source,
+                remedy=f"Pass family= (eri: --family), one of {', '.join(FAMILIES)}.",
+            )
+        settings = settings_for(family)
+        _note_defaults(reading, settings)
+        return _spec(reading, settings, _images(reading, settings), None)
+    root = reading.root()
+    settings = settings_for(family or _family(root))
+    _note_defaults(reading, settings)
+    return _spec(reading, settings, _prompts(reading, root, settings), root)
+
+
+def _is_library(document: Document) -> bool:
+    root = document.root.value
+    return isinstance(root, list) or "prompts" in root
+
+
+def _note_defaults(reading: Reading, settings: Settings) -> None:
+    reading.note(
+        f"Steps, size, guidance and seed are those that {settings.program} takes by itself: none are given here."
+    )
+    if settings.family == "sdxl":
+        reading.note("sample_sdxl is not published; 1024 pixels, 30 steps and CFG 7.5 are assumed.")
+
+
+def _family(root: Section) -> str:
+    kind = root.text("model_type")
+    if kind is None:
+        raise root.missing("model_type", "Write it, or pass family=.")
+    found = _MODEL_TYPES.get(kind.upper().replace("_", "").replace("-", ""))
+    if found is None:
+        raise root.error(
+            "model_type",
+            f"the model family {kind!r} is not supported",
+            f"Supported are {', '.join(FAMILIES)}; or pass family=.",
+        )
+    return found
+
+
+def _prompts(reading: Reading, root: Section, settings: Settings) -> list[SampleItem]:
+    """Images of the prompt that a command gives, or of the file that it or the config names."""
+    folders = reading.document.folders or Folders()
+    found, keys = folders.override(), ("prompts_file", "validation_prompts_file")
+    named = {key: root.text(key) for key in keys}
+    given = root.text(settings.prompt_flag) if settings.prompt_flag else None
+    if given and named["prompts_file"] is not None:
+        raise root.error(
+            "prompts_file", "a prompt is given as well, which stops the program", "Keep --prompt or --prompts-file."
+        )
+    if found is None and given:
+        node = root.members[settings.prompt_flag]
+        if isinstance(node.value, Unexpanded):
+            raise root.error(
+                settings.prompt_flag, f"the shell would replace a part of the prompt {given!r}", "Write the prompt out."
+            )
+        return [_item(Place(reading, node, settings.prompt_flag), settings, given, settings.seed, 0)]
+    key = next((key for key in keys if named[key] is not None), None)
+    if found is None:
+        if key is None:
+            raise missing_file(
+                "no prompt is given (EriDiffusion V2's configs hold none), so there is nothing to sample",
+                reading.document.source,
+            )
+        found = folders.read(root, key, named[key] or "")
+    text, name, suffix = found
+    second = Reading(parse(text, name, suffix if suffix == ".json" else "", TRAINER))
+    items = _images(second, settings)
+    for note in second.notes:
+        reading.note(note)
+    reading.elsewhere += [f"{name}: {path}" for path in second.ignored()]
+    return items
+
+
+def _images(reading: Reading, settings: Settings) -> list[SampleItem]:
+    """Images of a prompts file: plain lines, or a library of prompts with seeds."""
+    document = reading.document
+    items = _of_lines(reading, settings) if document.kind == "lines" else _of_library(reading, settings)
+    if not items:
+        raise SpecError(
+            "there is no prompt, so there is nothing to sample", source=document.source, remedy="Write one prompt."
+        )
+    return items
+
+
+def _of_lines(reading: Reading, settings: Settings) -> list[SampleItem]:
+    """One prompt a line, trimmed; blank lines and those that start with '#' are skipped. Seeds count up."""
+    nodes = reading.document.root.value
+    items: list[SampleItem] = []
+    for node in nodes if isinstance(nodes, list) else []:
+        line = str(node.value).strip()
+        if line and not line.startswith("#"):
+            seed = (settings.seed + len(items)) % _SEEDS
+            items.append(_item(Place(reading, node, ""), settings, line, seed, len(items)))
+    return items
+
+
+def _of_library(reading: Reading, settings: Settings) -> list[SampleItem]:
+    """`{"prompts": [...]}` or the list alone; each prompt once per seed, with the general seed when it has none."""
+    reading.note("A prompt library: depending on version, V2's Flux, SD 3.5 and SDXL trainers ignore it.")
+    root, path = reading.document.root, ""
+    if isinstance(root.value, dict):
+        nodes, path = reading.root().items("prompts") or [], "prompts"
+    else:
+        nodes = root.value if isinstance(root.value, list) else []
+    items: list[SampleItem] = []
+    for index, node in enumerate(nodes):
+        where = f"{path}[{index}]"
+        if not isinstance(node.value, dict):
+            raise reading.error("a prompt is a section of fields", node, where, 'Write {"prompt": "..."}.')
+        entry = Section(reading, node, where)
+        prompt = entry.text("prompt")
+        if prompt is None:
+            raise entry.missing("prompt", "Write the prompt.")
+        own = settings.sized(entry.integer("size", 1, MAX_PIXELS) if entry.get("size") is not None else None)
+        own = own.against(entry.text("negative"))
+        for seed in _seeds(entry) or [settings.seed]:
+            items.append(_item(Place(reading, node, where), own, prompt, seed, len(items)))
+    return items
+
+
+def _seeds(entry: Section) -> list[int]:
+    seeds = []
+    for index, node in enumerate(entry.items("seeds") or []):
+        one = Section(entry.reading, Node({"seed": node}, node.line, node.column), f"{entry.path_of('seeds')}[{index}]")
+        seeds.append(one.integer("seed", 0, MAX_SEED) or 0)
+    return seeds
+
+
+def _item(place: Place, settings: Settings, prompt: str, seed: int, index: int) -> SampleItem:
+    side = place.pixels("size", settings.size, floored(settings.size, 16 if settings.family == "flux" else 8, 0))
+    return SampleItem(
+        index=index,
+        prompt=prompt,
+        width=side,
+        height=side,
+        steps=place.steps("steps", settings.steps),
+        negative_prompt=settings.negative,
+        seed=seed % _SEEDS,
+        cfg_scale=settings.cfg,
+        guidance=settings.guidance if settings.family == "flux" else None,
+    )
+
+
+def _spec(reading: Reading, settings: Settings, items: list[SampleItem], root: Section | None) -> SampleSpec:
+    family = settings.family
+    if settings.negative and settings.cfg == 1.0:
+        reading.note("The negative prompt is kept but has no effect: there is one pass (CFG 1).")
+    variant, files, name = settings.variant, {}, "samples"
+    if root is not None:
+        for key in ("transformer", "base_model_name", "vae_path"):
+            value = root.text(key)
+            if value is not None:
+                files[key] = value
+        variant = variant or variant_of(family, " ".join(files.values()))
+        folder = root.text("output_dir") or root.text("workspace_dir") or ""
+        name = PurePosixPath(folder.replace("\\", "/")).name or name
+        for key in (PROGRAM, "config"):
+            root.get(key)
+    return SampleSpec(
+        family=family,
+        variant=variant,
+        trainer=TRAINER,
+        layout=TRAINER,
+        items=items,
+        name=name,
+        sample_every=settings.every,
+        precision="bfloat16",
+        source=reading.document.source,
+        model_files=files,
+        sampling=_sampling(reading, settings, items),
+        notes=reading.notes,
+        ignored=reading.ignored(),
+    )
+
+
+def _sampling(reading: Reading, settings: Settings, items: list[SampleItem]) -> dict[str, str | float | bool]:
+    """The shift that was asked for; Flux's mu, which this trainer keeps within 0.5 and 1.15."""
+    if settings.family == "sd35":
+        return {} if settings.shift == 3.0 else {"shift": settings.shift}
+    if settings.family != "flux":
+        return {}
+    limits = {1.15 if item.width > 1024 else 0.5 if item.width < 256 else None for item in items}
+    if limits == {None}:
+        return {}
+    if len(limits) > 1:
+        reading.note("The trainer keeps Flux's mu within 0.5 and 1.15, which does not hold here for sizes beyond 1024.")
+        return {}
+    mu = limits.pop() or 0.5
+    return {"base_shift": mu, "max_shift": mu}

@@ -1,0 +1,77 @@
+"""Which model family a kohya training config is for; it says so only by the script it is meant for."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from ...configs.command_line import PROGRAM
+from ...configs.fields import Section
+from ...errors import SpecError
+from ...spec.model import FAMILIES
+
+#: Training script -> family.
+_SCRIPTS: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl"}
+_MODULES: Final = {"lora_flux": "flux", "oft_flux": "flux", "lora_sd3": "sd35"}
+#: Network modules of families that are not ours.
+_OTHERS: Final = ("lumina", "anima", "hunyuan", "chroma", "kandinsky", "wan", "qwen", "zimage")
+_SDXL_NAME: Final = re.compile(r"(?i)xl(?![a-z])|pony|illustrious|noob|animagine")
+_SDXL_SIDE: Final = 768
+
+
+def family_of(args: Section, family: str | None) -> str:
+    """Family by network module, by model files, by the model's name, at last by resolution; SpecError otherwise.
+
+    family: what the caller says, which wins.
+    """
+    module = (args.text("network_module") or "").rsplit(".", 1)[-1]
+    name = args.text("pretrained_model_name_or_path") or ""
+    files = {key for key in ("ae", "clip_l", "clip_g", "t5xxl", "gemma2") if args.get(key) is not None}
+    kind = args.text("model_type")
+    script = args.text(PROGRAM)
+    if family is not None:
+        return family
+    if script is not None:
+        found = _SCRIPTS.get(script.partition("_train")[0])
+        if found is None:
+            raise args.error(PROGRAM, f"{script}.py trains Stable Diffusion 1 or 2", "They are not supported.")
+        return found
+    other = next((word for word in _OTHERS if word in module or word == kind), "lumina" if "gemma2" in files else None)
+    if other is not None:
+        raise _unsupported(args, other)
+    if module in _MODULES:
+        return _MODULES[module]
+    if "ae" in files:
+        return "flux"
+    if files & {"clip_g", "t5xxl"}:
+        return "sd35"
+    if args.flag("v2"):
+        raise _unsupported(args, "Stable Diffusion 2")
+    tail = name.replace("\\", "/").rsplit("/", 1)[-1]
+    if _SDXL_NAME.search(tail):
+        return "sdxl"
+    side = _resolution(args)
+    if side is not None and side >= _SDXL_SIDE:
+        args.reading.note(f"The model family is guessed: SDXL, as the resolution is {side}. Pass family= if wrong.")
+        return "sdxl"
+    raise SpecError(
+        "the config does not tell whether its model is SDXL or Stable Diffusion 1",
+        source=args.reading.document.source,
+        field=args.path_of("pretrained_model_name_or_path"),
+        remedy="Pass family=sdxl (eri: --family sdxl) if it is; Stable Diffusion 1 is not supported.",
+    )
+
+
+def _unsupported(args: Section, name: str) -> SpecError:
+    key = "network_module" if args.has("network_module") else "pretrained_model_name_or_path"
+    return args.error(
+        key, f"the model family {name} is not supported", f"Supported are {', '.join(FAMILIES)}; or pass family=."
+    )
+
+
+def _resolution(args: Section) -> int | None:
+    """The smaller side of `resolution`, which is a number or "width,height"."""
+    node = args.members.get("resolution")
+    parts = str(node.value).split(",") if node is not None and isinstance(node.value, str) else []
+    sides = [int(part) for part in parts if re.fullmatch(r"\s*[0-9]{1,5}\s*", part)]
+    return min(sides) if sides and len(sides) == len(parts) else None

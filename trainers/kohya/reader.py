@@ -1,0 +1,236 @@
+"""kohya sd-scripts: a training config (TOML) that names a prompt file, the GUI's form (JSON), or a prompt file alone.
+
+Sources: kohya-ss/sd-scripts `library/train_util.py` (`sample_images_common`, `sample_image_inference`),
+`library/flux_train_utils.py`, `library/sd3_train_utils.py`, `train_network.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ...configs.fields import Reading, Section
+from ...configs.flat_args import FlatSection
+from ...configs.limits import Place, floored
+from ...configs.parse import parse
+from ...configs.prompt_flags import KOHYA, Grammar
+from ...configs.second_file import Folders, missing_file
+from ...configs.tree import Document
+from ...errors import FamilyUnknownError, SpecError
+from ...families.names import PRECISIONS, note_schnell, variant_of
+from ...spec.model import FAMILIES, SampleItem, SampleSpec
+from .family import family_of
+from .gui import GuiForm, gui_entries, is_gui_form
+from .prompts import Entry, is_prompt_file, read_entries
+
+TRAINER: Final = "kohya"
+_STEPS: Final = {"flux": 20, "sd35": 30, "sdxl": 30}
+_CFG: Final = {"flux": 1.0, "sd35": 7.5, "sdxl": 7.5}
+_MULTIPLE: Final = {"flux": 16, "sd35": 8, "sdxl": 8}
+_SIDE: Final = 512
+_GUIDANCE: Final = 3.5
+_MODEL_FILES: Final = ("pretrained_model_name_or_path", "vae", "ae", "clip_l", "clip_g", "t5xxl", "network_weights")
+#: Settings that do nothing for these families, and why.
+_WITHOUT_EFFECT: Final = {
+    "controlnet_image": "it acts only where a ControlNet is trained",
+    "cfg_trunc_ratio": "only other model families use it",
+    "renorm_cfg": "only other model families use it",
+    "flow_shift": "only other model families use it",
+}
+#: What accelerate takes; with fp8 the noise stays in float32.
+_MIXED: Final = ("no", "fp16", "bf16", "fp8")
+_MASKS: Final = ("apply_t5_attn_mask", "apply_lg_attn_mask")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What holds for all images of a config."""
+
+    family: str
+    sampler: str
+
+
+def read_kohya(document: Document, family: str | None) -> SampleSpec:
+    """Spec of a training config or a prompt file; the latter does not tell the family, so it must be given."""
+    reading = Reading(document)
+    if is_prompt_file(document):
+        return _from_prompts(reading, family)
+    if is_gui_form(document):
+        form = GuiForm(reading, family)
+        return _from_config(reading, form, form.family)
+    return _from_config(reading, FlatSection(reading), family)
+
+
+def _from_prompts(reading: Reading, family: str | None) -> SampleSpec:
+    if family not in FAMILIES:
+        raise FamilyUnknownError(
+            "a prompt file does not tell the model family",
+            source=reading.document.source,
+            remedy=f"Pass family= (eri: --family), one of {', '.join(FAMILIES)}, or read the training config instead.",
+        )
+    reading.note("Only a prompt file was read: precision, token length and sampler are the trainer's defaults.")
+    items = _items(reading, Rules(family, "ddim"), read_entries(reading, KOHYA))
+    return SampleSpec(
+        family=family,
+        trainer=TRAINER,
+        layout=TRAINER,
+        items=items,
+        source=reading.document.source,
+        notes=reading.notes,
+        ignored=reading.ignored(),
+    )
+
+
+def _from_config(reading: Reading, args: FlatSection, family: str | None) -> SampleSpec:
+    family = family_of(args, family)
+    variant = variant_of(family, args.text("pretrained_model_name_or_path") or "")
+    sampler = args.text("sample_sampler") or "ddim"
+    if family != "sdxl":
+        args.no_effect("sample_sampler")
+    if family == "flux":
+        note_schnell(reading, variant)
+    items = prompt_items(reading, args, KOHYA, lambda second, entries: _items(second, Rules(family, sampler), entries))
+    if args.flag("v_parameterization"):
+        reading.note("v_parameterization: the base model has to be loaded as a v-prediction model.")
+    for key in _MASKS:
+        if family != "sdxl" and args.flag(key):
+            reading.note(f"{key}: the trainer masks padding tokens; here they are attended to.")
+    return SampleSpec(
+        family=family,
+        variant=variant,
+        trainer=TRAINER,
+        layout=TRAINER,
+        items=items,
+        name=args.text("output_name") or "last",
+        sample_every=interval(args, epochs_win=True),
+        t5_length=_t5_length(args, family),
+        precision=_precision(args, family),
+        source=reading.document.source,
+        model_files={key: value for key in _MODEL_FILES if (value := args.text(key)) is not None},
+        sampling=_long_prompts(args, family),
+        notes=reading.notes,
+        ignored=reading.ignored(),
+    )
+
+
+def prompt_items(
+    reading: Reading, args: Section, grammar: Grammar, items: Callable[[Reading, list[Entry]], list[SampleItem]]
+) -> list[SampleItem]:
+    """Items of the prompt file that a config names, or of the one given instead; reports both files' oddities.
+
+    The GUI's form holds the prompts themselves.
+    """
+    folders = reading.document.folders or Folders()
+    named = args.text("sample_prompts")
+    found = folders.override()
+    if found is None and isinstance(args, GuiForm) and (entries := gui_entries(args)):
+        return items(reading, entries)
+    if found is None:
+        if not named or isinstance(args, GuiForm):
+            raise missing_file("the config has no sample_prompts, so the trainer samples nothing", args_source(args))
+        found = folders.read(args, "sample_prompts", named)
+    text, name, suffix = found
+    if suffix not in (".txt", ".toml", ".json"):
+        raise SpecError(
+            f"{suffix or 'no suffix'}: the trainer reads prompts from .txt, .toml and .json only",
+            source=name,
+            remedy="Rename the file.",
+        )
+    second = Reading(parse(text, name, suffix, TRAINER))
+    made = items(second, read_entries(second, grammar))
+    for note in second.notes:
+        reading.note(note)
+    reading.elsewhere += [f"{name}: {path}" for path in second.ignored()]
+    return made
+
+
+def args_source(args: Section) -> str:
+    """Path of the config."""
+    return args.reading.document.source
+
+
+def interval(args: Section, *, epochs_win: bool) -> int | None:
+    """Steps between samples; None when the trainer counts epochs or never samples."""
+    steps = args.integer("sample_every_n_steps", -(2**31), 2**31)
+    epochs = args.integer("sample_every_n_epochs", -(2**31), 2**31)
+    if epochs is not None and epochs > 0:
+        also = "" if steps is None else "; sample_every_n_steps is ignored then" if epochs_win else " as well"
+        args.reading.note(f"The trainer samples every {epochs} epochs{also}.")
+        if epochs_win:
+            return None
+    elif (steps is None or steps <= 0) and not args.flag("sample_at_first"):
+        args.reading.note("The trainer itself makes no samples: neither steps nor epochs between them are set.")
+    return steps if steps is not None and steps > 0 else None
+
+
+def _t5_length(args: Section, family: str) -> int | None:
+    length = args.integer("t5xxl_max_token_length", 1, 4096)
+    if length is not None and family == "sdxl":
+        args.no_effect("t5xxl_max_token_length")
+        return None
+    return length
+
+
+def _precision(args: Section, family: str) -> str:
+    """dtype of the noise: the VAE's for Flux and SD 3.5, the U-Net's for SDXL (fp16 where its weights are fp8)."""
+    named = args.text("mixed_precision") or "no"
+    if named not in _MIXED:
+        raise args.error("mixed_precision", f"there is no mixed precision {named!r}", f"Write {' or '.join(_MIXED)}.")
+    precision = PRECISIONS.get(named, "float32")
+    if family == "sdxl":
+        return "float16" if args.flag("fp8_base") else precision
+    return "float32" if args.flag("no_half_vae") else precision
+
+
+def _long_prompts(args: Section, family: str) -> dict[str, str | float | bool]:
+    """max_token_length 150 and 225 let SDXL's prompts go on in further chunks of 75 tokens."""
+    length = args.integer("max_token_length", 75, 225)
+    if family != "sdxl":
+        args.no_effect("max_token_length")
+    if family != "sdxl" or length in (None, 75):
+        return {}
+    args.reading.note(
+        f"max_token_length {length}: the trainer pads every prompt to {length} tokens; here a prompt takes as many "
+        "chunks as it needs, so short prompts see fewer padding tokens."
+    )
+    return {"long_prompt": "chunks"}
+
+
+def _items(reading: Reading, rules: Rules, entries: list[Entry]) -> list[SampleItem]:
+    items = [_item(reading, rules, entry, index) for index, entry in enumerate(entries)]
+    if any(item.seed is None for item in items):
+        reading.note("Prompts without a seed get a new random one each time.")
+    if rules.family == "flux" and any(item.negative_prompt and item.cfg_scale == 1.0 for item in items):
+        reading.note("A negative prompt is kept but has no effect: Flux runs one pass (CFG 1) unless --l is given.")
+    return items
+
+
+def _item(reading: Reading, rules: Rules, entry: Entry, index: int) -> SampleItem:
+    """One image; sizes are rounded down, at least 64."""
+    place, given, family = Place(reading, entry.node, entry.path), entry.settings, rules.family
+    for key in given.keys() & _WITHOUT_EFFECT.keys():
+        place.note(f"{key} is not used: {_WITHOUT_EFFECT[key]}.")
+    if family != "flux" and "guidance_scale" in given:
+        place.note("guidance_scale (--g) is not used: only Flux has embedded guidance.")
+    if family != "sdxl" and "sample_sampler" in given:
+        place.note("sample_sampler (--ss) is not used: the trainer samples this family with Euler.")
+    scale = place.finite("scale", given.get("scale", _CFG[family]))
+    if family == "sdxl" and scale < 1.0:
+        place.note(f"a scale of {scale:g} means no guidance: it is read as CFG 1.")
+        scale = 1.0
+    guidance = place.finite("guidance_scale", given.get("guidance_scale", _GUIDANCE)) if family == "flux" else None
+    sides = {key: given.get(key, _SIDE) for key in ("width", "height")}
+    rounded = {key: place.pixels(key, value, floored(value, _MULTIPLE[family], 64)) for key, value in sides.items()}
+    return SampleItem(
+        index=index,
+        prompt=entry.prompt,
+        width=rounded["width"],
+        height=rounded["height"],
+        steps=place.steps("sample_steps", given.get("sample_steps", _STEPS[family])),
+        negative_prompt=given.get("negative_prompt") or "",
+        seed=place.seed(given.get("seed")),
+        cfg_scale=scale,
+        guidance=guidance,
+        sampler=given.get("sample_sampler", rules.sampler) if family == "sdxl" else None,
+    )

@@ -1,0 +1,139 @@
+"""musubi-tuner: of our families it trains FLUX.1 Kontext. Training config (TOML) with a prompt file, or that alone.
+
+Sources: kohya-ss/musubi-tuner `training/trainer_base.py::sample_image_inference`,
+`flux_kontext_train_network.py::do_inference`, `training/sampling_prompts.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from ...configs.command_line import PROGRAM
+from ...configs.fields import Reading, Section
+from ...configs.flat_args import FlatSection
+from ...configs.limits import Place
+from ...configs.prompt_flags import MUSUBI
+from ...configs.tree import Document
+from ...errors import SpecError
+from ...spec.model import SampleItem, SampleSpec
+from ..kohya.prompts import Entry, is_prompt_file, read_entries
+from ..kohya.reader import interval, prompt_items
+
+TRAINER: Final = "musubi"
+#: The trainer's default shift, the same for every size; `--fs 0` asks for Flux's size-dependent one.
+_SHIFT: Final = 14.5
+_SIDE: Final = 256
+_STEPS: Final = 20
+_GUIDANCE: Final = 2.5
+_MODEL_FILES: Final = ("dit", "vae", "text_encoder1", "text_encoder2", "network_weights")
+_WITHOUT_EFFECT: Final = ("cfg_scale", "negative_prompt", "frame_count", "end_image_path", "one_frame", "image_path")
+
+
+def read_musubi(document: Document, family: str | None) -> SampleSpec:
+    """Spec of a training config or a prompt file. Raises SpecError for every other model of that trainer."""
+    reading = Reading(document)
+    if family not in (None, "flux"):
+        raise SpecError(
+            f"musubi-tuner does not train {family}",
+            source=document.source,
+            remedy="Of these families it trains Flux (Kontext) only; leave family away.",
+        )
+    if is_prompt_file(document):
+        reading.note("Only a prompt file was read; it is taken as one for FLUX.1 Kontext.")
+        items = _items(reading, read_entries(reading, MUSUBI))
+        return _spec(reading, items, None)
+    args = FlatSection(reading)
+    if family is None and args.text(PROGRAM) is None:
+        _check_model(args)
+    items = prompt_items(reading, args, MUSUBI, lambda second, entries: _moved(reading, second, entries))
+    return _spec(reading, items, args)
+
+
+def _moved(reading: Reading, second: Reading, entries: list[Entry]) -> list[SampleItem]:
+    items = _items(second, entries)
+    reading.sampling |= second.sampling
+    return items
+
+
+def _spec(reading: Reading, items: list[SampleItem], args: Section | None) -> SampleSpec:
+    files = {key: value for key in _MODEL_FILES if args and (value := args.text(key)) is not None}
+    return SampleSpec(
+        family="flux",
+        variant="kontext",
+        trainer=TRAINER,
+        layout=TRAINER,
+        items=items,
+        name=(args.text("output_name") if args else None) or "samples",
+        sample_every=interval(args, epochs_win=False) if args else None,
+        precision="bfloat16",
+        source=reading.document.source,
+        model_files=files,
+        sampling=reading.sampling,
+        notes=reading.notes,
+        ignored=reading.ignored(),
+    )
+
+
+def _check_model(args: Section) -> None:
+    """SpecError unless the config is for FLUX.1 Kontext, by network module and the model's name."""
+    module, dit = args.text("network_module"), (args.text("dit") or "").lower()
+    named = module is None or module.rsplit(".", 1)[-1] in ("lora_flux", "loha", "lokr", "kohya")
+    if named and ("kontext" in dit or (module or "").endswith("lora_flux")) and args.get("model_version") is None:
+        return
+    raise args.error(
+        "network_module" if module else "dit",
+        f"this is no FLUX.1 Kontext config (network_module {module!r}, dit {dit!r})",
+        "Of musubi-tuner's models only that one is supported; pass family=flux if this is it.",
+    )
+
+
+def _items(reading: Reading, entries: list[Entry]) -> list[SampleItem]:
+    shifts = {entry.settings.get("discrete_flow_shift", _SHIFT) for entry in entries}
+    if len(shifts) > 1:
+        odd = next(entry for entry in entries if "discrete_flow_shift" in entry.settings)
+        raise Place(reading, odd.node, odd.path).error(
+            "discrete_flow_shift",
+            "the prompts have different flow shifts (--fs), and one graph has one",
+            "Put prompts of each shift into a file of their own.",
+        )
+    reading.sampling |= _shift(reading, entries[0], shifts.pop())
+    items = [_item(reading, entry, index) for index, entry in enumerate(entries)]
+    if any(item.seed is None for item in items):
+        reading.note("Prompts without a seed get a new random one each time.")
+    return items
+
+
+def _shift(reading: Reading, entry: Entry, shift: float | None) -> dict[str, str | float | bool]:
+    """Flux's schedule with one shift for all sizes: a mu that does not depend on the size."""
+    if shift == _SHIFT:
+        return {}
+    if not shift:
+        return {"base_shift": 0.5, "max_shift": 1.15}
+    place = Place(reading, entry.node, entry.path)
+    if place.finite("discrete_flow_shift", shift) < 0:
+        raise place.error("discrete_flow_shift", f"the flow shift {shift:g} is negative", "Write 0 or more.")
+    return {"base_shift": math.log(shift), "max_shift": math.log(shift)}
+
+
+def _item(reading: Reading, entry: Entry, index: int) -> SampleItem:
+    """One image; sizes are rounded down to 8, then by the packing to 16."""
+    place, given = Place(reading, entry.node, entry.path), entry.settings
+    for key in _WITHOUT_EFFECT:
+        if key in given:
+            place.note(f"{key} is not used: Kontext's samples are single pictures made in one pass.")
+    for key in ("control_image_path", "control_video_path"):
+        if key in given:
+            place.note(f"{key} is not read: the trainer's picture follows that image, the one made here does not.")
+    sides = {key: given.get(key, _SIDE) for key in ("width", "height")}
+    rounded = {key: place.pixels(key, value, value - value % 16) for key, value in sides.items()}
+    return SampleItem(
+        index=index,
+        prompt=entry.prompt,
+        width=rounded["width"],
+        height=rounded["height"],
+        steps=place.steps("sample_steps", given.get("sample_steps", _STEPS)),
+        negative_prompt=given.get("negative_prompt") or "",
+        seed=place.seed(given.get("seed")),
+        guidance=place.finite("guidance_scale", given.get("guidance_scale", _GUIDANCE)),
+    )

@@ -1,0 +1,1 @@
+"""The pack's own form of a sample spec."""

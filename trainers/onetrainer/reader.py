@@ -1,0 +1,167 @@
+"""OneTrainer: a training config (JSON) with its samples or the name of their file, or that file on its own.
+
+Sources: Nerogar/OneTrainer `modules/util/config/SampleConfig.py`, `BaseConfig.py::from_dict`, `TrainConfig.py`,
+`modules/modelSampler/*Sampler.py`, `modules/trainer/GenericTrainer.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Final
+
+from ...configs.fields import Reading, Section
+from ...configs.parse import parse
+from ...configs.second_file import Folders
+from ...configs.tree import Document
+from ...errors import SpecError
+from ...spec.model import FAMILIES, SampleItem, SampleSpec
+from .items import read_items
+
+TRAINER: Final = "onetrainer"
+#: model_type as the GUI and the CLI write it; EriDiffusion V2 takes these names over.
+MODEL_TYPES: Final = {
+    "FLUX_DEV_1": "flux",
+    "FLUX_FILL_DEV_1": "flux",
+    "STABLE_DIFFUSION_3": "sd35",
+    "STABLE_DIFFUSION_35": "sd35",
+    "STABLE_DIFFUSION_XL_10_BASE": "sdxl",
+    "STABLE_DIFFUSION_XL_10_BASE_INPAINTING": "sdxl",
+}
+#: DataType -> torch's name; what computes in no float type of torch's samples in float16.
+_PRECISIONS: Final = {
+    "FLOAT_16": "float16",
+    "FLOAT_32": "float32",
+    "TFLOAT_32": "float32",
+    "BFLOAT_16": "bfloat16",
+}
+_DEFAULT_FILE: Final = "training_samples/samples.json"
+_DEFAULT_T5: Final = 77
+_MAX_T5: Final = 512
+
+
+def read_onetrainer(document: Document, family: str | None) -> SampleSpec:
+    """Spec of a training config or of a samples file; the latter does not tell the family, so it must be given."""
+    reading = Reading(document)
+    if isinstance(document.root.value, list):
+        if family not in FAMILIES:
+            raise SpecError(
+                "a samples file does not tell the model family",
+                source=document.source,
+                remedy=f"Pass family= (eri: --family), one of {', '.join(FAMILIES)}, or read the training config.",
+            )
+        reading.note("Only a samples file was read: precision and token length are the trainer's defaults.")
+        items = read_items(reading, document.root, "", family, from_file=True)
+        return _spec(reading, None, items, family)
+    root = reading.root()
+    family = family or _family(root)
+    return _spec(reading, root, _items(reading, root, family), family)
+
+
+def _items(reading: Reading, root: Section, family: str) -> list[SampleItem]:
+    """Samples of the config itself where it has them, else those of the file it names."""
+    folders = reading.document.folders or Folders()
+    found = folders.override()
+    if found is None:
+        listed = root.get("samples")
+        if listed is not None:
+            return read_items(reading, listed, "samples", family, from_file=False)
+        named = root.text("sample_definition_file_name")
+        if named is None:
+            reading.note(f"The config names no samples: {_DEFAULT_FILE}, the trainer's default, is read.")
+        found = folders.read(root, "sample_definition_file_name", named or _DEFAULT_FILE)
+    else:
+        root.get("samples")
+        root.get("sample_definition_file_name")
+    text, name, _ = found
+    second = Reading(parse(text, name, ".json"))
+    if not isinstance(second.document.root.value, list):
+        raise second.error("a samples file is a list", second.document.root, None, "Name OneTrainer's samples file.")
+    items = read_items(second, second.document.root, "", family, from_file=True)
+    for note in second.notes:
+        reading.note(note)
+    reading.elsewhere += [f"{name}: {path}" for path in second.ignored()]
+    return items
+
+
+def _spec(reading: Reading, root: Section | None, items: list[SampleItem], family: str) -> SampleSpec:
+    def text(key: str) -> str | None:
+        return root.text(key) if root else None
+
+    kind = text("model_type") or ""
+    if "FILL" in kind or "INPAINTING" in kind:
+        reading.note(f"{kind}: the trainer samples an inpainting model; here it samples as a plain one.")
+    if kind == "STABLE_DIFFUSION_3":
+        reading.note("The base model is SD 3.0, not SD 3.5; it samples by the same rules.")
+    workspace, image_format = text("workspace_dir") or "workspace/run", text("sample_image_format")
+    return SampleSpec(
+        family=family,
+        variant="dev" if family == "flux" else None,
+        trainer=TRAINER,
+        layout=TRAINER,
+        items=items,
+        name=PurePosixPath(workspace.replace("\\", "/")).name or "samples",
+        sample_every=_interval(root) if root else None,
+        t5_length=_t5_length(root, family),
+        precision=_PRECISIONS.get(text("train_dtype") or "FLOAT_16", "float16"),
+        image_format=(image_format or "JPG").lower(),
+        source=reading.document.source,
+        model_files={key: value for key in ("base_model_name",) if (value := text(key)) is not None},
+        sampling=_sampling(reading, root, family) if root else {},
+        notes=reading.notes,
+        ignored=reading.ignored(),
+    )
+
+
+def _family(root: Section) -> str:
+    kind = root.text("model_type")
+    if kind is None:
+        raise root.missing("model_type", "OneTrainer takes Stable Diffusion 1.5 then, which is not supported.")
+    if kind not in MODEL_TYPES:
+        raise root.error(
+            "model_type",
+            f"the model family {kind!r} is not supported",
+            f"Supported are {', '.join(MODEL_TYPES)}; or pass family=.",
+        )
+    return MODEL_TYPES[kind]
+
+
+def _interval(root: Section) -> int | None:
+    """Steps between samples where the trainer counts steps."""
+    unit = root.text("sample_after_unit") or "MINUTE"
+    every = root.number("sample_after")
+    skipped = root.integer("sample_skip_first", 0, 2**31)
+    if skipped:
+        root.reading.note(f"sample_skip_first: the trainer leaves out its first {skipped} samples.")
+    if unit == "STEP":
+        return int(every if every is not None else 10) or None
+    words = unit.lower() if unit in ("NEVER", "ALWAYS") else f"every {every if every is not None else 10:g} {unit}"
+    root.reading.note(f"The trainer samples {words.lower()}, which is no number of steps.")
+    return None
+
+
+def _t5_length(root: Section | None, family: str) -> int | None:
+    """Flux: text_encoder_2_sequence_length, 77 when absent, the tokenizer's 512 when null."""
+    key = "text_encoder_2_sequence_length"
+    if family != "flux" or root is None or not root.has(key):
+        return _DEFAULT_T5 if family == "flux" else None
+    return _MAX_T5 if root.get(key) is None else root.integer(key, 1, 4096)
+
+
+def _sampling(reading: Reading, root: Section, family: str) -> dict[str, str | float | bool]:
+    """Zero terminal SNR of an SDXL run; layer skips and the attention mask have no place in a spec and are named."""
+    for key in ("text_encoder_layer_skip", "text_encoder_2_layer_skip", "text_encoder_3_layer_skip"):
+        if root.has(key) and root.integer(key, -100, 100):
+            reading.note(f"{key} is not 0: the trainer takes an earlier layer of that encoder, here the usual one.")
+    transformer = root.members.get("transformer")
+    if family != "sdxl" and transformer is not None and isinstance(transformer.value, dict):
+        section = Section(reading, transformer, "transformer")
+        root.used.add("transformer")
+        if section.flag("attention_mask"):
+            reading.note("transformer.attention_mask: the trainer masks padding tokens; here they are attended to.")
+    if family != "sdxl" or not root.flag("rescale_noise_scheduler_to_zero_terminal_snr"):
+        return {}
+    reading.note(
+        "rescale_noise_scheduler_to_zero_terminal_snr: the trainer samples with guidance rescale 0.7 and starts at the "
+        "last timestep; set the rescale on the model by hand."
+    )
+    return {"zero_snr": True}

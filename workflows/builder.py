@@ -1,0 +1,301 @@
+"""From a sample spec to a graph: loaders, LoRA at a training step, one chain per group of items, savers."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import WorkflowError
+from ..families import flux, sd35, sdxl
+from ..families.profile import Profile, Remark
+from ..spec import SampleItem, SampleSpec
+from ..trainers.profiles import profile_for
+from .canvas.ui import write
+from .chain import Chain, Sampling
+from .choose import Offered, choose_models
+from .graph import Graph, Link
+from .models import Loaded, Models, add_loaders, read_models
+from .parity import explain, statements, untold
+from .stock import add_stock, lora_file
+
+#: One builder per family.
+BUILDERS: Final[Mapping[str, Callable[[Chain], Sampling]]] = {
+    "flux": flux.add_sampling,
+    "sd35": sd35.add_sampling,
+    "sdxl": sdxl.add_sampling,
+}
+
+STYLES: Final = ("eri", "stock")
+#: The most images that EriSample takes at once.
+MAX_BATCH: Final = 64
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A finished graph. spec: what it samples, every seed drawn. notes: sentences on what was assumed or cannot match.
+
+    saves: id of each saving node -> indices of the items it saves, in the order of its images.
+    labels: what tells the chains' groups apart on the canvas, by chain; in style stock the samples' titles, by number.
+    beside: what the canvas's note says instead of `notes`: how far this agrees with the trainer, as `eri explain` tells
+    it, and those notes that say something else; style "eri".
+    """
+
+    graph: Graph
+    spec: SampleSpec
+    notes: list[str] = field(default_factory=list)
+    saves: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    labels: Mapping[int, str] = field(default_factory=dict)
+    beside: Sequence[str] = ()
+
+    def api(self) -> dict[str, dict[str, Any]]:
+        """The host's `/prompt` JSON; a new dict each time, free to change: `api["lora"]["inputs"]["step"] = 500`."""
+        return self.graph.api()
+
+    def ui(self, object_info: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The canvas's JSON (UI format 0.4): laid out in titled groups, with the models' download metadata.
+
+        object_info: the host's `/object_info`; only needed for loader nodes that this pack's table does not know.
+        Raises WorkflowError.
+        """
+        return write(self.graph, object_info=object_info, note=self._note(), labels=self.labels)
+
+    def _note(self) -> str:
+        """What a person reads beside the graph: what it samples, and how well."""
+        count, spec = len(self.spec.items), self.spec
+        kind = f"{spec.family}{f' {spec.variant}' if spec.variant else ''}"
+        head = f"**{spec.name}**: {count} sample{'s' if count != 1 else ''} ({kind}), as {spec.trainer} makes them."
+        return "\n\n".join([head, *(f"- {note}" for note in self.beside or self.notes)])
+
+
+def build(
+    spec: SampleSpec,
+    models: Models = None,
+    run: str | Path | None = None,
+    step: int | None = None,
+    style: str = "eri",
+    *,
+    offered: Offered | None = None,
+    batch: int = 1,
+) -> Workflow:
+    """The graph that samples `spec` as its trainer would.
+
+    models: description of the base model's files or loaders (dict, YAML path), None = the usual file names.
+    run: folder or file under the host's LoRA folders; None with a step > 0 = a folder named as the config's run.
+    step: training step of the checkpoint, 0 = the model before training, None = the newest checkpoint of `run`. Without
+    a run, 0 and None sample the base model and the graph has no "lora" node. Open seeds are drawn here and noted.
+    style: "eri" (compact, list-driven), "stock" (ComfyUI's own nodes only; the notes say what it cannot match).
+    offered: the host's files by model folder; without `models` the graph's files are chosen among them.
+    batch: the most samples to denoise at once, 1..MAX_BATCH; above 1 only in style "eri".
+    Raises WorkflowError naming the field at fault.
+    """
+    if style not in STYLES:
+        raise WorkflowError(f"unknown style {style!r}", field="style", remedy=f"Known styles: {', '.join(STYLES)}.")
+    if step is not None and step < 0:
+        raise WorkflowError(f"step is {step}", field="step", remedy="Give 0 (no LoRA) or a training step.")
+    if spec.family not in BUILDERS:
+        known = ", ".join(BUILDERS)
+        raise WorkflowError(f"unknown family {spec.family!r}", field="spec.family", remedy=f"Known families: {known}.")
+    _check_batch(batch, style)
+    _check_items(spec)
+    description: Mapping[str, Any]
+    if models is None and offered is not None:
+        description, model_notes = choose_models(spec, offered)
+    else:
+        description, model_notes = read_models(models, spec)
+    spec, seed_notes = _draw_seeds(spec)
+    if run is None and step:
+        run = spec.name
+        model_notes.append(f"No run was named; the run folder is taken to be called {run!r}, as in the config.")
+    elif run is None and step is None:
+        model_notes.append("No run was named, so no LoRA is loaded: this samples the model before training.")
+    graph = Graph()
+    loaded = add_loaders(graph, description, spec.family)
+    notes = [*spec.notes, *_ignored(spec), *model_notes, *seed_notes]
+    if style == "stock":
+        file = None if run is None else lora_file(str(run), step, offered)
+        stock_notes, stock_saves = add_stock(graph, spec, loaded, file)
+        labels = {number: _sample_title(item) for number, item in enumerate(spec.items)} if spec.items[1:] else {}
+        return Workflow(graph, spec, [*notes, *stock_notes], stock_saves, labels)
+    if batch > 1:
+        notes.append(
+            f"Up to {batch} samples that fit each other are denoised at once. The trainer makes them one at a time, "
+            "which sums in another order: the last digits differ."
+        )
+    return _compact(graph, spec, loaded, None if run is None else str(run), step, notes, batch)
+
+
+def _sample_title(item: SampleItem) -> str:
+    """What names a sample on the canvas: its number and the beginning of its prompt."""
+    words = " ".join(item.prompt[:200].split())
+    return f"Sample {item.index}: {words[:44]}{'…' if words[44:] else ''}"
+
+
+def _compact(
+    graph: Graph, spec: SampleSpec, loaded: Loaded, run: str | None, step: int | None, notes: list[str], batch: int
+) -> Workflow:
+    """Style "eri": one chain per group of items that can share one."""
+    labels: dict[int, str] = {}
+    saves = {}
+    remarks: dict[Remark, None] = {}
+    for number, items in enumerate(_groups(spec)):
+        profile = profile_for(spec, items[0].sampler)
+        chain = _start(graph, spec.part(items), profile, loaded, number)
+        save_id = _finish(chain, loaded, run, step, batch)
+        labels[number] = chain.label
+        saves[save_id] = tuple(item.index for item in items)
+        remarks |= dict.fromkeys(profile.remarks)
+    matches = explain(spec)
+    beside = [*statements(matches), *notes, *untold(list(remarks), matches)]
+    return Workflow(graph, spec, [*notes, *(remark.text for remark in remarks)], saves, labels, beside)
+
+
+def _check_batch(batch: int, style: str) -> None:
+    if not 1 <= batch <= MAX_BATCH:
+        raise WorkflowError(f"batch is {batch}", field="batch", remedy=f"Give 1 to {MAX_BATCH} samples at once.")
+    if batch > 1 and style == "stock":
+        raise WorkflowError(
+            f"batch is {batch}, but in style stock every sample has a KSampler of its own",
+            field="batch",
+            remedy="Leave batch at 1, or use style eri.",
+        )
+
+
+def _check_items(spec: SampleSpec) -> None:
+    if not spec.items:
+        raise WorkflowError("the config samples nothing", field="spec.items", remedy="Give it at least one prompt.")
+    for item in spec.items:
+        for name, value in (("width", item.width), ("height", item.height)):
+            if value < 16 or value % 8:
+                raise WorkflowError(
+                    f"{value} pixels cannot be made; latents are cells of 8 pixels",
+                    field=f"items[{item.index}].{name}",
+                    remedy=f"Use {max(16, value - value % 8)} or another multiple of 8 from 16 on.",
+                )
+
+
+def _ignored(spec: SampleSpec) -> list[str]:
+    return [f"Config fields without effect on these samples: {', '.join(spec.ignored)}."] if spec.ignored else []
+
+
+def _draw_seeds(spec: SampleSpec) -> tuple[SampleSpec, list[str]]:
+    """Give a seed to every item that has none, so that the graph can be run again."""
+    if all(item.seed is not None for item in spec.items):
+        return spec, []
+    drawn = {item.index: secrets.randbelow(2**32) for item in spec.items if item.seed is None}
+    items = [replace(item, seed=drawn.get(item.index, item.seed)) for item in spec.items]
+    listed = ", ".join(f"{index}: {seed}" for index, seed in drawn.items())
+    return replace(spec, items=items), [f"The config leaves seeds to chance. Drawn (item: seed): {listed}."]
+
+
+def _groups(spec: SampleSpec) -> list[list[SampleItem]]:
+    """Items that can share one chain: same LoRA strength and sampler, and guidance or none."""
+    groups: dict[tuple[object, ...], list[SampleItem]] = {}
+    for item in spec.items:
+        key = (item.lora_scale, item.sampler, item.guidance is None)
+        groups.setdefault(key, []).append(item)
+    return list(groups.values())
+
+
+def config_text(spec: SampleSpec) -> str:
+    """The spec's JSON with one field, and one item, per line: legible on the canvas, and fast for many items."""
+    document = spec.to_dict()
+    items = ",\n  ".join(json.dumps(item, ensure_ascii=False) for item in document.pop("items"))
+    fields = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in document.items()]
+    return "{\n" + ",\n".join([*fields, f' "items": [\n  {items}\n ]']) + "\n}"
+
+
+def _start(graph: Graph, spec: SampleSpec, profile: Profile, loaded: Loaded, number: int) -> Chain:
+    """Begin a chain with the node that carries the resolved spec."""
+    suffix = f"_{number + 1}" if number else ""
+    first, last = spec.items[0].index, spec.items[-1].index
+    label = f" ({first}–{last})" if number else ""
+    source = graph.add(
+        f"spec{suffix}",
+        "EriSampleSpec",
+        f"Samples of {spec.name}{label}",
+        config=config_text(spec),
+        family="auto",
+        trainer="auto",
+        trigger_word="",
+        items="",
+    )
+    graph.bands[source.id] = number
+    return Chain(graph, spec, profile, source, loaded.model, loaded.clip, suffix, label, number)
+
+
+def _with_lora(
+    chain: Chain, loaded: Loaded, run: str | None, step: int | None
+) -> tuple[Chain, int | Link, dict[str, Link]]:
+    """The chain behind a LoRA node (as it is without a run), the step to save under, and the saver's report input."""
+    if run is None:
+        return chain, step or 0, {}
+    lora = chain.add(
+        "lora",
+        "EriLoraAtStep",
+        "LoRA at training step",
+        model=loaded.model,
+        clip=loaded.clip,
+        run=run,
+        step=step or 0,
+        mode="latest" if step is None else "exact",
+        strength_model=chain.spec.items[0].lora_scale,
+        strength_clip=chain.spec.items[0].lora_scale,
+        start=0.0,
+        end=1.0,
+        wait=30.0,
+    )
+    behind = replace(chain, model=lora.out("model"), clip=lora.out("clip"))
+    return behind, lora.out("found_step"), {"report": lora.out("details")}
+
+
+def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None, batch: int) -> str:
+    """Add LoRA, conditioning, sampling, decoding and the saver; returns the saver's id."""
+    chain, saved_step, loaded_lora = _with_lora(chain, loaded, run, step)
+    parts = BUILDERS[chain.spec.family](chain)
+    noise = chain.add(
+        "noise",
+        "EriTrainerNoise",
+        "Noise",
+        seed=chain.source.out("seed"),
+        profile=chain.profile.noise,
+        family=chain.spec.family,
+        walk="one draw",
+        file="",
+    )
+    sample = chain.add(
+        "sample",
+        "EriSample",
+        "Sample",
+        model=parts.model or chain.model,
+        positive=parts.positive,
+        negative=parts.negative,
+        noise=noise.out("noise"),
+        sampler=parts.sampler,
+        sigmas=parts.sigmas,
+        latent=parts.latent,
+        cfg=chain.source.out("cfg"),
+        batch_size=batch,
+    )
+    decode = chain.add("decode", "VAEDecode", "Decode", samples=sample.out("latent"), vae=loaded.vae)
+    return chain.add(
+        "save",
+        "EriSaveSamples",
+        "Save samples",
+        images=decode.out("image"),
+        name=chain.source.out("name"),
+        spec=chain.source.out("spec"),
+        step=saved_step,
+        layout=chain.spec.layout,
+        format="auto",
+        existing="overwrite",
+        rounding=chain.profile.rounding,
+        run="",
+        template="",
+        quality=95,
+        prompt_file="auto",
+        **loaded_lora,
+    ).id

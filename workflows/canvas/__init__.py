@@ -1,0 +1,1 @@
+"""The form of a graph that a person opens on the canvas."""

@@ -1,0 +1,189 @@
+"""What a canvas must know of a node: its sockets, its widgets in order, its outputs.
+
+Read from the host's `/object_info`, or from `data/nodes.json`, a cut of it for the nodes that the builders use; a test
+holds the cut against the running host, and `python dev/tasks.py node-table` writes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from ...errors import WorkflowError
+
+#: The pack of the host's own nodes.
+CORE: Final = "comfy-core"
+
+TABLE: Final = Path(__file__).with_name("data") / "nodes.json"
+
+#: Input types that the front end draws as a widget; everything else is a socket.
+_WIDGETS: Final = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+#: Options of an input that matter on the canvas; the rest of `/object_info` (tooltips, file lists) is left out.
+_KEPT: Final = ("default", "multiline", "dynamicPrompts", "control_after_generate", "forceInput", "image_upload")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input. widget: drawn as a widget, which may also be linked. control: a control_after_generate widget follows.
+
+    upload: an upload button follows. dynamic: the front end expands `{a|b}` in its text when it queues the graph.
+    """
+
+    name: str
+    type: str
+    widget: bool
+    optional: bool = False
+    default: Any = None
+    multiline: bool = False
+    control: bool = False
+    upload: bool = False
+    dynamic: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output; listed: it carries a list whose entries run one after the other."""
+
+    name: str
+    type: str
+    listed: bool = False
+
+
+@dataclass(frozen=True)
+class NodeSchema:
+    """A node class: inputs in the host's order (the order of `widgets_values`), outputs, the name of its pack."""
+
+    class_type: str
+    display_name: str
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    pack: str = CORE
+
+    @cached_property
+    def sockets(self) -> tuple[Input, ...]:
+        """Inputs without a widget, in the order the front end shows them."""
+        return tuple(entry for entry in self.inputs if not entry.widget)
+
+    @cached_property
+    def widgets(self) -> tuple[Input, ...]:
+        """Inputs with a widget, in the order of `widgets_values`."""
+        return tuple(entry for entry in self.inputs if entry.widget)
+
+    @cached_property
+    def slots(self) -> tuple[Input, ...]:
+        """Sockets, then widgets: the order in which the front end counts input slots."""
+        return (*self.sockets, *self.widgets)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names of all inputs."""
+        return frozenset(entry.name for entry in self.inputs)
+
+    @cached_property
+    def socket_letters(self) -> int:
+        """Letters that a row of the longest input's and the longest output's name takes."""
+        longest = max((len(entry.name) for entry in self.sockets), default=0)
+        return longest + max((len(entry.name) for entry in self.outputs), default=0)
+
+
+def node_schema(class_type: str, object_info: Mapping[str, Any] | None = None) -> NodeSchema:
+    """The schema of a node class, from the host's `/object_info` where it is given, else from the table.
+
+    Raises WorkflowError where neither knows the class.
+    """
+    if object_info is not None and class_type in object_info:
+        return parse(class_type, object_info[class_type])
+    found = _table().get(class_type)
+    if found is None:
+        raise WorkflowError(
+            f"nothing is known about the node {class_type!r}",
+            field="object_info",
+            remedy="Pass the host's /object_info (eri graph --host URL), or write the API form.",
+        )
+    return found
+
+
+@cache
+def _table() -> Mapping[str, NodeSchema]:
+    document = json.loads(TABLE.read_text(encoding="utf-8"))
+    return {class_type: parse(class_type, entry) for class_type, entry in document.items()}
+
+
+def parse(class_type: str, entry: Mapping[str, Any]) -> NodeSchema:
+    """Read one entry of `/object_info` (or of the table, which has its form)."""
+    groups = entry.get("input") or {}
+    inputs = [
+        _input(name, spec, optional=group == "optional")
+        for group in ("required", "optional")
+        for name, spec in (groups.get(group) or {}).items()
+    ]
+    types, names = entry.get("output") or (), entry.get("output_name") or ()
+    lists = entry.get("output_is_list") or [False] * len(types)
+    outputs = [
+        Output(str(name), _type(kind), bool(listed)) for name, kind, listed in zip(names, types, lists, strict=True)
+    ]
+    module = str(entry.get("python_module") or "")
+    pack = "comfyui-eridiffusion" if class_type.startswith("Eri") else CORE
+    if module.startswith("custom_nodes.") and not class_type.startswith("Eri"):
+        pack = module.removeprefix("custom_nodes.")
+    return NodeSchema(class_type, str(entry.get("display_name") or class_type), tuple(inputs), tuple(outputs), pack)
+
+
+def _type(kind: Any) -> str:
+    return "COMBO" if isinstance(kind, list) else str(kind)
+
+
+def _input(name: str, spec: Any, *, optional: bool) -> Input:
+    kind, options = spec[0], dict(spec[1]) if len(spec) > 1 and spec[1] else {}
+    choices = kind if isinstance(kind, list) else options.get("options") or ()
+    default = options.get("default", choices[0] if choices else None)
+    return Input(
+        name=name,
+        type=_type(kind),
+        widget=_type(kind) in _WIDGETS and not options.get("forceInput"),
+        optional=optional,
+        default=default,
+        multiline=bool(options.get("multiline")),
+        control=bool(options.get("control_after_generate")),
+        upload=bool(options.get("image_upload")),
+        dynamic=bool(options.get("dynamicPrompts")),
+    )
+
+
+def cut(object_info: Mapping[str, Any], classes: Iterable[str]) -> dict[str, Any]:
+    """The table's content for `classes`: `/object_info` without what the canvas does not need.
+
+    File lists go, so that the table is the same on every host; an optional choice keeps its first entry as default.
+    """
+    return {class_type: _cut_node(object_info[class_type]) for class_type in sorted(classes)}
+
+
+def _cut_node(entry: Mapping[str, Any]) -> dict[str, Any]:
+    groups = entry.get("input") or {}
+    inputs = {
+        group: {name: _cut_input(spec, optional=group == "optional") for name, spec in groups[group].items()}
+        for group in ("required", "optional")
+        if groups.get(group)
+    }
+    kept: dict[str, Any] = {"display_name": entry.get("display_name") or None, "input": inputs}
+    kept["output"], kept["output_name"] = [_type(kind) for kind in entry["output"]], list(entry["output_name"])
+    if any(entry.get("output_is_list") or ()):
+        kept["output_is_list"] = list(entry["output_is_list"])
+    return {key: value for key, value in kept.items() if value is not None}
+
+
+def _cut_input(spec: Any, *, optional: bool) -> list[Any]:
+    kind, options = spec[0], dict(spec[1]) if len(spec) > 1 and spec[1] else {}
+    choices = kind if isinstance(kind, list) else options.get("options") or ()
+    kept = {key: options[key] for key in _KEPT if options.get(key) is not None and options[key] is not False}
+    if _type(kind) == "BOOLEAN":
+        kept["default"] = bool(options.get("default"))
+    if _type(kind) == "COMBO":  # builders name every required choice; its default may be one of the host's files
+        kept.pop("default", None)
+        if optional and choices:
+            kept["default"] = options.get("default", choices[0])
+    return [_type(kind), kept] if kept else [_type(kind)]
