@@ -1,7 +1,7 @@
 """Runs a ComfyUI's `main.py` in this process and ends it when the program that started it goes away.
 
 Started by `local_host` as a plain script, in the host's own Python: standard library only, no package imports.
-Usage: `_host_launcher.py MAIN.PY [host arguments]`. With ERI_HOST_TETHER=1 standard input is a pipe held open by the
+Usage: `host_launcher.py MAIN.PY [host arguments]`. With ERI_HOST_TETHER=1 standard input is a pipe held open by the
 parent; its end of file (parent stopped, killed or crashed; on every system) is the order to stop.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..host.http import runs_routes as _host_runs_routes
+from ..host.http import runs_routes
 from ..host.http.routes import register
 from .flux import EriFluxPatchify, EriFluxUnpatchify
 from .guidance import EriGuidance
@@ -50,5 +50,5 @@ class EriExtension(ComfyExtension):
 async def comfy_entrypoint() -> EriExtension:
     """The extension object; called once by the host while it loads custom nodes. Adds the routes for trainers."""
     register()
-    _host_runs_routes.register()
+    runs_routes.register()
     return EriExtension()

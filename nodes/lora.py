@@ -39,7 +39,7 @@ _LATER = (
 
 
 class EriLoraAtStep(io.ComfyNode):
-    """The LoRA of one training step; see `_host_lora.apply_step`."""
+    """The LoRA of one training step; see `host.lora.apply.apply_step`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

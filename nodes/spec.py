@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class EriSampleSpec(io.ComfyNode):
-    """Reads the samples of a training config; see `_host_spec.load_spec`."""
+    """Reads the samples of a training config; see `host.spec.load_spec`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

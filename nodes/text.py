@@ -14,7 +14,7 @@ from ..host.text.encode import encode_inputs
 
 
 class EriTripleTextEncode(io.ComfyNode):
-    """One text-encode node for SD 3.5, Flux and SDXL; see `_host_text.encode`.
+    """One text-encode node for SD 3.5, Flux and SDXL; see `host.text.encode.encode`.
 
     It takes lists so that lists which do not fit each other are an error, and equal prompts are encoded once.
     """
@@ -51,7 +51,7 @@ class EriTripleTextEncode(io.ComfyNode):
 
 
 class EriCacheConditioning(io.ComfyNode):
-    """Prompt embeddings on disk; see `_host_cache` and, for what makes two graphs equal, `_host_cache_key`."""
+    """Prompt embeddings on disk; see `host.text.cache` and, for what makes two graphs equal, `host.text.cache_key`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

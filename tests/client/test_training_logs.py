@@ -20,7 +20,7 @@ from comfyui_eridiffusion.tests.waiting import PATIENCE
 OPEN = """
 import sys
 from pathlib import Path
-from comfyui_eridiffusion.client.errors import HostError
+from comfyui_eridiffusion.errors import HostError
 from comfyui_eridiffusion.client.training_logs import WandbLog
 for name in sys.argv[1:]:
     try:

@@ -42,7 +42,7 @@ def error(comfy_host: Any) -> type[Exception]:
 
 
 def refused(comfy_host: Any) -> type[Exception]:
-    return comfy_host.pack("host.schema").NodeInputError
+    return comfy_host.pack("errors").NodeInputError
 
 
 def write(folder: Path, model: Any, step: int = 1) -> Path:

@@ -171,7 +171,7 @@ def test_a_hard_mask_is_kept(comfy_host: Any, loras: Path, family: str) -> None:
     outside = (mask == 0).expand_as(picture)
     assert torch.allclose(found[outside], picture[outside], atol=1e-4)
     scene.latent = {"samples": picture, "noise_mask": mask * 0.5}
-    with pytest.raises(comfy_host.pack("host.schema").NodeInputError, match="noise_mask is soft"):
+    with pytest.raises(comfy_host.pack("errors").NodeInputError, match="noise_mask is soft"):
         scene.sample(limited, scene.sigmas)
 
 
@@ -192,5 +192,5 @@ def test_previews_count_through(comfy_host: Any, loras: Path) -> None:
 @pytest.mark.parametrize(("start", "end"), [(0.5, 0.5), (0.7, 0.2), (-0.1, 1.0)])
 def test_an_empty_range_is_refused(comfy_host: Any, loras: Path, start: float, end: float) -> None:
     scene = Scene(comfy_host, loras, "flux")
-    with pytest.raises(comfy_host.pack("host.schema").NodeInputError, match="0 ≤ start < end ≤ 1"):
+    with pytest.raises(comfy_host.pack("errors").NodeInputError, match="0 ≤ start < end ≤ 1"):
         scene.with_lora(start, end)

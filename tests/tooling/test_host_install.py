@@ -25,7 +25,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
     monkeypatch.setattr(host_install, "ROOT", tmp_path / "pack")
-    monkeypatch.setattr(host_install, "__file__", str(tmp_path / "pack" / "client" / "host_install.py"))
+    monkeypatch.setattr(host_install, "__file__", str(tmp_path / "pack" / "dev" / "host_install.py"))
     return tmp_path
 
 
@@ -38,7 +38,7 @@ def test_order_of_places(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> No
         write_host(folder)
         if folder.name == "installed":
             pack = folder / "custom_nodes" / "any name"
-            monkeypatch.setattr(host_install, "__file__", str(pack / "client" / "host_install.py"))
+            monkeypatch.setattr(host_install, "__file__", str(pack / "dev" / "host_install.py"))
         found.append(host_install.find_host(workspace))
     monkeypatch.setenv("COMFYUI_PATH", str(write_host(elsewhere / "named").path))
     found.append(host_install.find_host(workspace))
@@ -235,7 +235,7 @@ print("fine", len(uses))
 def test_torchvision_stand_in_imports_but_refuses_use(tmp_path: Path) -> None:
     target = tmp_path / "torchvision" / "__init__.py"
     target.parent.mkdir()
-    target.write_bytes((host_install.ROOT / "client" / "torchvision_shim.py").read_bytes())
+    target.write_bytes((host_install.ROOT / "dev" / "torchvision_shim.py").read_bytes())
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", SHIM_CHECK], env=environment, capture_output=True, text=True, check=False
