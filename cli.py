@@ -165,11 +165,11 @@ def demo(
 
     Example: eri demo
     """
-    from .dev.demo import FAMILIES, jobs, run_demo
+    from .dev.demo import DEMOS, jobs, run_demo
 
     wanted = [name.strip() for name in families.split(",") if name.strip()]
-    if not wanted or not set(wanted) <= set(FAMILIES):
-        raise typer.BadParameter(f"choose from {', '.join(FAMILIES)}", param_hint="--families")
+    if not wanted or not set(wanted) <= set(DEMOS):
+        raise typer.BadParameter(f"choose from {', '.join(DEMOS)}", param_hint="--families")
     with reported(as_json):
         work = jobs(wanted, columns)
         with open_host(host, output, None, quiet=as_json, background=False) as (url, local_output):

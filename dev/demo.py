@@ -17,10 +17,12 @@ from ..client.runs import host_run_name, spread, steps_in
 from ..client.sheets import write_sheet
 from ..client.sweep import fetch, sweep
 from ..errors import HostError
+from ..families import FAMILIES
 from ..spec import SampleSpec, read_spec
 
-FAMILIES: Final = ("flux", "sd35", "sdxl")
 EXAMPLES: Final = Path(__file__).absolute().parent.parent / "examples"
+#: The families that have an example.
+DEMOS: Final = tuple(family for family in FAMILIES if (EXAMPLES / "configs" / f"{family}.yaml").is_file())
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,15 @@
-"""One file for each model family, with all that is known of it."""
+"""One file for each model family, with all that is known of it, and one line for it here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .family import Family
+from .flux import FAMILY as FLUX
+from .sd35 import FAMILY as SD35
+from .sdxl import FAMILY as SDXL
+
+#: The supported families by id, in the order in which people read them.
+FAMILIES: Final[dict[str, Family]] = {family.id: family for family in (FLUX, SD35, SDXL)}
+
+__all__ = ["FAMILIES", "Family"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..workflows.chain import Chain, Sampling
 from ..workflows.graph import Link
+from .family import Family, Variant
+from .profile import Profile
 
 
 def add_sampling(chain: Chain) -> Sampling:
@@ -49,3 +51,19 @@ def _guidance(chain: Chain, node_id: str, conditioning: Link) -> Link:
             guidance=chain.source.out("guidance"),
         )
     return node.out("conditioning")
+
+
+FAMILY = Family(
+    id="flux",
+    title="Flux",
+    variants=(
+        Variant(
+            "schnell",
+            named=r"schnell",
+            guidance_note="Flux schnell has no guidance embedding: the guidance value has no effect.",
+        ),
+        Variant("dev", named=r"(?<![a-z])dev(?![a-z])"),
+    ),
+    embedded_guidance=True,
+    reference=Profile(t5_length=512, spacing="linear"),
+)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from ..configs.fields import Reading
+from . import FAMILIES
 
 MAX_PIXELS: Final = 16384
 MAX_STEPS: Final = 10000
@@ -37,19 +37,8 @@ _OTHERS: Final = (
 
 
 def variant_of(family: str, name: str) -> str | None:
-    """Variant of a family as a model's name tells it, None where it does not.
-
-    Flux: "schnell" or "dev". SD 3.5: "large-turbo", "large" or "medium". SDXL has none.
-    """
-    words = name.replace("\\", "/").lower()
-    if family == "flux":
-        return "schnell" if "schnell" in words else "dev" if "dev" in re.split(r"[^a-z]+", words) else None
-    if family == "sd35":
-        tail = words.rsplit("/", 1)[-1]
-        if "turbo" in tail:
-            return "large-turbo"
-        return next((size for size in ("large", "medium") if size in tail), None)
-    return None
+    """The variant of a family that a model's name tells, None where it tells none."""
+    return FAMILIES[family].variant_of(name)
 
 
 def other_family(name: str) -> str | None:
@@ -59,12 +48,13 @@ def other_family(name: str) -> str | None:
 
 
 def guidance_fields(family: str, value: float) -> tuple[float, float | None]:
-    """`cfg_scale, guidance` for a config's one number: Flux's is the embedded guidance, the others' is true CFG."""
-    return (1.0, value) if family == "flux" else (value, None)
+    """`cfg_scale, guidance` for a config's one number."""
+    return FAMILIES[family].guidance_fields(value)
 
 
 def note_schnell(reading: Reading, variant: str | None) -> bool:
     """Say that Flux schnell has no guidance embedding; True when this is schnell."""
-    if variant == "schnell":
-        reading.note("Flux schnell has no guidance embedding: the guidance value has no effect.")
-    return variant == "schnell"
+    note = FAMILIES["flux"].guidance_note(variant)
+    if note:
+        reading.note(note)
+    return bool(note)

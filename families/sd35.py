@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..workflows.chain import Chain, Sampling
 from ..workflows.graph import Link
+from .family import Family, Variant
+from .profile import Profile
 
 
 def add_sampling(chain: Chain) -> Sampling:
@@ -46,3 +48,16 @@ def skip_layers(chain: Chain) -> Link:
         end_percent=profile.skip_end,
     )
     return node.out("model")
+
+
+FAMILY = Family(
+    id="sd35",
+    title="SD 3.5",
+    variants=(
+        Variant("large-turbo", named=r"turbo[^/]*$"),
+        Variant("large", named=r"large[^/]*$"),
+        Variant("medium", named=r"medium[^/]*$"),
+    ),
+    embedded_guidance=False,
+    reference=Profile(t5_length=256, spacing="timesteps"),
+)

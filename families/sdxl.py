@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..workflows.chain import Chain, Sampling
+from .family import Family
+from .profile import Profile
 
 
 def add_sampling(chain: Chain) -> Sampling:
@@ -39,3 +41,12 @@ def add_sampling(chain: Chain) -> Sampling:
         sigmas=sigmas.out("sigmas"),
         sampler=sampler.out("sampler"),
     )
+
+
+FAMILY = Family(
+    id="sdxl",
+    title="SDXL",
+    variants=(),
+    embedded_guidance=False,
+    reference=Profile(spacing="leading"),
+)

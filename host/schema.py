@@ -17,7 +17,6 @@ FLUX_MENU: Final = "eridiffusion/flux"
 OUTPUT_MENU: Final = "eridiffusion/output"
 MEMORY_MENU: Final = "eridiffusion/memory"
 
-FAMILIES: Final = ("flux", "sd35", "sdxl")
 MAX_RESOLUTION: Final = 16384
 #: Seeds are unsigned 64 bit numbers in trainers and in the host.
 MAX_SEED: Final = 2**64 - 1

@@ -7,7 +7,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.schema import FAMILIES, SPEC, SPEC_MENU, schema
+from ..families import FAMILIES
+from ..host.schema import SPEC, SPEC_MENU, schema
 from ..host.spec import TRAINERS, SpecInputs, as_text, columns, fingerprint, load_spec
 
 log = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..families import FAMILIES
 from . import _checks, _cuda_rng, _rust_rng
 from .flux_latents import unpatchify
 
@@ -34,7 +35,6 @@ GENERATORS = (
 )
 LAYOUTS = ("nchw", "packed")
 DTYPES = ("float32", "bfloat16", "float16")
-FAMILIES = ("flux", "sd35", "sdxl")
 TRAINERS = ("eridiffusion", "eridiffusion-v2", "ai-toolkit", "kohya", "simpletuner", "onetrainer", "musubi", "native")
 DEFAULT_GPU = "rtx-4090"
 
@@ -148,7 +148,7 @@ def noise_profile(trainer: str, family: str, precision: str = "bfloat16") -> Noi
     Source: each trainer's own sampling code, named in the notes.
     """
     name = _checks.choice("trainer", trainer, TRAINERS)
-    model = _checks.choice("family", family, FAMILIES)
+    model = _checks.choice("family", family, tuple(FAMILIES))
     dtype = _checks.choice("precision", precision, DTYPES)
     if name == "musubi" and model != "flux":
         raise ValueError(f"family: musubi-tuner samples only Flux (Kontext) of these families, got {model!r}")
@@ -229,7 +229,7 @@ def latent_size(family: str, width: int, height: int, trainer: str | None = None
     Raises ValueError for an unknown name, for a size that leaves no latent, and for one the trainer refuses.
     Source: each trainer's own rounding of sample sizes.
     """
-    model = _checks.choice("family", family, FAMILIES)
+    model = _checks.choice("family", family, tuple(FAMILIES))
     name = "native" if trainer is None else _checks.choice("trainer", trainer, TRAINERS)
     if name == "musubi" and model != "flux":
         raise ValueError(f"family: musubi-tuner samples only Flux (Kontext) of these families, got {model!r}")

@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from ..errors import SpecError
 
-FAMILIES: Final = ("flux", "sd35", "sdxl")
-
 #: Ids of the trainers, whose ways of sampling and file layouts a spec can name. Their readers: `readers.TRAINERS`.
 TRAINER_IDS: Final = (
     *("native", "eridiffusion", "eridiffusion-v2", "ai-toolkit", "kohya", "simpletuner", "onetrainer", "musubi"),

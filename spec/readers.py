@@ -13,6 +13,7 @@ from ..configs.parse import parse
 from ..configs.second_file import Folders
 from ..configs.tree import Document, check_length, open_source
 from ..errors import SpecError, UnknownConfigError
+from ..families import FAMILIES
 from ..trainers.ai_toolkit.reader import read_ai_toolkit
 from ..trainers.eridiffusion.reader import read_eridiffusion
 from ..trainers.eridiffusion_v2.reader import read_eridiffusion_v2
@@ -32,7 +33,7 @@ from ..trainers.recognise import (
     process_shape,
 )
 from ..trainers.simpletuner.reader import read_simpletuner
-from .model import FAMILIES, SampleSpec
+from .model import SampleSpec
 from .triggers import placeholders
 
 #: What a config is called in messages when it came as text.

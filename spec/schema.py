@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ..families import FAMILIES
 from ..families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS
-from .model import DTYPES, FAMILIES, SAMPLING, SPEC_VERSION, TRAINER_IDS
+from .model import DTYPES, SAMPLING, SPEC_VERSION, TRAINER_IDS
 
 SCHEMA_ID: Final = "https://raw.githubusercontent.com/CodeAlexx/comfyui-eridiffusion/main/docs/native-spec.schema.json"
 _TYPES: Final = {str: "string", float: "number", bool: "boolean", int: "integer"}

@@ -8,14 +8,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..errors import WorkflowError
+from ..families import FAMILIES
 from ..families.profile import FALLBACK_NOISE, Profile, Remark
 from ..spec import SampleSpec
 
-_REFERENCE: Final[dict[str, Profile]] = {
-    "flux": Profile(t5_length=512, spacing="linear"),
-    "sd35": Profile(t5_length=256, spacing="timesteps"),
-    "sdxl": Profile(spacing="leading"),
-}
+_REFERENCE: Final = {name: family.reference for name, family in FAMILIES.items()}
 
 _V1: Final = Remark(
     f"Noise is {FALLBACK_NOISE} and the schedule the family's reference; EriDiffusion V1's stand-alone samplers draw "

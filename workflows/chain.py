@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..families.profile import Profile
-from ..spec import SampleSpec
+from ..spec.model import SampleSpec
 from .graph import Graph, Link, Literal, Node
 
 

@@ -10,8 +10,9 @@ from typing import Final
 
 from ...configs.fields import Reading, Section
 from ...configs.tree import Document
+from ...families import FAMILIES
 from ...families.names import PRECISIONS, note_schnell, variant_of
-from ...spec.model import FAMILIES, SampleSpec
+from ...spec.model import SampleSpec
 from ..process import first_process, note_disabled_sampling, use_family_fields
 from .items import read_items
 

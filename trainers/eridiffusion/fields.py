@@ -10,6 +10,7 @@ from typing import Final
 
 from ...configs.fields import Reading, Section, is_boolean, is_null, is_number, shown
 from ...configs.tree import Node
+from ...families import FAMILIES
 from ...families.names import (
     MAX_PIXELS,
     MAX_SEED,
@@ -20,7 +21,7 @@ from ...families.names import (
     other_family,
     variant_of,
 )
-from ...spec.model import FAMILIES, SampleItem
+from ...spec.model import SampleItem
 from ...spec.triggers import fill_trigger, placeholders
 
 TRAINER: Final = "eridiffusion"

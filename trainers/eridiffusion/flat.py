@@ -9,8 +9,9 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ...configs.fields import Reading, Section
+from ...families import FAMILIES
 from ...families.names import MAX_PIXELS, MAX_SEED, variant_of
-from ...spec.model import FAMILIES, SampleItem, SampleSpec
+from ...spec.model import SampleItem, SampleSpec
 from .fields import (
     DEFAULT_SEED,
     TRAINER,

@@ -21,8 +21,9 @@ from ...configs.parse import parse
 from ...configs.second_file import Folders, missing_file
 from ...configs.tree import Document, Node
 from ...errors import SpecError
+from ...families import FAMILIES
 from ...families.names import MAX_PIXELS, MAX_SEED, variant_of
-from ...spec.model import FAMILIES, SampleItem, SampleSpec
+from ...spec.model import SampleItem, SampleSpec
 from ..onetrainer.reader import MODEL_TYPES
 from .programs import Settings, from_flags, settings_for
 

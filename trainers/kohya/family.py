@@ -8,7 +8,7 @@ from typing import Final
 from ...configs.command_line import PROGRAM
 from ...configs.fields import Section
 from ...errors import SpecError
-from ...spec.model import FAMILIES
+from ...families import FAMILIES
 
 #: Training script -> family.
 _SCRIPTS: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl"}

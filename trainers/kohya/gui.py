@@ -15,7 +15,7 @@ from ...configs.flat_args import FlatSection
 from ...configs.prompt_flags import KOHYA
 from ...configs.tree import Document, Node
 from ...errors import SpecError
-from ...spec.model import FAMILIES
+from ...families import FAMILIES
 from .prompts import Entry, entry_of_text
 
 PROMPTS: Final = "sample_prompts"

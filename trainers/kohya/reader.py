@@ -18,8 +18,9 @@ from ...configs.prompt_flags import KOHYA, Grammar
 from ...configs.second_file import Folders, missing_file
 from ...configs.tree import Document
 from ...errors import FamilyUnknownError, SpecError
+from ...families import FAMILIES
 from ...families.names import PRECISIONS, note_schnell, variant_of
-from ...spec.model import FAMILIES, SampleItem, SampleSpec
+from ...spec.model import SampleItem, SampleSpec
 from .family import family_of
 from .gui import GuiForm, gui_entries, is_gui_form
 from .prompts import Entry, is_prompt_file, read_entries

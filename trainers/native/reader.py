@@ -10,8 +10,9 @@ from typing import Final
 
 from ...configs.fields import Reading, Section
 from ...configs.tree import Document, Node
+from ...families import FAMILIES
 from ...families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS
-from ...spec.model import DTYPES, FAMILIES, SAMPLING, SPEC_VERSION, TRAINER_IDS, SampleItem, SampleSpec
+from ...spec.model import DTYPES, SAMPLING, SPEC_VERSION, TRAINER_IDS, SampleItem, SampleSpec
 
 TRAINER: Final = "native"
 MARKER: Final = "eri_spec"

@@ -14,7 +14,8 @@ from ...configs.parse import parse
 from ...configs.second_file import Folders
 from ...configs.tree import Document
 from ...errors import SpecError
-from ...spec.model import FAMILIES, SampleItem, SampleSpec
+from ...families import FAMILIES
+from ...spec.model import SampleItem, SampleSpec
 from .items import read_items
 
 TRAINER: Final = "onetrainer"

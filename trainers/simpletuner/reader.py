@@ -18,8 +18,9 @@ from ...configs.parse import parse
 from ...configs.second_file import Folders
 from ...configs.tree import Document
 from ...errors import SpecError
+from ...families import FAMILIES
 from ...families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, note_schnell, other_family
-from ...spec.model import FAMILIES, SampleItem, SampleSpec
+from ...spec.model import SampleItem, SampleSpec
 from .options import Options
 
 TRAINER: Final = "simpletuner"
