@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from ..workflows.chain import Chain, Sampling
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..lora.names import flux as names
+from ..spec.model import SampleItem
+from ..workflows.chain import Chain, Sampling, Stock
 from ..workflows.graph import Link
-from .family import Family, Variant
+from .encoders import CLIP_L, HUGGING_FACE, T5XXL, Like, ModelFile
+from .family import Family, LoraTraits, StockFacts, Variant, Widths
 from .profile import Profile
 
 
-def add_sampling(chain: Chain) -> Sampling:
+def _sampling(chain: Chain) -> Sampling:
     """Add Flux's conditioning, latents, schedule and sampler.
 
     Without true CFG the negative is never run, so it is the positive zeroed out and no prompt is encoded for it.
@@ -22,7 +29,7 @@ def add_sampling(chain: Chain) -> Sampling:
     else:
         zeroed = chain.add("negative", "ConditioningZeroOut", "No negative", conditioning=prompts.out("conditioning"))
         negative = zeroed.out("conditioning")
-    latent = chain.latent("EmptySD3LatentImage")
+    latent = chain.latent()
     sigmas = chain.add(
         "sigmas",
         "EriFluxSchedule",
@@ -53,6 +60,63 @@ def _guidance(chain: Chain, node_id: str, conditioning: Link) -> Link:
     return node.out("conditioning")
 
 
+#: Entries of ComfyUI's table of sigmas.
+_TABLE: Final = 10_000
+_DEV: Final = ModelFile(
+    "flux1-dev.safetensors",
+    f"{HUGGING_FACE}/Comfy-Org/flux1-dev/resolve/main/flux1-dev.safetensors",
+    "diffusion_models",
+)
+_SCHNELL: Final = ModelFile(
+    "flux1-schnell.safetensors",
+    f"{HUGGING_FACE}/Comfy-Org/flux1-schnell/resolve/main/flux1-schnell.safetensors",
+    "diffusion_models",
+)
+_VAE: Final = ModelFile(
+    "ae.safetensors",
+    f"{HUGGING_FACE}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/ae.safetensors",
+    "vae",
+)
+
+
+def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) -> Link:
+    high, low = (profile.max_shift, profile.base_shift) if profile.shifted else (0.0, 0.0)
+    return stock.shared(
+        "shift", "ModelSamplingFlux", "Flux shift", model=model, max_shift=high, base_shift=low, width=item.width,
+        height=item.height,
+    )  # fmt: skip
+
+
+def _stock_sampler(stock: Stock, profile: Profile, item: SampleItem) -> tuple[str, str]:
+    if profile.spacing == "timesteps":
+        stock.note("ComfyUI's 'simple' steps evenly to 0, the trainer to 0.001 first: the pictures differ.")
+    else:
+        stock.simple(item.steps, _TABLE, math.exp(_mu(profile, item)) if profile.shifted else 1.0)
+    return "euler", "simple"
+
+
+def _mu(profile: Profile, item: SampleItem) -> float:
+    """The exponent of the shift for an image's size, as ModelSamplingFlux has it."""
+    slope = (profile.max_shift - profile.base_shift) / (4096 - 256)
+    return profile.base_shift + slope * (item.width * item.height / 256 - 256)
+
+
+def _stock_texts(stock: Stock, title: str, clip: Link, texts: tuple[str | Link, ...], guidance: float | None) -> Link:
+    value = 3.5 if guidance is None else guidance
+    return stock.add("prompt", "CLIPTextEncodeFlux", title, clip=clip, clip_l=texts[0], t5xxl=texts[1], guidance=value)
+
+
+def _stock_guided(stock: Stock, conditioning: Link, guidance: float | None) -> Link:
+    if guidance is None:
+        return stock.add("guidance", "FluxDisableGuidance", "No embedded guidance", conditioning=conditioning)
+    return stock.add("guidance", "FluxGuidance", "Embedded guidance", conditioning=conditioning, guidance=guidance)
+
+
+def _widths(config: Mapping[str, Any]) -> Widths:
+    """T5 has one width for Flux and SD 3.5; the pooled vector tells them apart."""
+    return Widths(config.get("context_in_dim"), config.get("vec_in_dim"))
+
+
 FAMILY = Family(
     id="flux",
     title="Flux",
@@ -60,10 +124,41 @@ FAMILY = Family(
         Variant(
             "schnell",
             named=r"schnell",
+            offered=r"schnell",
+            file=_SCHNELL,
             guidance_note="Flux schnell has no guidance embedding: the guidance value has no effect.",
         ),
-        Variant("dev", named=r"(?<![a-z])dev(?![a-z])"),
+        Variant("dev", named=r"(?<![a-z])dev(?![a-z])", offered=r"dev(?!.*schnell)", file=_DEV),
     ),
     embedded_guidance=True,
+    latent_channels=16,
+    empty_latent="EmptySD3LatentImage",
+    smallest_side=16,
+    size_multiple=8,
+    encoders=(CLIP_L, T5XXL),
+    fewest_encoders=2,
+    clip_type="flux",
+    main="unet",
+    files={"unet": _DEV, "clip_l": CLIP_L.file, "t5xxl": T5XXL.file, "vae": _VAE},
+    # never: models for other tasks than text to image, or of another architecture
+    model_like=Like(r"flux", never=r"kontext|fill|canny|depth|redux|control|lora|flux[._-]?2|vae|klein"),
+    vae_like=Like(r"^ae\.|flux.*(vae|ae\.)", never=r"flux[._-]?2"),
+    model_classes=("Flux",),
+    conditioning_widths=_widths,
+    batches=True,
     reference=Profile(t5_length=512, spacing="linear"),
+    names=names.TABLE,
+    lora=LoraTraits(
+        modules=r"(?:^|_)(?:single_transformer_blocks|single_blocks|double_blocks)_\d|^lora_block\d|(?:^|_)guidance_",
+        stated=r"^flux(?![-_.]?2)|train_flux$",
+        widths=(3072,),
+    ),
+    sampling=_sampling,
+    stock=StockFacts(
+        t5_length=256,
+        model=_stock_model,
+        sampler=_stock_sampler,
+        encode_apart=_stock_texts,
+        guided=_stock_guided,
+    ),
 )

@@ -6,6 +6,7 @@ from typing import Final
 
 from ..configs.fields import Reading
 from . import FAMILIES
+from .others import other_by_name
 
 MAX_PIXELS: Final = 16384
 MAX_STEPS: Final = 10000
@@ -19,32 +20,10 @@ PRECISIONS: Final = {
     **dict.fromkeys(("bf16", "bfloat16"), "bfloat16"),
 }
 
-#: Families people train elsewhere, by words in a name -> what to call them.
-_OTHERS: Final = (
-    "kontext",
-    "chroma",
-    "flux2",
-    "flux.2",
-    "flex2",
-    "flex.2",
-    "hidream",
-    "lumina",
-    "omnigen",
-    "qwen",
-    "wan2",
-    "hunyuan",
-)
-
 
 def variant_of(family: str, name: str) -> str | None:
     """The variant of a family that a model's name tells, None where it tells none."""
     return FAMILIES[family].variant_of(name)
-
-
-def other_family(name: str) -> str | None:
-    """The unsupported family that a model's name gives away, None for the supported and the unknown."""
-    tail = name.replace("\\", "/").lower().rsplit("/", 1)[-1]
-    return next((word for word in _OTHERS if word in tail), None)
 
 
 def guidance_fields(family: str, value: float) -> tuple[float, float | None]:
@@ -58,3 +37,8 @@ def note_schnell(reading: Reading, variant: str | None) -> bool:
     if note:
         reading.note(note)
     return bool(note)
+
+
+def other_family(name: str) -> str | None:
+    """The unsupported family that a model's name gives away, None for the supported and the unknown."""
+    return other_by_name(name)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from ..workflows.chain import Chain, Sampling
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..lora.names import sd35 as names
+from ..spec.model import SampleItem
+from ..workflows.chain import Chain, Sampling, Stock
 from ..workflows.graph import Link
-from .family import Family, Variant
+from .encoders import CLIP_G, CLIP_L, HUGGING_FACE, T5XXL, Like, ModelFile
+from .family import Family, LoraTraits, StockFacts, Variant, Widths
 from .profile import Profile
 
 
-def add_sampling(chain: Chain) -> Sampling:
+def _sampling(chain: Chain) -> Sampling:
     """Add SD 3.5's conditioning, latents, schedule and sampler."""
     positive = chain.encode("positive", "Prompts", "prompt", extra=True)
     negative = chain.encode("negative", "Negative prompts", "negative", extra=False)
-    latent = chain.latent("EmptySD3LatentImage")
+    latent = chain.latent()
     sigmas = chain.add(
         "sigmas",
         "EriFlowSchedule",
@@ -50,14 +56,93 @@ def skip_layers(chain: Chain) -> Link:
     return node.out("model")
 
 
+#: Entries of ComfyUI's table of sigmas.
+_TABLE: Final = 1000
+#: Our spacing -> ComfyUI's scheduler.
+_SCHEDULERS: Final = {"timesteps": "normal", "linear": "simple", "simple": "simple", "cosine": "simple"}
+_STABILITY: Final = f"{HUGGING_FACE}/stabilityai"
+_LARGE: Final = ModelFile(
+    "sd3.5_large.safetensors",
+    f"{_STABILITY}/stable-diffusion-3.5-large/resolve/main/sd3.5_large.safetensors",
+    "checkpoints",
+)
+_MEDIUM: Final = ModelFile(
+    "sd3.5_medium.safetensors",
+    f"{_STABILITY}/stable-diffusion-3.5-medium/resolve/main/sd3.5_medium.safetensors",
+    "checkpoints",
+)
+_TURBO: Final = ModelFile(
+    "sd3.5_large_turbo.safetensors",
+    f"{_STABILITY}/stable-diffusion-3.5-large-turbo/resolve/main/sd3.5_large_turbo.safetensors",
+    "checkpoints",
+)
+
+
+def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) -> Link:
+    shifted = stock.shared("shift", "ModelSamplingSD3", "Shift", model=model, shift=profile.shift)
+    if not profile.skip_layers:
+        return shifted
+    return stock.shared(
+        "skip_layers", "SkipLayerGuidanceSD3", "Skip-layer guidance", model=shifted, layers=profile.skip_layers,
+        scale=profile.skip_scale, start_percent=profile.skip_start, end_percent=profile.skip_end,
+    )  # fmt: skip
+
+
+def _stock_sampler(stock: Stock, profile: Profile, item: SampleItem) -> tuple[str, str]:
+    if profile.spacing == "cosine":
+        stock.note("ComfyUI has no cosine schedule for SD 3.5: 'simple' is used, the pictures differ.")
+    elif profile.spacing == "linear":
+        stock.simple(item.steps, _TABLE, profile.shift)
+    return "euler", _SCHEDULERS[profile.spacing]
+
+
+def _stock_texts(stock: Stock, title: str, clip: Link, texts: tuple[str | Link, ...], guidance: float | None) -> Link:
+    return stock.add(
+        "prompt", "CLIPTextEncodeSD3", title, clip=clip, clip_l=texts[0], clip_g=texts[1], t5xxl=texts[2],
+        empty_padding="empty_prompt",
+    )  # fmt: skip
+
+
+def _widths(config: Mapping[str, Any]) -> Widths:
+    embedder = config.get("context_embedder_config") or {}
+    return Widths(embedder.get("params", {}).get("in_features"), config.get("adm_in_channels"))
+
+
 FAMILY = Family(
     id="sd35",
     title="SD 3.5",
     variants=(
-        Variant("large-turbo", named=r"turbo[^/]*$"),
-        Variant("large", named=r"large[^/]*$"),
-        Variant("medium", named=r"medium[^/]*$"),
+        Variant("large-turbo", named=r"turbo[^/]*$", offered=r"large.*turbo|turbo", file=_TURBO),
+        Variant("large", named=r"large[^/]*$", offered=r"large(?!.*turbo)", file=_LARGE),
+        Variant("medium", named=r"medium[^/]*$", offered=r"medium", file=_MEDIUM),
     ),
     embedded_guidance=False,
+    latent_channels=16,
+    empty_latent="EmptySD3LatentImage",
+    smallest_side=16,
+    size_multiple=8,
+    encoders=(CLIP_L, CLIP_G, T5XXL),
+    fewest_encoders=2,
+    clip_type="sd3",
+    main="checkpoint",
+    files={"checkpoint": _LARGE, "clip_l": CLIP_L.file, "clip_g": CLIP_G.file, "t5xxl": T5XXL.file},
+    model_like=Like(
+        r"sd[._-]?3[._-]?5|stable[._-]?diffusion[._-]?3[._-]?5", never=r"control|canny|depth|blur|lora|vae"
+    ),
+    vae_like=Like(r"sd[._-]?3.*vae"),
+    model_classes=("SD3",),
+    conditioning_widths=_widths,
+    batches=True,
     reference=Profile(t5_length=256, spacing="timesteps"),
+    names=names.TABLE,
+    lora=LoraTraits(
+        # SDXL has attn2 too, in blocks that are counted within a level
+        modules=r"(?:^|_)joint_blocks_\d|(?:^|_)pos_embed_proj$"
+        r"|^(?!.*(?:input_blocks|output_blocks|middle_block|down_blocks|up_blocks|mid_block)_\d)"
+        r"(?:.*_)?transformer_blocks_\d+_attn2_",
+        stated=r"sd_?35?(?:$|[^0-9])|sd3\.5|stable-diffusion-v?3|sd3transformer",
+        widths=(1536, 2432),
+    ),
+    sampling=_sampling,
+    stock=StockFacts(t5_length=77, model=_stock_model, sampler=_stock_sampler, encode_apart=_stock_texts, guided=None),
 )

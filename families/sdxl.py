@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from ..workflows.chain import Chain, Sampling
-from .family import Family
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..lora.names import sdxl as names
+from ..spec.model import SampleItem
+from ..workflows.chain import Chain, Sampling, Stock
+from ..workflows.graph import Link
+from .encoders import CLIP_G, CLIP_L, HUGGING_FACE, Like, ModelFile
+from .family import Family, LoraTraits, StockFacts, Widths
 from .profile import Profile
 
 
-def add_sampling(chain: Chain) -> Sampling:
+def _sampling(chain: Chain) -> Sampling:
     """Add SDXL's conditioning, latents, schedule and sampler."""
     profile = chain.profile
     positive = chain.encode("positive", "Prompts", "prompt", extra=True)
     negative = chain.encode("negative", "Negative prompts", "negative", extra=False)
-    latent = chain.latent("EmptyLatentImage")
+    latent = chain.latent()
     sigmas = chain.add(
         "sigmas",
         "EriDDIMSchedule",
@@ -43,10 +50,71 @@ def add_sampling(chain: Chain) -> Sampling:
     )
 
 
+_BASE: Final = ModelFile(
+    "sd_xl_base_1.0.safetensors",
+    f"{HUGGING_FACE}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
+    "checkpoints",
+)
+
+
+def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) -> Link:
+    return model
+
+
+def _stock_sampler(stock: Stock, profile: Profile, item: SampleItem) -> tuple[str, str]:
+    sampler = "ddpm" if profile.eta == 1.0 else "ddim"
+    if sampler == "ddpm":
+        stock.note(
+            "ComfyUI's 'ddpm' draws other noise at every step than the trainer; it starts from noise times the first "
+            "sigma and ends on sigma 0: the pictures differ."
+        )
+    else:
+        end = "" if profile.final_alpha == "1" else ", and ends on alpha[0]"
+        stock.note(
+            "ComfyUI's 'ddim' is Euler: it starts from noise times the first sigma and ends on sigma 0; the trainer "
+            f"starts from the noise as it is drawn, a little stronger{end}: slightly off."
+        )
+    made = -(-999 // max(1000 // item.steps, 1))  # every (1000 // steps)th of the timesteps 1 .. 999
+    if made != item.steps:
+        stock.note(f"ComfyUI's 'ddim_uniform' makes {made} steps where the trainer makes {item.steps}: other pictures.")
+    if profile.offset != 1 or profile.spacing != "leading":
+        stock.note(f"ComfyUI's timesteps differ from the trainer's ({profile.spacing}, offset {profile.offset}).")
+    return sampler, "ddim_uniform"
+
+
+def _widths(config: Mapping[str, Any]) -> Widths:
+    return Widths(config.get("context_dim"), None)
+
+
 FAMILY = Family(
     id="sdxl",
     title="SDXL",
     variants=(),
     embedded_guidance=False,
+    latent_channels=4,
+    empty_latent="EmptyLatentImage",
+    smallest_side=16,
+    size_multiple=8,
+    encoders=(CLIP_L, CLIP_G),
+    fewest_encoders=2,
+    clip_type="sdxl",
+    size_ids=True,
+    main="checkpoint",
+    files={"checkpoint": _BASE},
+    model_like=Like(r"sd[._-]?xl|[._-]?xl[._-]", never=r"refiner|turbo|lightning|inpaint|vae|control|lora"),
+    vae_like=Like(r"sdxl.*vae|sd[._-]?xl.*vae"),
+    model_classes=("SDXL",),
+    conditioning_widths=_widths,
+    batches=True,
     reference=Profile(spacing="leading"),
+    names=names.TABLE,
+    lora=LoraTraits(
+        modules=r"(?:^|_)(?:input_blocks|output_blocks|middle_block|down_blocks|up_blocks|mid_block)_\d",
+        stated=r"sdxl|stable-diffusion-xl|train_sdxl",
+        text_width=2048,
+        older={768: "Stable Diffusion 1.5", 1024: "Stable Diffusion 2", 1280: "Stable Diffusion XL refiner"},
+    ),
+    sampling=_sampling,
+    # encode_apart: CLIPTextEncodeSDXL takes sizes of its own, which differ between samples
+    stock=StockFacts(t5_length=None, model=_stock_model, sampler=_stock_sampler, encode_apart=None, guided=None),
 )

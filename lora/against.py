@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 from ..errors import LoraError
+from ..families import FAMILIES
 from .fit import check_fit
 from .header import read_header
-from .names import MODEL, TABLES
+from .names import MODEL
 from .names.table import MODEL_PREFIX
 from .reader import Lora
 from .report import LoadReport, load_report
@@ -61,4 +62,4 @@ def _host_name(name: str) -> str:
 
 def _is_module(name: str) -> bool:
     module = name.removeprefix(MODEL_PREFIX).removesuffix(".weight")
-    return name.endswith(".weight") and any(table.native(module) is not None for table in TABLES.values())
+    return name.endswith(".weight") and any(family.names.native(module) is not None for family in FAMILIES.values())

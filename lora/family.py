@@ -3,85 +3,68 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from ..errors import LoraError, shorten
+from ..families import FAMILIES
+from ..families.others import other_by_statement
 from .metadata import LoraFile
-from .names import FAMILIES
 from .suffixes import DOWN
 
 # On names with "." written as "_", so that one pattern serves the dotted and the kohya spelling.
-_PROOF = {
-    "flux": re.compile(
-        r"(?:^|_)(?:single_transformer_blocks|single_blocks|double_blocks)_\d|^lora_block\d"
-        r"|(?:^|_)guidance_"
-    ),
-    "sd35": re.compile(r"(?:^|_)joint_blocks_\d|(?:^|_)pos_embed_proj$"),
-    "sdxl": re.compile(r"(?:^|_)(?:input_blocks|output_blocks|middle_block|down_blocks|up_blocks|mid_block)_\d"),
-}
-_SD35_ATTN2 = re.compile(r"(?:^|_)transformer_blocks_\d+_attn2_")
 _ATTENTION_IN = re.compile(r"(?:^|_)transformer_blocks_\d+_attn_(?:to_[qkv]|add_[qkv]_proj)$")
-_WIDTHS = {3072: "flux", 1536: "sd35", 2432: "sd35"}
 _CROSS_ATTENTION_IN = re.compile(r"_attn2_to_[kv]$")
-_NOT_SDXL_WIDTHS = {768: "Stable Diffusion 1.5", 1024: "Stable Diffusion 2", 1280: "Stable Diffusion XL refiner"}
-_FAMILY_WORDS = (
-    ("flux", re.compile(r"^flux(?![-_.]?2)|train_flux$", re.IGNORECASE)),
-    ("sd35", re.compile(r"sd_?35?(?:$|[^0-9])|sd3\.5|stable-diffusion-v?3|sd3transformer", re.IGNORECASE)),
-    ("sdxl", re.compile(r"sdxl|stable-diffusion-xl|train_sdxl", re.IGNORECASE)),
-)  # fmt: skip
-_OTHER_WORDS = re.compile(
-    r"^sd_?v?[12](?![0-9])|stable-diffusion-v[12]|flux[-_.]?2|^flex\.?2|chroma|(?<![a-z])wan|hunyuan|qwen|lumina"
-    r"|z-?image|pixart|hidream|klein",
-    re.IGNORECASE,
-)  # fmt: skip
 _V2_BINARY = "train_"
-_CHOOSE = f"Name the family: one of {', '.join(FAMILIES)}"
 
 
-def proven_family(file: LoraFile) -> str | None:
-    """The family that the module names can only belong to; None when they fit more than one or speak of none.
+def named_families(file: LoraFile) -> tuple[str, ...]:
+    """The families that all of the telling module names allow; none where no name tells.
 
-    Raises LoraError when the names of two families occur in one file.
+    Raises LoraError when the names of several families occur in one file.
     """
-    found = _proofs(file.model_modules)
-    if len(found) > 1:
+    told = _told(file.model_modules)
+    allowed = tuple(family for family in FAMILIES if told and all(family in families for families in told))
+    if told and not allowed:
+        found = {family: name for families, name in told.items() for family in families}
+        several = [family for family in FAMILIES if family in found]
         raise LoraError(
-            f"holds modules of several families ({', '.join(found)})",
+            f"holds modules of several families ({', '.join(several)})",
             path=file.path,
-            keys=list(found.values()),
+            keys=[found[family] for family in several],
             remedy="Load one LoRA per file",
         )
-    return next(iter(found), None)
+    return allowed
 
 
 @lru_cache(maxsize=8)  # the checkpoints of a run have the same names
-def _proofs(modules: tuple[str, ...]) -> dict[str, str]:
-    """The families that names can only belong to, each with the first such name."""
-    names = {module.replace(".", "_"): module for module in modules}
-    first = {family: _first(names, pattern) for family, pattern in _PROOF.items()}
-    if first["sdxl"] is None:
-        first["sd35"] = first["sd35"] or _first(names, _SD35_ATTN2)
-    return {family: module for family, module in first.items() if module is not None}
-
-
-def _first(names: Mapping[str, str], pattern: re.Pattern[str]) -> str | None:
-    return next((module for name, module in names.items() if pattern.search(name)), None)
+def _told(modules: tuple[str, ...]) -> Mapping[frozenset[str], str]:
+    """The sets of families that telling names allow, each with the first such name."""
+    patterns = {family.id: re.compile(family.lora.modules) for family in FAMILIES.values()}
+    told: dict[frozenset[str], str] = {}
+    for module in modules:
+        name = module.replace(".", "_")
+        families = frozenset(family for family, pattern in patterns.items() if pattern.search(name))
+        if families:
+            told.setdefault(families, module)
+    return told
 
 
 def detect_family(file: LoraFile, asked: str | None = None) -> str | None:
     """The family of a LoRA file; None only for files that hold nothing but text encoders.
 
-    `asked`: "flux", "sd35", "sdxl" or None (find out); it settles what the names leave open. Raises LoraError for an
-    unknown family, for one that the names contradict, for Stable Diffusion 1.5/2 files, and when nothing tells.
+    `asked`: a family's id or None (find out); it settles what the names leave open. Where nothing else settles it, the
+    first family that the names allow is taken. Raises LoraError for an unknown family, for one that the names
+    contradict, for other models' files that have a family's names, and when nothing tells.
     """
     if asked is not None and asked not in FAMILIES:
-        raise LoraError(f"unknown family '{asked}'", path=file.path, remedy=_CHOOSE)
+        raise LoraError(f"unknown family '{asked}'", path=file.path, remedy=_choose())
     modules = file.model_modules
-    proven, stated = proven_family(file), stated_family(file)
-    if proven == "sdxl" and stated != "sdxl":
-        _refuse_older(file)
-    found = proven or _family_by_width(file) or stated
+    named, stated = named_families(file), stated_family(file)
+    if stated not in named:
+        _refuse_older(file, named)
+    allowed = named or _families_by_width(file)
+    found = next((family for family in (stated, asked) if family in allowed), allowed[0]) if allowed else stated
     if asked is not None and modules and found not in (None, asked):
         raise LoraError(
             f"this LoRA is for {found}, not for {asked}",
@@ -94,9 +77,13 @@ def detect_family(file: LoraFile, asked: str | None = None) -> str | None:
             "its module names fit more than one family and nothing else in it tells which",
             path=file.path,
             keys=modules,
-            remedy=_CHOOSE,
+            remedy=_choose(),
         )
     return found or asked
+
+
+def _choose() -> str:
+    return f"Name the family: one of {', '.join(FAMILIES)}"
 
 
 def stated_family(file: LoraFile) -> str | None:
@@ -114,11 +101,11 @@ def stated_family(file: LoraFile) -> str | None:
     )
     texts = [statement for statement in statements if isinstance(statement, str)]
     for text in texts:
-        for family, pattern in _FAMILY_WORDS:
-            if pattern.search(text):
-                return family
+        for family in FAMILIES.values():
+            if re.search(family.lora.stated, text, re.IGNORECASE):
+                return family.id
     for text in texts:
-        if not text.startswith(_V2_BINARY) and _OTHER_WORDS.search(text):
+        if not text.startswith(_V2_BINARY) and other_by_statement(text) is not None:
             raise LoraError(
                 f"its metadata says it was trained for '{text}', none of the supported families",
                 path=file.path,
@@ -133,24 +120,28 @@ def stated_family(file: LoraFile) -> str | None:
     return None
 
 
-def _family_by_width(file: LoraFile) -> str | None:
+def _families_by_width(file: LoraFile) -> tuple[str, ...]:
     for name, part in file.parts.items():
         if part.kind == DOWN and _ATTENTION_IN.search(part.module.replace(".", "_")):
-            return _WIDTHS.get(file.header.shapes[name][-1])
-    return None
+            width = file.header.shapes[name][-1]
+            return tuple(family.id for family in FAMILIES.values() if width in family.lora.widths)
+    return ()
 
 
-def _refuse_older(file: LoraFile) -> None:
-    for name, part in file.parts.items():
-        if part.kind != DOWN or not _CROSS_ATTENTION_IN.search(part.module.replace(".", "_")):
-            continue
-        shape = file.header.shapes[name]
-        model = _NOT_SDXL_WIDTHS.get(shape[1] if len(shape) > 1 else 0)
-        if model is not None:
-            raise LoraError(
-                f"is a {model} LoRA (its text width is {shape[1]}, SDXL's is 2048)",
-                path=file.path,
-                keys=[name],
-                remedy="Choose a LoRA trained for SDXL, SD 3.5 or Flux",
-            )
-        return
+def _refuse_older(file: LoraFile, named: Iterable[str]) -> None:
+    """Refuse another model's LoRA that has a family's module names: the width of its text tells it."""
+    for family in (FAMILIES[name] for name in named):
+        traits = family.lora
+        for name, part in file.parts.items():
+            if part.kind != DOWN or not traits.older or not _CROSS_ATTENTION_IN.search(part.module.replace(".", "_")):
+                continue
+            shape = file.header.shapes[name]
+            model = traits.older.get(shape[1] if len(shape) > 1 else 0)
+            if model is not None:
+                raise LoraError(
+                    f"is a {model} LoRA (its text width is {shape[1]}, {family.title}'s is {traits.text_width})",
+                    path=file.path,
+                    keys=[name],
+                    remedy=f"Choose a LoRA trained for one of {shorten(known.title for known in FAMILIES.values())}",
+                )
+            break

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from torch import Tensor
 
 from ..errors import LoraError
+from ..families import FAMILIES
 from .adapter import Adapter, check_shapes, factored_rank
 from .checkpoints import step_of
 from .dialects import DIALECTS, Alpha, Dialect
@@ -63,7 +64,7 @@ class Lora:
 def read_lora(path: str | Path, family: str | None = None, alpha: float | None = None) -> Lora:
     """Read a LoRA checkpoint in any known dialect.
 
-    `path`: a .safetensors file. `family`: "flux", "sd35" or "sdxl" where the file does not tell. `alpha`: overrides
+    `path`: a .safetensors file. `family`: its id where the file does not tell. `alpha`: overrides
     what the file says for every module (with rsLoRA it is still divided by the root of the rank). Only the
     ranges of the adapter's tensors are read, so optimizer state costs nothing and a trainer that overwrites the file
     cannot disturb a loaded model.
@@ -171,7 +172,7 @@ def _target(dialect: Dialect, module: str, family: str | None) -> Target | None:
     """The place of a module: text encoders by their own names, everything else as the dialect has it."""
     if is_text_encoder(module):
         return target_of(module)
-    return None if family is None else dialect.target(module, family)
+    return None if family is None else dialect.target(module, FAMILIES[family].names)
 
 
 def _group(file: LoraFile, dialect: Dialect) -> tuple[dict[str, dict[str, str]], dict[str, str]]:

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from ..errors import WorkflowError
-from ..families import flux, sd35, sdxl
+from ..families import FAMILIES
 from ..families.profile import Profile, Remark
 from ..spec import SampleItem, SampleSpec
 from ..trainers.profiles import profile_for
 from .canvas.ui import write
-from .chain import Chain, Sampling
+from .chain import Chain, Loaded
 from .choose import Offered, choose_models
 from .graph import Graph, Link
-from .models import Loaded, Models, add_loaders, read_models
+from .models import Models, add_loaders, read_models
 from .parity import explain, statements, untold
 from .stock import add_stock, lora_file
-
-#: One builder per family.
-BUILDERS: Final[Mapping[str, Callable[[Chain], Sampling]]] = {
-    "flux": flux.add_sampling,
-    "sd35": sd35.add_sampling,
-    "sdxl": sdxl.add_sampling,
-}
 
 STYLES: Final = ("eri", "stock")
 #: The most images that EriSample takes at once.
@@ -96,8 +89,8 @@ def build(
         raise WorkflowError(f"unknown style {style!r}", field="style", remedy=f"Known styles: {', '.join(STYLES)}.")
     if step is not None and step < 0:
         raise WorkflowError(f"step is {step}", field="step", remedy="Give 0 (no LoRA) or a training step.")
-    if spec.family not in BUILDERS:
-        known = ", ".join(BUILDERS)
+    if spec.family not in FAMILIES:
+        known = ", ".join(FAMILIES)
         raise WorkflowError(f"unknown family {spec.family!r}", field="spec.family", remedy=f"Known families: {known}.")
     _check_batch(batch, style)
     _check_items(spec)
@@ -167,13 +160,16 @@ def _check_batch(batch: int, style: str) -> None:
 def _check_items(spec: SampleSpec) -> None:
     if not spec.items:
         raise WorkflowError("the config samples nothing", field="spec.items", remedy="Give it at least one prompt.")
+    family = FAMILIES[spec.family]
+    smallest, multiple = family.smallest_side, family.size_multiple
     for item in spec.items:
         for name, value in (("width", item.width), ("height", item.height)):
-            if value < 16 or value % 8:
+            if value < smallest or value % multiple:
                 raise WorkflowError(
-                    f"{value} pixels cannot be made; latents are cells of 8 pixels",
+                    f"{value} pixels cannot be made; latents are cells of {multiple} pixels",
                     field=f"items[{item.index}].{name}",
-                    remedy=f"Use {max(16, value - value % 8)} or another multiple of 8 from 16 on.",
+                    remedy=f"Use {max(smallest, value - value % multiple)} or another multiple of {multiple} from "
+                    f"{smallest} on.",
                 )
 
 
@@ -224,7 +220,7 @@ def _start(graph: Graph, spec: SampleSpec, profile: Profile, loaded: Loaded, num
         items="",
     )
     graph.bands[source.id] = number
-    return Chain(graph, spec, profile, source, loaded.model, loaded.clip, suffix, label, number)
+    return Chain(graph, spec, FAMILIES[spec.family], profile, source, loaded.model, loaded.clip, suffix, label, number)
 
 
 def _with_lora(
@@ -255,7 +251,7 @@ def _with_lora(
 def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None, batch: int) -> str:
     """Add LoRA, conditioning, sampling, decoding and the saver; returns the saver's id."""
     chain, saved_step, loaded_lora = _with_lora(chain, loaded, run, step)
-    parts = BUILDERS[chain.spec.family](chain)
+    parts = chain.family.sampling(chain)
     noise = chain.add(
         "noise",
         "EriTrainerNoise",

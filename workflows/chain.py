@@ -1,24 +1,45 @@
-"""What the families' builders share: a chain of nodes from one sample-spec node to one saver."""
+"""What the families add their nodes to: a chain from one sample-spec node to one saver, and a graph of stock nodes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from ..families.profile import Profile
 from ..spec.model import SampleSpec
 from .graph import Graph, Link, Literal, Node
+
+if TYPE_CHECKING:
+    from ..families.family import Family
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Links to the three things every graph starts from."""
+
+    model: Link
+    clip: Link
+    vae: Link
 
 
 @dataclass(frozen=True)
 class Chain:
     """One run of nodes through a graph, for the items of `spec` (which share LoRA strength and sampler).
 
-    source: the EriSampleSpec node. model, clip: links after the LoRA. suffix: appended to node ids ("" for the first
-    chain, "_2" ...). label: appended to titles. band: the chain's number, its place on the canvas.
+    Args:
+        family: the spec's.
+        source: the EriSampleSpec node.
+        model, clip: links after the LoRA.
+        suffix: appended to node ids, "" for the first chain, then "_2" and so on.
+        label: appended to titles.
+        band: the chain's number, which is its place on the canvas.
     """
 
     graph: Graph
     spec: SampleSpec
+    family: Family
     profile: Profile
     source: Node
     model: Link
@@ -59,10 +80,11 @@ class Chain:
             missing="host",
         )
 
-    def latent(self, class_type: str) -> Node:
-        """Add the stock empty latent of the items' sizes."""
+    def latent(self) -> Node:
+        """Add the family's empty latents of the items' sizes."""
         width, height = self.source.out("width"), self.source.out("height")
-        return self.add("latent", class_type, "Empty latents", width=width, height=height, batch_size=1)
+        kind = self.family.empty_latent
+        return self.add("latent", kind, "Empty latents", width=width, height=height, batch_size=1)
 
     def euler(self) -> Node:
         """Add flow-matching Euler without churn."""
@@ -71,7 +93,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What a family's builder hands back: the links EriSample needs besides noise and cfg; no model = the chain's."""
+    """What a family hands back: the links that EriSample needs besides noise and cfg; no model = the chain's."""
 
     positive: Link
     negative: Link
@@ -79,3 +101,72 @@ class Sampling:
     sigmas: Link
     sampler: Link
     model: Link | None = None
+
+
+@dataclass
+class Stock:
+    """A graph of ComfyUI's own nodes in the making; nodes that several samples can share are made once.
+
+    Args:
+        lora: the checkpoint's name as LoraLoader lists it, None = none.
+        notes: what stock nodes cannot do as the trainer does.
+        made: outputs that can be shared, by what they depend on.
+        numbers: how many nodes of a kind there are.
+        band: number of the sample at hand.
+        off_by: how far a sigma lies from the trainer's at most, for want of a schedule that has it.
+        table: entries of the table of sigmas that `off_by` comes from.
+    """
+
+    graph: Graph
+    spec: SampleSpec
+    family: Family
+    loaded: Loaded
+    lora: str | None
+    notes: list[str] = field(default_factory=list)
+    made: dict[tuple[object, ...], Link] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    band: int = 0
+    off_by: float = 0.0
+    table: int = 0
+
+    def add(self, node_id: str, class_type: str, title: str, /, **inputs: Literal | Link) -> Link:
+        """Add a node, its id numbered from the second of its kind on; returns its first output."""
+        number = self.numbers[node_id] = self.numbers.get(node_id, 0) + 1
+        unique = node_id if number == 1 else f"{node_id}_{number}"
+        self.graph.add(unique, class_type, title, **inputs)
+        self.graph.bands[unique] = self.band
+        return Link(unique, 0)
+
+    def shared(self, node_id: str, class_type: str, title: str, /, **inputs: Literal | Link) -> Link:
+        """The first output of the node with these inputs, which is added where it is not there yet."""
+        return self.once((class_type, *inputs.items()), lambda: self.add(node_id, class_type, title, **inputs))
+
+    def once(self, key: tuple[object, ...], make: Callable[[], Link]) -> Link:
+        """The output that was made for `key`, or the one that `make` adds now."""
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
+
+    def note(self, text: str) -> None:
+        """Say what is not as the trainer does it, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def simple(self, steps: int, table: int, shift: float) -> None:
+        """Take account of ComfyUI's scheduler 'simple' where the trainer has evenly spaced times; both shifted alike.
+
+        Args:
+            table: entries of the model's table of sigmas, of which 'simple' takes every (table / steps)th.
+        """
+        self.table, self.off_by = table, max(self.off_by, _off_by(steps, table, shift))
+
+
+@lru_cache(maxsize=256)
+def _off_by(steps: int, entries: int, shift: float) -> float:
+    """How far the sigmas of 'simple' lie from those of evenly spaced times, at most."""
+
+    def sigma(time: float) -> float:
+        return shift * time / (1 + (shift - 1) * time)
+
+    taken = (1 - int(step * entries / steps) / entries for step in range(steps))
+    return max(abs(sigma(time) - sigma(1 - step / steps)) for step, time in enumerate(taken))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from ..families import FAMILIES
+from ..families.encoders import Like
 from ..spec import SampleSpec
 from .downloads import download
 from .models import usual_files
@@ -15,45 +16,6 @@ from .models import usual_files
 #: The host's files by model folder: "checkpoints", "diffusion_models", "text_encoders", "vae", "loras" -> file names.
 Offered = Mapping[str, Sequence[str]]
 
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What the files of one part look like: pattern in the file's name, words that rule a file out."""
-
-    pattern: str
-    never: str = r"(?!)"
-
-    def fits(self, file: str) -> bool:
-        name = _base(file)
-        return re.search(self.pattern, name) is not None and re.search(self.never, name) is None
-
-
-#: Flux models for other tasks than text to image, or of another architecture.
-_OTHER_FLUX: Final = r"kontext|fill|canny|depth|redux|control|lora|flux[._-]?2|vae|klein"
-_OTHER_SDXL: Final = r"refiner|turbo|lightning|inpaint|vae|control|lora"
-_OTHER_SD35: Final = r"control|canny|depth|blur|lora|vae"
-_ENCODERS: Final[dict[str, _Wanted]] = {
-    "clip_l": _Wanted(r"clip[._-]?l(?![a-z])", r"vision|hidream|long"),
-    "clip_g": _Wanted(r"clip[._-]?g(?![a-z])", r"vision|hidream"),
-    "t5xxl": _Wanted(r"t5[._-]?xxl|t5[._-]?v1[._-]?1[._-]?xxl", r"umt5|mt5|old"),
-}
-_VAE: Final[dict[str, _Wanted]] = {
-    "flux": _Wanted(r"^ae\.|flux.*(vae|ae\.)", r"flux[._-]?2"),
-    "sd35": _Wanted(r"sd[._-]?3.*vae"),
-    "sdxl": _Wanted(r"sdxl.*vae|sd[._-]?xl.*vae"),
-}
-_VARIANTS: Final[dict[str, str]] = {
-    "dev": r"dev(?!.*schnell)",
-    "schnell": r"schnell",
-    "medium": r"medium",
-    "large": r"large(?!.*turbo)",
-    "large-turbo": r"large.*turbo|turbo",
-}
-_MODEL: Final[dict[str, _Wanted]] = {
-    "flux": _Wanted(r"flux", _OTHER_FLUX),
-    "sd35": _Wanted(r"sd[._-]?3[._-]?5|stable[._-]?diffusion[._-]?3[._-]?5", _OTHER_SD35),
-    "sdxl": _Wanted(r"sd[._-]?xl|[._-]?xl[._-]", _OTHER_SDXL),
-}
 #: Of several files that fit: full precision first, for a trainer's numbers; then the shorter name, then the alphabet.
 _LESS_EXACT: Final = (r"fp8|e4m3|e5m2", r"q[2-8]|gguf|nf4|int[48]|svdq", r"scaled")
 #: Models for trying things out, such as the pack's own examples: a real file is always taken before one of these.
@@ -67,26 +29,23 @@ def choose_models(spec: SampleSpec, offered: Offered) -> tuple[dict[str, Any], l
     first, then files of the family and variant by their names, one that calls itself small or tiny only where there is
     no other. A part that the host lacks keeps its usual name, which the canvas offers for download; the note says so.
     """
-    usual = usual_files(spec)
+    family, usual = FAMILIES[spec.family], usual_files(spec)
     notes: list[str] = []
-    files: dict[str, str] = {}
     main, found = _main(spec, offered, usual, notes)
-    files[main] = found
-    for part in ("clip_l", "clip_g", "t5xxl"):
-        if part in usual:
-            files[part] = _pick(part, _ENCODERS[part], offered.get("text_encoders", ()), usual[part], notes)
+    files = {main: found}
+    for encoder in family.encoders:
+        if encoder.id in usual or main == "unet":
+            named = usual.get(encoder.id, encoder.file.name)
+            files[encoder.id] = _pick(encoder.id, encoder.like, offered.get("text_encoders", ()), named, notes)
     if "vae" in usual or main == "unet":
-        fallback = usual.get("vae", "")
-        files["vae"] = _pick("vae", _VAE[spec.family], offered.get("vae", ()), fallback, notes)
-    if main == "unet" and spec.family == "sdxl":
-        for part in ("clip_l", "clip_g"):
-            files[part] = _pick(part, _ENCODERS[part], offered.get("text_encoders", ()), f"{part}.safetensors", notes)
+        files["vae"] = _pick("vae", family.vae_like, offered.get("vae", ()), usual.get("vae", ""), notes)
     return {"family": spec.family, "files": {key: name for key, name in files.items() if name}}, notes
 
 
 def _main(spec: SampleSpec, offered: Offered, usual: Mapping[str, str], notes: list[str]) -> tuple[str, str]:
     """The diffusion model: kind ("unet" or "checkpoint") and file."""
-    kinds = ("unet", "checkpoint") if "unet" in usual else ("checkpoint", "unet")
+    family, variant = FAMILIES[spec.family], FAMILIES[spec.family].variant(spec.variant)
+    kinds = ("unet", "checkpoint") if family.main == "unet" else ("checkpoint", "unet")
     folders = {"unet": "diffusion_models", "checkpoint": "checkpoints"}
     named = {_base(str(name)) for name in spec.model_files.values()}
     for kind in kinds:
@@ -94,10 +53,11 @@ def _main(spec: SampleSpec, offered: Offered, usual: Mapping[str, str], notes: l
         if same:
             notes.append(f"Model: {same[0]}, as the config names it.")
             return kind, same[0]
-    wanted = _MODEL[spec.family]
-    variant = re.compile(_VARIANTS.get(spec.variant or "", ""))
-    fitting = {kind: [file for file in offered.get(folders[kind], ()) if wanted.fits(file)] for kind in kinds}
-    exact = {kind: [file for file in files if variant.search(file.lower())] for kind, files in fitting.items()}
+    fitting = {
+        kind: [file for file in offered.get(folders[kind], ()) if family.model_like.fits(file)] for kind in kinds
+    }
+    pattern = variant.offered if variant else ""
+    exact = {kind: [file for file in files if re.search(pattern, file.lower())] for kind, files in fitting.items()}
     for kind in sorted(kinds, key=lambda kind: all(map(_is_stand_in, exact[kind]))):
         if exact[kind]:
             return kind, _best("Model", exact[kind], usual[kinds[0]], notes)
@@ -123,7 +83,7 @@ def _kind(spec: SampleSpec) -> str:
     return f"{spec.family} {spec.variant}" if spec.variant else spec.family
 
 
-def _pick(part: str, wanted: _Wanted, files: Sequence[str], usual: str, notes: list[str]) -> str:
+def _pick(part: str, wanted: Like, files: Sequence[str], usual: str, notes: list[str]) -> str:
     fitting = [file for file in files if wanted.fits(file)]
     if fitting:
         return _best(part, fitting, usual, notes)

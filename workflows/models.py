@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from ..configs.tree import decode, read_file
 from ..errors import SpecError, WorkflowError
+from ..families import CLIP_LOADERS, ENCODERS, FAMILIES, Family
 from ..spec import SampleSpec
+from .chain import Loaded
 from .graph import Graph, Link, Literal
 
 #: A model description as documented: `{family, files}` or `{family, loaders}`, or a YAML file holding one.
 Models = Mapping[str, Any] | str | Path | None
 
-_FILE_KEYS: Final = ("unet", "checkpoint", "clip_l", "clip_g", "t5xxl", "vae", "weight_dtype")
-
-#: Encoders a family is made of, in the order the host's loaders list them, and DualCLIPLoader's word for the family.
-_ENCODERS: Final = {"flux": ("clip_l", "t5xxl"), "sd35": ("clip_l", "clip_g", "t5xxl"), "sdxl": ("clip_l", "clip_g")}
-_CLIP_TYPE: Final = {"flux": "flux", "sd35": "sd3", "sdxl": "sdxl"}
-
-#: The names under which the families' files are usually published.
-_USUAL: Final[dict[str, dict[str, str]]] = {
-    "flux": {
-        "unet": "flux1-dev.safetensors",
-        "clip_l": "clip_l.safetensors",
-        "t5xxl": "t5xxl_fp16.safetensors",
-        "vae": "ae.safetensors",
-    },
-    "sd35": {
-        "checkpoint": "sd3.5_large.safetensors",
-        "clip_l": "clip_l.safetensors",
-        "clip_g": "clip_g.safetensors",
-        "t5xxl": "t5xxl_fp16.safetensors",
-    },
-    "sdxl": {"checkpoint": "sd_xl_base_1.0.safetensors"},
-}
-_USUAL_VARIANT: Final = {
-    "schnell": "flux1-schnell.safetensors",
-    "medium": "sd3.5_medium.safetensors",
-    "large-turbo": "sd3.5_large_turbo.safetensors",
-}
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """Links to the three things every graph starts from."""
-
-    model: Link
-    clip: Link
-    vae: Link
+_FILE_KEYS: Final = ("unet", "checkpoint", *ENCODERS, "vae", "weight_dtype")
 
 
 def read_models(models: Models, spec: SampleSpec) -> tuple[Mapping[str, Any], list[str]]:
@@ -98,9 +64,11 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
 
 def usual_files(spec: SampleSpec) -> dict[str, str]:
     """Usual names, with the config's own base-model file where it names a single .safetensors file."""
-    files = dict(_USUAL[spec.family])
-    main = "unet" if "unet" in files else "checkpoint"
-    files[main] = _USUAL_VARIANT.get(spec.variant or "", files[main])
+    family = FAMILIES[spec.family]
+    files = {part: file.name for part, file in family.files.items()}
+    main, variant = family.main, family.variant(spec.variant)
+    if variant is not None:
+        files[main] = variant.file.name
     for key in ("name_or_path", "path"):
         named = spec.model_files.get(key, "").replace("\\", "/")
         if named.lower().endswith(".safetensors"):
@@ -128,7 +96,7 @@ def add_loaders(graph: Graph, description: Mapping[str, Any], family: str) -> Lo
             vae=_custom_loader(graph, loaders, "vae", "Load VAE"),
         )
     files = _files(description["files"])
-    return Loaded(model=_model(graph, files), clip=_clip(graph, files, family), vae=_vae(graph, files))
+    return Loaded(model=_model(graph, files), clip=_clip(graph, files, FAMILIES[family]), vae=_vae(graph, files))
 
 
 def _mapping(value: object, where: str) -> Mapping[str, Any]:
@@ -193,23 +161,18 @@ def _model(graph: Graph, files: Mapping[str, str]) -> Link:
     raise WorkflowError("no model is named", field="models.files", remedy="Add 'unet' or 'checkpoint'.")
 
 
-def _clip(graph: Graph, files: Mapping[str, str], family: str) -> Link:
-    """The encoders by their own files; without any, the checkpoint's. SD 3.5 also runs with two of its three."""
-    names = [files[key] for key in _ENCODERS[family] if key in files]
-    title = "Load text encoders"
+def _clip(graph: Graph, files: Mapping[str, str], family: Family) -> Link:
+    """The encoders by their own files; without any, the checkpoint's. Some families run with a part of them."""
+    names = [files[encoder.id] for encoder in family.encoders if encoder.id in files]
     if not names and "checkpoint" in files:
         return Link("model", 1)
-    if len(names) == 3:
-        node = graph.add(
-            "clip", "TripleCLIPLoader", title, clip_name1=names[0], clip_name2=names[1], clip_name3=names[2]
-        )
-        return node.out("clip")
-    if len(names) == 2:
-        kind = _CLIP_TYPE[family]
-        node = graph.add("clip", "DualCLIPLoader", title, clip_name1=names[0], clip_name2=names[1], type=kind)
-        return node.out("clip")
-    missing = ", ".join(key for key in _ENCODERS[family] if key not in files)
-    raise WorkflowError(f"text encoders are missing: {missing}", field="models.files", remedy="Name their files.")
+    if len(names) < family.fewest_encoders:
+        missing = ", ".join(encoder.id for encoder in family.encoders if encoder.id not in files)
+        raise WorkflowError(f"text encoders are missing: {missing}", field="models.files", remedy="Name their files.")
+    inputs = {"clip_name": names[0]} if len(names) == 1 else {f"clip_name{i}": name for i, name in enumerate(names, 1)}
+    if len(names) < len(CLIP_LOADERS):  # the one for three is for one family only
+        inputs["type"] = family.clip_type
+    return graph.add("clip", CLIP_LOADERS[len(names) - 1], "Load text encoders", **inputs).out("clip")
 
 
 def _vae(graph: Graph, files: Mapping[str, str]) -> Link:

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ...errors import NodeInputError
+from ...families import FAMILIES, Family
 from ...lora import Checkpoint, Lora, to_host_keys
 from ...lora.delta import depends_on_base
 from ...lora.fingerprint import fingerprint
 from ...lora.fit import check_fit
 from ...lora.report import LoadReport, load_report
 from ...lora.summary import summary
+from ..family import class_of, family_of
 from .active_range import RangedLora
 from .names import Names, Patches, clip_names, host_patches, model_names
 from .runs import Choice, find
@@ -63,7 +65,7 @@ def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
     if checkpoint is None:
         details = json.dumps({"run": choice.run, "step": 0, "lora": None})
         return Applied(model, clip, 0, f"{choice.run}, step 0: before training, no LoRA.", details)
-    lora, content = _read(checkpoint.path, family_of(model), use.wait)
+    lora, content = _read(checkpoint.path, _family(model).id, use.wait)
     keys = to_host_keys(lora)
     of_model, of_clip = model_names(model), _NO_CLIP if clip is None else clip_names(clip)
     check_fit(lora, {**of_model.shapes, **of_clip.shapes})
@@ -75,10 +77,16 @@ def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
     return Applied(_patched_model(model, in_model, use), _patched_clip(clip, in_clip, use), step, text, details)
 
 
-def family_of(model: Any) -> str | None:
-    """The pack's name of a MODEL's family, None for others."""
-    names = {"Flux": "flux", "SD3": "sd35", "SDXL": "sdxl"}
-    return next((names[kind.__name__] for kind in type(model.model).__mro__ if kind.__name__ in names), None)
+def _family(model: Any) -> Family:
+    """The model's family; raises NodeInputError, which names the model's class, for every other model."""
+    family = family_of(model)
+    if family is None:
+        titles = ", ".join(known.title for known in FAMILIES.values())
+        raise NodeInputError(
+            f"model is a {class_of(model)} in ComfyUI, none of the supported families ({titles}). Connect a model of "
+            "one of them, or use ComfyUI's own LoRA loader."
+        )
+    return family
 
 
 def _read(path: Path, family: str | None, wait: float) -> tuple[Lora, str]:

@@ -10,7 +10,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
-import comfy.model_base
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -19,6 +18,7 @@ from comfy.extra_samplers import uni_pc
 from comfy.k_diffusion import sampling
 from torch import Tensor
 
+from ..family import family_of
 from .samplers import sample_ddim, sample_flow_euler
 
 #: The host's samplers that draw nothing (unless an option below is on) and whose steps never look at other images.
@@ -28,8 +28,6 @@ QUIET_SAMPLERS: Final = (
 )  # fmt: skip
 #: Options that make a sampler draw noise when they are not 0.
 _DRAWING: Final = ("s_churn", "eta")
-#: Models whose conditioning is one row an image, whatever the batch.
-_MODELS: Final = (comfy.model_base.Flux, comfy.model_base.SD3, comfy.model_base.SDXL)
 #: What of a conditioning's options is a tensor with one row an image.
 _POOLED: Final = "pooled_output"
 
@@ -44,7 +42,8 @@ def batch_key(row: Mapping[str, Any]) -> Hashable:
     Raises Alone for a row that must not share one.
     """
     model, latent, sigmas = row["model"], row["latent"], row["sigmas"]
-    if type(model.model) not in _MODELS:
+    family = family_of(model)
+    if family is None or not family.batches:
         raise Alone("the model is not known to keep the images of a batch apart")
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     mask = latent.get("noise_mask")

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from ...errors import NodeInputError
+from ...families import FLUX
 from ...samplers.flux_latents import image_ids, patchify, text_ids, unpatchify
 from ..tensor_files import read_tensor
 
 Latent = dict[str, Any]
 
 #: Channels of a Flux latent.
-CHANNELS: Final = 16
+CHANNELS: Final = FLUX.latent_channels
 #: What packed latents may be called in a file of several tensors, best first.
 _NAMES: Final = ("tokens", "packed_latents", "latents", "latent_tensor", "latent", "noise")
 

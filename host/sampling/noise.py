@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import NodeInputError
+from ...families import FAMILIES
 from ...samplers.flux_latents import unpatchify
 from ...samplers.noise import DTYPES, GENERATORS, LAYOUTS, NoiseProfile, initial_noise
 from ..schema import MAX_SEED
@@ -20,8 +21,6 @@ PROFILES: Final = [f"{g}/{layout}/{dtype}" for g in GENERATORS for layout in LAY
 
 #: How the seed goes on through a batch.
 WALKS: Final = ("one draw", "seed + index", "same seed")
-
-_CHANNELS: Final = {"flux": 16, "sd35": 16, "sdxl": 4}
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class TrainerNoise:
         batch, channels, height, width = samples.shape
         if batch == 0:
             raise NodeInputError("EriTrainerNoise: the latent is an empty batch. Set batch_size to 1 or more.")
-        wanted = _CHANNELS.get(self.family, channels)
+        wanted = FAMILIES[self.family].latent_channels if self.family in FAMILIES else channels
         if channels != wanted:
             raise NodeInputError(
                 f"EriTrainerNoise is set to {self.family} ({wanted} latent channels), but the latent has {channels}. "

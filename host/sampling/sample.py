@@ -8,7 +8,6 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import comfy.model_base
 import comfy.model_management
 import comfy.model_sampling
 import comfy.sample
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...errors import NodeInputError
+from ..family import class_of, family_of
 from ..finite import check_finite
 from ..memory.backoff import announce, sample_with_backoff
 from ..rows import rows, single
@@ -27,12 +27,6 @@ from .runs_of_rows import batches
 from .samplers import check_flow_start, shown
 
 log = logging.getLogger(__name__)
-
-#: latent channels -> where such a latent comes from
-_SOURCES = {
-    4: "SDXL: Empty Latent Image, or its VAE",
-    16: "SD 3.5 and Flux: EmptySD3LatentImage, or their VAE",
-}
 
 _OVERFLOWED = (
     "The text encoders overflowed in half precision, or the node before this one failed: start the host with "
@@ -208,27 +202,17 @@ def check_conditioning(positive: list[Any], negative: list[Any], cfg: float) -> 
 
 
 def check_widths(model: Any, name: str, conditioning: list[Any]) -> None:
-    """Raise NodeInputError for conditioning [B, T, width] of another family's encoders, where the model tells its own.
-
-    Flux and SD 3.5 share the width of T5; there the pooled vector tells them apart.
-    """
-    config = model.model.model_config.unet_config
-    kind = type(model.model)
-    if kind is comfy.model_base.SDXL:
-        width, pooled = config.get("context_dim"), None
-    elif kind is comfy.model_base.Flux:
-        width, pooled = config.get("context_in_dim"), config.get("vec_in_dim")
-    elif kind is comfy.model_base.SD3:
-        embedder = config.get("context_embedder_config") or {}
-        width, pooled = embedder.get("params", {}).get("in_features"), config.get("adm_in_channels")
-    else:
+    """Raise NodeInputError for conditioning [B, T, width] of another family's encoders, where its family is known."""
+    family = family_of(model)
+    if family is None:
         return
+    width, pooled = family.conditioning_widths(model.model.model_config.unet_config)
     for tensor, options in conditioning:
         vector = options.get("pooled_output")
         for what, given, wanted in (("tokens", tensor, width), ("a pooled vector", vector, pooled)):
             if given is not None and wanted is not None and given.shape[-1] != wanted:
                 raise NodeInputError(
-                    f"{name} has {what} of width {given.shape[-1]}, the {kind.__name__} model wants {wanted}. Encode "
+                    f"{name} has {what} of width {given.shape[-1]}, the {class_of(model)} model wants {wanted}. Encode "
                     "the prompt with the text encoders of the model's own family."
                 )
 
@@ -256,7 +240,8 @@ def check_latent(model: Any, latent: dict[str, Any]) -> None:
             "empty image latent, or VAE Encode with the model's own VAE."
         )
     channels = latent_format.latent_channels
-    source = _SOURCES.get(channels, "its own VAE")
+    family = family_of(model)
+    source = f"{family.title}: {family.empty_latent}, or its VAE" if family else "its own VAE"
     if samples.shape[1] != channels and bool(torch.count_nonzero(samples)):
         raise NodeInputError(
             f"latent has {samples.shape[1]} channels, the model wants {channels} ({source}). Connect a latent of "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import comfy.utils
 import torch
 
 from ...errors import NodeInputError
+from ...families import ENCODERS, FAMILIES, Family
 from ..finite import finite
 from ..rows import rows
 from .memory import recall
@@ -23,17 +24,16 @@ Tokens = dict[str, list[list[tuple[Any, ...]]]]
 #: Stands in for "embedding:" in a literal prompt's tokenizer; no prompt contains it.
 _NEVER: Final = "\x00\x00no-embedding\x00\x00"
 
-#: Token dictionary keys of the supported encoders, in the order prompt, prompt_2, prompt_3.
-_ENCODERS: Final = {
-    frozenset({"l", "g", "t5xxl"}): ("l", "g", "t5xxl"),
-    frozenset({"l", "t5xxl"}): ("l", "t5xxl"),
-    frozenset({"l", "g"}): ("l", "g"),
-    frozenset({"l"}): ("l",),
-    frozenset({"g"}): ("g",),
-    frozenset({"t5xxl"}): ("t5xxl",),
+#: Token dictionary keys of the encoders that a CLIP may have, in the order prompt, prompt_2, prompt_3: those of the
+#: families, and each encoder alone.
+_ORDERS: Final = {
+    frozenset(order): order
+    for order in (*(family.tokens for family in FAMILIES.values()), *((one.tokens,) for one in ENCODERS.values()))
 }
-_SD35: Final = _ENCODERS[frozenset({"l", "g", "t5xxl"})]
-_NAMES: Final = {"l": "CLIP-L", "g": "CLIP-G", "t5xxl": "T5"}
+#: Of these, those that also run with some of their encoders; and those whose conditioning tells the picture's size.
+_PARTIAL: Final = {family.tokens for family in FAMILIES.values() if family.fewest_encoders < len(family.encoders)}
+_SIZED: Final = {family.tokens for family in FAMILIES.values() if family.size_ids}
+_NAMES: Final = {encoder.tokens: encoder.title for encoder in ENCODERS.values()}
 _PROMPTS: Final = ("prompt", "prompt_2", "prompt_3")
 
 #: Width of SD 3.5's context: CLIP-L beside CLIP-G, padded to T5's.
@@ -96,12 +96,11 @@ def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> 
     """
     if clip is None:
         raise NodeInputError(
-            "clip is empty: the checkpoint holds no text encoder. Load them with DualCLIPLoader (Flux, SDXL) or "
-            "TripleCLIPLoader (SD 3.5) and connect that."
+            f"clip is empty: the checkpoint holds no text encoder. Load them with {_loaders()} and connect that."
         )
     tokens = tokenize(clip, prompts, settings)
     size_ids: dict[str, int] = {}
-    if set(tokens) == {"l", "g"}:
+    if tuple(tokens) in _SIZED:
         width, height = settings.width, settings.height
         size_ids = {"width": width, "height": height, "crop_w": 0, "crop_h": 0}
         size_ids |= {"target_width": width, "target_height": height}
@@ -111,7 +110,7 @@ def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> 
             f"clip gave NaN or infinite values for {prompts[0][:60]!r}: the text encoders overflowed in half "
             "precision, or their file is damaged. Start the host with --fp32-text-enc, or load other weights of them."
         )
-    if settings.missing == "zeros" and tuple(tokens) == _SD35:
+    if settings.missing == "zeros" and tuple(tokens) in _PARTIAL:
         conditioning = [_with_missing(clip.cond_stage_model, tokens, entry) for entry in conditioning]
     if settings.empty == "zeros" and not any(prompt.strip() for prompt in prompts):
         return [_zeroed(cond, extra) for cond, extra in conditioning]
@@ -149,11 +148,11 @@ def tokenize(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -
 
 def _order(tokens: Tokens, prompts: tuple[str, str, str], settings: TextSettings) -> tuple[str, ...]:
     """The encoders of a CLIP in the prompts' order; refuses what this CLIP cannot do."""
-    order = _ENCODERS.get(frozenset(tokens))
+    order = _ORDERS.get(frozenset(tokens))
     if order is None:
         raise NodeInputError(
-            f"clip has the text encoders {', '.join(sorted(tokens))}; this node knows CLIP-L, CLIP-G and T5 "
-            "(SD 3.5, Flux, SDXL). Use the stock text-encode node of that model."
+            f"clip has the text encoders {', '.join(sorted(tokens))}; this node knows those of "
+            f"{_titles(FAMILIES.values())}. Use the stock text-encode node of that model."
         )
     known = " and ".join(_NAMES[key] for key in order)
     for name, text in list(zip(_PROMPTS, prompts, strict=True))[len(order) :]:
@@ -162,11 +161,26 @@ def _order(tokens: Tokens, prompts: tuple[str, str, str], settings: TextSettings
                 f"{name} holds a text, but this CLIP has only {known}. Clear {name}, or connect the CLIP of a model "
                 "with more text encoders."
             )
-    if settings.empty == "none" and order != _SD35:
+    if settings.empty == "none" and order not in _PARTIAL:
+        only = _titles(family for family in FAMILIES.values() if family.tokens in _PARTIAL)
         raise NodeInputError(
-            f'empty = "none" exists for SD 3.5 only; this CLIP has {known}. Set empty to "encode" or "zeros".'
+            f'empty = "none" exists for {only} only; this CLIP has {known}. Set empty to "encode" or "zeros".'
         )
     return order
+
+
+def _titles(families: Iterable[Family]) -> str:
+    return ", ".join(family.title for family in families)
+
+
+def _loaders() -> str:
+    """ComfyUI's loaders of text encoders, each with the families that it is for."""
+    loaders = sorted({family.clip_loader for family in FAMILIES.values()})
+    listed = (
+        f"{loader} ({_titles(family for family in FAMILIES.values() if family.clip_loader == loader)})"
+        for loader in loaders
+    )
+    return " or ".join(listed)
 
 
 def exact_length(chunks: list[list[tuple[Any, ...]]], length: int) -> list[list[tuple[Any, ...]]]:

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from ...errors import LoraError
 from ..metadata import LoraFile
-from ..names import Target
+from ..names import NameTable, Target
 
 OPTIMIZER_PREFIX = "__opt__/"
 _EMBEDDING_NAMES = ("emb_params", "clip_l", "clip_g", "t5", "t5xxl")
@@ -39,7 +39,7 @@ class Dialect:
             return "optimizer state"
         return "embedding" if name in _EMBEDDING_NAMES or name.startswith(_EMBEDDING_PREFIX) else None
 
-    def target(self, module: str, family: str) -> Target | None:
+    def target(self, module: str, names: NameTable) -> Target | None:
         """The place in the host of a module named as in the file; None when the family has no such module."""
         raise NotImplementedError
 

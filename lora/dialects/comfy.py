@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..metadata import LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from ..names.text_encoders import HOST_PREFIX
 from .base import Dialect
 from .comfy_diffusers import PREFIX
@@ -30,13 +30,13 @@ class Comfy(Dialect):
             module.startswith(HOST_PREFIX) for module in file.modules
         )
 
-    def target(self, module: str, family: str) -> Target | None:
+    def target(self, module: str, names: NameTable) -> Target | None:
         if module.startswith(_PARTS):
-            return TABLES[family].diffusers(module.removeprefix(_PARTS))
+            return names.diffusers(module.removeprefix(_PARTS))
         if not module.startswith(PREFIX):
             return None
         name = module.removeprefix(PREFIX)
-        if family == "flux" and name.endswith(_LINEAR1_QKV):  # the host's name for q ‖ k ‖ v of a single block
+        if name.endswith(_LINEAR1_QKV):  # the host's name for q ‖ k ‖ v of a single block
             block = name.removesuffix(_LINEAR1_QKV).replace("single_blocks", "single_transformer_blocks")
-            return TABLES[family].diffusers(f"{block}.attn.to_qkv")
-        return TABLES[family].native(name)
+            return names.diffusers(f"{block}.attn.to_qkv")
+        return names.native(name)

@@ -10,7 +10,7 @@ import re
 from typing import ClassVar
 
 from ..metadata import LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from .base import Dialect
 
 PREFIX = "diffusion_model."
@@ -28,8 +28,8 @@ class ComfyDiffusers(Dialect):
     def recognises(self, file: LoraFile) -> bool:
         return any(_DIFFUSERS.match(module) for module in file.modules)
 
-    def target(self, module: str, family: str) -> Target | None:
+    def target(self, module: str, names: NameTable) -> Target | None:
         if not module.startswith(PREFIX):
             return None
-        name, table = module.removeprefix(PREFIX), TABLES[family]
-        return table.diffusers(name) or table.native(name)
+        name = module.removeprefix(PREFIX)
+        return names.diffusers(name) or names.native(name)

@@ -11,7 +11,7 @@ import re
 from typing import ClassVar
 
 from ..metadata import LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from .base import Dialect
 from .peft import place
 
@@ -27,6 +27,6 @@ class DiffusersOld(Dialect):
     def recognises(self, file: LoraFile) -> bool:
         return any(name.endswith(_ENDINGS) for name in file.header.shapes)
 
-    def target(self, module: str, family: str) -> Target | None:
+    def target(self, module: str, names: NameTable) -> Target | None:
         name = place(module).module.replace(".processor.", ".")
-        return TABLES[family].diffusers(_OUT.sub(".to_out.0", name))
+        return names.diffusers(_OUT.sub(".to_out.0", name))

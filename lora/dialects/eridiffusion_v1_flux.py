@@ -11,7 +11,7 @@ import re
 from typing import ClassVar
 
 from ..metadata import LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from .base import Dialect
 
 _MODULE = re.compile(r"lora\.block(\d+)\.(attn\.[qkvo]|mlp\.fc[12])$")
@@ -33,8 +33,8 @@ class EriDiffusionV1Flux(Dialect):
     def recognises(self, file: LoraFile) -> bool:
         return any(_MODULE.match(module) for module in file.modules)
 
-    def target(self, module: str, family: str) -> Target | None:
+    def target(self, module: str, names: NameTable) -> Target | None:
         match = _MODULE.match(module)
-        if match is None or family != "flux":
+        if match is None:
             return None
-        return TABLES["flux"].diffusers(f"transformer_blocks.{int(match[1])}.{_DIFFUSERS[match[2]]}")
+        return names.diffusers(f"transformer_blocks.{int(match[1])}.{_DIFFUSERS[match[2]]}")

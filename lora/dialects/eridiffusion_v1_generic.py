@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..metadata import LoraFile, read_json
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from .base import Alpha, Dialect, stated_alpha
 from .peft import place
 
@@ -26,12 +26,12 @@ class EriDiffusionV1Generic(Dialect):
     def recognises(self, file: LoraFile) -> bool:
         return any(name.endswith(_ENDINGS) for name in file.header.shapes)
 
-    def target(self, module: str, family: str) -> Target | None:
+    def target(self, module: str, names: NameTable) -> Target | None:
         name = place(module).module
         for prefix in _PREFIXES:
             name = name.removeprefix(prefix)
-        name, table = name.removesuffix(".weight"), TABLES[family]
-        return table.native(name) or table.diffusers(name)
+        name = name.removesuffix(".weight")
+        return names.native(name) or names.diffusers(name)
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         value = read_json(file.path.with_name(_STATE)).get("network_alpha")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..metadata import LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from .base import Alpha, Dialect, stated_alpha
 
 _PREFIX = "model.diffusion_model."
@@ -27,8 +27,8 @@ class EriDiffusionV1Sdxl(Dialect):
             module.endswith(_WEIGHT) and module.removeprefix(_PREFIX).startswith(_BLOCKS) for module in file.modules
         )
 
-    def target(self, module: str, family: str) -> Target | None:
-        return TABLES[family].native(module.removeprefix(_PREFIX).removesuffix(_WEIGHT))
+    def target(self, module: str, names: NameTable) -> Target | None:
+        return names.native(module.removeprefix(_PREFIX).removesuffix(_WEIGHT))
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         value = file.metadata.get("alpha")

@@ -14,12 +14,12 @@ from typing import ClassVar
 
 from ..file_names import read_name
 from ..metadata import ERIDIFFUSION_KEY, LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from .base import OPTIMIZER_PREFIX, Alpha, Dialect, stated_alpha
 from .native import NATIVE
 
-# Flux, split projection of a native block -> the same projection in diffusers' words
-_FLUX_SPLIT = (
+# split projection of one of Flux's native blocks -> the same projection in diffusers' words
+_SPLIT = (
     (re.compile(r"double_blocks\.(\d+)\.img_attn\.to_([qkv])$"), "transformer_blocks.{}.attn.to_{}"),
     (re.compile(r"double_blocks\.(\d+)\.txt_attn\.to_([qkv])$"), "transformer_blocks.{}.attn.add_{}_proj"),
     (re.compile(r"single_blocks\.(\d+)\.attn\.to_([qkv])$"), "single_transformer_blocks.{}.attn.to_{}"),
@@ -42,13 +42,12 @@ class EriDiffusionV2(Dialect):
         by_name = reading is not None and reading.trainer == self.name
         return by_name and any(NATIVE.match(module) for module in file.modules)
 
-    def target(self, module: str, family: str) -> Target | None:
-        if family == "flux":
-            for pattern, diffusers in _FLUX_SPLIT:
-                match = pattern.match(module)
-                if match is not None:
-                    return TABLES["flux"].diffusers(diffusers.format(*match.groups()))
-        return TABLES[family].native(module)
+    def target(self, module: str, names: NameTable) -> Target | None:
+        for pattern, diffusers in _SPLIT:
+            match = pattern.match(module)
+            if match is not None:
+                return names.diffusers(diffusers.format(*match.groups()))
+        return names.native(module)
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         value = file.eridiffusion.get("alpha")

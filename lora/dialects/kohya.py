@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..metadata import LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from ..suffixes import DOWN
 from .base import Dialect
 
@@ -28,8 +28,8 @@ class Kohya(Dialect):
     def recognises(self, file: LoraFile) -> bool:
         return any(module.startswith((PREFIX, _TEXT_ENCODERS)) for module in file.modules)
 
-    def target(self, module: str, family: str) -> Target | None:
-        return TABLES[family].native(module.removeprefix(PREFIX), _SEPARATOR) if module.startswith(PREFIX) else None
+    def target(self, module: str, names: NameTable) -> Target | None:
+        return names.native(module.removeprefix(PREFIX), _SEPARATOR) if module.startswith(PREFIX) else None
 
     def warnings(self, file: LoraFile) -> tuple[str, ...]:
         if _trained_split(file):

@@ -11,7 +11,7 @@ import re
 from typing import ClassVar
 
 from ..metadata import LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from .base import Dialect
 
 _PREFIX = re.compile(r"lora_(?:transformer|unet)_")
@@ -27,6 +27,6 @@ class KohyaDiffusers(Dialect):
     def recognises(self, file: LoraFile) -> bool:
         return any(_DIFFUSERS.match(module) for module in file.modules)
 
-    def target(self, module: str, family: str) -> Target | None:
+    def target(self, module: str, names: NameTable) -> Target | None:
         match = _PREFIX.match(module)
-        return None if match is None else TABLES[family].diffusers(module[match.end() :], _SEPARATOR)
+        return None if match is None else names.diffusers(module[match.end() :], _SEPARATOR)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..metadata import LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from .base import Dialect
 
 _PREFIX = "lycoris_"
@@ -23,8 +23,8 @@ class Lycoris(Dialect):
     def recognises(self, file: LoraFile) -> bool:
         return any(module.startswith(_PREFIX) for module in file.modules)
 
-    def target(self, module: str, family: str) -> Target | None:
+    def target(self, module: str, names: NameTable) -> Target | None:
         if not module.startswith(_PREFIX):
             return None
-        name, table = module.removeprefix(_PREFIX), TABLES[family]
-        return table.diffusers(name, _SEPARATOR) or table.native(name, _SEPARATOR)
+        name = module.removeprefix(_PREFIX)
+        return names.diffusers(name, _SEPARATOR) or names.native(name, _SEPARATOR)

@@ -10,7 +10,7 @@ import re
 from typing import ClassVar
 
 from ..metadata import LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from .base import Dialect
 
 NATIVE = re.compile(
@@ -27,5 +27,5 @@ class Native(Dialect):
     def recognises(self, file: LoraFile) -> bool:
         return any(NATIVE.match(module) for module in file.modules)
 
-    def target(self, module: str, family: str) -> Target | None:
-        return TABLES[family].native(module)
+    def target(self, module: str, names: NameTable) -> Target | None:
+        return names.native(module)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..metadata import LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from .base import Dialect
 from .peft import place
 
@@ -24,5 +24,5 @@ class OneTrainerInternal(Dialect):
     def recognises(self, file: LoraFile) -> bool:
         return any(name.startswith(_COMPONENTS) and name.endswith(_ENDINGS) for name in file.header.shapes)
 
-    def target(self, module: str, family: str) -> Target | None:
-        return TABLES[family].diffusers(place(module).module)
+    def target(self, module: str, names: NameTable) -> Target | None:
+        return names.diffusers(place(module).module)

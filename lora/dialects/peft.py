@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from ...errors import LoraError
 from ..metadata import LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from .base import Alpha, Dialect
 
 _WRAPPER = "base_model.model."
@@ -53,8 +53,8 @@ class Peft(Dialect):
             bool(file.adapter_config) and any(module.startswith(_WRAPPER) for module in file.modules)
         )
 
-    def target(self, module: str, family: str) -> Target | None:
-        return TABLES[family].diffusers(place(module).module)
+    def target(self, module: str, names: NameTable) -> Target | None:
+        return names.diffusers(place(module).module)
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         component, name = place(module)

@@ -11,7 +11,7 @@ import re
 from typing import ClassVar
 
 from ..metadata import LoraFile
-from ..names import TABLES, Target
+from ..names import NameTable, Target
 from .base import Dialect
 
 _DOUBLE = re.compile(r"double_blocks\.(\d+)\.processor\.(qkv|proj)_lora([12])$")
@@ -27,16 +27,13 @@ class XFlux(Dialect):
     def recognises(self, file: LoraFile) -> bool:
         return any(_DOUBLE.match(module) or _SINGLE.match(module) for module in file.modules)
 
-    def target(self, module: str, family: str) -> Target | None:
-        if family != "flux":
-            return None
-        table = TABLES["flux"]
+    def target(self, module: str, names: NameTable) -> Target | None:
         double, single = _DOUBLE.match(module), _SINGLE.match(module)
         if double is not None:
             block, layer, stream = double.groups()
-            return table.native(f"double_blocks.{block}.{_STREAM[stream]}_attn.{layer}")
+            return names.native(f"double_blocks.{block}.{_STREAM[stream]}_attn.{layer}")
         if single is not None:
             block, layer = single.groups()
             diffusers = {"qkv": "attn.to_qkv", "proj": "proj_out"}[layer]
-            return table.diffusers(f"single_transformer_blocks.{block}.{diffusers}")
+            return names.diffusers(f"single_transformer_blocks.{block}.{diffusers}")
         return None

@@ -1,11 +1,7 @@
-"""Module names per family. A new family is one file and one line in this table."""
+"""Module names per family: a file for each, which the family's own file in `families/` names."""
 
 from __future__ import annotations
 
-from . import flux, sd35, sdxl
 from .table import MODEL, NameTable, Rows, Target
 
-TABLES: dict[str, NameTable] = {"flux": flux.TABLE, "sd35": sd35.TABLE, "sdxl": sdxl.TABLE}
-FAMILIES = tuple(TABLES)
-
-__all__ = ["FAMILIES", "MODEL", "TABLES", "NameTable", "Rows", "Target"]
+__all__ = ["MODEL", "NameTable", "Rows", "Target"]

@@ -59,9 +59,9 @@ def named_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     base = tmp_path_factory.mktemp("named")
-    for name, (_, kind) in DOWNLOADS.items():
-        (base / kind).mkdir(exist_ok=True)
-        save_file({"x": torch.zeros(1)}, base / kind / name)
+    for name, file in DOWNLOADS.items():
+        (base / file.folder).mkdir(exist_ok=True)
+        save_file({"x": torch.zeros(1)}, base / file.folder / name)
     return base
 
 

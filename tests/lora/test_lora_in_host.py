@@ -127,15 +127,15 @@ def test_stock_host_without_us_gets_it_wrong(tmp_path: Path) -> None:
 
 def test_every_model_module_of_the_host_is_reachable() -> None:
     """Each linear or convolution weight of the small host models has a native name in our tables."""
-    from comfyui_eridiffusion.lora.names import TABLES
+    from comfyui_eridiffusion.families import FAMILIES as KNOWN
 
     for family in FAMILIES:
         weights = {name: tensor for name, tensor in host_base(family).items() if name.startswith("diffusion_model.")}
         modules = [n.removeprefix("diffusion_model.").removesuffix(".weight") for n, t in weights.items()
                    if n.endswith(".weight") and t.ndim > 1]  # fmt: skip
-        unknown = [module for module in modules if TABLES[family].native(module) is None]
+        unknown = [module for module in modules if KNOWN[family].names.native(module) is None]
         assert unknown == []
         for module in modules:
-            target = TABLES[family].native(module.replace(".", "_"), "_")
+            target = KNOWN[family].names.native(module.replace(".", "_"), "_")
             assert target is not None
             assert target.weight == f"diffusion_model.{module}"
