@@ -59,12 +59,11 @@ class Reading:
 
     def error(self, problem: str, node: Node | None, path: str | None, remedy: str) -> SpecError:
         """SpecError at a node."""
-        line, column = self.document.place(node) if node else (None, None)
         return SpecError(
             problem,
             source=self.document.source,
-            line=line,
-            column=column,
+            line=node.line if node else None,
+            column=node.column if node else None,
             field=path or None,
             remedy=remedy,
         )

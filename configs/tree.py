@@ -6,7 +6,6 @@ import os
 import re
 import stat
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -35,9 +34,11 @@ _PATH_LIKE: Final = re.compile(r"(?:(?!: )[^\n])*\.(?:ya?ml|jsonc?|toml|txt|env|
 class Node:
     """One value of the document.
 
-    value: text of a scalar as written, or the children. line, column: from 1; line 0 = not known yet, `column` is
-    then the node's ordinal in the document (see `json_fast`). plain: a scalar without quotes, the only kind that may
-    be a number, a boolean or null. size: characters with all aliases written out.
+    Attributes:
+        value: the text of a scalar as it is written, or the children.
+        line, column: where it begins, from 1.
+        plain: True for a scalar without quotes, the only kind that may be a number, a boolean or null.
+        size: its length in characters, with all aliases written out.
     """
 
     value: str | list[Node] | dict[str, Node]
@@ -51,23 +52,19 @@ class Node:
 class Document:
     """A parsed config.
 
-    suffix: the file's extension in lower case, "" for text. kind: what it was parsed as ("json", "yaml", "toml",
-    "env", "lines"). locate: place of a node that does not carry its own, by ordinal. folders: where files that the
-    config names may come from.
+    Attributes:
+        root: the tree.
+        source: what the config is called in messages.
+        suffix: the file's extension in lower case, "" for text.
+        kind: the notation that it was read in: "json", "yaml", "toml", "env", "command" or "lines".
+        folders: where the files that the config names may come from.
     """
 
     root: Node
     source: str
     suffix: str = ""
     kind: str = "yaml"
-    locate: Callable[[int], tuple[int, int]] | None = None
     folders: Folders | None = None
-
-    def place(self, node: Node) -> tuple[int, int]:
-        """Line and column of a node, from 1."""
-        if node.line or self.locate is None:
-            return node.line, node.column
-        return self.locate(node.column)
 
 
 class Lines:

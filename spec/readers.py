@@ -173,7 +173,7 @@ def _recognised(document: Document) -> Trainer:
         raise UnknownConfigError(
             "this is no training config: a set of `key: value` lines is expected",
             source=document.source,
-            line=document.place(document.root)[0],
+            line=document.root.line,
             remedy="Give a path that exists, or the text of a config.",
         )
     keys = ", ".join(list(document.root.value)[:8]) or "none"

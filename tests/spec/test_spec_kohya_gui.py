@@ -171,6 +171,9 @@ def test_no_interval_is_noted() -> None:
 @example("false")
 @example("null")
 @example("\ufeffa fox")
+@example("{}")
+@example("[]")
+@example('["red", "blue"] cats')
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_prompts_are_those_of_the_file_that_the_gui_writes(text: str) -> None:
