@@ -1,4 +1,4 @@
-"""The second file that some trainers' configs name: prompts, samples, a prompt library."""
+"""Reads the second file that some trainers' configs name: prompts, samples, a prompt library."""
 
 from __future__ import annotations
 
@@ -19,26 +19,30 @@ if TYPE_CHECKING:
 class Folders:
     """Where files that a config names may come from.
 
-    base: the config's folder, None = no file is read (a config that came as text). roots: a file must lie in one of
-    these folders after symbolic links are followed, None = anywhere. prompts: a file to take instead of the one the
-    config names. given: name -> text of files that came with the config; they win, and need no disk.
+    Attributes:
+        base: the config's folder; None = no file is read (a config that came as text).
+        roots: folders in one of which a file must lie after symbolic links are followed; None = anywhere.
+        prompts: a file to take instead of the one that the config names.
+        given: the texts of files that came with the config, by name; they win, and need no disk.
+        opened: every path that was looked at on the way, and the text that was there (None = no file).
     """
 
     base: Path | None = None
     roots: Sequence[str | os.PathLike[str]] | None = None
     prompts: str | os.PathLike[str] | None = None
     given: Mapping[str, str] = field(default_factory=dict)
+    opened: dict[Path, str | None] = field(default_factory=dict, repr=False)
     _asked: list[None] = field(default_factory=list, repr=False)  # one entry per reader's question for `prompts`
 
     @property
     def prompts_used(self) -> bool:
-        """Whether a reader has asked for the file to take instead, so that its prompts count."""
+        """True when a reader has asked for the file to take instead, so that its prompts count."""
         return bool(self._asked)
 
     def read(self, section: Section, key: str, name: str) -> tuple[str, str, str]:
-        """Text, name for messages and suffix of the file that a config's field names.
+        """Read the file that a config's field names; returns its text, its name for messages and its suffix.
 
-        It is looked for in the config's folder, then in the working directory, as the trainers do from theirs.
+        It is looked for in the config's folder and then in the working directory, where the trainers look.
         Raises SpecError at the field, naming every place that was tried.
         """
         for known in (name, PurePosixPath(name.replace("\\", "/")).name):
@@ -53,9 +57,10 @@ class Folders:
         tries = self._tries(name)
         allowed = [path for path in tries if self._allowed(path)]
         for path in allowed:
-            if path.is_file():
-                return decode(read_file(path), str(path)), str(path), path.suffix.lower()
-        outside = "" if len(allowed) == len(tries) else "; only files in the folders of this host may be read"
+            text = self.opened[path] = text_of(path)
+            if text is not None:
+                return text, str(path), path.suffix.lower()
+        outside = "" if len(allowed) == len(tries) else "; only files in ComfyUI's folders may be read"
         raise section.error(
             key,
             f"there is no file {name!r}; tried {' and '.join(str(path) for path in tries)}{outside}",
@@ -63,7 +68,7 @@ class Folders:
         )
 
     def override(self) -> tuple[str, str, str] | None:
-        """Text, name and suffix of the file given instead of the config's own, None when none was."""
+        """Read the file given instead of the config's own: its text, name and suffix; None when none was given."""
         self._asked.append(None)
         if self.prompts is None:
             return None
@@ -78,13 +83,18 @@ class Folders:
         return list(dict.fromkeys((self.base.absolute() / path, Path.cwd() / path)))
 
     def _allowed(self, path: Path) -> bool:
-        """Whether a file may be read: always without roots, else when it really lies in one of them."""
+        """True when a file may be read: always without roots, else where it really lies in one of them."""
         if self.roots is None:
             return True
         real = path.resolve()
         return any(real.is_relative_to(Path(root).resolve()) for root in self.roots)
 
 
+def text_of(path: Path) -> str | None:
+    """The text of a file, None where there is none; SpecError where it cannot be read."""
+    return decode(read_file(path), str(path)) if path.is_file() else None
+
+
 def missing_file(what: str, source: str) -> SpecError:
-    """SpecError for a config that names no prompts and gives none."""
+    """The SpecError for a config that neither names nor holds prompts."""
     return SpecError(what, source=source, remedy="Add them, or name a prompts file with prompts= (eri: --prompts).")

@@ -1,17 +1,20 @@
-"""A training config, as text or as a file of the host, to the lists that a graph runs over."""
+"""Turns a training config, as text or as a file, into the lists that a graph runs over."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from ..configs.second_file import Folders, text_of
+from ..configs.tree import check_length, open_source
 from ..errors import NodeInputError
 from ..images import sample_name
-from ..spec import SampleItem, SampleSpec, read_spec
-from ..spec.readers import read_text
+from ..spec import SampleItem, SampleSpec
+from ..spec.readers import TEXT, read_opened
 from ..spec.triggers import fill_trigger
 from .paths import candidates, input_roots
 
@@ -43,24 +46,44 @@ class SpecInputs:
 
 
 def load_spec(inputs: SpecInputs) -> SampleSpec:
-    """Read, fill in and cut down the spec; random seeds become numbers, noted in `.notes`.
+    """Read the spec, take the items asked for, and fill in the trigger word and random seeds, noted in `.notes`.
 
     Raises SpecError for the config's faults and NodeInputError for a file that is not there or not allowed.
     """
+    spec = read_config(inputs, config_path(inputs.config))
+    return with_seeds(with_trigger(spec.select(inputs.items), inputs.trigger_word.strip()))
+
+
+def read_config(inputs: SpecInputs, path: Path | None) -> SampleSpec:
+    """The spec in a config's file, or in its text where path is None; to be left as it is.
+
+    It is parsed once for as long as the config and the files that it names hold the same text: ComfyUI asks for it
+    twice in a prompt, and a sweep in every prompt.
+    """
+    text, name, suffix = (check_length(inputs.config), TEXT, "") if path is None else open_source(path)
     trainer = None if inputs.trainer == "auto" else inputs.trainer
     family = None if inputs.family == "auto" else inputs.family
-    path = config_path(inputs.config)
-    if path is None:
-        spec = read_text(inputs.config, trainer=trainer, family=family)
-    else:
-        spec = read_spec(path, trainer=trainer, family=family, roots=input_roots())
-    return with_seeds(with_trigger(spec.select(inputs.items), inputs.trigger_word.strip()))
+    question = (text, name, suffix, trainer, family, tuple(input_roots()))
+    spec, opened = _parsed(*question)
+    if any(text_of(file) != held for file, held in opened.items()):
+        _parsed.cache_clear()
+        spec, opened = _parsed(*question)
+    return spec
+
+
+@lru_cache(maxsize=8)
+def _parsed(
+    text: str, name: str, suffix: str, trainer: str | None, family: str | None, roots: tuple[Path, ...]
+) -> tuple[SampleSpec, dict[Path, str | None]]:
+    """The spec, and the other files that were looked at with the text that was there (None = no file)."""
+    folders = Folders(None if name == TEXT else Path(name).absolute().parent, roots)
+    return read_opened(text, name, suffix, trainer, family, None, folders), folders.opened
 
 
 def config_path(config: str) -> Path | None:
     """The file that `config` names, or None when it is the config's text itself.
 
-    One line ending in a config suffix (.yaml, .json, …) is a name: relative to the host's input folder or a loras
+    One line that ends in a config suffix (.yaml, .json, …) is a name: relative to ComfyUI's input folder or a loras
     folder, or absolute inside one of them. Raises NodeInputError when it is empty, outside, or not there.
     """
     text = config.strip().strip('"')
@@ -78,7 +101,7 @@ def config_path(config: str) -> Path | None:
 
 
 def with_trigger(spec: SampleSpec, trigger: str) -> SampleSpec:
-    """Put a trigger word where the config's prompts still hold its placeholder; "" changes nothing.
+    """The spec with a trigger word where its prompts still hold a placeholder; "" changes nothing.
 
     Raises NodeInputError when the config sets another word itself: its prompts are filled in already.
     """
@@ -97,7 +120,7 @@ def with_trigger(spec: SampleSpec, trigger: str) -> SampleSpec:
 
 
 def with_seeds(spec: SampleSpec) -> SampleSpec:
-    """Draw a seed for every item that leaves it to chance, and note it."""
+    """The spec with a seed drawn for every item that leaves it to chance, and a note of each."""
     items: list[SampleItem] = []
     notes = list(spec.notes)
     for item in spec.items:
@@ -109,26 +132,22 @@ def with_seeds(spec: SampleSpec) -> SampleSpec:
 
 
 def fingerprint(inputs: SpecInputs) -> str:
-    """What the host compares to know whether the node must run again: file state, or fresh when a seed is random."""
-    trainer = None if inputs.trainer == "auto" else inputs.trainer
-    family = None if inputs.family == "auto" else inputs.family
+    """What ComfyUI compares to know whether the node must run again: a file's state, and new when a seed is random."""
     try:
         path = config_path(inputs.config)
+        spec, state = read_config(inputs, path), inputs.config
         if path is not None:
             stat = path.stat()
-            spec = read_spec(path, trainer=trainer, family=family, roots=input_roots())
             # The spec itself as well: it holds what a prompts file that the config names says.
             state = f"{path}|{stat.st_mtime_ns}|{stat.st_size}|{spec.to_json()}"
-        else:
-            state, spec = inputs.config, read_text(inputs.config, trainer=trainer, family=family)
-        random = any(item.seed is None for item in spec.items)
     except (ValueError, OSError) as error:
         return f"unreadable: {error}"
+    random = any(item.seed is None for item in spec.items)
     return f"{state}|{secrets.token_hex(8)}" if random else state
 
 
 def as_text(spec: SampleSpec) -> str:
-    """What was read, for people: one line per sample, then the notes and the fields that were not used."""
+    """What was read, for people: a line for every sample, then the notes and the fields that were not used."""
     lines = [f"{spec.name}: {spec.trainer}, {spec.family}{f' {spec.variant}' if spec.variant else ''}"]
     for item in spec.items:
         guidance = "" if item.guidance is None else f", guidance {item.guidance:g}"

@@ -93,7 +93,7 @@ def read_spec(
     text, name, suffix = open_source(source)
     base = Path(name).absolute().parent if name != TEXT else None
     folders = Folders(base, roots, prompts)
-    spec = _read(text, name, suffix, _given(trainer), _given(family), env, folders)
+    spec = read_opened(text, name, suffix, _given(trainer), _given(family), env, folders)
     if prompts is not None and not folders.prompts_used:
         raise SpecError(
             f"{spec.trainer} configs hold their prompts themselves, so {os.fspath(prompts)} would not be read",
@@ -119,7 +119,7 @@ def read_text(
     """
     suffix = PurePath(source).suffix.lower() if source != TEXT else ""
     folders = Folders(given=files or {})
-    return _read(check_length(text, source), source, suffix, _given(trainer), _given(family), env, folders)
+    return read_opened(check_length(text, source), source, suffix, _given(trainer), _given(family), env, folders)
 
 
 def from_json(text: str) -> SampleSpec:
@@ -131,7 +131,7 @@ def _given(value: str | None) -> str | None:
     return None if value in (None, "", "auto") else value
 
 
-def _read(
+def read_opened(
     text: str,
     name: str,
     suffix: str,
@@ -140,6 +140,10 @@ def _read(
     env: Mapping[str, str] | None,
     folders: Folders,
 ) -> SampleSpec:
+    """As `read_spec`, of a text that was read already; `folders` tells afterwards which other files it needed.
+
+    name: what the config is called in messages. suffix: of its file, "" = unknown.
+    """
     known = {entry.id: entry for entry in TRAINERS}
     if trainer is not None and trainer not in known:
         raise SpecError(f"there is no trainer {trainer!r}", remedy=f"Trainers are {', '.join(known)}.")

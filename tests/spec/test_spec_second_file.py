@@ -72,14 +72,14 @@ def test_only_files_below_the_roots_are_read(folders: tuple[Path, Path], tmp_pat
     assert read_spec(config / "train.toml", roots=[config]).items[0].prompt == "allowed"
     (config / "lists" / "prompts.txt").unlink()
     prompts(work, "secret\n")
-    with pytest.raises(SpecError, match="folders of this host") as caught:
+    with pytest.raises(SpecError, match="ComfyUI's folders") as caught:
         read_spec(config / "train.toml", roots=[config])
     assert "secret" not in str(caught.value)
     (tmp_path / "secret.txt").write_text("secret\n")
     for name in ("../secret.txt", str(tmp_path / "secret.txt")):
         (config / "train.toml").write_text(f"ae = 'ae.sft'\nsample_prompts = '{name}'\n")
         assert read_spec(config / "train.toml").items[0].prompt == "secret"
-        with pytest.raises(SpecError, match="folders of this host"):
+        with pytest.raises(SpecError, match="ComfyUI's folders"):
             read_spec(config / "train.toml", roots=[config, work])
 
 
@@ -87,7 +87,7 @@ def test_a_link_out_of_the_roots_is_not_followed(folders: tuple[Path, Path], tmp
     config, _ = folders
     (tmp_path / "secret.txt").write_text("secret\n")
     (config / "lists" / "prompts.txt").symlink_to(tmp_path / "secret.txt")
-    with pytest.raises(SpecError, match="folders of this host"):
+    with pytest.raises(SpecError, match="ComfyUI's folders"):
         read_spec(config / "train.toml", roots=[config])
 
 
