@@ -12,7 +12,8 @@ ROOT: Final = Path(__file__).parents[1]
 #: The folders in the order in which their files are given out: the host's tests first, short files last, so that the
 #: processes end at nearly the same time.
 ORDER: Final = (
-    *("frontend", "client", "workflows", "nodes", "lora", "examples", "samplers", "images", "tooling", "spec"),
+    *("frontend", "client", "workflows", "parity", "nodes", "lora"),
+    *("examples", "samplers", "images", "tooling", "spec"),
 )
 
 

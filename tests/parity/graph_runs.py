@@ -1,0 +1,99 @@
+"""Our graph of a cell, run in ComfyUI, beside what the trainer's own code computed from the same config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from comfyui_eridiffusion.spec import SampleSpec, read_spec
+from comfyui_eridiffusion.tests.nodes.host_calls import cached_outputs, succeed
+from comfyui_eridiffusion.tests.parity.cells import CELLS, DATA, SAME_LATENT, SAME_PIXEL, Apart
+from comfyui_eridiffusion.workflows import Workflow, build
+
+MODELS = Path(__file__).parents[2] / "examples" / "models"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One prompt's way to its picture.
+
+    noise, latent: [C, H, W] in float32; the latent is what the VAE decodes.
+    picture: [H, W, 3] in uint8, as saved.
+    sigmas: [steps + 1] in float32, None where the trainer has timesteps instead.
+    """
+
+    noise: torch.Tensor
+    latent: torch.Tensor
+    picture: torch.Tensor
+    sigmas: torch.Tensor | None
+
+
+def trainer_samples() -> dict[str, dict[int, Sample]]:
+    """What the trainers computed, by cell and index of the prompt."""
+    tensors = load_file(DATA / "runs.safetensors")
+    found: dict[str, dict[int, Sample]] = {tag: {} for tag in CELLS}
+    for place in sorted({name.partition(".")[0] for name in tensors}):
+        tag, _, index = place.partition("/")
+        noise, latent, picture = (tensors[f"{place}.{kind}"] for kind in ("noise", "latent", "picture"))
+        found[tag][int(index)] = Sample(noise, latent, picture, tensors.get(f"{place}.sigmas"))
+    return found
+
+
+def cell_spec(tag: str) -> SampleSpec:
+    """The cell's config as the trainer reads it, with the prompts that are compared."""
+    cell = CELLS[tag]
+    spec = read_spec(DATA / "configs" / cell.config)
+    return spec.part([item for item in spec.items if not cell.only or item.index in cell.only])
+
+
+def cell_graph(tag: str) -> Workflow:
+    """The cell's config made a graph on the example models."""
+    spec, lora = cell_spec(tag), CELLS[tag].lora
+    return build(spec, MODELS / f"{spec.family}.yaml", run=lora or None, step=1000 if lora else None)
+
+
+def graph_samples(workflow: Workflow, executor: Any) -> dict[int, Sample]:
+    """Run the graph; what its nodes gave, by index of the prompt."""
+    succeed(workflow.api(), executor)
+    found: dict[int, Sample] = {}
+    for save, indices in workflow.saves.items():
+        suffix = save.removeprefix("save")
+        nodes = [cached_outputs(executor, name + suffix)[0] for name in ("noise", "sample", "sigmas")]
+        files = executor.history_result["outputs"][save]["images"]
+        for index, noise, sample, sigmas, file in zip(indices, *nodes, files, strict=True):
+            latent = sample["samples"]
+            drawn = noise.generate_noise({"samples": torch.zeros_like(latent)})
+            found[index] = Sample(drawn[0], latent[0], _picture(file), sigmas)
+    return found
+
+
+def _picture(file: dict[str, str]) -> torch.Tensor:
+    import folder_paths
+
+    path = Path(folder_paths.get_output_directory(), file["subfolder"], file["filename"])
+    with Image.open(path) as opened:
+        return torch.from_numpy(np.array(opened.convert("RGB")))
+
+
+def apart(ours: Sample, theirs: Sample) -> Apart:
+    """How far two samples of one size are from each other."""
+    pixels = (ours.picture.int() - theirs.picture.int()).abs()
+    latent = (ours.latent - theirs.latent).abs().max() / theirs.latent.abs().max()
+    return Apart(float(latent), int(pixels.max()), float(pixels.float().mean()))
+
+
+def is_same(found: Apart) -> bool:
+    return found.latent <= SAME_LATENT and found.pixel <= SAME_PIXEL
+
+
+def worst(found: list[Apart]) -> Apart:
+    """The largest of each difference."""
+    return Apart(
+        max(one.latent for one in found), max(one.pixel for one in found), max(one.mean_pixel for one in found)
+    )

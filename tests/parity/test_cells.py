@@ -1,0 +1,90 @@
+"""The cells' data without ComfyUI: what they are read as, their noise, and the table that tells of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from comfyui_eridiffusion.samplers.noise import initial_noise
+from comfyui_eridiffusion.tests.parity.cells import CELLS, COMMITS, DATA, TOLD, markdown
+from comfyui_eridiffusion.tests.parity.graph_runs import Sample, cell_graph, cell_spec, trainer_samples
+from comfyui_eridiffusion.trainers.profiles import profile_for
+
+CHANNELS = {"flux": 16, "sd35": 16, "sdxl": 4}
+
+
+@pytest.fixture(scope="module")
+def theirs() -> dict[str, dict[int, Sample]]:
+    return trainer_samples()
+
+
+@pytest.mark.parametrize("tag", CELLS)
+def test_the_config_is_read_as_the_trainer_sampled_it(theirs: dict[str, dict[int, Sample]], tag: str) -> None:
+    cell, spec = CELLS[tag], cell_spec(tag)
+    assert (spec.trainer, spec.family, spec.precision) == (cell.trainer, cell.family, "float32")
+    assert {item.sampler or "" for item in spec.items} == {cell.sampler}
+    sizes = {item.index: (item.height, item.width, 3) for item in spec.items}
+    assert sizes == {index: tuple(sample.picture.shape) for index, sample in theirs[tag].items()}
+    for item in spec.items:
+        sigmas = theirs[tag][item.index].sigmas
+        assert (sigmas is None) is (cell.family == "sdxl")
+        assert sigmas is None or len(sigmas) == item.steps + 1
+
+
+def noise_equals(tag: str, theirs: dict[str, dict[int, Sample]]) -> bool:
+    spec = cell_spec(tag)
+    return all(
+        initial_noise(
+            profile_for(spec, item.sampler).noise,
+            item.seed or 0, 1, CHANNELS[spec.family], item.height // 8, item.width // 8,
+        )[0].equal(theirs[tag][item.index].noise)
+        for item in spec.items
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", [tag for tag, cell in CELLS.items() if cell.noise == "drawn"])
+def test_noise_is_what_the_trainer_drew(theirs: dict[str, dict[int, Sample]], tag: str) -> None:
+    assert noise_equals(tag, theirs)
+
+
+@pytest.mark.parametrize("tag", [tag for tag, cell in CELLS.items() if cell.noise == "fed"])
+def test_noise_has_the_layout_and_dtype_that_the_trainer_asked_for(
+    theirs: dict[str, dict[int, Sample]], tag: str
+) -> None:
+    """The trainer was given this pack's CUDA numbers: nothing is said here of the generator."""
+    assert noise_equals(tag, theirs)
+
+
+@pytest.mark.parametrize("tag", [tag for tag, cell in CELLS.items() if TOLD.keys() & cell.causes])
+def test_the_graphs_notes_tell_the_cause(tag: str) -> None:
+    for words in (TOLD[cause] for cause in CELLS[tag].causes if cause in TOLD):
+        assert any(words in note for note in cell_graph(tag).notes)
+
+
+def test_what_a_cell_says_of_itself_is_whole() -> None:
+    assert {cell.trainer for cell in CELLS.values()} == set(COMMITS)
+    for tag, cell in CELLS.items():
+        assert (cell.apart is not None) is bool(cell.differs), tag
+        compared = len(cell_spec(tag).items)
+        assert (cell.same is not None) is (len(cell.differs) < compared), tag
+
+
+def test_no_file_lies_there_unused() -> None:
+    """And the whole stays small."""
+    used = {DATA / "runs.safetensors"}.union(*(files(DATA / "configs" / cell.config) for cell in CELLS.values()))
+    used |= {path for cell in CELLS.values() if cell.lora for path in (DATA / "loras" / cell.lora).iterdir()}
+    found = {path for path in DATA.rglob("*") if path.is_file()}
+    assert found == used
+    assert sum(path.stat().st_size for path in found) < 4_000_000
+
+
+def files(config: Path) -> set[Path]:
+    """A config and the file of prompts that it names."""
+    text = config.read_text(encoding="utf-8")
+    return {config, *(path for path in config.parent.iterdir() if json.dumps(path.name) in text)}
+
+
+def test_the_table_in_the_readme_is_this_one() -> None:
+    assert markdown() in (Path(__file__).parent / "README.md").read_text(encoding="utf-8")

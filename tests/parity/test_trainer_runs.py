@@ -1,0 +1,113 @@
+"""Graphs in ComfyUI beside what the trainers' own sampling code computed on the same weights, cell by cell.
+
+Each cell is a config in a trainer's notation: read by `read_spec`, made a graph by `build`, run in ComfyUI on the
+example models in float32. Noise and sigmas must be the trainer's. So must latent and picture, to `cells.SAME_LATENT`
+and `cells.SAME_PIXEL`, but for the prompts that `cells.CELLS` lists with a cause: there the difference must be as large
+as the table says. A difference that someone mended turns its test red: take the prompt out of `differs` then, correct
+the figures and the tables in README.md and docs/parity.md.
+
+All cells of the data can be read and made a graph. Run once by hand like these, but without data, so that nothing here
+stands for them:
+
+    kohya, SD 3.5 and SDXL, each with a LoRA; ai-toolkit, Flux with a LoRA; ai-toolkit, SDXL with an exclamation mark
+    OneTrainer, SD 3.5; SimpleTuner, SDXL; musubi-tuner, Flux
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+
+from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
+from comfyui_eridiffusion.tests.nodes.lora_runs import folders
+from comfyui_eridiffusion.tests.parity.cells import CELLS, DATA
+from comfyui_eridiffusion.tests.parity.graph_runs import (
+    Sample,
+    apart,
+    cell_graph,
+    graph_samples,
+    is_same,
+    trainer_samples,
+    worst,
+)
+
+#: Two units in the last place of a float32 just below 1.
+SIGMA_ROUNDING = 1.2e-7
+#: What is at least apart where a cause of `cells.CAUSES` acts: a hundred times what counts as the same.
+LEAST_LATENT, LEAST_PIXEL = 1e-2, 10
+#: How well the table's figures of a difference hold.
+TOLD = 0.05
+
+
+class Runs:
+    """Ours and the trainers' samples by tag; each cell's graph is run once, a family's models stay loaded."""
+
+    def __init__(self) -> None:
+        self.theirs = trainer_samples()
+        self.executor = new_executor()
+        self.ours = cache(self.run)
+
+    def run(self, tag: str, executor: Any = None) -> dict[int, Sample]:
+        with folders(loras=DATA / "loras"):
+            found = graph_samples(cell_graph(tag), executor or self.executor)
+        shapes = {index: one.picture.shape for index, one in found.items()}
+        assert shapes == {index: one.picture.shape for index, one in self.theirs[tag].items()}
+        assert all(one.picture.float().std() > 5 for one in found.values()), "a picture without content proves nothing"
+        return found
+
+    def pairs(self, tag: str) -> dict[int, tuple[Sample, Sample]]:
+        """Ours and the trainer's sample by index of the prompt."""
+        return {index: (ours, self.theirs[tag][index]) for index, ours in self.ours(tag).items()}
+
+
+@pytest.fixture(scope="module")
+def runs(comfy_host: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    import folder_paths
+
+    before = folder_paths.get_output_directory()
+    folder_paths.set_output_directory(str(tmp_path_factory.mktemp("parity")))
+    yield Runs()
+    folder_paths.set_output_directory(before)
+
+
+@pytest.mark.parametrize("tag", CELLS)
+def test_noise_and_sigmas_are_the_trainers(runs: Runs, tag: str) -> None:
+    """For "fed" cells this is about the noise's layout and dtype alone; SDXL's timesteps show in the picture."""
+    for index, (ours, theirs) in runs.pairs(tag).items():
+        assert ours.noise.equal(theirs.noise), index
+        assert (theirs.sigmas is None) is (CELLS[tag].family == "sdxl")
+        if theirs.sigmas is not None:
+            assert ours.sigmas.shape == theirs.sigmas.shape
+            assert float((ours.sigmas - theirs.sigmas).abs().max()) <= SIGMA_ROUNDING, index
+
+
+@pytest.mark.parametrize("tag", [tag for tag, cell in CELLS.items() if cell.verdict != "differs"])
+def test_the_picture_is_the_trainers(runs: Runs, tag: str) -> None:
+    found = {index: apart(*pair) for index, pair in runs.pairs(tag).items() if index not in CELLS[tag].differs}
+    assert found
+    assert all(is_same(one) for one in found.values()), found
+
+
+@pytest.mark.parametrize("tag", [tag for tag, cell in CELLS.items() if cell.differs])
+def test_a_known_difference_is_there_and_as_large_as_told(runs: Runs, tag: str) -> None:
+    cell = CELLS[tag]
+    found = {index: apart(*pair) for index, pair in runs.pairs(tag).items() if index in cell.differs}
+    assert set(found) == set(cell.differs)
+    assert all(one.latent > LEAST_LATENT and one.pixel > LEAST_PIXEL for one in found.values()), found
+    most = worst(list(found.values()))
+    assert cell.apart is not None
+    assert (most.latent, most.pixel, most.mean_pixel) == pytest.approx(
+        (cell.apart.latent, cell.apart.pixel, cell.apart.mean_pixel), rel=TOLD
+    )
+
+
+@pytest.mark.parametrize("tag", ["ot_flux", "aitk_sd35_lora", "aitk_sdxl_ddpm"])
+def test_a_second_full_run_gives_the_same_bits(runs: Runs, tag: str) -> None:
+    """With nothing kept of the first: the models are loaded anew."""
+    again = runs.run(tag, new_executor())
+    for index, first in runs.ours(tag).items():
+        assert again[index].latent.equal(first.latent)
+        assert again[index].picture.equal(first.picture)
