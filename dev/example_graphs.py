@@ -110,7 +110,7 @@ def _sdxl_ddim() -> Example:
     )  # fmt: skip
     sampler = graph.add(
         "sampler", "EriDDIMSampler", "DDIM", eta=0.0, clip_sample=False, clip_range=1.0,
-        use_clipped_model_output=False,
+        use_clipped_model_output=False, spacing="leading", offset=1,
     )  # fmt: skip
     images = _sample(
         graph, loaded.vae, 5.0, model=loaded.model, positive=positive, negative=negative,

@@ -40,6 +40,8 @@ def _sampling(chain: Chain) -> Sampling:
         clip_sample=profile.clip_sample,
         clip_range=1.0,
         use_clipped_model_output=False,
+        spacing=profile.spacing,
+        offset=profile.offset,
     )
     return Sampling(
         positive=positive.out("conditioning"),

@@ -115,15 +115,29 @@ class EriDDIMSampler(io.ComfyNode):
                     default=False,
                     tooltip="Recompute the noise from the clamped picture; used with clip_sample.",
                 ),
+                io.Combo.Input(
+                    "spacing",
+                    options=["auto", "leading", "trailing", "linspace"],
+                    default="auto",
+                    optional=True,
+                    tooltip="The spacing of EriDDIMSchedule, which says what the timestep before another one is. "
+                    "auto = as the sigmas tell it; each to the next where they are no DDIM schedule.",
+                ),
+                io.Int.Input(
+                    "offset",
+                    default=1,
+                    min=0,
+                    max=999,
+                    optional=True,
+                    tooltip="The offset of EriDDIMSchedule; used with spacing leading.",
+                ),
             ],
             outputs=[io.Sampler.Output(tooltip="For EriSample, SamplerCustom or SamplerCustomAdvanced.")],
         )
 
     @classmethod
     @in_range()
-    def execute(cls, eta: float, clip_sample: bool, clip_range: float, use_clipped_model_output: bool) -> io.NodeOutput:
-        options = {"eta": eta, "clip_sample": clip_sample, "clip_range": clip_range}
-        options["use_clipped_model_output"] = use_clipped_model_output
+    def execute(cls, **options: Any) -> io.NodeOutput:
         return io.NodeOutput(comfy.samplers.KSAMPLER(sample_ddim, options))
 
 

@@ -1,10 +1,11 @@
-"""The numerics of sampling as pure functions of tensors: no host, no state, no hidden randomness.
+"""The numerics of sampling as pure functions of tensors: no ComfyUI, no state, no hidden randomness.
 
 | module | holds |
 |---|---|
 | `schedules` | sigmas and timesteps of Flux, SD 3.5 and SDXL |
 | `flow` | steps for flow matching: Euler, DDIM, ancestral, churn |
 | `diffusion` | DDIM/DDPM steps for discrete variance-preserving models |
+| `ddim_plan` | the exact DDIM steps that a tensor of sigmas means: previous timesteps, final alpha |
 | `guidance` | classifier-free guidance, rescale, dynamic thresholding |
 | `flux_latents` | Flux token packing and position ids |
 | `noise` | the initial noise of each trainer, bit by bit where that can be known |
@@ -15,4 +16,4 @@ alone loads nothing, torch included.
 
 from __future__ import annotations
 
-__all__ = ["diffusion", "flow", "flux_latents", "guidance", "noise", "schedules"]
+__all__ = ["ddim_plan", "diffusion", "flow", "flux_latents", "guidance", "noise", "schedules"]

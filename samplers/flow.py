@@ -30,9 +30,16 @@ def euler_step(x: Tensor, velocity: Tensor, sigma: Scalar, sigma_next: Scalar) -
     """
     start, end = _step_sigmas(sigma, sigma_next)
     latent, flow = _pair(x, velocity)
-    denoised = latent - flow * _scalar(start, latent)
-    slope = (latent - denoised) / _scalar(start, latent)
-    return (latent + slope * (_scalar(end, latent) - _scalar(start, latent))).to(x.dtype)
+    s, s_next = _scalar(start, latent), _scalar(end, latent)
+    return euler_from_denoised(latent, latent - flow * s, s, s_next).to(x.dtype)
+
+
+def euler_from_denoised(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """Take `euler_step` where the model gave the denoised latent x0, as ComfyUI's models do, and not the velocity.
+
+    The order of operations is that of ComfyUI's `euler`, bit for bit; arguments are not checked.
+    """
+    return x + (x - denoised) / sigma * (sigma_next - sigma)
 
 
 def ddim_step(

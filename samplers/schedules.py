@@ -164,10 +164,16 @@ def alphas_cumprod(
     else:
         betas = torch.linspace(math.sqrt(first), math.sqrt(last), total, dtype=torch.float64) ** 2
     result = torch.cumprod(1.0 - betas, dim=0)
-    if zero_terminal_snr:
-        root = result.sqrt()
-        result = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
-    return result
+    return rescale_zero_terminal_snr(result) if zero_terminal_snr else result
+
+
+def rescale_zero_terminal_snr(alphas: Tensor) -> Tensor:
+    """Return cumulative alphas `[T]` rescaled so that the last one is 0 and the first stays.
+
+    Source: Lin et al. 2023, algorithm 1; diffusers `rescale_zero_terminal_snr`, which takes betas.
+    """
+    root = alphas.sqrt()
+    return ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
 
 
 def _descending_line(steps: int) -> Tensor:

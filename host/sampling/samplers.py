@@ -15,7 +15,7 @@ from tqdm.auto import trange
 
 from ...errors import NodeInputError
 from ...samplers import diffusion, flow
-from ...samplers.ddim_plan import Step, plan
+from ...samplers.ddim_plan import Plan, Step, plan
 
 Callback = Callable[[dict[str, Any]], None]
 
@@ -74,7 +74,7 @@ def sample_flow_euler(
             x, sigma = flow.churn(x, sigma, steps, s_churn, s_tmin, s_tmax, s_noise, noise())
         denoised = model(x, sigma * ones, **extra_args)
         _report(callback, x, i, sigmas[i], sigma, denoised)
-        x = _euler(x, denoised, sigma, sigmas[i + 1])
+        x = flow.euler_from_denoised(x, denoised, sigma, sigmas[i + 1])
     return x
 
 
@@ -90,15 +90,22 @@ def sample_ddim(
     clip_sample: bool = False,
     clip_range: float = 1.0,
     use_clipped_model_output: bool = False,
+    spacing: str = "auto",
+    offset: int = 1,
 ) -> Tensor:
-    """DDIM (Song et al. 2021; eta 1 = DDPM) on epsilon, v and flow models.
+    """DDIM (Song et al. 2021; eta 1: DDPM) on epsilon, v and flow models.
 
     On VP models sigmas from EriDDIMSchedule follow diffusers' DDIMScheduler exactly, its previous timesteps and final
     alpha included, and an empty latent starts from the noise itself (unit variance) as there; other sigmas are
-    stepped from each to the next. On flow models eta 0 equals Euler. clip_sample, clip_range: clamp x0;
-    use_clipped_model_output: recompute the noise from the clamped x0. With a noise mask, what lies outside comes back
-    as it was, although such a schedule may end above sigma 0. Raises NodeInputError for other models, and for sigmas
-    that no step can be made of.
+    stepped from each to the next. On flow models eta 0 equals Euler. With a noise mask, what lies outside comes back
+    as it was, although such a schedule may end above sigma 0.
+
+    Args, beside those of every sampler of ComfyUI (eta: share of fresh noise in every step):
+        clip_sample, clip_range: whether and where to clamp x0.
+        use_clipped_model_output: recompute the noise from the clamped x0.
+        spacing, offset: those of the schedule, see samplers.ddim_plan.plan; unused on flow models.
+
+    Raises NodeInputError for other models, sigmas that no step can be made of, and those of another spacing.
     """
     extra_args = extra_args or {}
     check_levels(model, sigmas, "eta" if eta > 0 else None)
@@ -106,13 +113,7 @@ def sample_ddim(
     clip = clip_range if clip_sample else None
     if _is_flow(model):
         return _flow_ddim(model, x, sigmas, extra_args, callback, disable, eta, clip, noise)
-    sampling, prediction = _vp_sampling(model)
-    todo = plan(sigmas, sampling.sigmas)
-    if prediction == "epsilon" and any(step.alpha == 0 for step in todo.steps):
-        raise NodeInputError(
-            "Zero terminal SNR starts from pure noise, where an epsilon model says nothing about the picture. "
-            "Use a v-prediction model (ModelSamplingDiscrete: v_prediction), or switch zero_terminal_snr off."
-        )
+    todo, prediction = _planned(model, sigmas, spacing, offset)
     x = _start(model, x, float(sigmas[0]))
     ones = x.new_ones([x.shape[0]])
     for i in trange(len(todo.steps), disable=disable):
@@ -140,6 +141,18 @@ def sample_ddim(
     return _keep_unmasked(model, x, denoised, sigmas, extra_args)
 
 
+def _planned(model: Any, sigmas: Tensor, spacing: str, offset: int) -> tuple[Plan, str]:
+    """The DDIM steps, and what the VP model predicts. Raises NodeInputError for other models, and see `plan`."""
+    sampling, prediction = _vp_sampling(model)
+    todo = plan(sigmas, sampling.sigmas, spacing, offset)
+    if prediction == "epsilon" and any(step.alpha == 0 for step in todo.steps):
+        raise NodeInputError(
+            "Zero terminal SNR starts from pure noise, where an epsilon model says nothing about the picture. "
+            "Use a v-prediction model (ModelSamplingDiscrete: v_prediction), or switch zero_terminal_snr off."
+        )
+    return todo, prediction
+
+
 def _flow_ddim(
     model: Any,
     x: Tensor,
@@ -159,16 +172,11 @@ def _flow_ddim(
             denoised = denoised.clamp(-clip, clip)
         _report(callback, x, i, sigmas[i], sigmas[i], denoised)
         if noise is None:
-            x = _euler(x, denoised, sigmas[i], sigmas[i + 1])
+            x = flow.euler_from_denoised(x, denoised, sigmas[i], sigmas[i + 1])
         else:
             velocity = (x - denoised) / sigmas[i]
             x = flow.ddim_step(x, velocity, sigmas[i], sigmas[i + 1], eta, noise())
     return x
-
-
-def _euler(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-    """samplers.flow.euler_step where x0 is given, not velocity; in the host's order of operations, bit for bit."""
-    return x + (x - denoised) / sigma * (sigma_next - sigma)
 
 
 def _report(callback: Callback | None, x: Tensor, i: int, sigma: Tensor, sigma_hat: Any, denoised: Tensor) -> None:

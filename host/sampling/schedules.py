@@ -8,8 +8,8 @@ import comfy.model_sampling
 from torch import Tensor
 
 from ...errors import NodeInputError
-from ...samplers.ddim_plan import alphas_from, ddim_sigmas, zero_terminal_snr
-from ...samplers.schedules import flow_sigmas, flux_sigmas
+from ...samplers.ddim_plan import alphas_from, ddim_sigmas
+from ...samplers.schedules import flow_sigmas, flux_sigmas, rescale_zero_terminal_snr
 
 
 def flux_schedule(
@@ -39,7 +39,8 @@ def flow_schedule(steps: int, shift: float, spacing: str, denoise: float = 1.0) 
 def ddim_schedule(
     model: Any, steps: int, spacing: str, offset: int, zero_snr: bool, final_alpha: str, denoise: float = 1.0
 ) -> Tensor:
-    """SIGMAS, float32 [steps + 1], of diffusers' DDIM timesteps on a MODEL's noise table; see `_ddim.ddim_sigmas`.
+    """SIGMAS, float32 [steps + 1], of diffusers' DDIM timesteps on a MODEL's noise table; see
+    samplers.ddim_plan.ddim_sigmas.
 
     zero_snr: rescale the table first (it stays as it is where the model's own already ends on pure noise). denoise:
     see `total_steps`. Raises NodeInputError for flow models and others without a table of discrete timesteps, and for
@@ -53,7 +54,7 @@ def ddim_schedule(
         )
     alphas = alphas_from(sampling.sigmas)
     if zero_snr and float(alphas[-1]) > 0:
-        alphas = zero_terminal_snr(alphas)
+        alphas = rescale_zero_terminal_snr(alphas)
     try:
         return ddim_sigmas(alphas, steps, spacing, offset, final_alpha, total_steps(steps, denoise))
     except NodeInputError:

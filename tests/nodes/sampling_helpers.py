@@ -104,6 +104,10 @@ class DDIMCase:
     steps: int
     last: int | None = None
 
+    def spaced(self) -> dict[str, Any]:
+        """What EriDDIMSampler is told of the schedule."""
+        return {"spacing": self.spacing, "offset": self.offset}
+
     def sigmas(self, comfy_host: Any, model: Any) -> Tensor:
         count = self.last or self.steps
         return schedule(

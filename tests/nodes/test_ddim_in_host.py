@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
@@ -59,7 +57,20 @@ def test_final_latent_is_diffusers(comfy_host: Any, case: DDIMCase, prediction: 
     cfg = 2.0 if prediction == "epsilon" else 1.0
     sigmas = case.sigmas(comfy_host, model)
     assert len(sigmas) == case.steps + 1
-    assert_close(ours(comfy_host, model, sigmas, noise, cfg), Diffusers(model, case, prediction, cfg).run(noise))
+    found = ours(comfy_host, model, sigmas, noise, cfg, **case.spaced())
+    assert_close(found, Diffusers(model, case, prediction, cfg).run(noise))
+
+
+#: The timesteps of the others are also what ComfyUI's `normal` scheduler gives.
+TOLD = [(case, prediction) for case, prediction in BOTH if case.spacing != "linspace" or case.final != "1"]
+
+
+@pytest.mark.parametrize(("case", "prediction"), TOLD, ids=str)
+def test_a_graph_of_0_1_0_gives_diffusers_final_latent_too(comfy_host: Any, case: DDIMCase, prediction: str) -> None:
+    """It holds no `spacing` and no `offset`: the timesteps tell them."""
+    model, noise = model_for(prediction), h.start_noise(torch.zeros(2, 4, 4, 8))
+    expected = Diffusers(model, case, prediction).run(noise)
+    assert_close(ours(comfy_host, model, case.sigmas(comfy_host, model), noise), expected)
 
 
 ETAS = [
@@ -83,7 +94,8 @@ def test_with_fresh_noise_in_every_step_too(comfy_host: Any, case: DDIMCase, pre
         eta = 0.999  # at 1 diffusers takes the root of -1e-17 in the step from pure noise; see below
     model, noise = model_for(prediction), h.start_noise(torch.zeros(2, 4, 4, 8))
     expected = Diffusers(model, case, prediction).run(noise, eta=eta)
-    assert_close(ours(comfy_host, model, case.sigmas(comfy_host, model), noise, eta=eta), expected)
+    sigmas = case.sigmas(comfy_host, model)
+    assert_close(ours(comfy_host, model, sigmas, noise, eta=eta, **case.spaced()), expected)
 
 
 def test_ddpm_from_pure_noise_is_finite(comfy_host: Any) -> None:
@@ -91,8 +103,8 @@ def test_ddpm_from_pure_noise_is_finite(comfy_host: Any) -> None:
     model, noise = model_for("v_prediction"), h.start_noise(torch.zeros(2, 4, 4, 8))
     case = DDIMCase("trailing", 0, "1", True, 7)
     sigmas = case.sigmas(comfy_host, model)
-    found = ours(comfy_host, model, sigmas, noise, eta=1.0)
-    near = ours(comfy_host, model, sigmas, noise, eta=1.0 - 1e-7)
+    found = ours(comfy_host, model, sigmas, noise, eta=1.0, **case.spaced())
+    near = ours(comfy_host, model, sigmas, noise, eta=1.0 - 1e-7, **case.spaced())
     assert float((found - near).abs().max()) < 5e-3 * float(near.abs().max())
 
 
@@ -111,7 +123,7 @@ def test_clipping_is_diffusers(comfy_host: Any, options: dict[str, Any]) -> None
     expected = Diffusers(model, case, options=clip).run(
         noise, eta=options.get("eta", 0.0), clipped_output=options.get("use_clipped_model_output", False)
     )
-    assert_close(ours(comfy_host, model, case.sigmas(comfy_host, model), noise, **options), expected)
+    assert_close(ours(comfy_host, model, case.sigmas(comfy_host, model), noise, **options, **case.spaced()), expected)
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
@@ -122,7 +134,7 @@ def test_a_model_patched_to_zero_snr_by_the_stock_node(comfy_host: Any, spacing:
         comfy_host, "ModelSamplingDiscrete", model=model_for("v_prediction"), sampling="v_prediction", zsnr=True
     )
     expected = Diffusers(model_for("v_prediction"), case, "v_prediction").run(noise)
-    assert_close(ours(comfy_host, patched, case.sigmas(comfy_host, patched), noise), expected)
+    assert_close(ours(comfy_host, patched, case.sigmas(comfy_host, patched), noise, **case.spaced()), expected)
 
 
 # --- image to image, masks, pieces -----------------------------------------------------------------------------------
@@ -150,7 +162,7 @@ def test_image_to_image_is_diffusers(comfy_host: Any, case: DDIMCase, prediction
     assert len(sigmas) == (case.last or 0) + 1
     latent = {"samples": model.model.process_latent_out(x0)}
     expected = Diffusers(model, case, prediction).run(noise, start=x0, eta=eta)
-    assert_close(ours(comfy_host, model, sigmas, noise, latent=latent, eta=eta), expected)
+    assert_close(ours(comfy_host, model, sigmas, noise, latent=latent, eta=eta, **case.spaced()), expected)
 
 
 @pytest.mark.parametrize(("case", "prediction"), [*LATE[:2], LATE[3]], ids=str)
@@ -161,7 +173,7 @@ def test_inpainting_is_diffusers(comfy_host: Any, case: DDIMCase, prediction: st
     mask[..., 3:] = 1.0
     noise = h.start_noise(x0)
     latent = {"samples": model.model.process_latent_out(x0), "noise_mask": mask}
-    found = ours(comfy_host, model, case.sigmas(comfy_host, model), noise, latent=latent)
+    found = ours(comfy_host, model, case.sigmas(comfy_host, model), noise, latent=latent, **case.spaced())
     assert_close(found, Diffusers(model, case, prediction).run(noise, start=x0, mask=mask))
     assert float((found - x0)[..., :3].abs().max()) < 1e-6
 
@@ -180,45 +192,11 @@ def test_split_sigmas_in_two_samplers_end_where_one_does(comfy_host: Any, case: 
     model, noise = model_for("epsilon"), h.start_noise(torch.zeros(2, 4, 4, 8))
     high, low = outputs(comfy_host, "SplitSigmas", sigmas=case.sigmas(comfy_host, model), step=cut)
     guider = h.cfg_guider(comfy_host, "sdxl", 1.0, model)
-    sampler = h.ddim(comfy_host)
+    sampler = h.ddim(comfy_host, **case.spaced())
     first = h.advanced(comfy_host, guider, sampler, high, {"samples": torch.zeros_like(noise)}, h.FixedNoise(noise))
     nothing = h.node(comfy_host, "DisableNoise")
     second = h.advanced(comfy_host, guider, sampler, low, {"samples": first}, nothing)
     assert_close(model.model.process_latent_in(second), Diffusers(model, case).run(noise))
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.sampled_from(["leading", "trailing", "linspace"]), st.integers(1, 120), st.integers(0, 119), st.integers(1, 120)
-)
-@example("linspace", 2, 0, 1)  # timesteps 999 and 0: the level behind the piece is the table's first
-def test_any_piece_of_any_schedule_steps_as_the_whole(
-    comfy_host: Any, spacing: str, steps: int, at: int, n: int
-) -> None:
-    """The alphas of a piece are those of the whole; where several schedules hold the same numbers, nearly those."""
-    module = comfy_host.pack("samplers.ddim_plan")
-    table = model_for("epsilon").get_model_object("model_sampling").sigmas
-    alphas = module.alphas_from(table)
-    sigmas = module.ddim_sigmas(alphas, steps, spacing, 1 if spacing == "leading" else 0, "alpha[0]")
-    at %= steps
-    end = min(at + n, steps)
-    whole, part = module.plan(sigmas, table), module.plan(sigmas[at : end + 1], table)
-    assert whole.exact
-    assert whole.ends
-    assert part.exact
-    assert part.ends == (end == steps)
-    found, expected = part.steps, whole.steps[at:end]
-    assert [step.alpha for step in found] == pytest.approx([step.alpha for step in expected], rel=1e-6)
-    ahead = [step.alpha_next for step in expected]
-    if spacing == "leading":
-        assert [step.alpha_next for step in found] == pytest.approx(ahead, rel=1e-6)
-    else:  # a few timesteps may belong to schedules of several lengths, whose strides lie close together
-        apart = [abs(timestep(alphas, a.alpha_next) - timestep(alphas, b)) for a, b in zip(found, ahead, strict=True)]
-        assert max(apart) <= (1 if end - at > 1 else 1000 / max(steps - 1, 1) - 1000 // steps + 1)
-
-
-def timestep(alphas: Tensor, alpha: float) -> int:
-    return int((alphas - alpha).abs().argmin())
 
 
 def test_the_hosts_own_sigmas_give_its_euler(comfy_host: Any) -> None:
@@ -279,5 +257,8 @@ def test_refusals(comfy_host: Any) -> None:
         DDIMCase("leading", 1, "1", False, 5).sigmas(comfy_host, flow)
     with pytest.raises(ValueError, match="offset"):
         DDIMCase("leading", 60, "1", False, 20).sigmas(comfy_host, model)
+    sigmas = DDIMCase("leading", 1, "1", False, 5).sigmas(comfy_host, model)
+    with pytest.raises(ValueError, match=r"not those of a trailing.*EriDDIMSchedule"):
+        ours(comfy_host, model, sigmas, noise, spacing="trailing")
     with pytest.raises(ValueError, match=r"1500 steps.*1000 timesteps.*denoise"):
         h.schedule(comfy_host, "sdxl", 30, denoise=0.02)
