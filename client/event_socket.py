@@ -41,7 +41,15 @@ class EventSocket:
 
     async def connect(self, timeout: float) -> None:
         """Open the WebSocket within `timeout` seconds and begin to read."""
-        await asyncio.wait_for(self._open(), timeout)
+        opening = asyncio.ensure_future(self._open())
+        try:
+            # asyncio.wait, not wait_for: the latter swallows cancellation up to Python 3.11.
+            await asyncio.wait({opening}, timeout=timeout)
+            if not opening.done():
+                raise asyncio.TimeoutError
+            opening.result()
+        finally:
+            opening.cancel()
         self._reader = asyncio.create_task(self._run(), name="eri-host-events")
 
     async def close(self) -> None:

@@ -1,1 +1,1 @@
-"""Groups of `eri` commands and what all of them share; `cli.py` puts them together."""
+"""The commands of `eri`, one file each, and what all of them share; `app.py` puts them together."""

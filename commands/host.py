@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from ..dev import local_host
 from . import options
+from .hosts import from_dev
 from .shared import err, out, reported, show
 
 host_app = typer.Typer(
@@ -28,7 +28,9 @@ def host_setup(as_json: options.AsJson = False) -> None:
     """
     shown = err if as_json else out
     with reported(as_json):
-        install = local_host.set_up_host(report=lambda line: shown.print(escape(line), highlight=False, soft_wrap=True))
+        install = from_dev("local_host").set_up_host(
+            report=lambda line: shown.print(escape(line), highlight=False, soft_wrap=True)
+        )
     if as_json:
         show({"path": str(install.path), "origin": install.origin})
         return
@@ -50,7 +52,7 @@ def host_start(
     """
     paths = {"loras": [folder.absolute() for folder in loras or ()]}
     with reported(as_json), err.status("starting ComfyUI …"):
-        state = local_host.start_background(
+        state = from_dev("local_host").start_background(
             port=port, output_dir=None if output is None else output.absolute(), model_paths=paths
         )
     if as_json:
@@ -66,11 +68,11 @@ def host_stop(as_json: options.AsJson = False) -> None:
     Example: eri host stop
     """
     with reported(as_json):
-        stopped = local_host.stop_background()
+        stopped = from_dev("local_host").stop_background()
     if as_json:
         show({"stopped": stopped})
         return
-    out.print("stopped" if stopped else "no host was running")
+    out.print("stopped" if stopped else "no ComfyUI was running")
 
 
 @host_app.command("status")
@@ -80,10 +82,10 @@ def host_status(as_json: options.AsJson = False) -> None:
     Example: eri host status --json
     """
     with reported(as_json):
-        state = local_host.background_host()
+        state = from_dev("local_host").background_host()
     if as_json:
         show({"running": state is not None, **(asdict(state) if state else {})})
     else:
-        out.print(f"running at {state.url} (process {state.pid})" if state else "no host is running", soft_wrap=True)
+        out.print(f"running at {state.url} (process {state.pid})" if state else "no ComfyUI is running", soft_wrap=True)
     if state is None:
         raise typer.Exit(1)

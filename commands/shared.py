@@ -16,6 +16,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from ..errors import FamilyUnknownError, HostError, SpecError, UnknownConfigError, WorkflowError
+from . import interrupts
 
 out = Console()
 err = Console(stderr=True)
@@ -35,7 +36,7 @@ def fail(error: BaseException, as_json: bool = False) -> NoReturn:
     if as_json:
         show({"error": problem})
     if isinstance(error, KeyboardInterrupt):
-        raise typer.Exit(130)
+        raise typer.Exit(interrupts.EXIT_CODE)
     raise typer.Exit(1 if isinstance(error, HostError | OSError) else 2)
 
 
@@ -65,21 +66,24 @@ def _kinds() -> dict[type[BaseException], str]:
 
 @contextlib.contextmanager
 def reported(as_json: bool = False) -> Iterator[None]:
-    """Turn the package's errors, and Ctrl-C, into messages and exit codes."""
+    """Turn the package's errors into messages and exit codes; Ctrl-C is told by `EriGroup`, wherever it comes."""
     try:
         yield
-    except tuple(kind for kind in _kinds() if kind is not UsageError) as error:
+    except tuple(kind for kind in _kinds() if kind not in (UsageError, KeyboardInterrupt)) as error:
         fail(error, as_json)
 
 
 class EriGroup(TyperGroup):
-    """The whole command line: where --json is asked for, a mistake in the command line itself is JSON, too."""
+    """The whole command line: Ctrl-C is told in it, and a mistake in it is JSON, too, where --json is asked for."""
+
+    as_json = False
 
     def main(self, *given: Any, **options: Any) -> Any:
         """Run a command (`given`: its words, as for typer's own); ends the program with its exit code."""
         args = given[0] if given else options.get("args")
         words = list(sys.argv[1:] if args is None else args)
-        if "--json" not in words or options.get("standalone_mode") is False:
+        self.as_json = "--json" in words
+        if not self.as_json or options.get("standalone_mode") is False:
             return super().main(*given, **options)
         options = {**options, "args": words, "standalone_mode": False}
         try:
@@ -89,6 +93,14 @@ class EriGroup(TyperGroup):
             show({"error": {"kind": "usage", "message": error.format_message()}})
             sys.exit(error.exit_code)
         sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Do a command's work, which a signal ends with KeyboardInterrupt."""
+        try:
+            interrupts.go(interrupts.raise_interrupt)
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            fail(error, self.as_json)
 
 
 def notes(lines: list[str] | tuple[str, ...]) -> None:

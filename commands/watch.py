@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..errors import SpecError
 from ..spec import SampleSpec, read_spec
 from ..workflows.models import read_models
 from ..workflows.run_overview import find_configs
-from . import options
+from . import interrupts, options
 from .hosts import open_host
 from .shared import err, near, notes, out, reported, show
 
@@ -47,7 +46,7 @@ def watch(
 ) -> None:
     """Sample each checkpoint of a run as it appears, until Ctrl-C. A restart goes on where it was.
 
-    Exit code 1 where a checkpoint could not be sampled.
+    Exit code 1 where a checkpoint could not be sampled, 130 after Ctrl-C.
 
     Example: eri watch output/my_run --config train_flux.yaml --tensorboard logs
     """
@@ -62,31 +61,28 @@ def watch(
             found, run_dir, output, models=models, new_only=new_only, again=again, batch=batch, logs=logs, tell=_tell,
             progress=_silent if as_json else _bar, summary=summary,
         )  # fmt: skip
+        stopped = False
         try:
             if once and not any(watcher.pending()):
                 notes(["nothing to sample, so no host was asked"])
             else:
-                with open_host(host, output, str(run_dir), quiet=as_json) as (url, local_output), _stopped_by_ctrl_c():
+                with open_host(host, output, str(run_dir), quiet=as_json) as (url, local_output):
                     watcher.local_output = local_output
-                    asyncio.run(_work(watcher, url, None if once else interval))
+                    interrupts.run(_work(watcher, url, None if once else interval))
+        except KeyboardInterrupt:
+            stopped = True
         finally:
             for log in logs:
                 log.close()
     _print_summary(summary, as_json)
-    if summary.failed:
-        raise typer.Exit(1)
+    if stopped or summary.failed:
+        raise typer.Exit(interrupts.EXIT_CODE if stopped else 1)
 
 
 async def _work(watcher: Watch, url: str, interval: float | None) -> None:
     """interval: seconds between looks, None = once."""
     async with HostClient(url) as client:
         await (watcher.once(client) if interval is None else watcher.forever(client, interval))
-
-
-@contextlib.contextmanager
-def _stopped_by_ctrl_c() -> Iterator[None]:
-    with contextlib.suppress(KeyboardInterrupt):
-        yield
 
 
 def _config_in(run_dir: Path) -> Path:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comfyui_eridiffusion import cli
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.runs import steps_in
 from comfyui_eridiffusion.client.sweep import Tally, sweep
+from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.protocol.events import StepProgress
 from comfyui_eridiffusion.spec import SampleSpec
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, FAMILIES, short
@@ -84,7 +84,7 @@ async def test_images_of_a_batch(host_server: Any, family: str) -> None:
 
 def document(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
     with pytest.raises(SystemExit) as ended:
-        cli.app([*map(str, arguments), "--json"])
+        app([*map(str, arguments), "--json"])
     assert ended.value.code == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from comfyui_eridiffusion import cli
+from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.spec import from_json, read_spec
 from comfyui_eridiffusion.workflows import build
 
@@ -24,7 +24,7 @@ HOST_COMMANDS = (["host", "setup"], ["host", "start"], ["host", "stop"], ["host"
 def eri(*arguments: object) -> int:
     """Run a command in this process; its exit code."""
     with pytest.raises(SystemExit) as done:
-        cli.app([str(argument) for argument in arguments])
+        app([str(argument) for argument in arguments])
     code = done.value.code
     return code if isinstance(code, int) else 0
 

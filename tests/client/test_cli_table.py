@@ -17,10 +17,10 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from comfyui_eridiffusion import cli
 from comfyui_eridiffusion.client import describe
 from comfyui_eridiffusion.client.console import sweep_progress
-from comfyui_eridiffusion.commands import explain, graph, shared, watch
+from comfyui_eridiffusion.commands import demo, explain, graph, sample, shared, spec, watch
+from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.dev import local_host
 from comfyui_eridiffusion.errors import HostError
 
@@ -70,7 +70,7 @@ def no_host_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def run(*arguments: str) -> Any:
     """Run a command; what is no exit code but an exception is a traceback for the user, and fails here."""
-    done = CliRunner().invoke(cli.app, list(arguments))
+    done = CliRunner().invoke(app, list(arguments))
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert "Traceback" not in done.output
@@ -96,7 +96,7 @@ def verb(name: str, *more: str) -> list[str]:
 
 
 def test_the_table_has_every_verb() -> None:
-    assert sorted(verbs_of(typer.main.get_command(cli.app))) == sorted(VERBS)
+    assert sorted(verbs_of(typer.main.get_command(app))) == sorted(VERBS)
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -237,14 +237,14 @@ def test_addresses_that_are_none(name: str, url: str) -> None:
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("spec", (cli, "read_spec")),
+        ("spec", (spec, "read_spec")),
         ("explain", (explain, "read_spec")),
         ("graph", (graph, "read_spec")),
-        ("sample", (cli, "read_spec")),
-        ("sweep", (cli, "read_spec")),
+        ("sample", (sample, "read_spec")),
+        ("sweep", (sample, "read_spec")),
         ("watch", (watch, "read_spec")),
         ("lora", (describe, "describe_lora")),
-        ("demo", (cli, "open_host")),
+        ("demo", (demo, "open_host")),
         ("host setup", (local_host, "set_up_host")),
         ("host start", (local_host, "start_background")),
         ("host stop", (local_host, "stop_background")),

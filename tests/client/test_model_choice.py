@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from comfyui_eridiffusion import cli
+from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, short
 
@@ -47,7 +47,7 @@ def config(tmp_path: Path) -> Path:
 
 def eri(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, object]]:
     with pytest.raises(SystemExit) as ended:
-        cli.app([str(argument) for argument in arguments])
+        app([str(argument) for argument in arguments])
     assert isinstance(ended.value.code, int)
     return ended.value.code, json.loads(capsys.readouterr().out)
 
@@ -80,5 +80,5 @@ def test_a_file_that_the_host_lacks_is_still_named(
     assert code == 1
     assert "--models" in json.dumps(found)
     with pytest.raises(SystemExit):
-        cli.app([str(word) for word in words])
+        app([str(word) for word in words])
     assert "t5xxl_fp16.safetensors has to be downloaded from https://" in capsys.readouterr().err

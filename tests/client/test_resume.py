@@ -17,11 +17,11 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from comfyui_eridiffusion import cli
 from comfyui_eridiffusion.client.file_times import fix_times
 from comfyui_eridiffusion.client.jobs import document_of, sample_plan
 from comfyui_eridiffusion.client.resume import Plan, plan_sweep
 from comfyui_eridiffusion.client.sample_records import read_texts
+from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.images import LAYOUTS, SampleFile, relative_path
 from comfyui_eridiffusion.protocol.graph_marks import saver_marks
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
@@ -105,7 +105,7 @@ def arguments(folder: Path, url: str, *more: str) -> list[str]:
 
 def call(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> dict[str, Any]:
     with pytest.raises(SystemExit) as ended:
-        cli.app(arguments)
+        app(arguments)
     shown = capsys.readouterr()
     assert ended.value.code == 0, shown.err
     document: dict[str, Any] = json.loads(shown.out)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from comfyui_eridiffusion import cli
 from comfyui_eridiffusion.client.console import doing
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.runs import host_run_name, steps_in
 from comfyui_eridiffusion.client.sheets import write_sheet
 from comfyui_eridiffusion.client.sweep import Tally, fetch, sweep
+from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.dev import demo
 from comfyui_eridiffusion.errors import HostError
 from comfyui_eridiffusion.protocol import events
@@ -125,7 +125,7 @@ def test_sample_and_sweep_commands(
     common = ["--host", host_server.url, "--models", str(EXAMPLES / "models" / "sdxl.yaml"), "-o", "got"]
     last = steps_in(EXAMPLES / "runs" / spec.name)[-1]
     with pytest.raises(SystemExit) as ended:
-        cli.app(["sample", str(config), "--run", spec.name, "--step", str(last), "--json", *common])
+        app(["sample", str(config), "--run", spec.name, "--step", str(last), "--json", *common])
     assert ended.value.code == 0
     document = json.loads(capsys.readouterr().out)
     assert [(image["step"], image["index"], image["seed"]) for image in document["images"]] == [
@@ -133,7 +133,7 @@ def test_sample_and_sweep_commands(
     ]
     assert all(Path(image["path"]).is_file() for image in document["images"])
     with pytest.raises(SystemExit) as ended:
-        cli.app(["sweep", str(config), "--run", spec.name, "--steps", f"0,{last}", *common])
+        app(["sweep", str(config), "--run", spec.name, "--steps", f"0,{last}", *common])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     sheet = Path("got") / spec.name / "contact_sheet.png"
@@ -171,7 +171,7 @@ def test_what_the_host_refuses(
     known = {"CONFIG": str(config), "RUN": str(EXAMPLES / "runs" / "flux_zorp")}
     common = ["--host", host_server.url, "--models", str(models), "-o", str(tmp_path / "got"), "--json"]
     with pytest.raises(SystemExit) as ended:
-        cli.app([*(known.get(word, word) for word in arguments), *common])
+        app([*(known.get(word, word) for word in arguments), *common])
     assert ended.value.code == 1
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err
@@ -206,7 +206,7 @@ def test_a_demo_that_the_host_refuses(
     spec = replace(spec, items=[replace(item, lora_scale=500.0) for item in spec.items])
     monkeypatch.setattr(demo, "read_spec", lambda _: spec)
     with pytest.raises(SystemExit) as ended:
-        cli.app(["demo", "--families", "flux", "--host", host_server.url, "-o", str(tmp_path), "--json"])
+        app(["demo", "--families", "flux", "--host", host_server.url, "-o", str(tmp_path), "--json"])
     assert ended.value.code == 1
     error = json.loads(capsys.readouterr().out)["error"]
     assert (error["kind"], error["node"]) == ("validation", "lora")
@@ -220,13 +220,13 @@ def test_demo_command(
     monkeypatch.setattr(demo, "read_spec", lambda _: short("flux", steps=2))
     arguments = ["demo", "--families", "flux", "--columns", "3", "--host", host_server.url, "-o", str(tmp_path)]
     with pytest.raises(SystemExit) as ended:
-        cli.app([*arguments, "--json"])
+        app([*arguments, "--json"])
     assert ended.value.code == 0
     (family,) = json.loads(capsys.readouterr().out)["families"]
     assert (family["family"], family["images"]) == ("flux", 6)
     assert len(list(Path(family["folder"]).rglob("*.png"))) == 6
     assert Path(family["sheet"]).is_file()
     with pytest.raises(SystemExit) as ended:
-        cli.app(arguments)
+        app(arguments)
     assert ended.value.code == 0
     assert "6 images" in capsys.readouterr().out

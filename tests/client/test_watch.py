@@ -271,21 +271,28 @@ def wandb_records(file: Path) -> Iterator[Any]:
             yield record
 
 
-def test_command_stops_on_ctrl_c_with_a_summary(place: Place, tmp_path: Path) -> None:
+SIGNALS = pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda sign: sign.name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C to send")
+@SIGNALS
+def test_command_stops_on_ctrl_c_with_a_summary(place: Place, tmp_path: Path, how: signal.Signals) -> None:
     shutil.copy(checkpoint(50), place.run)
     with subprocess.Popen(
         command(place, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         assert running.stderr is not None
         assert "step 50" in running.stderr.readline()
-        running.send_signal(signal.SIGINT)
+        running.send_signal(how)
         shown, errors = running.communicate(timeout=PATIENCE)
-    assert running.returncode == 0, errors
+    assert running.returncode == 130, errors
     assert "Traceback" not in errors
     assert list(json.loads(shown)["steps"]) == ["50"]
 
 
-def test_ctrl_c_while_sampling(place: Place, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="no Ctrl-C to send")
+@SIGNALS
+def test_ctrl_c_while_sampling(place: Place, tmp_path: Path, how: signal.Signals) -> None:
     """The step that runs is cancelled on the host, those that are done are told."""
     for step in (50, 100):
         shutil.copy(checkpoint(step), place.run)
@@ -295,9 +302,9 @@ def test_ctrl_c_while_sampling(place: Place, tmp_path: Path) -> None:
     config.write_text(config.read_text(encoding="utf-8").replace('"steps": 2', '"steps": 900'), encoding="utf-8")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         wait_until(lambda: queue(place.url)[0] or running.poll() is not None, "the host runs the prompt")
-        running.send_signal(signal.SIGINT)
+        running.send_signal(how)
         shown, errors = running.communicate(timeout=PATIENCE)
-    assert running.returncode == 0, errors
+    assert running.returncode == 130, errors
     assert "Traceback" not in errors
     assert json.loads(shown)["steps"] == {}
     wait_until_idle(place.url)
