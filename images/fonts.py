@@ -2,12 +2,13 @@
 
 Pillow's built-in font has ASCII and little more. Labels beyond that are set in the DejaVu Sans subset that lies here
 (Latin, Vietnamese, Greek, Cyrillic, common signs); what it lacks is looked for in the fonts installed on this machine.
-Character tables are read directly (OpenType specification, table `cmap`, formats 4 and 12).
+Which characters a font has is read from its file (`cmap`).
 """
 
 from __future__ import annotations
 
 import functools
+import io
 import os
 import struct
 import sys
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from PIL import ImageDraw, ImageFont
+
+from .cmap import character_table, glyph
 
 _SUFFIXES: Final = (".ttf", ".ttc", ".otf")
 #: Words of a file name, best first and worst first: a label is set in an upright sans serif of usual weight.
@@ -36,7 +39,7 @@ class FontFile:
 
     def has(self, character: str) -> bool:
         """Whether the face draws this character."""
-        return _glyph(self.table, ord(character)) != 0
+        return glyph(self.table, ord(character)) != 0
 
 
 class TextFont:
@@ -153,69 +156,10 @@ def _faces(path: Path) -> list[FontFile]:
     """The first face of a font file; none where it is damaged, unreadable or made of coloured pictures."""
     try:
         with open(path, "rb") as file:
-            start = 0
-            head = file.read(16)
-            if head[:4] == b"ttcf":
-                start = struct.unpack(">I", head[12:16])[0]
-            file.seek(start + 4)
-            tables = {}
-            for _ in range(struct.unpack(">H", file.read(8)[:2])[0]):
-                tag, _sum, offset, length = struct.unpack(">4sIII", file.read(16))
-                tables[tag] = (offset, length)
-            if b"cmap" not in tables or not tables.keys() & {b"glyf", b"CFF ", b"CFF2"}:
-                return []
-            file.seek(tables[b"cmap"][0])
-            table = _unicode_subtable(file.read(tables[b"cmap"][1]))
-        return [FontFile(path, table)] if table else []
+            table = character_table(file)
     except (OSError, struct.error):
         return []  # a font that cannot be read is one that does not help
-
-
-def _unicode_subtable(cmap: bytes) -> bytes:
-    """The subtable with the most characters in a format that `_glyph` knows; empty = there is none."""
-    best = (0, 0)
-    for number in range(struct.unpack_from(">H", cmap, 2)[0]):
-        platform, encoding, offset = struct.unpack_from(">HHI", cmap, 4 + 8 * number)
-        if platform == 0 or (platform, encoding) in ((3, 1), (3, 10)):
-            form = struct.unpack_from(">H", cmap, offset)[0]
-            if form in (4, 12) and form > best[0]:
-                best = (form, offset)
-    return cmap[best[1] :] if best[0] else b""
-
-
-def _glyph(table: bytes, code: int) -> int:
-    """Glyph number of a character, 0 = the font has none."""
-    if struct.unpack_from(">H", table)[0] == 12:
-        low, high = 0, struct.unpack_from(">I", table, 12)[0]
-        while low < high:
-            middle = (low + high) // 2
-            first, last, glyph = struct.unpack_from(">III", table, 16 + 12 * middle)
-            if code < first:
-                high = middle
-            elif code > last:
-                low = middle + 1
-            else:
-                return int(glyph + code - first)
-        return 0
-    if code > 0xFFFF:
-        return 0
-    double = struct.unpack_from(">H", table, 6)[0]  # twice the number of segments
-    low, high = 0, double // 2
-    while low < high:  # the first segment that ends at or behind the character
-        middle = (low + high) // 2
-        if struct.unpack_from(">H", table, 14 + 2 * middle)[0] < code:
-            low = middle + 1
-        else:
-            high = middle
-    place = 16 + double + 2 * low
-    if low == double // 2 or (start := struct.unpack_from(">H", table, place)[0]) > code:
-        return 0
-    delta = struct.unpack_from(">H", table, place + double)[0]
-    skip = struct.unpack_from(">H", table, place + 2 * double)[0]
-    if skip == 0:
-        return int((code + delta) & 0xFFFF)
-    glyph = struct.unpack_from(">H", table, place + 2 * double + skip + 2 * (code - start))[0]
-    return int((glyph + delta) & 0xFFFF) if glyph else 0
+    return [FontFile(path, table)] if table else []
 
 
 def _looks(path: Path) -> tuple[int, int, int]:
@@ -238,17 +182,12 @@ def _built_in(size: int) -> ImageFont.FreeTypeFont:
 
 @functools.lru_cache(maxsize=4096)
 def _in_built_in(character: str) -> bool:
-    return _glyph(_built_in_table(), ord(character)) != 0
+    return glyph(_built_in_table(), ord(character)) != 0
 
 
 @functools.lru_cache(maxsize=1)
 def _built_in_table() -> bytes:
-    data: bytes = _built_in(20).font_bytes
-    for number in range(struct.unpack_from(">H", data, 4)[0]):
-        tag, _sum, offset, length = struct.unpack_from(">4sIII", data, 12 + 16 * number)
-        if tag == b"cmap":
-            return _unicode_subtable(data[offset : offset + length])
-    raise ValueError("Pillow's built-in font has no character table.")
+    return character_table(io.BytesIO(_built_in(20).font_bytes))
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
@@ -22,15 +21,15 @@ from .other_formats import ENOUGH, format_of
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
 _METADATA = "__metadata__"
-_METADATA_FIRST = f'{{"{_METADATA}":{{'  # as the safetensors library writes it
-_KEPT = 8  # header texts whose contents are remembered, up to a length that LoRAs do not reach
-_KEPT_LENGTH = 1 << 22
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 _WAIT = "The trainer may still be writing it: wait a moment and read it again"
 
 
 class Span(NamedTuple):
-    """Where a tensor's data lies: its type in the format's words ("BF16"), first byte and the one after the last."""
+    """Where a tensor's data lies: its type in the format's words ("BF16"), first byte and the one after the last.
+
+    Bytes are counted from the first data byte of the file.
+    """
 
     dtype: str
     begin: int
@@ -38,40 +37,18 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Contents:
-    """Shape and place of every tensor of a file; the spans are counted from the first data byte.
-
-    The checkpoints of a run have the same ones and share one object, so that what follows from names and shapes alone
-    can be remembered by it: it is hashed by identity.
-    """
-
-    shapes: Mapping[str, tuple[int, ...]]
-    spans: Mapping[str, Span]
-    metadata: Mapping[str, str] | None = None  # where it stands among the tensors instead of before them
-
-    @property
-    def end(self) -> int:
-        """The last data byte and one."""
-        return max((span.end for span in self.spans.values()), default=0)
-
-
-@dataclass(frozen=True)
 class Header:
-    """What a safetensors header says: its contents, and the free-text metadata.
+    """What a safetensors header says: shape and place of every tensor, and the free-text metadata.
 
     `start` is the place of the first data byte. `stamp` is the file's (mtime_ns, size) when the header was read.
     """
 
     path: Path
-    contents: Contents
+    shapes: Mapping[str, tuple[int, ...]]
+    spans: Mapping[str, Span]
     start: int
     stamp: tuple[int, int]
     metadata: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape by tensor name."""
-        return self.contents.shapes
 
     def json_value(self, key: str) -> Any:
         """The metadata entry `key` parsed as JSON, or None when it is absent or not JSON."""
@@ -90,18 +67,31 @@ def read_header(path: str | Path) -> Header:
     Source: the safetensors format description, github huggingface/safetensors.
     """
     path = Path(path)
-    _refuse_pickles(path)
+    if path.suffix.lower() in _PICKLE_SUFFIXES:
+        raise LoraError(
+            f"'{path.suffix}' files are pickled, and reading one can run code hidden in it",
+            path=path,
+            remedy="Save the LoRA as .safetensors in the trainer, or convert it with a tool you trust",
+        )
     with opened(path) as stream:
         status = os.fstat(stream.fileno())
         start = stream.read(8)
-        length = _header_length(path, start, start + stream.read(ENOUGH - 8), status.st_size)
-        stream.seek(8)
-        text = stream.read(length)
-    if text[:1] not in (b"", b"{"):  # the format wants the header to begin with a brace
-        raise _another_format(path, start + text[: ENOUGH - 8])
+        if len(start) < 8:
+            raise LoraError(f"only {status.st_size} bytes long", path=path, remedy=_WAIT, retryable=True)
+        length = int.from_bytes(start, "little")
+        text = stream.read(length if 2 <= length <= MAX_HEADER_BYTES else ENOUGH)
+    if not 2 <= length <= MAX_HEADER_BYTES or text[:1] not in (b"", b"{"):  # the format wants a brace there
+        kind = format_of((start + text)[:ENOUGH])
+        raise LoraError(f"not a safetensors file but {kind.name}", path=path, remedy=kind.remedy)
     if len(text) < length:
         raise LoraError(f"header cut off ({len(text)} of {length} bytes)", path=path, remedy=_WAIT, retryable=True)
-    return _parse(path, text, 8 + length, (status.st_mtime_ns, status.st_size))
+    shapes, spans, metadata = _parsed(path, text)
+    there, end = status.st_size - 8 - length, _end(spans)
+    if there != end:
+        state = "incomplete" if there < end else "longer than its header says"
+        raise LoraError(f"{state}: {there} of {end} data bytes are there", path=path, remedy=_WAIT, retryable=True)
+    stamp = (status.st_mtime_ns, status.st_size)
+    return Header(path, MappingProxyType(shapes), MappingProxyType(spans), 8 + length, stamp, metadata)
 
 
 @contextmanager
@@ -127,16 +117,7 @@ def bytes_written(path: str | Path) -> tuple[int, int | None]:
         length = int.from_bytes(stream.read(8), "little")
         if size < 8 + length or length > MAX_HEADER_BYTES:
             return size, None
-        return size, 8 + length + _taken_apart(Path(path), stream.read(length))[1].end
-
-
-def _refuse_pickles(path: Path) -> None:
-    if path.suffix.lower() in _PICKLE_SUFFIXES:
-        raise LoraError(
-            f"'{path.suffix}' files are pickled, and reading one can run code hidden in it",
-            path=path,
-            remedy="Save the LoRA as .safetensors in the trainer, or convert it with a tool you trust",
-        )
+        return size, 8 + length + _end(_parsed(Path(path), stream.read(length))[1])
 
 
 def _refuse_all_but_files(path: Path) -> None:
@@ -168,82 +149,27 @@ def _unreadable(path: Path, error: OSError) -> LoraError:
     return LoraError(f"cannot be read ({error.strerror})", path=path, remedy=remedy)
 
 
-def _header_length(path: Path, field: bytes, start: bytes, size: int) -> int:
-    """The header's length, from the 8 bytes that hold it; `start`: the first bytes of the file, those included."""
-    if len(field) < 8:
-        raise LoraError(f"only {size} bytes long", path=path, remedy=_WAIT, retryable=True)
-    length = int.from_bytes(field, "little")
-    if length > MAX_HEADER_BYTES or length < 2:
-        raise _another_format(path, start)
-    return length
-
-
-def _another_format(path: Path, start: bytes) -> LoraError:
-    kind = format_of(start)
-    return LoraError(f"not a safetensors file but {kind.name}", path=path, remedy=kind.remedy)
-
-
-def _parse(path: Path, text: bytes, start: int, stamp: tuple[int, int]) -> Header:
-    metadata, contents = _taken_apart(path, text)
-    there, end = stamp[1] - start, contents.end
-    if there != end:
-        state = "incomplete" if there < end else "longer than its header says"
-        raise LoraError(f"{state}: {there} of {end} data bytes are there", path=path, remedy=_WAIT, retryable=True)
-    return Header(path, contents, start, stamp, metadata if contents.metadata is None else contents.metadata)
-
-
-def _taken_apart(path: Path, text: bytes) -> tuple[dict[str, str], Contents]:
-    """The metadata before the tensors, and the contents; raises LoraError for what is no header."""
+def _parsed(path: Path, text: bytes) -> tuple[dict[str, tuple[int, ...]], dict[str, Span], dict[str, str]]:
+    """Shapes, spans and metadata of a header; LoraError for what is none."""
     try:
-        metadata, rest = _metadata_apart(text.decode().rstrip(" "))  # padding
-        return metadata, (_contents if len(rest) <= _KEPT_LENGTH else _contents.__wrapped__)(rest)
+        entries = json.loads(text.decode())
+        metadata = dict((entries.pop(_METADATA, None) or {}).items())
+        if any(type(value) is not str for value in metadata.values()):
+            raise _DamagedError("its metadata holds something else than texts")
+        shapes = {name: tuple(_counts(entry["shape"], name)) for name, entry in entries.items()}
+        spans = {name: Span(str(e["dtype"]), *_counts(e["data_offsets"], name)) for name, e in entries.items()}
+        "".join([*shapes, *metadata, *metadata.values()]).encode()  # half a character, which JSON can write, is none
+        _refuse_gaps(spans)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         said = f" ({error})" if isinstance(error, _DamagedError) else ""
         raise LoraError(
             f"its header is not a safetensors header{said}", path=path, remedy="The file is damaged: save it again"
         ) from error
-
-
-def _metadata_apart(text: str) -> tuple[dict[str, str], str]:
-    """The metadata, where it stands before the tensors, and the header without it: the same for a run's checkpoints."""
-    if text.startswith(_METADATA_FIRST):
-        metadata, end = json.JSONDecoder().raw_decode(text, len(_METADATA_FIRST) - 1)
-        if text[end : end + 2] == ',"':
-            return _texts(metadata), "{" + text[end + 1 :]
-    return {}, text
-
-
-@lru_cache(maxsize=_KEPT)
-def _contents(text: str) -> Contents:
-    entries = json.loads(text)
-    if not isinstance(entries, dict):
-        raise TypeError("not an object")
-    metadata = _texts(entries.pop(_METADATA)) if _METADATA in entries else None
-    shapes = {name: tuple(_counts(entry["shape"], name)) for name, entry in entries.items()}
-    spans = {name: _span(entry, name) for name, entry in entries.items()}
-    _refuse_halves(shapes)
-    _refuse_gaps(spans)
-    return Contents(MappingProxyType(shapes), MappingProxyType(spans), metadata)
-
-
-def _texts(metadata: Any) -> dict[str, str]:
-    texts: dict[str, str] = dict((metadata or {}).items())
-    if any(type(text) is not str for text in texts.values()):
-        raise _DamagedError("its metadata holds something else than texts")
-    _refuse_halves(texts)
-    _refuse_halves(texts.values())
-    return texts
+    return shapes, spans, metadata
 
 
 class _DamagedError(ValueError):
     """What is wrong with a header, in words for people."""
-
-
-def _span(entry: Mapping[str, Any], name: str) -> Span:
-    first, last = _counts(entry["data_offsets"], name)
-    if first > last:
-        raise _DamagedError(f"the data of {name} ends before it begins")
-    return Span(str(entry["dtype"]), first, last)
 
 
 def _counts(numbers: Any, name: str) -> list[int]:
@@ -253,16 +179,17 @@ def _counts(numbers: Any, name: str) -> list[int]:
     return numbers
 
 
-def _refuse_halves(texts: Iterable[str]) -> None:
-    """UnicodeEncodeError for half of a surrogate pair, which JSON's escapes can write and no file or screen can."""
-    "".join(texts).encode()
-
-
 def _refuse_gaps(spans: Mapping[str, Span]) -> None:
     """The format has neither holes between tensors nor overlaps; they are what two writers of one file leave."""
     end = 0
     for name, span in sorted(spans.items(), key=lambda entry: entry[1][1:]):
+        if span.begin > span.end:
+            raise _DamagedError(f"the data of {name} ends before it begins")
         if span.begin != end:
             what = "overlaps the tensor before it" if span.begin < end else "does not begin where the one before ends"
             raise _DamagedError(f"the data of {name} {what}")
         end = span.end
+
+
+def _end(spans: Mapping[str, Span]) -> int:
+    return max((span.end for span in spans.values()), default=0)

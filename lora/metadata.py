@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import LoraError
-from .header import Contents, Header, read_header
+from .header import Header, read_header
 from .names.text_encoders import is_text_encoder
 from .suffixes import Split, split
 
@@ -19,21 +18,6 @@ ERIDIFFUSION_KEY = "__eridiffusion_ckpt__"
 DIFFUSERS_KEY = "lora_adapter_metadata"
 _STATE_FILES = ("training_state.json", "metadata.json", "meta.json")
 _STEP_FIELDS = ("global_step", "step")
-
-
-class _Taken(NamedTuple):
-    """The names of a file taken apart."""
-
-    parts: Mapping[str, Split]
-    modules: tuple[str, ...]
-    model_modules: tuple[str, ...]
-
-
-@lru_cache(maxsize=8)
-def _taken_apart(contents: Contents) -> _Taken:
-    parts = {name: part for name in contents.shapes if (part := split(name)) is not None}
-    modules = tuple(dict.fromkeys(part.module for part in parts.values()))
-    return _Taken(MappingProxyType(parts), modules, tuple(name for name in modules if not is_text_encoder(name)))
 
 
 @dataclass(frozen=True)
@@ -58,23 +42,19 @@ class LoraFile:
     def metadata(self) -> Mapping[str, str]:
         return self.header.metadata
 
-    @property
-    def contents(self) -> Contents:
-        return self.header.contents
-
-    @property
+    @cached_property
     def parts(self) -> Mapping[str, Split]:
-        return _taken_apart(self.contents).parts
+        return {name: part for name in self.header.shapes if (part := split(name)) is not None}
 
-    @property
+    @cached_property
     def modules(self) -> tuple[str, ...]:
         """Module names in the order of the file."""
-        return _taken_apart(self.contents).modules
+        return tuple(dict.fromkeys(part.module for part in self.parts.values()))
 
-    @property
+    @cached_property
     def model_modules(self) -> tuple[str, ...]:
         """Those that are none of a text encoder."""
-        return _taken_apart(self.contents).model_modules
+        return tuple(name for name in self.modules if not is_text_encoder(name))
 
     @cached_property
     def eridiffusion(self) -> dict[str, Any]:

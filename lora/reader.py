@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +18,6 @@ from .adapter import Adapter, check_shapes, factored_rank
 from .checkpoints import step_of
 from .dialects import DIALECTS, Alpha, Dialect
 from .family import detect_family
-from .header import Contents
 from .metadata import LoraFile
 from .names import Target
 from .names.text_encoders import is_text_encoder, target_of
@@ -99,7 +98,7 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
         alpha=_most_frequent(scale.value for scale in stated) if stated else (None if rank is None else float(rank)),
         step=step_of(file.path),
         tensors=tensors,
-        ignored=dict(layout.ignored),
+        ignored=layout.ignored,
         unmatched=layout.unmatched,
         adapters=tuple(adapters),
         alpha_source=_most_frequent(scale.source for scale in stated) or "none",
@@ -123,37 +122,20 @@ def _recognise(file: LoraFile) -> Dialect:
 
 
 class _Layout(NamedTuple):
-    """Which names of a file are what; nothing of its numbers, so that the checkpoints of a run share one.
+    """Which names of a file are what; nothing of its numbers.
 
     `grouped`: keys by module and kind. `placed`: the modules that the family has; `ranks`: theirs, as `factored_rank`.
     """
 
-    grouped: Mapping[str, Mapping[str, str]]
-    placed: Mapping[str, Target]
-    ranks: Mapping[str, int | None]
-    ignored: Mapping[str, str]
+    grouped: dict[str, dict[str, str]]
+    placed: dict[str, Target]
+    ranks: dict[str, int | None]
+    ignored: dict[str, str]
     unmatched: tuple[str, ...]
 
 
-_Key = tuple[str, str | None, Contents]
-_LAYOUTS: OrderedDict[_Key, _Layout] = OrderedDict()  # of the files read last, by dialect, family, names and shapes
-_LAYOUTS_KEPT = 8
-
-
 def _layout(file: LoraFile, dialect: Dialect, family: str | None) -> _Layout:
-    """The layout of `file`, from `_LAYOUTS` where a file with the same names and shapes was read before."""
-    key = (dialect.name, family, file.contents)
-    layout = _LAYOUTS.pop(key, None)
-    if layout is None:
-        layout = _new_layout(file, dialect, family)
-    _LAYOUTS[key] = layout
-    while len(_LAYOUTS) > _LAYOUTS_KEPT:
-        _LAYOUTS.popitem(last=False)
-    return layout
-
-
-def _new_layout(file: LoraFile, dialect: Dialect, family: str | None) -> _Layout:
-    """Group, place and check the names and shapes of a file; errors are not remembered."""
+    """Group, place and check the names and shapes of a file."""
     grouped, ignored = _group(file, dialect)
     placed = {module: target for module in grouped if (target := _target(dialect, module, family)) is not None}
     unmatched = [key for module, kinds in grouped.items() if module not in placed for key in kinds.values()]

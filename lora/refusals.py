@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from ..errors import LoraError
 from .dialects import OPTIMIZER_PREFIX
@@ -43,8 +42,7 @@ def _every(pattern: str) -> Callable[[LoraFile], bool]:
 
 def _some(pattern: str) -> Callable[[LoraFile], bool]:
     compiled = re.compile(pattern)
-    found = lru_cache(maxsize=8)(lambda contents: any(compiled.search(name) for name in contents.shapes))
-    return lambda file: found(file.contents)
+    return lambda file: any(compiled.search(name) for name in file.header.shapes)
 
 
 def _no_pair(applies: Callable[[LoraFile], bool]) -> Callable[[LoraFile], bool]:

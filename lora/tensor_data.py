@@ -61,7 +61,7 @@ def read_tensors(header: Header, keys: Collection[str]) -> dict[str, Tensor]:
 def _runs(header: Header, keys: Collection[str]) -> Iterator[_Run]:
     """The wanted ranges in the order of the file; those of one type that lie close together are one run."""
     run: _Run = []
-    for key, span in sorted(((key, header.contents.spans[key]) for key in keys), key=lambda pair: pair[1].begin):
+    for key, span in sorted(((key, header.spans[key]) for key in keys), key=lambda pair: pair[1].begin):
         if run and not (span.dtype == run[-1][1].dtype and 0 <= span.begin - run[-1][1].end <= _GAP):
             yield run
             run = []

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from . import _checks
@@ -20,7 +21,7 @@ class Tokens(NamedTuple):
 
 
 def patchify(latent: Tensor) -> Tokens:
-    """Pack a latent into Flux tokens: `b c (h 2) (w 2) -> b (h w) (c 2 2)`.
+    """Pack a latent into Flux tokens of 2×2 cells.
 
     `latent`: `[B, C, H, W]`. An odd height or width is first padded to even at the bottom or right, circularly, as
     the host does; `unpatchify` with the returned size crops it again, so the round trip is exact.
@@ -29,17 +30,15 @@ def patchify(latent: Tensor) -> Tokens:
     Source: black-forest-labs/flux, sampling.py, `prepare`; comfy/ldm/flux/model.py `process_img`.
     """
     image = _checks.tensor("latent", latent)
-    batch, channels, height, width = image.shape
+    height, width = image.shape[-2:]
     if height % 2 or width % 2:
         image = F.pad(image, (0, width % 2, 0, height % 2), mode="circular")
-    rows, columns = (height + 1) // 2, (width + 1) // 2
-    grid = image.reshape(batch, channels, rows, 2, columns, 2).permute(0, 2, 4, 1, 3, 5)
-    tokens = grid.reshape(batch, rows * columns, channels * 4)
+    tokens = rearrange(image, "b c (h ph) (w pw) -> b (h w) (c ph pw)", ph=2, pw=2)
     return Tokens(tokens.clone() if _shares(tokens, latent) else tokens, height, width)
 
 
 def unpatchify(tokens: Tensor | Tokens, height: int, width: int) -> Tensor:
-    """Unpack Flux tokens into a latent: `b (h w) (c 2 2) -> b c (h 2) (w 2)`, cropped to height × width.
+    """Unpack Flux tokens of 2×2 cells into a latent, cropped to height × width.
 
     `tokens`: `[B, ceil(height / 2) * ceil(width / 2), 4C]` (or what `patchify` returned); `height`, `width` in latent
     cells. Returns `[B, C, height, width]`.
@@ -50,15 +49,13 @@ def unpatchify(tokens: Tensor | Tokens, height: int, width: int) -> Tensor:
     packed = _checks.tensor("tokens", tokens.tokens if isinstance(tokens, Tokens) else tokens, rank=3)
     rows = (_checks.integer("height", height, 1) + 1) // 2
     columns = (_checks.integer("width", width, 1) + 1) // 2
-    batch, count, depth = packed.shape
+    count, depth = packed.shape[1:]
     if count != rows * columns:
         raise ValueError(f"tokens: a latent of {height}×{width} has {rows}·{columns} tokens, got {count}")
     if depth % 4:
         raise ValueError(f"tokens: a token holds 2×2 cells, so its width is a multiple of 4; got {depth}")
-    grid = packed.reshape(batch, rows, columns, depth // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
-    return grid.reshape(batch, depth // 4, rows * 2, columns * 2)[:, :, :height, :width].clone(
-        memory_format=torch.contiguous_format
-    )
+    latent = rearrange(packed, "b (h w) (c ph pw) -> b c (h ph) (w pw)", h=rows, w=columns, ph=2, pw=2)
+    return latent[:, :, :height, :width].clone(memory_format=torch.contiguous_format)
 
 
 def image_ids(height: int, width: int, batch: int = 1, index: int = 0) -> Tensor:
@@ -77,7 +74,7 @@ def image_ids(height: int, width: int, batch: int = 1, index: int = 0) -> Tensor
     ids[..., 0] = _checks.integer("index", index, 0)
     ids[..., 1] = torch.arange(rows, dtype=torch.float32)[:, None]
     ids[..., 2] = torch.arange(columns, dtype=torch.float32)
-    return ids.reshape(1, rows * columns, 3).repeat(count, 1, 1)
+    return rearrange(ids, "h w axes -> 1 (h w) axes").repeat(count, 1, 1)
 
 
 def text_ids(length: int, batch: int = 1) -> Tensor:

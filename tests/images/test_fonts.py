@@ -53,7 +53,7 @@ def font_with(pairs: dict[int, int], wide: bool) -> bytes:
 
 
 def glyph_of(character: str) -> int:
-    return fonts_module._glyph(fonts_module._built_in_table(), ord(character))
+    return fonts_module.glyph(fonts_module._built_in_table(), ord(character))
 
 
 def masks(other: Any, original: Any, drawn: str, letter: str) -> list[np.ndarray[Any, Any]]:

@@ -1,4 +1,4 @@
-"""Checkpoints of one run share what is known about their names, and pairs of one shape are computed together."""
+"""Checkpoints of one run, with the same names and shapes: each is read for itself, pairs are computed together."""
 
 from __future__ import annotations
 

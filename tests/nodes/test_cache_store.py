@@ -172,12 +172,9 @@ def test_threads_share_a_folder(module: Any, tmp_path: Path) -> None:
 
 
 _PROCESS = """
-import importlib.util, sys, torch
-spec = importlib.util.spec_from_file_location("cache_store", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-sys.modules["cache_store"] = module
-spec.loader.exec_module(module)
-store = module.Store(module.Path(sys.argv[2]))
+import pathlib, sys, torch
+from comfyui_eridiffusion.host.text.cache_store import Store
+store = Store(pathlib.Path(sys.argv[1]))
 for turn in range(40):
     number = turn % 4
     value = [[torch.full((20000,), float(number)), {"number": number}]]
@@ -188,7 +185,7 @@ for turn in range(40):
 
 
 def test_processes_share_a_folder(module: Any, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _PROCESS, module.__file__, str(tmp_path)]
+    command = [sys.executable, "-c", _PROCESS, str(tmp_path)]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     errors = [process.communicate(timeout=120)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], errors

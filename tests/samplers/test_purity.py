@@ -14,7 +14,7 @@ assert not {"torch", "numpy", "comfy"} & set(sys.modules), "the package alone lo
 from importlib import import_module
 for name in samplers.__all__:
     import_module(f"{samplers.__name__}.{name}")
-loaded = {"comfy", "nodes", "folder_paths", "pydantic", "diffusers", "einops"} & set(sys.modules)
+loaded = {"comfy", "nodes", "folder_paths", "pydantic", "diffusers"} & set(sys.modules)
 assert not loaded, loaded
 """
 
