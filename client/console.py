@@ -52,7 +52,7 @@ def sweep_progress(console: Console, title: str, total: int) -> Iterator[Report]
         done = 0
         tally: Tally | None = None
 
-        def report(_number: int, workflow: Workflow, event: Event | None) -> None:
+        def report(workflow: Workflow, event: Event | None) -> None:
             nonlocal done, tally
             if event is None or tally is None:
                 done += 0 if tally is None else tally.items

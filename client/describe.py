@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LoraError
-from .whole_files import write_whole
+from .saving import save_file
 
 
 def describe_lora(path: Path, family: str | None = None, against: Path | None = None) -> dict[str, Any]:
@@ -78,4 +78,4 @@ def convert_lora(path: Path, family: str | None, target: Path) -> None:
     lora = read_lora(path, family=family)
     tensors = {name: tensor.contiguous() for name, tensor in to_host_keys(lora).items()}
     step = {} if lora.step is None else {"ss_steps": str(lora.step)}  # kohya's field, which other tools read too
-    write_whole(target, save(tensors, {"format": "pt", **step}))
+    save_file(target, save(tensors, {"format": "pt", **step}))

@@ -10,6 +10,7 @@ from typing import Any, Final
 from ..spec import SampleSpec
 from ..workflows import build, choose_models
 from .host_client import HostClient
+from .schemas import combo_choices
 
 #: The host's model folders, and a node input that lists each.
 _LISTINGS: Final = {
@@ -58,12 +59,6 @@ async def _object_info(url: str) -> dict[str, Any]:
 
 def offered_files(object_info: Mapping[str, Any]) -> dict[str, list[str]]:
     """File names by model folder, from what the loader nodes of `/object_info` list."""
-    return {folder: _choices(object_info, *where) for folder, where in _LISTINGS.items()}
-
-
-def _choices(object_info: Mapping[str, Any], class_type: str, name: str) -> list[str]:
-    spec = object_info.get(class_type, {}).get("input", {}).get("required", {}).get(name)
-    if not spec:
-        return []
-    listed = spec[0] if isinstance(spec[0], list) else spec[1].get("options", ())
-    return [str(choice) for choice in listed]
+    return {
+        folder: combo_choices(object_info.get(node, {}), name) or [] for folder, (node, name) in _LISTINGS.items()
+    }

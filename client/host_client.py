@@ -31,8 +31,8 @@ from ..protocol.events import (
 from ..protocol.refusals import failed, missing_node, refused
 from .event_socket import EventSocket
 from .outages import forgotten, no_comfyui, stayed_away, unreachable
+from .saving import save_file
 from .schemas import combo_choices
-from .whole_files import write_whole
 
 #: Seconds of silence until the host's history is looked into: at first, as the prompt may have ended before it was
 #: followed (then after twice as long, and so on); at most, and once events flow; while the WebSocket is down.
@@ -303,7 +303,7 @@ class HostClient:
     async def download(self, image: ImageRef, target: Path) -> Path:
         """Write an image to `target`, whole or not at all; folders are made. Raises HostError."""
         content = await self.view(image)
-        write_whole(target, content)
+        save_file(target, content)
         return target
 
     async def _ending(self, prompt_id: str) -> list[Event]:

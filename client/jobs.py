@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..workflows.models import Models
 from .host_client import HostClient
 from .resume import Plan
 from .runs import host_run_name
 from .sheets import write_sheet
-from .sweep import Report, SweepImage, fetch, sweep
+from .sweep import Report, SweepImage, fetch, sample_step
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +24,6 @@ async def sample_plan(
     url: str,
     plan: Plan,
     run: str | None,
-    models: Models,
     folder: Path,
     local_output: Path | None,
     console: Console | None = None,
@@ -34,8 +32,13 @@ async def sample_plan(
 ) -> Made:
     """Sample what a plan lacks on the host at `url` and bring the images into `folder`, each step when it is done.
 
-    run, models: those of the plan. local_output: the host's output folder where it is on this machine. console: shows
-    progress. timeout: seconds per step. Raises HostError, WorkflowError.
+    Args:
+        run: That of the plan.
+        local_output: ComfyUI's output folder where it is on this machine.
+        console: Where progress is shown.
+        timeout: Seconds per step.
+
+    Raises HostError, WorkflowError.
     """
     folder = folder.absolute()
     made: Made = {}
@@ -43,10 +46,7 @@ async def sample_plan(
         name = None if run is None else await host_run_name(client, run)
         with _progress(console, plan) as report:
             for step, indices in plan.todo.items():
-                part = plan.spec.select(",".join(map(str, indices)))
-                done = await sweep(
-                    client, part, [step], models=models, run=name, report=report, timeout=timeout, batch=plan.batch
-                )
+                done = await sample_step(client, plan.graphs.at(step, name, indices), step, report, timeout)
                 fetched = await fetch(client, done, folder, local_output)
                 made |= {_key(image): path for image, path in fetched.files.items()}
                 if step is not None and plan.samples.are_of_another(step, list(fetched.files.values())):

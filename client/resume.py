@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import LoraError
 from ..lora import Checkpoint
 from ..lora.fingerprint import fingerprint
-from ..protocol.graph_marks import saver_marks
 from ..spec import SampleSpec
-from ..workflows import build
 from ..workflows.models import Models
-from .runs import checkpoints_here, possible_names
-from .sample_records import Samples, find_samples, samples_root
+from .runs import checkpoints_here
+from .sample_records import Samples, samples_by_record, samples_root
+from .step_graphs import StepGraphs
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep before it runs. spec: with every seed drawn. samples: the images that are there. notes: of its graphs.
+    """A sweep before it runs.
 
-    todo: indices of the items to sample, by training step, in the order to run; steps with nothing to do are left out.
-    batch: the most samples to denoise at once.
+    Args:
+        samples: The images that are there already.
+        todo: Indices of the items to sample, by training step, in the order to run. Steps with nothing to do are left
+            out.
+        graphs: The graphs of every step; their spec has every seed drawn.
+        notes: What the graphs and the images that are there need to have said of them.
     """
 
-    spec: SampleSpec
     samples: Samples
     todo: dict[int | None, list[int]]
+    graphs: StepGraphs
     notes: list[str]
-    batch: int = 1
+
+    @property
+    def spec(self) -> SampleSpec:
+        """What is sampled, with every seed drawn."""
+        return self.graphs.spec
 
     @property
     def images(self) -> int:
@@ -47,31 +54,35 @@ def plan_sweep(
     again: bool = False,
     batch: int = 1,
 ) -> Plan:
-    """Compare the images below `folder` with what a sweep would make.
+    """Compare the images below `folder` with what a sweep would make; no ComfyUI is asked.
 
     An image is kept where its own record and graph say that it is what the sweep would make: prompt and all settings,
     training step, LoRA run, model files, and the checkpoint's content where its file is on this machine. Seeds that
-    the config leaves to chance are taken from images of an earlier run of the sweep, else drawn. steps: as in `sweep`;
-    None = the newest checkpoint, which is always sampled. run: a folder or a name, see `runs.host_run_name`; no host
-    is asked. again: keep nothing. batch: as in `sweep`; another one than the image was made with is another setting.
+    the config leaves to chance are taken from images of an earlier run of the sweep; the others are drawn.
+
+    Args:
+        steps: As in `sweep`; None is the newest checkpoint, which is always sampled.
+        run: A folder or a name, see `runs.host_run_name`.
+        again: Whether all images are made anew.
+        batch: As in `sweep`. An image that was made with another one is not kept.
+
     Raises WorkflowError.
     """
-    marks, contents = StepMarks(spec, models, run, batch), CheckpointFiles(checkpoints_here(run))
+    graphs, contents = StepGraphs(spec, models, run, batch), CheckpointFiles(checkpoints_here(run))
     if not again and any(item.seed is None for item in spec.items):
-        seeds = find_samples(folder, spec, marks, contents).seeds()
-        items = [item if item.seed is not None else replace(item, seed=seeds.get(item.index)) for item in spec.items]
-        spec = replace(spec, items=items)
-    notes: list[str] = []
-    for step in steps:
-        workflow = build(spec, models, run, step, batch=batch)
-        spec = workflow.spec
-        notes += [note for note in workflow.notes if note not in notes]
-    nothing = Samples(samples_root(folder, spec), spec, None, contents)
-    samples = nothing if again else find_samples(folder, spec, marks, contents)
+        seeds = samples_by_record(folder, spec, graphs.marks, contents).seeds()
+        if seeds:
+            items = [replace(item, seed=seeds.get(item.index)) if item.seed is None else item for item in spec.items]
+            graphs = StepGraphs(replace(spec, items=items), models, run, batch)
+    notes = list(dict.fromkeys(note for step in steps for note in graphs.at(step).notes))
+    if again:
+        samples = Samples(samples_root(folder, spec), graphs.spec, None, contents)
+    else:
+        samples = samples_by_record(folder, graphs.spec, graphs.marks, contents)
     notes += unsure_note(samples)
     every = [item.index for item in spec.items]
     todo = {step: every if step is None else samples.missing(step) for step in steps}
-    return Plan(spec, samples, {step: indices for step, indices in todo.items() if indices}, notes, batch)
+    return Plan(samples, {step: indices for step, indices in todo.items() if indices}, graphs, notes)
 
 
 def unsure_note(samples: Samples) -> list[str]:
@@ -83,38 +94,6 @@ def unsure_note(samples: Samples) -> list[str]:
         f"{count} images do not say of which checkpoint they are (EriSaveSamples had no details of EriLoraAtStep's); "
         "they count as made, and --again makes them anew."
     ]
-
-
-class StepMarks:
-    """The marks (see `graph_marks`) of a spec's items at any training step, with one base model and one LoRA run.
-
-    run: a folder or a name; every name under which a host may offer it counts.
-    """
-
-    def __init__(self, spec: SampleSpec, models: Models = None, run: str | Path | None = None, batch: int = 1) -> None:
-        self._spec, self._models, self._run, self._batch = spec, models, run, batch
-        self._steps: dict[int, dict[int, set[str]]] = {}
-
-    def __call__(self, step: int, index: int) -> Collection[str]:
-        """The marks of the graphs that would make this sample; none where the spec has no such item."""
-        if step not in self._steps:
-            self._steps[step] = self._marks(step)
-        return self._steps[step].get(index, ())
-
-    def _marks(self, step: int) -> dict[int, set[str]]:
-        names = [None] if self._run is None else possible_names(self._run)
-        workflow = build(self._spec, self._models, names[0], step, batch=self._batch)
-        found: dict[int, set[str]] = {item.index: set() for item in workflow.spec.items}
-        graph = workflow.api()
-        for name in names:
-            for node in graph.values():
-                if node["class_type"] == "EriLoraAtStep":
-                    node["inputs"]["run"] = name
-            marks = saver_marks(graph)
-            for saver, items in workflow.saves.items():
-                for item in items:
-                    found[item].add(marks[saver])
-        return found
 
 
 class CheckpointFiles:

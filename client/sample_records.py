@@ -110,7 +110,7 @@ class Samples:
         return item is not None and record.get("step") == step and _same(item, record)
 
 
-def find_samples(folder: Path, spec: SampleSpec, marks: Marks, contents: Contents) -> Samples:
+def samples_by_record(folder: Path, spec: SampleSpec, marks: Marks, contents: Contents) -> Samples:
     """The samples of `spec` below `folder`, the output folder of a host or of `eri`.
 
     An image counts where prompt, size, seed and all other settings are those of the spec (any seed where the spec draws

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,15 +10,15 @@ from pathlib import Path
 from ..errors import HostError
 from ..protocol.events import Event, ImageRef, StepProgress, prompt_files_of
 from ..spec import SampleItem, SampleSpec
-from ..workflows import Workflow, build
+from ..workflows import Workflow
 from ..workflows.models import Models
 from .file_times import fix_times
 from .host_client import HostClient, PromptResult
 from .recovery import run_through
+from .step_graphs import StepGraphs
 
-#: What a sweep tells while it runs: index of the step in the list, the step's graph, and the host's event
-#: (None = the step begins).
-Report = Callable[[int, Workflow, Event | None], None]
+#: What a sweep tells while it runs: the step's graph, and ComfyUI's event (None = the step begins).
+Report = Callable[[Workflow, Event | None], None]
 
 
 @dataclass(frozen=True)
@@ -51,32 +52,42 @@ async def sweep(
     timeout: float | None = None,
     batch: int = 1,
 ) -> Sweep:
-    """Sample `spec` once per training step, with the same seeds each time, and collect what the host wrote.
+    """Sample `spec` once per training step, with the same seeds each time, and collect what ComfyUI wrote.
 
-    steps: 0 = without LoRA, None = the newest checkpoint. run: a name the host offers (see `runs.host_run_name`).
-    timeout: seconds per step, restarts of the host included. batch: the most samples to denoise at once. A host that
-    is restarted meanwhile gets only the step again that it had not finished, under the same file names; one that stays
-    away longer than `client.patience` is an error. Raises HostError or WorkflowError; cancelling the task cancels the
-    prompt on the host.
+    A ComfyUI that is restarted meanwhile gets only the step again that it had not finished, under the same file names;
+    one that stays away longer than `client.patience` is an error. Cancelling the task cancels the prompt in ComfyUI.
+
+    Args:
+        steps: 0 is without LoRA, None is the newest checkpoint.
+        run: A name that ComfyUI offers (see `runs.host_run_name`).
+        timeout: Seconds per step, restarts included.
+        batch: The most samples to denoise at once.
+
+    Raises HostError or WorkflowError.
     """
     if not steps:
         raise ValueError("steps must name at least one training step")
-    images: list[SweepImage] = []
-    notes: list[str] = []
-    for number, step in enumerate(steps):
-        workflow = build(spec, models, run, step, batch=batch)
-        spec = workflow.spec  # seeds drawn for the first step serve the others too
-        notes += [note for note in workflow.notes if note not in notes]
-        if report is not None:
-            report(number, workflow, None)
-        result = await run_through(client, fix_times(workflow.api()), _reporter(report, number, workflow), timeout)
-        images += _collect(workflow, result, -1 if step is None else step)
-    reached = tuple(dict.fromkeys(image.step for image in images))
-    return Sweep(spec, reached, tuple(images), tuple(notes))
+    graphs = StepGraphs(spec, models, run, batch)
+    done = [await sample_step(client, graphs.at(step), step, report, timeout) for step in steps]
+    images = tuple(image for part in done for image in part.images)
+    notes = dict.fromkeys(note for part in done for note in part.notes)
+    return Sweep(graphs.spec, tuple(dict.fromkeys(image.step for image in images)), images, tuple(notes))
 
 
-def _reporter(report: Report | None, number: int, workflow: Workflow) -> Callable[[Event], None] | None:
-    return None if report is None else lambda event: report(number, workflow, event)
+async def sample_step(
+    client: HostClient,
+    workflow: Workflow,
+    step: int | None,
+    report: Report | None = None,
+    timeout: float | None = None,
+) -> Sweep:
+    """Sample the graph of one training step, as `sweep` does each of its steps."""
+    if report is not None:
+        report(workflow, None)
+    tell = None if report is None else functools.partial(report, workflow)
+    result = await run_through(client, fix_times(workflow.api()), tell, timeout)
+    shown = -1 if step is None else step
+    return Sweep(workflow.spec, (shown,), tuple(_collect(workflow, result, shown)), tuple(workflow.notes))
 
 
 def _collect(workflow: Workflow, result: PromptResult, step: int) -> list[SweepImage]:

@@ -18,11 +18,12 @@ from ..spec import SampleSpec
 from ..workflows.models import Models
 from .graphs import models_offered
 from .host_client import HostClient
-from .resume import CheckpointFiles, StepMarks, unsure_note
+from .resume import CheckpointFiles, unsure_note
 from .runs import host_run_name, spread
-from .sample_records import Samples, find_samples, samples_root
+from .sample_records import Samples, samples_by_record, samples_root
 from .sheets import write_sheet
-from .sweep import Report, fetch, sweep
+from .step_graphs import StepGraphs
+from .sweep import Report, fetch, sample_step
 
 #: The most training steps on one contact sheet: the first and the newest are always among them.
 SHEET_COLUMNS: Final = 12
@@ -113,6 +114,7 @@ class Watch:
         self.summary = Summary() if summary is None else summary
         self._files = CheckpointFiles()
         self._samples = Samples(samples_root(self.folder, spec), spec, None, self._files)
+        self._graphs = StepGraphs(spec, models, run, batch)
         self._looked = self._again = again
         self._left_out = {entry.path: _stamp(entry.path) for entry in self._checkpoints()} if new_only else {}
         self._judged: dict[Path, Stamp] = {}  # broken or failed, as the file was then
@@ -140,6 +142,7 @@ class Watch:
             self.models, choice = await models_offered(client.url, self.spec)
             for note in choice:  # at once: should the host refuse the graph, they say what it lacks
                 self._tell_once("models", note)
+            self._graphs = StepGraphs(self.spec, self.models, self.run, self.batch)
             self._looked = self._again  # images made with other model files do not count
         for entry, step in self.pending():
             await self._sample(client, entry, step)
@@ -160,8 +163,7 @@ class Watch:
     def _look(self) -> None:
         """Read from the images what was sampled, once."""
         if not self._looked:
-            marks = StepMarks(self.spec, self.models, self.run, self.batch)
-            self._samples = find_samples(self.folder, self.spec, marks, self._files)
+            self._samples = samples_by_record(self.folder, self.spec, self._graphs.marks, self._files)
             self.summary.notes += [note for note in unsure_note(self._samples) if note not in self.summary.notes]
             self._looked = True
 
@@ -203,11 +205,13 @@ class Watch:
         stamp = _stamp(entry.path)
         if self._samples.forget_old(step):
             self.tell(Told("replaced", f"{entry.path} is another one than before", step))
-        spec = self.spec.select(",".join(map(str, self._samples.missing(step))))
         name = await host_run_name(client, self.run)
+        if any(item.seed is None for item in self.spec.items):  # drawn anew for every step, as trainers do
+            self._graphs = StepGraphs(self.spec, self.models, self.run, self.batch)
+        workflow = self._graphs.at(step, name, self._samples.missing(step))
         try:
-            with self.progress(f"step {step}", spec) as report:
-                done = await sweep(client, spec, [step], models=self.models, run=name, report=report, batch=self.batch)
+            with self.progress(f"step {step}", workflow.spec) as report:
+                done = await sample_step(client, workflow, step, report)
         except HostError as error:
             if error.kind not in _OF_ONE_CHECKPOINT:
                 raise

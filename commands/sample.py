@@ -99,7 +99,7 @@ def _sample(
                 else:  # at once: should the host refuse the graph, they say what it lacks and where to get it
                     notes(choice)
             console = None if quiet else err
-            work = sample_plan(address, plan, run, chosen, output, local_output, console, timeout=timeout)
+            work = sample_plan(address, plan, run, output, local_output, console, timeout=timeout)
             made = interrupts.run(work)
     return document_of(plan, steps, made, sheet)
 

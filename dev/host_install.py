@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import HostError
+from ..whole_files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKSPACE = ROOT / ".workspace"
@@ -104,7 +105,7 @@ def write_shim(install: HostInstall, workspace: Path = WORKSPACE) -> Path | None
     source = Path(__file__).with_name("torchvision_shim.py").read_bytes()
     if not target.is_file() or target.read_bytes() != source:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, source)
+        write_whole(target, source)
     return target.parent.parent
 
 
@@ -281,7 +282,7 @@ def _install_requirements(install: HostInstall, workspace: Path, say: Report) ->
         run_pip(["install", "--no-deps", "-c", str(pins), *bare], "ComfyUI's requirements")
     if torch.gpu_build and not torch.torchvision:
         run_pip(["install", "-c", str(pins), *index_options(), "torchvision"], "the torchvision of this torch")
-    _replace(stamp, key.encode())
+    write_whole(stamp, key.encode())
 
 
 def _requirements(install: HostInstall) -> list[str]:
@@ -339,13 +340,6 @@ def explain_pip(output: str) -> str:
     """Say in one sentence why pip failed, then quote its last lines."""
     reason = next((advice for pattern, advice in _CAUSES if re.search(pattern, output)), "pip's last words:")
     return reason + "\n  " + "\n  ".join([line for line in output.splitlines() if line.strip()][-8:])
-
-
-def _replace(target: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-    os.replace(name, target)
 
 
 def main() -> int:

@@ -13,8 +13,9 @@ from ..configs.second_file import Folders, text_of
 from ..configs.tree import check_length, open_source
 from ..errors import NodeInputError
 from ..images import sample_name
-from ..spec import SampleItem, SampleSpec
+from ..spec import SampleSpec
 from ..spec.readers import TEXT, read_opened
+from ..spec.seeds import draw_seeds
 from ..spec.triggers import fill_trigger
 from .paths import candidates, input_roots
 
@@ -31,7 +32,6 @@ TRAINERS: Final = (
     "native",
 )
 _SUFFIXES: Final = (".yaml", ".yml", ".json", ".jsonc", ".toml", ".txt", ".env", ".sh")
-_RANDOM_SEEDS: Final = 2**53
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def load_spec(inputs: SpecInputs) -> SampleSpec:
     Raises SpecError for the config's faults and NodeInputError for a file that is not there or not allowed.
     """
     spec = read_config(inputs, config_path(inputs.config))
-    return with_seeds(with_trigger(spec.select(inputs.items), inputs.trigger_word.strip()))
+    spec, notes = draw_seeds(with_trigger(spec.select(inputs.items), inputs.trigger_word.strip()))
+    return replace(spec, notes=[*spec.notes, *notes])
 
 
 def read_config(inputs: SpecInputs, path: Path | None) -> SampleSpec:
@@ -117,18 +118,6 @@ def with_trigger(spec: SampleSpec, trigger: str) -> SampleSpec:
     count = sum(old != new for old, new in zip(spec.items, items, strict=True))
     note = f"trigger_word {trigger!r} was put into {count} of {len(items)} prompts."
     return replace(spec, items=items, trigger_word=trigger, notes=[*spec.notes, note])
-
-
-def with_seeds(spec: SampleSpec) -> SampleSpec:
-    """The spec with a seed drawn for every item that leaves it to chance, and a note of each."""
-    items: list[SampleItem] = []
-    notes = list(spec.notes)
-    for item in spec.items:
-        if item.seed is None:
-            item = replace(item, seed=secrets.randbelow(_RANDOM_SEEDS))
-            notes.append(f"item {item.index}: the config leaves the seed to chance, drew {item.seed}.")
-        items.append(item)
-    return replace(spec, items=items, notes=notes)
 
 
 def fingerprint(inputs: SpecInputs) -> str:

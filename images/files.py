@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import itertools
 import os
-import sys
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import ImagesError
+from ..whole_files import write_whole
 from .names import problem_with
 
 #: suffix -> Pillow's name
@@ -24,7 +22,6 @@ FORMATS: Final = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 EXISTING: Final = ("overwrite", "number", "error", "skip")
 _JPEG_EXIF_LIMIT: Final = 65_000
 _EXIF_MODEL, _EXIF_MAKE = 0x0110, 0x010F
-_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EXDEV)
 
 
 @dataclass(frozen=True)
@@ -110,17 +107,17 @@ def _inside(root: Path, relative: PurePosixPath) -> Path:
 def _publish(target: Path, data: bytes, text: bytes | None, existing: str) -> tuple[Path, Path | None]:
     """Both files under one stem; the prompt first: whoever sees the picture appear finds its text there."""
     if existing == "overwrite":
-        text_path = None if text is None else _write(target.with_suffix(".txt"), text)
-        return _write(target, data), text_path
+        text_path = None if text is None else write_whole(target.with_suffix(".txt"), text)
+        return write_whole(target, data), text_path
     for number in itertools.count(1):
         candidate = target if number == 1 else target.with_name(f"{target.stem}_{number}{target.suffix}")
         try:
-            text_path = None if text is None else _write(candidate.with_suffix(".txt"), text, exclusive=True)
+            text_path = None if text is None else write_whole(candidate.with_suffix(".txt"), text, exclusive=True)
         except FileExistsError:
             taken_path = candidate.with_suffix(".txt")
         else:
             try:
-                return _write(candidate, data, exclusive=True), text_path
+                return write_whole(candidate, data, exclusive=True), text_path
             except FileExistsError:
                 taken_path = candidate
                 if text_path is not None:
@@ -128,38 +125,6 @@ def _publish(target: Path, data: bytes, text: bytes | None, existing: str) -> tu
         if existing != "number":
             raise ImagesError(f'{taken_path} exists already. Choose "overwrite" or "number", or another name.')
     raise AssertionError("unreachable")
-
-
-def _write(path: Path, data: bytes, exclusive: bool = False) -> Path:
-    """The whole file or none; exclusive: FileExistsError where the name is taken."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if exclusive:
-            _claim(temporary, path)
-        else:
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def _claim(temporary: Path, path: Path) -> None:
-    """Give a finished file its name unless another has it, in one step where the file system has one for that."""
-    if sys.platform == "win32":
-        os.rename(temporary, path)  # refuses a taken name there
-        return
-    try:
-        os.link(temporary, path)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:  # FileExistsError among them
-            raise
-        if os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, "File exists", str(path)) from error
-        os.replace(temporary, path)  # memory sticks and some network shares have no hard links
 
 
 def _encode(image: Image.Image, kind: str, metadata: Mapping[str, str], quality: int) -> tuple[bytes, tuple[str, ...]]:

@@ -1,4 +1,9 @@
-"""Which samples of a run lie on disk already: file names read back by the layouts that wrote them."""
+"""Which samples of a run lie on disk already: file names read back by the layouts that wrote them.
+
+No file is opened, so that thousands are told within the time of a request, and the trainer's own pictures count too.
+What `eri sweep` keeps is told by the records inside the files instead (`client.sample_records`): a name does not say
+which models and settings made a picture.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +29,7 @@ _NOT_THE_SAMPLE: Final = frozenset(("step", "seed", "ms", "time"))
 Key = tuple[tuple[str, str], ...]
 
 
-def find_samples(output: Path, trainer: str, samples: Iterable[SampleFile]) -> dict[tuple[int, int], Path]:
+def samples_by_name(output: Path, trainer: str, samples: Iterable[SampleFile]) -> dict[tuple[int, int], Path]:
     """(step, index) -> the newest image file of that sample below the output folder.
 
     trainer: a key of LAYOUTS. samples: one per sample of the run, all of the same run; `step` and `created` do not

@@ -19,6 +19,7 @@ from ..errors import LoraError, shorten
 from .file_names import CONTAINERS, STEP_FOLDER, SUFFIX, Reading, is_clutter_folder, read_name
 from .header import read_header
 from .metadata import header_step, read_json, state_step
+from .remembered import Remembered, look
 from .suffixes import EVIDENCE, split
 
 Mode = Literal["exact", "nearest", "at_or_before", "latest"]
@@ -55,15 +56,22 @@ class _Candidate:
         return (reading.step is None, reading.epoch is None, reading.twin, reading.rolling, len(text), text)
 
 
+_FOUND: Remembered[Checkpoint] = Remembered()
+
+
 def find_checkpoints(run_dir: str | Path) -> list[Checkpoint]:
     """List the LoRA checkpoints of a training run, ascending by step, those of unknown step last.
 
     `run_dir`: a run folder; or `<folder>/<name>` for one of several runs in a folder; or a single file. A folder with
     several runs gives all of them, each entry with its `.run`; one that holds no checkpoint itself gives those of the
     run folders below it, `.run` being their path. An existing folder without checkpoints gives [].
+    A folder is searched again only when something in it has changed.
     Raises LoraError, naming what is there, when the path is neither a folder nor a run in one.
     """
-    path = Path(run_dir)
+    return _FOUND.ask(Path(run_dir), _search)
+
+
+def _search(path: Path) -> list[Checkpoint]:
     if path.is_dir():
         return _entries(_candidates(path), folder=path.name) or sorted(_nested(path, _NESTED), key=_order)
     if path.is_file():
@@ -233,10 +241,12 @@ def _files(root: Path, containers: bool = True) -> Iterator[tuple[Path, str]]:
 
 
 def _listing(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    if not look(folder).is_dir():
         return []
     try:
-        return sorted(folder.iterdir())
+        with os.scandir(folder) as entries:
+            listed = [(folder / entry.name, entry.is_symlink()) for entry in entries]
+        return sorted(look(path) if linked else path for path, linked in listed)
     except OSError as error:
         raise LoraError(f"cannot be listed ({error.strerror})", path=folder, remedy="Check its permissions") from error
 
@@ -272,7 +282,7 @@ class _Facts(NamedTuple):
 
 def _facts(path: Path) -> _Facts | None:
     try:
-        stat = path.stat()
+        stat = look(path).stat()
         return _cached_facts(path, stat.st_mtime_ns, stat.st_size)
     except (OSError, LoraError):
         return None  # half written, damaged or gone: discovery goes by the name, read_lora says what is wrong
@@ -289,6 +299,7 @@ def _cached_facts(path: Path, mtime_ns: int, size: int) -> _Facts:
 def _trainer(candidate: _Candidate) -> str:
     """The trainer behind a name that several use, told by the files beside it."""
     trainer, path = candidate.reading.trainer, candidate.path
+    look(path.parent)
     if trainer == "diffusers" and path.with_name("training_state.json").exists():
         return "simpletuner"
     if trainer == "peft" and "network_alpha" in read_json(path.with_name("metadata.json")):

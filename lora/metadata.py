@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import LoraError
 from .header import Header, read_header
 from .names.text_encoders import is_text_encoder
+from .remembered import look
 from .suffixes import Split, split
 
 ERIDIFFUSION_KEY = "__eridiffusion_ckpt__"
@@ -106,7 +107,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _json_object(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(look(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ from ..errors import WorkflowError
 from ..families import FAMILIES
 from ..families.profile import Profile, Remark
 from ..spec import SampleItem, SampleSpec
+from ..spec.seeds import draw_seeds
 from ..trainers.profiles import profile_for
 from .canvas.ui import write
 from .chain import Chain, Loaded
@@ -33,8 +34,8 @@ class Workflow:
 
     saves: id of each saving node -> indices of the items it saves, in the order of its images.
     labels: what tells the chains' groups apart on the canvas, by chain; in style stock the samples' titles, by number.
-    beside: what the canvas's note says instead of `notes`: how far this agrees with the trainer, as `eri explain` tells
-    it, and those notes that say something else; style "eri".
+    beside: what the canvas's note says instead of `notes`, worked out when it is asked for: how far this agrees with
+    the trainer, as `eri explain` tells it, and those notes that say something else; style "eri".
     """
 
     graph: Graph
@@ -42,7 +43,7 @@ class Workflow:
     notes: list[str] = field(default_factory=list)
     saves: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     labels: Mapping[int, str] = field(default_factory=dict)
-    beside: Sequence[str] = ()
+    beside: Callable[[], Sequence[str]] = tuple
 
     def api(self) -> dict[str, dict[str, Any]]:
         """The host's `/prompt` JSON; a new dict each time, free to change: `api["lora"]["inputs"]["step"] = 500`."""
@@ -61,7 +62,7 @@ class Workflow:
         count, spec = len(self.spec.items), self.spec
         kind = f"{spec.family}{f' {spec.variant}' if spec.variant else ''}"
         head = f"**{spec.name}**: {count} sample{'s' if count != 1 else ''} ({kind}), as {spec.trainer} makes them."
-        return "\n\n".join([head, *(f"- {note}" for note in self.beside or self.notes)])
+        return "\n\n".join([head, *(f"- {note}" for note in self.beside() or self.notes)])
 
 
 def build(
@@ -99,7 +100,7 @@ def build(
         description, model_notes = choose_models(spec, offered)
     else:
         description, model_notes = read_models(models, spec)
-    spec, seed_notes = _draw_seeds(spec)
+    spec, seed_notes = draw_seeds(spec)
     if run is None and step:
         run = spec.name
         model_notes.append(f"No run was named; the run folder is taken to be called {run!r}, as in the config.")
@@ -141,9 +142,13 @@ def _compact(
         labels[number] = chain.label
         saves[save_id] = tuple(item.index for item in items)
         remarks |= dict.fromkeys(profile.remarks)
-    matches = explain(spec)
-    beside = [*statements(matches), *notes, *untold(list(remarks), matches)]
+    beside = functools.partial(_beside, spec, notes, list(remarks))
     return Workflow(graph, spec, [*notes, *(remark.text for remark in remarks)], saves, labels, beside)
+
+
+def _beside(spec: SampleSpec, notes: list[str], remarks: list[Remark]) -> list[str]:
+    matches = explain(spec)
+    return [*statements(matches), *notes, *untold(remarks, matches)]
 
 
 def _check_batch(batch: int, style: str) -> None:
@@ -175,16 +180,6 @@ def _check_items(spec: SampleSpec) -> None:
 
 def _ignored(spec: SampleSpec) -> list[str]:
     return [f"Config fields without effect on these samples: {', '.join(spec.ignored)}."] if spec.ignored else []
-
-
-def _draw_seeds(spec: SampleSpec) -> tuple[SampleSpec, list[str]]:
-    """Give a seed to every item that has none, so that the graph can be run again."""
-    if all(item.seed is not None for item in spec.items):
-        return spec, []
-    drawn = {item.index: secrets.randbelow(2**32) for item in spec.items if item.seed is None}
-    items = [replace(item, seed=drawn.get(item.index, item.seed)) for item in spec.items]
-    listed = ", ".join(f"{index}: {seed}" for index, seed in drawn.items())
-    return replace(spec, items=items), [f"The config leaves seeds to chance. Drawn (item: seed): {listed}."]
 
 
 def _groups(spec: SampleSpec) -> list[list[SampleItem]]:

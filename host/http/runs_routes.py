@@ -14,7 +14,7 @@ from server import PromptServer
 
 from ...errors import ImagesError, LoraError, NodeInputError, OutsideError, RequestError
 from ...images import SampleFile, sample_name
-from ...images.found import find_samples
+from ...images.found import samples_by_name
 from ...images.thumbnails import thumbnail
 from ...lora import Checkpoint
 from ...spec import SampleSpec, read_spec
@@ -154,7 +154,7 @@ def _samples(spec: SampleSpec) -> list[dict[str, Any]]:
         for item in spec.items
     ]
     entries = []
-    for (step, index), path in sorted(find_samples(output, spec.layout, wanted).items()):
+    for (step, index), path in sorted(samples_by_name(output, spec.layout, wanted).items()):
         folder = path.parent.relative_to(output).as_posix()
         query = {"filename": path.name, "subfolder": "" if folder == "." else folder, "type": "output"}
         version = path.stat().st_mtime_ns // 1_000_000

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 import folder_paths
@@ -41,14 +43,25 @@ def _kinds() -> list[str]:
 
 def list_runs() -> list[str]:
     """Below the allowed folders: every run by the names of its .safetensors files, then every such file."""
-    names = [Path(name) for kind in _kinds() for name in folder_paths.get_filename_list(kind)]
-    files = {name.as_posix() for name in names if name.suffix == ".safetensors"}
+    return list(_listed(tuple(_file_names())))
+
+
+@functools.lru_cache(maxsize=1)  # a schema is asked for many times in one prompt, and always for the same files
+def _listed(names: tuple[str, ...]) -> list[str]:
+    paths = map(PurePath, names)
+    files = {path.as_posix() for path in paths if path.suffix == ".safetensors"}
     return [*run_names(files), *sorted(files)]
 
 
+def _file_names() -> Iterator[str]:
+    """Names below the allowed folders, as ComfyUI lists them: anew where the time of a folder has changed."""
+    for kind in _kinds():
+        yield from folder_paths.get_filename_list(kind)
+
+
 def runs_version() -> str:
-    """Changes when a file below an allowed folder appears or goes; the host looks at the times of the folders."""
-    names = "\n".join(name for kind in _kinds() for name in folder_paths.get_filename_list(kind))
+    """Changes when a file below an allowed folder appears or goes."""
+    names = "\n".join(_file_names())
     return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
@@ -122,7 +135,9 @@ def _inside(place: Path) -> Path:
 
 def _allowed(place: Path, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
     """The checkpoints without links that lead out; NodeInputError where none is left."""
-    inside = [entry for entry in checkpoints if leads_inside(entry.path)]
+    roots = [root.resolve() for root in run_roots()]
+    real = [(entry, entry.path.resolve()) for entry in checkpoints]
+    inside = [entry for entry, path in real if any(path.is_relative_to(root) for root in roots)]
     if checkpoints and not inside:
         raise NodeInputError(f"run: the checkpoints of {place} are links out of the allowed folders. {_ALLOW}.")
     return inside

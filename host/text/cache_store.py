@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ...whole_files import UNFINISHED, write_whole
+
 FORMAT: Final = "1"
 SUFFIX: Final = ".safetensors"
-_TEMPORARY: Final = ".tmp"
 #: A temporary file this old belongs to a process that died.
 _ABANDONED_SECONDS: Final = 3600.0
 
@@ -125,13 +125,7 @@ class Store:
         if len(data) > limit:
             raise NotStorableError(f"it takes {len(data) / 2**20:.0f} MB, more than the size limit")
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.path(key)
-        temporary = path.with_name(f".{key}.{os.getpid()}.{uuid.uuid4().hex}{_TEMPORARY}")
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(self.path(key), data)
         self.evict(limit, keep=key)
         return len(data)
 
@@ -143,7 +137,7 @@ class Store:
                 stat = path.stat()
                 if path.suffix == SUFFIX:
                     entries.append((stat.st_mtime_ns, stat.st_size, path))
-                elif path.suffix == _TEMPORARY and time.time() - stat.st_mtime > _ABANDONED_SECONDS:
+                elif path.suffix == UNFINISHED and time.time() - stat.st_mtime > _ABANDONED_SECONDS:
                     path.unlink()
         total = sum(size for _, size, _ in entries)
         removed = []

@@ -57,7 +57,7 @@ async def test_images_of_a_batch(host_server: Any, family: str) -> None:
     maxima: set[float] = set()
     tallies: list[Tally] = []
 
-    def report(_: int, workflow: Any, event: Any) -> None:
+    def report(workflow: Any, event: Any) -> None:
         if event is None:
             tallies.append(Tally(workflow))
             return

@@ -43,6 +43,11 @@ async def prompts_of(url: str) -> int:
         return len(await client._json("GET", "/history"))
 
 
+def step_of(workflow: Workflow) -> int:
+    step: int = workflow.api()["lora"]["inputs"]["step"]
+    return step
+
+
 async def test_cut_line_mid_sweep_runs_each_step_once(host_server: Any) -> None:
     """The line is cut in the middle of every step; the host's history counts what it was asked to do."""
     spec = short("flux", steps=6)
@@ -50,9 +55,10 @@ async def test_cut_line_mid_sweep_runs_each_step_once(host_server: Any) -> None:
     cuts: Counter[int] = Counter()
     async with Relay(host_server.url) as relay, HostClient(relay.url) as client:
 
-        def report(number: int, _: Workflow, event: events.Event | None) -> None:
-            if isinstance(event, events.StepProgress) and event.node == "sample" and not cuts[number]:
-                cuts[number] += 1
+        def report(workflow: Workflow, event: events.Event | None) -> None:
+            step = step_of(workflow)
+            if isinstance(event, events.StepProgress) and event.node == "sample" and not cuts[step]:
+                cuts[step] += 1
                 relay.cut()
 
         done = await sweep(client, spec, STEPS, models=MODELS, run=spec.name, report=report, timeout=PATIENCE)
@@ -80,8 +86,8 @@ async def test_host_killed_mid_sweep_and_another_in_its_place(host_server: Any, 
     with LocalHost(output_dir=host_server.output_dir) as first:
         async with Relay(first.url) as relay, HostClient(relay.url, patience=PATIENCE) as client:
 
-            def report(number: int, _: Workflow, event: events.Event | None) -> None:
-                if number == 1 and isinstance(event, events.Executed) and event.images and not kept:
+            def report(workflow: Workflow, event: events.Event | None) -> None:
+                if step_of(workflow) == STEPS[1] and isinstance(event, events.Executed) and event.images and not kept:
                     os.kill(first.pid, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
                     kept.update(pictures(output))
                     asyncio.get_running_loop().call_later(1.0, setattr, relay, "target", host_server.url)
@@ -108,7 +114,7 @@ async def test_host_that_never_comes_back(host_server: Any) -> None:
     gone: list[float] = []
     async with Relay(host_server.url) as relay, HostClient(relay.url, patience=2.0) as client:
 
-        def report(_: int, __: Workflow, event: events.Event | None) -> None:
+        def report(_: Workflow, event: events.Event | None) -> None:
             if isinstance(event, events.StepProgress) and not gone:
                 gone.append(time.monotonic())
                 relay.refuse = True

@@ -154,7 +154,7 @@ async def test_images_of_a_checkpoint_that_was_replaced(host_server: Any, tmp_pa
     shutil.copytree(EXAMPLES / "runs" / "flux_zorp", run)
     got = tmp_path / "got"
     plan = plan_sweep(short("flux", steps=1), [0, 50, 100], got, models=MODELS, run=str(run))
-    await sample_plan(host_server.url, plan, str(run), MODELS, got, None)
+    await sample_plan(host_server.url, plan, str(run), got, None)
     assert [note for note in plan.notes if "checkpoint" in note] == []
     if not told:
         without_lora_details(got)
@@ -169,7 +169,7 @@ async def test_images_of_a_checkpoint_that_was_replaced(host_server: Any, tmp_pa
     plan = again()
     if told:
         assert plan.todo == {50: [0, 2]}
-        await sample_plan(host_server.url, plan, str(run), MODELS, got, None)
+        await sample_plan(host_server.url, plan, str(run), got, None)
         assert plan.notes[-1] == f"step 50: the host sampled another checkpoint than the one in {run} here."
     else:
         assert plan.todo == {}
@@ -192,7 +192,7 @@ async def test_a_jpeg_without_room_for_its_graph_is_known_again(host_server: Any
     spec = short("flux", steps=1).select("0")
     spec = replace(spec, image_format="jpg", items=[replace(spec.items[0], prompt="a red circle, " * 1800)])
     plan = plan_sweep(spec, [50], tmp_path, models=MODELS, run="flux_zorp")
-    await sample_plan(host_server.url, plan, "flux_zorp", MODELS, tmp_path, None)
+    await sample_plan(host_server.url, plan, "flux_zorp", tmp_path, None)
     (image,) = tmp_path.rglob("*.jpg")
     with Image.open(image) as picture:
         kept = {value.partition(":")[0] for value in picture.getexif().values() if isinstance(value, str)}
@@ -223,7 +223,7 @@ async def test_drawn_seeds_are_taken_up_again(host_server: Any, tmp_path: Path, 
 
     async def seeds(steps: list[int]) -> list[tuple[int, int, bool]]:
         plan = plan_sweep(spec, steps, tmp_path, models=MODELS, run="flux_zorp")
-        done = document_of(plan, steps, await sample_plan(host_server.url, plan, "flux_zorp", MODELS, tmp_path, None))
+        done = document_of(plan, steps, await sample_plan(host_server.url, plan, "flux_zorp", tmp_path, None))
         recorded = [json.loads(read_texts(Path(image["path"]))["eridiffusion"]) for image in done["images"]]
         assert [record["seed"] for record in recorded] == [image["seed"] for image in done["images"]]
         return [(image["step"], image["seed"], image["kept"]) for image in done["images"]]

@@ -55,15 +55,16 @@ async def test_sweep(host_server: Any, tmp_path: Path, family: str) -> None:
     run = EXAMPLES / "runs" / spec.name
     last = steps_in(run)[-1]
     seen: list[tuple[int, events.Event]] = []
-    tallies: dict[int, Tally] = {}
+    tallies: list[Tally] = []
     fractions: list[float] = []
 
-    def report(number: int, workflow: Workflow, event: events.Event | None) -> None:
-        tally = tallies.setdefault(number, Tally(workflow))
-        if event is not None:
-            seen.append((number, event))
-            tally.feed(event)
-            fractions.append(number + tally.done / tally.total)
+    def report(workflow: Workflow, event: events.Event | None) -> None:
+        if event is None:
+            tallies.append(Tally(workflow))
+        else:
+            seen.append((len(tallies), event))
+            tallies[-1].feed(event)
+            fractions.append(len(tallies) + tallies[-1].done / tallies[-1].total)
 
     async with HostClient(host_server.url) as client:
         name = await host_run_name(client, run)
@@ -91,7 +92,7 @@ async def test_sweep(host_server: Any, tmp_path: Path, family: str) -> None:
     assert {event.maximum for event in progress} == {4.0}
     told = {doing(event) for _, event in seen if isinstance(event, events.NodeStarted | events.StepProgress)}
     assert told >= {"encoding prompts", *(f"sampling, step {step} of 4" for step in (1, 2, 3, 4)), "decoding", "saving"}
-    assert all(tally.items_done == 2 and tally.done == tally.total == 8 for tally in tallies.values())
+    assert all(tally.items_done == 2 and tally.done == tally.total == 8 for tally in tallies)
     assert fractions == sorted(fractions)
     previews = [event for _, event in seen if isinstance(event, events.Preview)]
     assert {event.node for event in previews} == {"sample"}

@@ -336,7 +336,7 @@ def cuts(relay: Relay) -> Any:
 
     @contextlib.contextmanager
     def progress(title: str, _: SampleSpec) -> Iterator[Any]:
-        def report(_number: int, _workflow: Any, event: Any) -> None:
+        def report(_workflow: Any, event: Any) -> None:
             if title == "step 100" and event is not None and not done:
                 done.append(True)
                 relay.refuse = True

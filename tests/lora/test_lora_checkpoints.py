@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from comfyui_eridiffusion.lora import Checkpoint, LoraError, find_checkpoints, select_checkpoint
+from comfyui_eridiffusion.lora import Checkpoint, LoraError, checkpoints, find_checkpoints, select_checkpoint
 from comfyui_eridiffusion.lora.checkpoints import step_of
 from comfyui_eridiffusion.tests.lora.run_folders import lay, lora
 
@@ -269,3 +271,46 @@ def test_selection_follows_its_definition(steps: list[int | None], wanted: int) 
         assert nearest is not None
         gap = min(abs(step - wanted) for step in known)
         assert nearest == min(step for step in known if abs(step - wanted) == gap)
+
+
+def test_a_folder_is_searched_again_only_when_something_in_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new file, a state file and a link's target count; what changed a moment ago is looked at anew."""
+    searched: list[Path] = []
+    original = checkpoints._search
+
+    def counting(path: Path) -> list[checkpoints.Checkpoint]:
+        searched.append(path)
+        return original(path)
+
+    monkeypatch.setattr(checkpoints, "_search", counting)
+    run, other = tmp_path / "run", tmp_path / "elsewhere.safetensors"
+    lora(run / "thing_000000100.safetensors")
+    lora(other)
+    (run / "linked_000000300.safetensors").symlink_to(other)
+
+    def steps(age: float) -> tuple[list[int | None], int]:
+        for place in (run, other, *run.iterdir()):
+            then = time.time() - age
+            os.utime(place, (then, then))
+        before = len(searched)
+        found = [find_checkpoints(run) for _ in range(3)]
+        assert found == found[:1] * 3
+        return [entry.step for entry in found[0]], len(searched) - before
+
+    assert steps(60) == ([100, 300], 1)
+    assert steps(60)[1] == 1  # the times are others
+    before = len(searched)
+    find_checkpoints(run).clear()
+    assert (len(find_checkpoints(run)), len(searched)) == (2, before)
+    lora(run / "thing_000000200.safetensors")
+    assert steps(50) == ([100, 200, 300], 1)
+    other.unlink()
+    assert [entry.step for entry in find_checkpoints(run)] == [100, 200]
+    (run / "thing_000000200.safetensors").unlink()
+    assert [entry.step for entry in find_checkpoints(run)] == [100]
+    lora(run / "thing.safetensors")
+    assert [entry.step for entry in find_checkpoints(run)] == [100, None]
+    (run / "training_state.json").write_text('{"global_step": 150}', encoding="utf-8")
+    assert [entry.step for entry in find_checkpoints(run)] == [100, 150]

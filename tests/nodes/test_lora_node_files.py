@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -275,3 +276,64 @@ def test_lists_of_steps(comfy_host: Any, loras: Path, model: Any) -> None:
     before = node.fingerprint_inputs(run="run", steps="all")
     (loras / "run" / "a-step00000600.safetensors").touch()
     assert node.fingerprint_inputs(run="run", steps="all") != before
+
+
+def test_a_run_is_searched_once_for_checking_comparing_and_running(
+    comfy_host: Any, loras: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ComfyUI asks the node three times in one prompt; a checkpoint that has come since is seen all the same."""
+    checkpoints = comfy_host.pack("lora.checkpoints")
+    searched = counted(monkeypatch, checkpoints, "_search")
+    node, chosen = comfy_host.nodes["EriLoraAtStep"], {"run": "run", "step": 0, "mode": "latest"}
+
+    def all_three() -> tuple[str, int]:
+        assert node.validate_inputs(**chosen) is True
+        return node.fingerprint_inputs(**chosen), apply(comfy_host, model, **chosen)[2]
+
+    at_rest(write(loras / "run", model, 1))
+    before = all_three()
+    assert (before[1], len(searched)) == (1, 1)
+    at_rest(write(loras / "run", model, 2), seconds=30)
+    after = all_three()
+    assert (after[1], len(searched)) == (2, 2)
+    assert before[0] != after[0]
+
+
+def test_runs_are_listed_once_for_all_schemas(
+    comfy_host: Any, loras: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ComfyUI asks for a node's schema many times in one prompt, and the page for all of them: new runs are there."""
+    listed = counted(monkeypatch, comfy_host.pack("host.lora.runs"), "run_names")
+
+    def offered() -> list[str]:
+        for _ in range(5):
+            for name in ("EriLoraAtStep", "EriLoraSteps"):
+                inputs = comfy_host.nodes[name].define_schema().inputs
+        return next(list(entry.options) for entry in inputs if entry.id == "run")
+
+    write(loras / "one", model)
+    assert offered()[0] == "one"
+    assert len(listed) == 1
+    write(loras / "two", model)
+    assert offered()[:2] == ["one", "two"]
+    assert len(listed) == 2
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any]:
+    """A list that grows with every call of a module's function."""
+    calls: list[Any] = []
+    original = getattr(module, name)
+
+    def counting(*args: Any) -> Any:
+        calls.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(module, name, counting)
+    return calls
+
+
+def at_rest(path: Path, seconds: float = 60.0) -> None:
+    """The times of a file and its folder as if nothing had been written there for a while."""
+    then = time.time() - seconds
+    for place in (path, path.parent):
+        os.utime(place, (then, then))

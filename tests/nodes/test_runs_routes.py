@@ -15,7 +15,7 @@ from PIL import Image
 from yarl import URL
 
 from comfyui_eridiffusion.dev.local_host import LocalHost
-from comfyui_eridiffusion.images.found import find_samples
+from comfyui_eridiffusion.images.found import samples_by_name
 from comfyui_eridiffusion.images.layouts import SampleFile
 from comfyui_eridiffusion.tests.nodes.test_routes import conforms
 
@@ -185,4 +185,4 @@ def test_files_in_each_trainers_own_names_are_found(tmp_path: Path, trainer: str
         SampleFile("r", 0, i, f"sample_{i:02}", 2, prompt=text, seed=7, label=text.split()[1])
         for i, text in enumerate(("a tower", "a castle"))
     ]
-    assert find_samples(tmp_path, trainer, samples) == {(250, 1): place}
+    assert samples_by_name(tmp_path, trainer, samples) == {(250, 1): place}

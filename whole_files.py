@@ -1,0 +1,50 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Final
+
+#: Ending of a file that is not finished; it stays only where the process was killed.
+UNFINISHED: Final = ".tmp"
+_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EXDEV)
+
+
+def write_whole(path: Path, data: bytes, exclusive: bool = False) -> Path:
+    """Write `data` to `path` and return it; the folder must be there.
+
+    Whoever looks meanwhile sees the old file or the new one. With `exclusive` a name that is taken raises
+    FileExistsError. Raises OSError where the disk refuses; an old file stays as it was then.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex}{UNFINISHED}")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if exclusive:
+            _claim(temporary, path)
+        else:
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _claim(temporary: Path, path: Path) -> None:
+    """Give a finished file its name unless another has it, in one step where the file system has one for that."""
+    if sys.platform == "win32":
+        os.rename(temporary, path)  # refuses a taken name there
+        return
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:  # FileExistsError among them
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "File exists", str(path)) from error
+        os.replace(temporary, path)  # memory sticks and some network shares have no hard links
