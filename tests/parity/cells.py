@@ -62,8 +62,8 @@ class Cell:
     trainer, family: as in a SampleSpec.
     config: file below data/configs, in the trainer's own notation.
     noise: "drawn": the trainer drew its noise itself, on the CPU.
-        "fed": it draws on CUDA, where `torch.randn` was given this pack's numbers in the shape and dtype that the trainer
-        asked for. Only layout and dtype are checked then.
+        "fed": it draws on CUDA, where `torch.randn` was given this pack's numbers in the shape and dtype that the
+        trainer asked for. Only layout and dtype are checked then.
     sampler: the trainer's word for it, "" = its default.
     lora: folder below data/loras whose step 1000 is loaded, "" = the model before training.
     only: indices of the prompts that are compared, () = all.
