@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from ..spec.readers import TRAINERS
+from ..trainers import TRAINERS
 from ..workflows.builder import MAX_BATCH
 
 ConfigFile = Annotated[Path, typer.Argument(help="Training config, or a trainer's prompt file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs, errors included.")]
 Trainer = Annotated[
     str | None,
-    typer.Option(help=f"Whose config it is: {', '.join(entry.id for entry in TRAINERS)}.", show_default="recognised"),
+    typer.Option(help=f"Whose config it is: {', '.join(TRAINERS)}.", show_default="recognised"),
 ]
 Prompts = Annotated[
     Path | None,

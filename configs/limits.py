@@ -62,13 +62,3 @@ class Place:
         if not math.isfinite(value):
             raise self.error(name, f"{value} is no finite number", "Write a number like 3.5.")
         return float(value)
-
-
-def floored(value: int, multiple: int, minimum: int) -> int:
-    """max(minimum, value rounded down to a multiple)."""
-    return max(minimum, value - value % multiple)
-
-
-def to_nearest(value: float, multiple: int, minimum: int = 0) -> int:
-    """A value rounded to the nearest multiple, halves to even, at least `minimum`."""
-    return max(round(value / multiple) * multiple, minimum)

@@ -10,10 +10,15 @@ FALLBACK_NOISE: Final = "torch-cpu/nchw/float32"
 
 
 class Remark(NamedTuple):
-    """What a person should know about the match. topics: of `parity.TOPICS`, those it is about."""
+    """What a person should know about the match.
+
+    topics: of `trainers.claims.TOPICS`, those it is about. where_off: setting of the profile, "" = none; a remark with
+    one is made only while that setting is off.
+    """
 
     text: str
     topics: tuple[str, ...] = ()
+    where_off: str = ""
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,6 @@ from .paths import candidates, input_roots
 
 log = logging.getLogger(__name__)
 
-TRAINERS: Final = (
-    "eridiffusion",
-    "eridiffusion-v2",
-    "ai-toolkit",
-    "kohya",
-    "simpletuner",
-    "onetrainer",
-    "musubi",
-    "native",
-)
 _SUFFIXES: Final = (".yaml", ".yml", ".json", ".jsonc", ".toml", ".txt", ".env", ".sh")
 
 

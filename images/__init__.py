@@ -12,10 +12,11 @@ from ..lazy import attach
 if TYPE_CHECKING:
     from ..errors import ImagesError
     from .files import SavedImage, save_image
-    from .layouts import LAYOUTS, Layout, SampleFile, layout_for, relative_path, sample_name
+    from .layouts import LAYOUTS, SampleFile, layout_for, relative_path, sample_name
     from .names import safe_name
     from .pixels import to_array, to_image
     from .sheet import contact_sheet
+    from .template import Layout
 
 __all__ = [
     "LAYOUTS",
@@ -38,7 +39,7 @@ __getattr__ = attach(
     {
         "LAYOUTS": ".layouts",
         "ImagesError": "..errors",
-        "Layout": ".layouts",
+        "Layout": ".template",
         "SampleFile": ".layouts",
         "SavedImage": ".files",
         "contact_sheet": ".sheet",

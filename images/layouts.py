@@ -1,4 +1,4 @@
-"""Where each trainer puts its sample images: one line per trainer in `LAYOUTS`."""
+"""Where each trainer puts its sample images: the trainers' own layouts, applied to one sample."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ..errors import ImagesError
+from ..trainers import LISTED, TRAINERS
 from .names import safe_name
-from .template import Value, render
+from .template import Layout, Value, render
 
 
 @dataclass(frozen=True)
@@ -39,40 +40,13 @@ class SampleFile:
     family: str = ""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How one trainer names its samples.
-
-    template: path without suffix, see `template.render`. image_format: the trainer's own file type. prompt_file:
-    whether it writes the prompt into a .txt of the same stem.
-    """
-
-    template: str
-    image_format: str = "png"
-    prompt_file: bool = False
-
-
 def sample_name(index: int) -> str:
     """File stem by which graphs name sample `index` (0, 1, …): "sample_00"."""
     return f"sample_{index:02d}"
 
 
-_KOHYA: Final = "{run}/sample/{run}_{step:06}_{index:02}_{time:%Y%m%d%H%M%S}[_{seed}]"
-
-#: trainer id -> layout. A new trainer is one line here.
-#: onetrainer writes "<step>-<epoch>-<step of the epoch>"; a checkpoint tells the step alone, so the epoch counts as 0.
-LAYOUTS: Final[dict[str, Layout]] = {
-    "eridiffusion": Layout("{run}/samples_step_{step:06}/step_{step:06}_sample_{index:02}", "png", prompt_file=True),
-    "eridiffusion-v2": Layout("{run}/sample_step{step}[_seed{nth}]", "png"),
-    "ai-toolkit": Layout("{run}/samples/{ms}__{step:09}_{index}", "jpg"),
-    "kohya": Layout(_KOHYA, "png"),
-    "simpletuner": Layout("{run}/validation_images/step_{step}_{label}[_{spot}]", "png"),
-    "onetrainer": Layout(
-        "{run}/samples/{index} - {words:32}/{time:%Y-%m-%d_%H-%M-%S}-training-sample-{step}-0-{step}", "jpg"
-    ),
-    "musubi": Layout(_KOHYA + "_000", "png"),
-    "native": Layout("{run}/step_{step:06}/{name}", "png", prompt_file=True),
-}
+#: trainer id -> layout, in the order of lists for people.
+LAYOUTS: Final[dict[str, Layout]] = {name: TRAINERS[name].layout for name in LISTED}
 
 
 def layout_for(trainer: str) -> Layout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -41,6 +42,26 @@ _TIME_FORMAT: Final = re.compile(r"(%[YymdHMSfjU]|[A-Za-z0-9_. -])+")
 _LENGTH: Final = re.compile(r"0?[1-9][0-9]?|1[0-9][0-9]")
 _MAX_VALUE: Final = 120  # characters of one placeholder's text where the template sets no length
 _MAX_BYTES: Final = 240  # of one file or folder name; the suffix comes on top, and most systems allow 255
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one trainer names its samples.
+
+    Args:
+        template: path without suffix, see `render`.
+        image_format: the trainer's own file type.
+        prompt_file: whether it writes the prompt into a .txt of the same stem.
+    """
+
+    template: str
+    image_format: str = "png"
+    prompt_file: bool = False
+
+    @property
+    def timed(self) -> bool:
+        """Whether the moment of saving is a part of the name."""
+        return "{time" in self.template or "{ms" in self.template
 
 
 def render(template: str, values: Mapping[str, Value]) -> str:

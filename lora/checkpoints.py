@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from ..errors import LoraError, shorten
+from ..trainers import TRAINERS
 from .file_names import CONTAINERS, STEP_FOLDER, SUFFIX, Reading, is_clutter_folder, read_name
 from .header import read_header
 from .metadata import header_step, read_json, state_step
@@ -210,10 +211,10 @@ def _is_checkpoint(path: Path, reading: Reading, folder: str, numbered: set[str]
 
 def _not_a_date(path: Path, reading: Reading) -> Reading:
     """Undo the reading of `name-240501` as epoch 240501 where sd-scripts' header says that this is the run's name."""
-    if reading.trainer == "kohya" and reading.epoch is not None:
+    if reading.step is None and reading.epoch is not None:
         facts = _facts(path)
         if facts is not None and facts.output_name == path.stem:
-            return Reading(run=path.stem, trainer="kohya")
+            return Reading(run=path.stem, trainer=reading.trainer)
     return reading
 
 
@@ -298,10 +299,11 @@ def _cached_facts(path: Path, mtime_ns: int, size: int) -> _Facts:
 
 def _trainer(candidate: _Candidate) -> str:
     """The trainer behind a name that several use, told by the files beside it."""
-    trainer, path = candidate.reading.trainer, candidate.path
+    named_by, path = candidate.reading.trainer, candidate.path
     look(path.parent)
-    if trainer == "diffusers" and path.with_name("training_state.json").exists():
-        return "simpletuner"
-    if trainer == "peft" and "network_alpha" in read_json(path.with_name("metadata.json")):
-        return "eridiffusion"
-    return trainer
+    for trainer in TRAINERS.values():
+        for beside in trainer.checkpoints_beside:
+            file = path.with_name(beside.file)
+            if named_by == beside.named_by and (beside.key in read_json(file) if beside.key else file.exists()):
+                return trainer.id
+    return named_by

@@ -1,9 +1,7 @@
-"""What a checkpoint's file name says: trainer, run, step or epoch. One line per naming scheme, first match wins.
+"""What a checkpoint's file name says: trainer, run, step or epoch. The first scheme that matches wins.
 
-Names are matched without `.safetensors` and relative to the run folder, with `/` between folders. Zero padding varies
-between versions of the trainers, so digits are parsed and never formatted. Sources: the trainers' save code (github
-CodeAlexx/EriDiffusion and EriDiffusionV2, ostris/ai-toolkit, kohya-ss/sd-scripts and musubi-tuner, bghira/SimpleTuner,
-Nerogar/OneTrainer, XLabs-AI/x-flux, huggingface/diffusers' training scripts).
+A trainer's schemes stand in its folder, from its save code; the others here (XLabs-AI/x-flux, huggingface/diffusers'
+training scripts, and names that tell no trainer).
 """
 
 from __future__ import annotations
@@ -11,58 +9,28 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-SUFFIX = ".safetensors"
-TWIN_SUFFIX = "_comfyui"  # EriDiffusion V2's companion of the same step with kohya's keys
+from ..trainers import TRAINERS
+from .schemes import CHECKPOINT, NUMBER, TWIN, TWIN_SUFFIX, Scheme
 
-_NUMBER = r"(?P<number>[0-9]+)"
-_EPOCH = r"(?P<epoch>[0-9]+)"
-_TWIN = rf"(?P<twin>{TWIN_SUFFIX})?"
-# SimpleTuner keeps the newest state in `-rolling` and may add another word; `-tmp` is one that is being written
-_CHECKPOINT = rf"checkpoint-{_NUMBER}(?P<rolling>-(?!tmp)[A-Za-z]\w*)?"
+SUFFIX = ".safetensors"
+
 # Names of weight files that say nothing about the run: the folder they lie in does.
 WEIGHT_NAMES = frozenset({"lora", "flux_lora", "sdxl_lora", "pytorch_lora_weights", "adapter_model"})
 
-
-@dataclass(frozen=True)
-class Scheme:
-    """One way to name checkpoints: who uses it, the pattern, and what its number counts."""
-
-    trainer: str
-    pattern: re.Pattern[str]
-    counts_epochs: bool = False
-    sure: bool = True  # False: the name alone does not show that this is a LoRA
-
-
-def _scheme(trainer: str, pattern: str, counts_epochs: bool = False, sure: bool = True) -> Scheme:
-    return Scheme(trainer, re.compile(pattern + "$"), counts_epochs, sure)
-
-
-SCHEMES: tuple[Scheme, ...] = (
-    _scheme("eridiffusion-v2", rf"(?P<run>[^/]+_lora)_step{_NUMBER}{_TWIN}"),
-    _scheme("eridiffusion-v2", rf"(?P<run>[^/]+_lora)_{_NUMBER}steps{_TWIN}"),
-    _scheme("eridiffusion", rf"step_{_NUMBER}/lora"),
-    _scheme("eridiffusion", rf"{_CHECKPOINT}/(?:flux|sdxl)_lora"),
-    _scheme("eridiffusion", rf"checkpoint-{_NUMBER}"),
-    _scheme("eridiffusion", rf"lora_step{_NUMBER}"),
-    _scheme("diffusers", rf"{_CHECKPOINT}/pytorch_lora_weights"),
-    _scheme("peft", rf"{_CHECKPOINT}/adapter_model"),
-    _scheme("x-flux", rf"{_CHECKPOINT}/lora"),
-    _scheme("unknown", rf"(?:checkpoint|step)[-_]{_NUMBER}(?P<rolling>-(?!tmp)[A-Za-z]\w*)?/[^/]+", sure=False),
-    _scheme("onetrainer", rf"(?:[^/]+-)?backup-{_NUMBER}-{_EPOCH}-[0-9]+/lora/lora"),
-    _scheme("onetrainer", rf"(?P<run>[^/]*?)[0-9-]+_[0-9-]+-save-{_NUMBER}-{_EPOCH}-[0-9]+"),
-    _scheme("onetrainer", rf"(?P<run>[^/]+)-save-{_NUMBER}-{_EPOCH}-[0-9]+"),
-    _scheme("kohya", rf"(?P<run>[^/]+)-step{_NUMBER}"),
-    _scheme("kohya", r"(?P<run>[^/]+)-(?P<number>[0-9]{6})", counts_epochs=True),
-    _scheme("ai-toolkit", r"(?P<run>[^/]+?)(?:_LoRA)?_(?P<number>[0-9]{9})", sure=False),
-    _scheme("unknown", rf"(?:step|checkpoint)[-_]?{_NUMBER}"),
-    _scheme("unknown", rf"(?P<run>[^/]+?)[-_]step[-_]?{_NUMBER}{_TWIN}"),
-    _scheme("unknown", rf"(?P<run>[^/]+?)[-_]{_NUMBER}[-_]?steps{_TWIN}"),
+#: Whose names they are, and the scheme: those of the trainers, then those that are nobody's or whose writers sample
+#: nothing here.
+SCHEMES: tuple[tuple[str, Scheme], ...] = (
+    *((trainer.id, scheme) for trainer in TRAINERS.values() for scheme in trainer.checkpoints),
+    ("diffusers", Scheme(rf"{CHECKPOINT}/pytorch_lora_weights")),
+    ("peft", Scheme(rf"{CHECKPOINT}/adapter_model")),
+    ("x-flux", Scheme(rf"{CHECKPOINT}/lora")),
+    ("unknown", Scheme(rf"(?:checkpoint|step)[-_]{NUMBER}(?P<rolling>-(?!tmp)[A-Za-z]\w*)?/[^/]+", sure=False)),
+    ("unknown", Scheme(rf"(?:step|checkpoint)[-_]?{NUMBER}")),
+    ("unknown", Scheme(rf"(?P<run>[^/]+?)[-_]step[-_]?{NUMBER}{TWIN}")),
+    ("unknown", Scheme(rf"(?P<run>[^/]+?)[-_]{NUMBER}[-_]?steps{TWIN}")),
 )
 CONTAINERS = ("save", "checkpoints")  # folders of a run folder that checkpoints lie in
 STEP_FOLDER = re.compile(r"(?:checkpoint|step)[-_][0-9]+(?:-(?!tmp)[A-Za-z]\w*)?$")
-
-# sd-scripts' names when the user gave none: "at-step…", "epoch-…" and the final "last" are one run.
-_KOHYA_DEFAULTS = {"at": "last", "epoch": "last"}
 
 _NOT_A_CHECKPOINT = re.compile(
     r"(?:^|[._-])(?:optimizer|optstate|random_states|scheduler)(?:[._-]|$)"
@@ -100,23 +68,23 @@ def read_name(relative: str) -> Reading | None:
     if not relative.lower().endswith(SUFFIX) or is_distractor(relative):
         return None
     name = relative[: -len(SUFFIX)]
-    for scheme in SCHEMES:
-        match = scheme.pattern.match(name)
+    for trainer, scheme in SCHEMES:
+        match = scheme.compiled.match(name)
         if match is not None:
-            return _reading(scheme, match)
+            return _reading(trainer, scheme, match)
     if "/" in name:
         return None
     run, twin = name.removesuffix(TWIN_SUFFIX), name.endswith(TWIN_SUFFIX)
     return Reading(run="" if run in WEIGHT_NAMES else run, trainer="unknown", twin=twin, sure=False)
 
 
-def _reading(scheme: Scheme, match: re.Match[str]) -> Reading:
+def _reading(trainer: str, scheme: Scheme, match: re.Match[str]) -> Reading:
     groups = match.groupdict()
     run = (groups.get("run") or "").rstrip("-_ ")
     step, epoch = int(groups["number"]), groups.get("epoch")
     return Reading(
-        run=_KOHYA_DEFAULTS.get(run, run) if scheme.trainer == "kohya" else run,
-        trainer=scheme.trainer,
+        run=scheme.run_names.get(run, run),
+        trainer=trainer,
         step=None if scheme.counts_epochs else step,
         epoch=step if scheme.counts_epochs else (None if epoch is None else int(epoch)),
         twin=bool(groups.get("twin")),

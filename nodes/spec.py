@@ -9,7 +9,8 @@ from comfy_api.latest import io
 
 from ..families import FAMILIES
 from ..host.schema import SPEC, SPEC_MENU, schema
-from ..host.spec import TRAINERS, SpecInputs, as_text, columns, fingerprint, load_spec
+from ..host.spec import SpecInputs, as_text, columns, fingerprint, load_spec
+from ..trainers import LISTED
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class EriSampleSpec(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "trainer",
-                    options=["auto", *TRAINERS],
+                    options=["auto", *LISTED],
                     default="auto",
                     tooltip="Whose config this is, where the content is ambiguous.",
                 ),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..families import FAMILIES
+from ..trainers import LISTED, TRAINERS
+from ..trainers.native import TRAINER as NATIVE
+from ..trainers.trainer import Sizes, UnknownNoise, Way
 from . import _checks, _cuda_rng, _rust_rng
 from .flux_latents import unpatchify
 
@@ -35,7 +38,6 @@ GENERATORS = (
 )
 LAYOUTS = ("nchw", "packed")
 DTYPES = ("float32", "bfloat16", "float16")
-TRAINERS = ("eridiffusion", "eridiffusion-v2", "ai-toolkit", "kohya", "simpletuner", "onetrainer", "musubi", "native")
 DEFAULT_GPU = "rtx-4090"
 
 _RUST: dict[str, Callable[[int, int], NDArray[np.float32]]] = {
@@ -140,133 +142,49 @@ def _draw(profile: NoiseProfile, seed: int, shape: tuple[int, ...]) -> Tensor:
 def noise_profile(trainer: str, family: str, precision: str = "bfloat16") -> NoiseProfile:
     """Return how a trainer draws the noise of its sample images.
 
-    `trainer`: a name of `TRAINERS`; `family`: "flux", "sd35" or "sdxl"; `precision`: the dtype the trainer computes
+    `trainer`: a trainer's id; `family`: "flux", "sd35" or "sdxl"; `precision`: the dtype the trainer computes
     in, which some draw or round the noise in. The profile's `note` says what to know about it.
 
     Raises ValueError for an unknown name, a family the trainer does not sample, or noise whose source is not known,
     for which only a noise file written by the trainer can match.
     Source: each trainer's own sampling code, named in the notes.
     """
-    name = _checks.choice("trainer", trainer, TRAINERS)
-    model = _checks.choice("family", family, tuple(FAMILIES))
     dtype = _checks.choice("precision", precision, DTYPES)
-    if name == "musubi" and model != "flux":
-        raise ValueError(f"family: musubi-tuner samples only Flux (Kontext) of these families, got {model!r}")
-    if name == "eridiffusion-v2" and model == "sdxl":
-        raise ValueError(
-            "family: how EriDiffusion V2 draws its SDXL noise is not known (it never samples in the run and its "
-            "sample_sdxl is not published); only a noise file written by it can match"
-        )
-    generator, layout, drawn, note = _PROFILES.get((name, model)) or _PROFILES[name, "*"]
-    if drawn == "float32 then precision":
-        return NoiseProfile(generator, layout, "float32", None if dtype == "float32" else dtype, note=note)
-    return NoiseProfile(generator, layout, dtype if drawn == "precision" else drawn, note=note)
+    noise = _way(trainer, family).noise
+    if isinstance(noise, UnknownNoise):
+        raise ValueError(f"family: {noise.why}")
+    return replace(NoiseProfile.parse(noise.text(dtype)), note=noise.note)
 
 
-_GPU_NOTE = (
-    " More values than the GPU has threads are drawn in an order that depends on the GPU: name the trainer's, as in "
-    "torch-cuda@rtx-3090."
-)
-_V1_NOTE = (
-    "EriDiffusion V1's samplers draw uniform numbers in [-1, 1), not Gaussian ones "
-    "(src/inference/*_sampling.rs, prepare_latents); without a seed its noise cannot be reproduced."
-)
-_DIFFUSERS_NOTE = "diffusers with a CPU generator, in the dtype of the prompt embeddings."
-_PROFILES: dict[tuple[str, str], tuple[str, str, str, str]] = {
-    # (trainer, family or any): (generator, layout, dtype it is drawn in, note)
-    ("native", "*"): ("torch-cpu", "nchw", "float32", "The host's own noise (comfy/sample.py, prepare_noise)."),
-    ("eridiffusion", "*"): ("rust-stdrng-uniform", "nchw", "precision", _V1_NOTE),
-    ("eridiffusion-v2", "flux"): (
-        "rust-stdrng-ziggurat",
-        "packed",
-        "precision",
-        "sample_flux seeds flame-core's host generator with seed + prompt index and draws tokens; read in flame-core "
-        "as of April 2026 (src/rng/mod.rs, sample_normal), a later version may differ.",
-    ),
-    ("eridiffusion-v2", "sd35"): (
-        "rust-stdrng-box-muller",
-        "nchw",
-        "precision",
-        "sample_sd35 seeds StdRng with seed + prompt index.",
-    ),
-    ("ai-toolkit", "*"): ("torch-cpu", "nchw", "precision", _DIFFUSERS_NOTE),
-    ("simpletuner", "*"): (
-        "torch-cpu",
-        "nchw",
-        "precision",
-        _DIFFUSERS_NOTE + " With validation_seed_source gpu it is torch-cuda.",
-    ),
-    ("kohya", "flux"): (
-        "torch-cuda",
-        "packed",
-        "precision",
-        "flux_train_utils.py, sample_image_inference." + _GPU_NOTE,
-    ),
-    ("kohya", "sd35"): ("torch-cpu", "nchw", "float32 then precision", "sd3_train_utils.py, do_sample."),
-    ("kohya", "sdxl"): (
-        "torch-cuda",
-        "nchw",
-        "precision",
-        "The global CUDA generator right after manual_seed." + _GPU_NOTE,
-    ),
-    ("onetrainer", "*"): ("torch-cuda", "nchw", "float32", "modules/modelSampler." + _GPU_NOTE),
-    ("onetrainer", "sdxl"): (
-        "torch-cuda",
-        "nchw",
-        "precision",
-        "modules/modelSampler, in the train dtype." + _GPU_NOTE,
-    ),
-    ("musubi", "flux"): ("torch-cuda", "packed", "precision", "flux_kontext_generate_image.py." + _GPU_NOTE),
-}
+def _way(trainer: str, family: str) -> Way:
+    """How a trainer samples a family; ValueError for an unknown name or a family that it does not sample."""
+    known = TRAINERS[_checks.choice("trainer", trainer, LISTED)]
+    way = known.way(_checks.choice("family", family, tuple(FAMILIES)))
+    if way is None:
+        raise ValueError(f"family: {known.title} samples only {', '.join(known.families)} here, got {family!r}")
+    return way
 
 
 def latent_size(family: str, width: int, height: int, trainer: str | None = None) -> tuple[int, int]:
     """Return the latent's (height, width) for a picture of width × height pixels, after the trainer's rounding.
 
-    `family`: "flux", "sd35" or "sdxl"; `width`, `height` in pixels, at least 1; `trainer`: a name of `TRAINERS`, or
+    `family`: "flux", "sd35" or "sdxl"; `width`, `height` in pixels, at least 1; `trainer`: a trainer's id, or
     None for the family's reference (Flux: 2·ceil(pixels / 16) as black-forest-labs; others: pixels // 8).
 
     Raises ValueError for an unknown name, for a size that leaves no latent, and for one the trainer refuses.
     Source: each trainer's own rounding of sample sizes.
     """
-    model = _checks.choice("family", family, tuple(FAMILIES))
-    name = "native" if trainer is None else _checks.choice("trainer", trainer, TRAINERS)
-    if name == "musubi" and model != "flux":
-        raise ValueError(f"family: musubi-tuner samples only Flux (Kontext) of these families, got {model!r}")
-    return _cells("height", height, model, name), _cells("width", width, model, name)
+    sizes = _way(NATIVE.id if trainer is None else trainer, family).sizes
+    return _cells("height", height, sizes), _cells("width", width, sizes)
 
 
-def _cells(argument: str, value: int, family: str, trainer: str) -> int:
+def _cells(argument: str, value: int, sizes: Sizes) -> int:
     """Round one side as the trainer does and return it in latent cells (8 pixels each)."""
-    pixels = _checks.integer(argument, value, 1)
-    multiple, how, minimum = _ROUNDING.get((trainer, family)) or _ROUNDING[trainer, "*"]
-    if how == "exact":
-        pixels = max(minimum, pixels - pixels % 8)
-        if pixels % multiple:
-            raise ValueError(f"{argument}: {trainer} refuses {value} for {family}; it needs a multiple of {multiple}")
-    share = pixels / multiple
-    whole = round(share) if how == "round" else math.ceil(share) if how == "ceil" else math.floor(share)
-    pixels = max(minimum, whole * multiple)
+    side = _checks.integer(argument, value, 1)
+    try:
+        pixels = sizes.pixels(side)
+    except ValueError as error:
+        raise ValueError(f"{argument}: the trainer refuses {value}; it {error}") from error
     if pixels < 8:
-        raise ValueError(f"{argument}: {value} pixels round to nothing for {family} with {trainer}")
+        raise ValueError(f"{argument}: {value} pixels round to nothing")
     return pixels // 8
-
-
-_ROUNDING: dict[tuple[str, str], tuple[int, str, int]] = {
-    # (trainer, family or any): (multiple of pixels, how, minimum); Python's round is half to even, as the trainers'
-    ("native", "flux"): (16, "ceil", 16),
-    ("native", "*"): (8, "floor", 0),
-    ("eridiffusion", "flux"): (16, "floor", 0),
-    ("eridiffusion", "*"): (8, "floor", 0),
-    ("eridiffusion-v2", "flux"): (16, "floor", 0),
-    ("eridiffusion-v2", "*"): (8, "floor", 0),
-    ("ai-toolkit", "flux"): (16, "floor", 64),
-    ("ai-toolkit", "sd35"): (16, "exact", 64),
-    ("ai-toolkit", "sdxl"): (8, "floor", 64),
-    ("kohya", "flux"): (16, "floor", 64),
-    ("kohya", "*"): (8, "floor", 64),
-    ("simpletuner", "*"): (16, "round", 16),
-    ("onetrainer", "sd35"): (16, "round", 0),
-    ("onetrainer", "*"): (64, "round", 0),
-    ("musubi", "flux"): (16, "floor", 0),
-}

@@ -9,15 +9,10 @@ from typing import Any, Final
 
 from ..errors import SpecError
 
-#: Ids of the trainers, whose ways of sampling and file layouts a spec can name. Their readers: `readers.TRAINERS`.
-TRAINER_IDS: Final = (
-    *("native", "eridiffusion", "eridiffusion-v2", "ai-toolkit", "kohya", "simpletuner", "onetrainer", "musubi"),
-)
-
 #: torch's names of the dtypes that trainers compute in.
 DTYPES: Final = ("float32", "bfloat16", "float16")
 
-#: What a config may say about sampling beyond the items: name of a `workflows.profiles.Profile` field -> its type.
+#: What a config may say about sampling beyond the items: name of a `families.profile.Profile` field -> its type.
 SAMPLING: Final[dict[str, type]] = {
     "noise": str,
     "rounding": str,

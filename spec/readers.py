@@ -1,73 +1,28 @@
-"""The table of trainers, how each is recognised by its config's content, and `read_spec`."""
+"""`read_spec`: a config is shown to the trainers in turn, and the first that recognises it reads it."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Final
 
+from ..configs.fields import Reading
 from ..configs.parse import parse
 from ..configs.second_file import Folders
 from ..configs.tree import Document, check_length, open_source
 from ..errors import SpecError, UnknownConfigError
 from ..families import FAMILIES
-from ..trainers.ai_toolkit.reader import read_ai_toolkit
-from ..trainers.eridiffusion.reader import read_eridiffusion
-from ..trainers.eridiffusion_v2.reader import read_eridiffusion_v2
-from ..trainers.kohya.reader import read_kohya
-from ..trainers.musubi.reader import read_musubi
-from ..trainers.native.reader import MARKER, read_native
-from ..trainers.onetrainer.reader import read_onetrainer
-from ..trainers.recognise import (
-    has_any,
-    is_ambiguous,
-    is_eridiffusion_v2,
-    is_flat_eridiffusion,
-    is_kohya,
-    is_musubi,
-    is_onetrainer,
-    is_simpletuner,
-    process_shape,
-)
-from ..trainers.simpletuner.reader import read_simpletuner
+from ..trainers import LISTED, TRAINERS, Trainer
+from ..trainers.native import TRAINER as NATIVE
+from ..trainers.native.reader import refuse_own_form
 from .model import SampleSpec
 from .triggers import placeholders
 
 #: What a config is called in messages when it came as text.
 TEXT: Final = "<text>"
 _VARIABLE: Final = re.compile(r"\$\{([^}]+)\}")
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """A trainer this pack knows: its id, its name for people, how its configs are told apart, and their reader."""
-
-    id: str
-    title: str
-    recognise: Callable[[Document], bool]
-    read: Callable[[Document, str | None], SampleSpec]
-
-
-#: In order: the first that recognises a config reads it. EriDiffusion V1 and ai-toolkit share one shape; see
-#: `recognise.process_shape` for how they are told apart. A new trainer is one file and one line here.
-TRAINERS: Final = (
-    Trainer("native", "the pack's own form", lambda doc: has_any(doc, MARKER), read_native),
-    Trainer("ai-toolkit", "ai-toolkit", lambda doc: process_shape(doc) == "ai-toolkit", read_ai_toolkit),
-    Trainer(
-        "eridiffusion",
-        "EriDiffusion V1",
-        lambda doc: process_shape(doc) == "eridiffusion" or is_flat_eridiffusion(doc),
-        read_eridiffusion,
-    ),
-    Trainer("simpletuner", "SimpleTuner", is_simpletuner, read_simpletuner),
-    Trainer("eridiffusion-v2", "EriDiffusion V2", is_eridiffusion_v2, read_eridiffusion_v2),
-    Trainer("onetrainer", "OneTrainer", is_onetrainer, read_onetrainer),
-    Trainer("musubi", "musubi-tuner", is_musubi, read_musubi),
-    Trainer("kohya", "kohya sd-scripts", is_kohya, read_kohya),
-)
 
 
 def read_spec(
@@ -124,7 +79,7 @@ def read_text(
 
 def from_json(text: str) -> SampleSpec:
     """Read what `SampleSpec.to_json` wrote; raises SpecError naming the field where the text is anything else."""
-    return read_text(text, trainer="native")
+    return read_text(text, trainer=NATIVE.id)
 
 
 def _given(value: str | None) -> str | None:
@@ -144,33 +99,52 @@ def read_opened(
 
     name: what the config is called in messages. suffix: of its file, "" = unknown.
     """
-    known = {entry.id: entry for entry in TRAINERS}
-    if trainer is not None and trainer not in known:
-        raise SpecError(f"there is no trainer {trainer!r}", remedy=f"Trainers are {', '.join(known)}.")
+    if trainer is not None and trainer not in TRAINERS:
+        raise SpecError(f"there is no trainer {trainer!r}", remedy=f"Trainers are {', '.join(TRAINERS)}.")
     if family is not None and family not in FAMILIES:
         raise SpecError(f"there is no model family {family!r}", remedy=f"Families are {', '.join(FAMILIES)}.")
     document = parse(text, name, suffix, trainer, folders)
-    found = known[trainer] if trainer else _recognised(document)
-    if found.id == "ai-toolkit" and env is not None:
+    found = TRAINERS[trainer] if trainer else _recognised(document)
+    if found.variables and env is not None:
         document = parse(_substituted(text, name, env), name, suffix, trainer, folders)
-    if found.id != "native":
-        _refuse_native(document)
+    if found is not NATIVE:
+        refuse_own_form(document)
+    if family is not None and family not in found.families:
+        raise SpecError(
+            f"{found.title} does not train {family}",
+            source=document.source,
+            remedy=f"Of the families here it trains {', '.join(found.families)}; leave family away.",
+        )
     spec = found.read(document, family)
-    _note_placeholders(spec)
-    if trainer is None and found.id == "eridiffusion" and is_ambiguous(document):
-        spec.notes.append("ai-toolkit would read this config too; it is taken as EriDiffusion's. Pass trainer= if not.")
+    _check_names(document, spec)
+    _note_placeholders(spec, found)
+    doubt = found.doubt(document) if trainer is None else None
+    if doubt is not None:
+        spec.notes.append(doubt)
     return spec
 
 
-def _note_placeholders(spec: SampleSpec) -> None:
-    """Say so when a trigger placeholder reaches the text encoders as it is written."""
-    left = next((found[0] for item in spec.items if (found := placeholders(item.prompt))), None)
-    if left is not None and spec.trainer != "native" and not any("stays in the prompts" in note for note in spec.notes):
-        spec.notes.append(f"{left} stays in the prompts as text: the trainer does not replace it.")
+def _check_names(document: Document, spec: SampleSpec) -> None:
+    """Refuse a trainer or a layout that there is not; a misspelt one would change pictures without a word."""
+    for field, value in (("trainer", spec.trainer), ("layout", spec.layout)):
+        if value not in TRAINERS:
+            raise (
+                Reading(document)
+                .root()
+                .error(field, f"there is no {field} {value!r}", f"Write one of {', '.join(LISTED)}.")
+            )
+
+
+def _note_placeholders(spec: SampleSpec, trainer: Trainer) -> None:
+    """Say so when a trigger placeholder reaches the text encoders as it is written, and the reader did not."""
+    left = (found for item in spec.items for found in placeholders(item.prompt) if not trainer.tells_placeholder(found))
+    first = next(left, None)
+    if first is not None:
+        spec.notes.append(f"{first} stays in the prompts as text: the trainer does not replace it.")
 
 
 def _recognised(document: Document) -> Trainer:
-    for entry in TRAINERS:
+    for entry in TRAINERS.values():
         if entry.recognise(document):
             return entry
     if not isinstance(document.root.value, dict):
@@ -189,17 +163,7 @@ def _recognised(document: Document) -> Trainer:
 
 
 def _supported() -> str:
-    return ", ".join(f"{entry.title} ({entry.id})" for entry in TRAINERS)
-
-
-def _refuse_native(document: Document) -> None:
-    if has_any(document, MARKER):
-        raise SpecError(
-            "this is a resolved spec in the pack's own form, not a trainer's config",
-            source=document.source,
-            field=MARKER,
-            remedy='Leave the trainer on "auto".',
-        )
+    return ", ".join(f"{entry.title} ({entry.id})" for entry in TRAINERS.values())
 
 
 def _substituted(text: str, name: str, env: Mapping[str, str]) -> str:

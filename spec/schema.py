@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from ..families import FAMILIES
 from ..families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS
-from .model import DTYPES, SAMPLING, SPEC_VERSION, TRAINER_IDS
+from ..trainers import LISTED
+from .model import DTYPES, SAMPLING, SPEC_VERSION
 
 SCHEMA_ID: Final = "https://raw.githubusercontent.com/CodeAlexx/comfyui-eridiffusion/main/docs/native-spec.schema.json"
 _TYPES: Final = {str: "string", float: "number", bool: "boolean", int: "integer"}
@@ -55,7 +56,7 @@ def _spec() -> dict[str, Any]:
         "eri_spec": {"const": SPEC_VERSION, "description": "Version of this form."},
         "family": {"enum": list(FAMILIES), "description": "Model family."},
         "trainer": {
-            "enum": list(TRAINER_IDS),
+            "enum": list(LISTED),
             "default": "native",
             "description": "Whose way of sampling is followed (noise, schedule, token lengths, file names).",
         },
@@ -70,7 +71,7 @@ def _spec() -> dict[str, Any]:
         "trigger_word": _text("Trigger word; already put into the prompts."),
         "total": _whole("Samples that the trainer makes at a step, where the items are a part of them.", 1, 2**31),
         "sample_every": _whole("Training steps between samples.", 1, 2**31),
-        "layout": {"enum": list(TRAINER_IDS), "description": "Whose file names are used; default: the trainer's."},
+        "layout": {"enum": list(LISTED), "description": "Whose file names are used; default: the trainer's."},
         "t5_length": _whole("T5 tokens; null = the trainer's own number.", 1, 4096),
         "precision": {
             "enum": [*DTYPES, None],

@@ -155,7 +155,7 @@ TRAINER_PIXELS: dict[tuple[str, str], Callable[[int], int]] = {
     ("onetrainer", "sdxl"): lambda v: round(v / 64) * 64,
     ("musubi", "flux"): lambda v: (v // 8 * 8) // 16 * 16,
     ("eridiffusion", "flux"): lambda v: v // 16 * 16,
-    ("eridiffusion", "sd35"): lambda v: v // 8 * 8,
+    ("eridiffusion", "sd35"): lambda v: v // 16 * 16,  # latents in patches of 2 x 2, as its reader says
     ("eridiffusion", "sdxl"): lambda v: v // 8 * 8,
     ("eridiffusion-v2", "flux"): lambda v: v // 16 * 16,
     ("native", "flux"): lambda v: 16 * math.ceil(v / 16),

@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 
 from comfyui_eridiffusion import trainers
 from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec, read_text
-from comfyui_eridiffusion.spec.readers import TRAINERS
 from comfyui_eridiffusion.tests.spec.forms import FORMS, PROMPT, Form
+from comfyui_eridiffusion.trainers import TRAINERS
 
 TABLE = """
                          malformed   tag alias-bomb   types family   no-steps many-steps no-size huge-size   no-prompts
@@ -298,7 +298,7 @@ def test_damaged_anywhere(name: str, at: int, cut: int, put: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(FORMS)), st.binary(max_size=60))
 def test_any_bytes(name: str, data: bytes) -> None:
-    trainer = max((entry.id for entry in TRAINERS if name.startswith(entry.id)), key=len)
+    trainer = max((entry for entry in TRAINERS if name.startswith(entry)), key=len)
     try:
         spec = read_spec(data, trainer, "flux")
     except SpecError as caught:
@@ -352,7 +352,7 @@ def mappings(document: Any) -> list[dict[str, Any]]:
 def test_any_type_under_any_name_that_a_reader_looks_for(name: str) -> None:
     form = FORMS[name]
     good = yaml.safe_load(form.text())
-    words = known_words(max((entry.id for entry in TRAINERS if name.startswith(entry.id)), key=len))
+    words = known_words(max((entry for entry in TRAINERS if name.startswith(entry)), key=len))
     assert len(words) > 20
     for word, value in itertools.product(words, (None, True, -1, "x", ["a"], {"a": 1})):
         document = copy.deepcopy(good)

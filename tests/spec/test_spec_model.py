@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, from_json, read_spec
-from comfyui_eridiffusion.spec.model import DTYPES, TRAINER_IDS
+from comfyui_eridiffusion.spec.model import DTYPES
+from comfyui_eridiffusion.trainers import LISTED
 
 DATA = Path(__file__).parent / "data"
 TEXT = st.text(max_size=20)
@@ -40,13 +41,13 @@ ITEMS = st.builds(
 SPECS = st.builds(
     SampleSpec,
     family=st.sampled_from(["flux", "sd35", "sdxl"]),
-    trainer=st.sampled_from(TRAINER_IDS),
+    trainer=st.sampled_from(LISTED),
     items=st.lists(ITEMS, min_size=1, max_size=4),
     variant=st.none() | TEXT,
     name=TEXT,
     trigger_word=st.none() | TEXT,
     sample_every=st.none() | SMALL,
-    layout=st.sampled_from(TRAINER_IDS),
+    layout=st.sampled_from(LISTED),
     t5_length=st.none() | st.integers(1, 512),
     precision=st.none() | st.sampled_from(DTYPES),
     image_format=st.none() | TEXT,

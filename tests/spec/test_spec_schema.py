@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator
 
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, from_json, read_spec, read_text
 from comfyui_eridiffusion.spec.model import SAMPLING
-from comfyui_eridiffusion.spec.readers import TRAINERS
 from comfyui_eridiffusion.spec.schema import native_schema
 from comfyui_eridiffusion.tests.spec.forms import FORMS
+from comfyui_eridiffusion.trainers import LISTED
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).parent / "data"
@@ -39,11 +39,7 @@ def test_it_has_every_field_and_no_other() -> None:
     assert set(SCHEMA["properties"]) == {"eri_spec", *(field.name for field in fields(SampleSpec))}
     assert set(SCHEMA["$defs"]["item"]["properties"]) == {field.name for field in fields(SampleItem)}
     assert set(SCHEMA["properties"]["sampling"]["properties"]) == set(SAMPLING)
-    assert SCHEMA["properties"]["trainer"]["enum"] == [
-        "native",
-        *(name for name in SCHEMA["properties"]["layout"]["enum"] if name != "native"),
-    ]
-    assert set(SCHEMA["properties"]["trainer"]["enum"]) == {entry.id for entry in TRAINERS}
+    assert SCHEMA["properties"]["trainer"]["enum"] == SCHEMA["properties"]["layout"]["enum"] == list(LISTED)
 
 
 @pytest.mark.parametrize("name", FORMS)

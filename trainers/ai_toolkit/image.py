@@ -11,8 +11,8 @@ from ...errors import SpecError
 from ...families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS, MIN_SEED
 from ...spec.model import SampleItem
 from .prompt import FlagError, ParsedPrompt, parse_prompt
+from .sampling import SIZES
 
-_MIN_PIXELS: Final = 64
 #: Settings of inline flags that a SampleItem has no place for.
 _UNUSED: Final = frozenset(
     ("adapter_conditioning_scale", "refiner_start_at", "extra_values", "num_frames", "fps", "ctrl_img", "ctrl_idx")
@@ -119,19 +119,19 @@ def _cfg(reading: Reading, scale: float) -> float:
 
 
 def _pixels(reading: Reading, prompt: Prompt, name: str, value: int, family: str) -> int:
-    """max(64, floor to 8); diffusers' Flux then floors to 16, and its SD 3 refuses what 16 does not divide."""
+    """A side as the trainer rounds it; diffusers' SD 3 refuses what 16 does not divide."""
     if value > MAX_PIXELS:
         raise _error(reading, prompt, f"{name} {value} is too large", f"Write at most {MAX_PIXELS}.")
-    size = max(_MIN_PIXELS, value - value % 8)
-    if family == "flux":
-        size -= size % 16
-    if family == "sd35" and size % 16:
+    try:
+        size = SIZES[family].pixels(value)
+    except ValueError as error:
+        below = value - value % SIZES[family].multiple
         raise _error(
             reading,
             prompt,
-            f"{name} {value} stops the trainer: Stable Diffusion 3 needs multiples of 16",
-            f"Write {size - size % 16} or {size - size % 16 + 16}.",
-        )
+            f"{name} {value} stops the trainer: Stable Diffusion 3 {error}",
+            f"Write {below} or {below + SIZES[family].multiple}.",
+        ) from error
     if size != value:
         reading.note(f"{name} {value} is rounded to {size} as in the trainer.")
     return size

@@ -15,8 +15,8 @@ from ...families.names import PRECISIONS, note_schnell, variant_of
 from ...spec.model import SampleSpec
 from ..process import first_process, note_disabled_sampling, use_family_fields
 from .items import read_items
+from .sampling import ID
 
-TRAINER: Final = "ai-toolkit"
 #: Processes built on BaseSDTrainProcess, which samples.
 PROCESS_TYPES: Final = (
     "sd_trainer",
@@ -91,8 +91,8 @@ def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
     return SampleSpec(
         family=family,
         variant=variant,
-        trainer=TRAINER,
-        layout=TRAINER,
+        trainer=ID,
+        layout=ID,
         items=read_items(sample, family, trigger, bool(model.flag("use_flux_cfg"))),
         name=process.text("name") or run_name,
         trigger_word=trigger,

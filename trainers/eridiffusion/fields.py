@@ -23,8 +23,8 @@ from ...families.names import (
 )
 from ...spec.model import SampleItem
 from ...spec.triggers import fill_trigger, placeholders
+from .sampling import SIZES
 
-TRAINER: Final = "eridiffusion"
 DEFAULT_SEED: Final = 42
 _MODEL_FILES: Final = (
     "name_or_path",
@@ -141,10 +141,10 @@ def pixel_size(section: Section, key: str, family: str) -> int:
 
 def rounded(section: Section, key: str, value: int, family: str) -> int:
     """A side rounded down to what the family's latents can hold."""
-    cell = 8 if family == "sdxl" else 16
+    cell = SIZES[family].multiple
     if value < cell:
         raise section.error(key, f"{value} pixels are less than one latent cell", f"Write at least {cell}.")
-    result = value - value % cell
+    result = SIZES[family].pixels(value)
     if result != value:
         section.reading.note(f"{section.path_of(key)}: {value} is rounded down to {result}, a multiple of {cell}.")
     return result

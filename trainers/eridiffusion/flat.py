@@ -14,7 +14,6 @@ from ...families.names import MAX_PIXELS, MAX_SEED, variant_of
 from ...spec.model import SampleItem, SampleSpec
 from .fields import (
     DEFAULT_SEED,
-    TRAINER,
     build_items,
     guidance_of,
     model_files_of,
@@ -24,6 +23,7 @@ from .fields import (
     steps_of,
     t5_length_of,
 )
+from .sampling import ID
 
 _FAMILIES: Final = {"sd35": "sd35", "sd3": "sd35", "sd3.5": "sd35", "flux": "flux", "sdxl": "sdxl"}
 _VARIANTS: Final = {"flux": ("dev", "schnell"), "sd35": ("medium", "large", "large-turbo"), "sdxl": ()}
@@ -46,8 +46,8 @@ def read_flat(reading: Reading, root: Section, family: str | None) -> SampleSpec
     return SampleSpec(
         family=family,
         variant=variant,
-        trainer=TRAINER,
-        layout=TRAINER,
+        trainer=ID,
+        layout=ID,
         items=items,
         name=PurePosixPath(output.replace("\\", "/")).name if output else "samples",
         trigger_word=root.text("trigger_word"),

@@ -12,7 +12,6 @@ from ...families.names import MAX_SEED
 from ...spec.model import SampleItem, SampleSpec
 from ..process import first_process, note_disabled_sampling, use_family_fields
 from .fields import (
-    TRAINER,
     build_items,
     detect_family,
     guidance_of,
@@ -26,6 +25,7 @@ from .fields import (
     variant_from,
 )
 from .flat import named_family, validation_items
+from .sampling import ID
 
 #: Processes that V1 runs; the first of them is the one (`src/trainers/mod.rs::train_from_config`).
 PROCESS_TYPES: Final = ("sd_trainer", "flux_trainer")
@@ -64,8 +64,8 @@ def read_sections(reading: Reading, process: Section, name: str | None, family: 
     return SampleSpec(
         family=family,
         variant=variant,
-        trainer=TRAINER,
-        layout=TRAINER,
+        trainer=ID,
+        layout=ID,
         items=items,
         name=name or "samples",
         trigger_word=trigger,

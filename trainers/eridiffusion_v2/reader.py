@@ -16,7 +16,7 @@ from typing import Final
 
 from ...configs.command_line import PROGRAM, Unexpanded
 from ...configs.fields import Reading, Section
-from ...configs.limits import Place, floored
+from ...configs.limits import Place
 from ...configs.parse import parse
 from ...configs.second_file import Folders, missing_file
 from ...configs.tree import Document, Node
@@ -26,8 +26,8 @@ from ...families.names import MAX_PIXELS, MAX_SEED, variant_of
 from ...spec.model import SampleItem, SampleSpec
 from ..onetrainer.reader import MODEL_TYPES
 from .programs import Settings, from_flags, settings_for
+from .sampling import ID, SIZES
 
-TRAINER: Final = "eridiffusion-v2"
 _SEEDS: Final = 2**64
 #: The Rust names of the model types, without case and separators.
 _MODEL_TYPES: Final = {name.replace("_", ""): family for name, family in MODEL_TYPES.items()} | {
@@ -113,7 +113,7 @@ def _prompts(reading: Reading, root: Section, settings: Settings) -> list[Sample
             )
         found = folders.read(root, key, named[key] or "")
     text, name, suffix = found
-    second = Reading(parse(text, name, suffix if suffix == ".json" else "", TRAINER))
+    second = Reading(parse(text, name, suffix if suffix == ".json" else "", ID))
     items = _images(second, settings)
     for note in second.notes:
         reading.note(note)
@@ -177,7 +177,7 @@ def _seeds(entry: Section) -> list[int]:
 
 
 def _item(place: Place, settings: Settings, prompt: str, seed: int, index: int) -> SampleItem:
-    side = place.pixels("size", settings.size, floored(settings.size, 16 if settings.family == "flux" else 8, 0))
+    side = place.pixels("size", settings.size, SIZES[settings.family].pixels(settings.size))
     return SampleItem(
         index=index,
         prompt=prompt,
@@ -209,8 +209,8 @@ def _spec(reading: Reading, settings: Settings, items: list[SampleItem], root: S
     return SampleSpec(
         family=family,
         variant=variant,
-        trainer=TRAINER,
-        layout=TRAINER,
+        trainer=ID,
+        layout=ID,
         items=items,
         name=name,
         sample_every=settings.every,

@@ -1,1 +1,49 @@
-"""kohya sd-scripts and its GUI."""
+"""kohya sd-scripts, and the GUI's saved forms."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...images.template import Layout
+from ...lora.schemes import NUMBER, Scheme
+from ..claims import Claim
+from ..trainer import Trainer, no_placeholder, nobody_else
+from .reader import read_kohya
+from .recognise import is_kohya
+from .sampling import ID, WAYS
+
+#: sd-scripts' names when the user gave none: "at-step…", "epoch-…" and the final "last" are one run.
+_DEFAULTS: Final = {"at": "last", "epoch": "last"}
+
+TRAINER: Final = Trainer(
+    id=ID,
+    title="kohya sd-scripts",
+    repository="kohya-ss/sd-scripts",
+    sources={
+        "read": "library/train_util.py::load_prompts",
+        "resolved": "train_util.py::line_to_prompt_dict",
+        "noise": "flux_train_utils.py, sd3_train_utils.py, train_util.py",
+        "sigmas": "flux_train_utils.py, sd3_train_utils.py, train_util.py",
+        "tokens": "t5xxl_max_token_length",
+        "layout": "train_util.py::sample_image_inference",
+    },
+    listed=4,
+    families=("flux", "sd35", "sdxl"),
+    files="training TOML or command line with its prompt file; a `.txt`, `.toml`, `.json` prompt file alone; the JSON "
+    "that kohya's GUI saves, which holds its prompts",
+    family_told_by="script, network module, model files; GUI: its model switches; alone: `--family`",
+    seeds=("random", "each its own"),
+    recognise=is_kohya,
+    doubt=nobody_else,
+    read=read_kohya,
+    variables=False,
+    tells_placeholder=no_placeholder,
+    ways=WAYS,
+    layout=Layout("{run}/sample/{run}_{step:06}_{index:02}_{time:%Y%m%d%H%M%S}[_{seed}]", "png"),
+    layout_claim=Claim("file layout", "as its source says"),
+    checkpoints=(
+        Scheme(rf"(?P<run>[^/]+)-step{NUMBER}", run_names=_DEFAULTS),
+        Scheme(r"(?P<run>[^/]+)-(?P<number>[0-9]{6})", counts_epochs=True, run_names=_DEFAULTS),
+    ),
+    checkpoints_beside=(),
+)

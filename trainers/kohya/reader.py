@@ -12,7 +12,7 @@ from typing import Final
 
 from ...configs.fields import Reading, Section
 from ...configs.flat_args import FlatSection
-from ...configs.limits import Place, floored
+from ...configs.limits import Place
 from ...configs.parse import parse
 from ...configs.prompt_flags import KOHYA, Grammar
 from ...configs.second_file import Folders, missing_file
@@ -24,11 +24,10 @@ from ...spec.model import SampleItem, SampleSpec
 from .family import family_of
 from .gui import GuiForm, gui_entries, is_gui_form
 from .prompts import Entry, is_prompt_file, read_entries
+from .sampling import ID, SIZES
 
-TRAINER: Final = "kohya"
 _STEPS: Final = {"flux": 20, "sd35": 30, "sdxl": 30}
 _CFG: Final = {"flux": 1.0, "sd35": 7.5, "sdxl": 7.5}
-_MULTIPLE: Final = {"flux": 16, "sd35": 8, "sdxl": 8}
 _SIDE: Final = 512
 _GUIDANCE: Final = 3.5
 _MODEL_FILES: Final = ("pretrained_model_name_or_path", "vae", "ae", "clip_l", "clip_g", "t5xxl", "network_weights")
@@ -74,8 +73,8 @@ def _from_prompts(reading: Reading, family: str | None) -> SampleSpec:
     items = _items(reading, Rules(family, "ddim"), read_entries(reading, KOHYA))
     return SampleSpec(
         family=family,
-        trainer=TRAINER,
-        layout=TRAINER,
+        trainer=ID,
+        layout=ID,
         items=items,
         source=reading.document.source,
         notes=reading.notes,
@@ -100,8 +99,8 @@ def _from_config(reading: Reading, args: FlatSection, family: str | None) -> Sam
     return SampleSpec(
         family=family,
         variant=variant,
-        trainer=TRAINER,
-        layout=TRAINER,
+        trainer=ID,
+        layout=ID,
         items=items,
         name=args.text("output_name") or "last",
         sample_every=interval(args, epochs_win=True),
@@ -138,7 +137,7 @@ def prompt_items(
             source=name,
             remedy="Rename the file.",
         )
-    second = Reading(parse(text, name, suffix, TRAINER))
+    second = Reading(parse(text, name, suffix, ID))
     made = items(second, read_entries(second, grammar))
     for note in second.notes:
         reading.note(note)
@@ -222,7 +221,7 @@ def _item(reading: Reading, rules: Rules, entry: Entry, index: int) -> SampleIte
         scale = 1.0
     guidance = place.finite("guidance_scale", given.get("guidance_scale", _GUIDANCE)) if family == "flux" else None
     sides = {key: given.get(key, _SIDE) for key in ("width", "height")}
-    rounded = {key: place.pixels(key, value, floored(value, _MULTIPLE[family], 64)) for key, value in sides.items()}
+    rounded = {key: place.pixels(key, value, SIZES[family].pixels(value)) for key, value in sides.items()}
     return SampleItem(
         index=index,
         prompt=entry.prompt,

@@ -15,14 +15,11 @@ from ...configs.flat_args import FlatSection
 from ...configs.limits import Place
 from ...configs.prompt_flags import MUSUBI
 from ...configs.tree import Document
-from ...errors import SpecError
 from ...spec.model import SampleItem, SampleSpec
 from ..kohya.prompts import Entry, is_prompt_file, read_entries
 from ..kohya.reader import interval, prompt_items
+from .sampling import ID, SHIFT, SIZE
 
-TRAINER: Final = "musubi"
-#: The trainer's default shift, the same for every size; `--fs 0` asks for Flux's size-dependent one.
-_SHIFT: Final = 14.5
 _SIDE: Final = 256
 _STEPS: Final = 20
 _GUIDANCE: Final = 2.5
@@ -33,12 +30,6 @@ _WITHOUT_EFFECT: Final = ("cfg_scale", "negative_prompt", "frame_count", "end_im
 def read_musubi(document: Document, family: str | None) -> SampleSpec:
     """Spec of a training config or a prompt file. Raises SpecError for every other model of that trainer."""
     reading = Reading(document)
-    if family not in (None, "flux"):
-        raise SpecError(
-            f"musubi-tuner does not train {family}",
-            source=document.source,
-            remedy="Of these families it trains Flux (Kontext) only; leave family away.",
-        )
     if is_prompt_file(document):
         reading.note("Only a prompt file was read; it is taken as one for FLUX.1 Kontext.")
         items = _items(reading, read_entries(reading, MUSUBI))
@@ -61,8 +52,8 @@ def _spec(reading: Reading, items: list[SampleItem], args: Section | None) -> Sa
     return SampleSpec(
         family="flux",
         variant="kontext",
-        trainer=TRAINER,
-        layout=TRAINER,
+        trainer=ID,
+        layout=ID,
         items=items,
         name=(args.text("output_name") if args else None) or "samples",
         sample_every=interval(args, epochs_win=False) if args else None,
@@ -89,7 +80,7 @@ def _check_model(args: Section) -> None:
 
 
 def _items(reading: Reading, entries: list[Entry]) -> list[SampleItem]:
-    shifts = {entry.settings.get("discrete_flow_shift", _SHIFT) for entry in entries}
+    shifts = {entry.settings.get("discrete_flow_shift", SHIFT) for entry in entries}
     if len(shifts) > 1:
         odd = next(entry for entry in entries if "discrete_flow_shift" in entry.settings)
         raise Place(reading, odd.node, odd.path).error(
@@ -105,8 +96,8 @@ def _items(reading: Reading, entries: list[Entry]) -> list[SampleItem]:
 
 
 def _shift(reading: Reading, entry: Entry, shift: float | None) -> dict[str, str | float | bool]:
-    """Flux's schedule with one shift for all sizes: a mu that does not depend on the size."""
-    if shift == _SHIFT:
+    """Flux's schedule with one shift for all sizes: a mu that is the same for each; `--fs 0` asks for Flux' own."""
+    if shift == SHIFT:
         return {}
     if not shift:
         return {"base_shift": 0.5, "max_shift": 1.15}
@@ -117,7 +108,7 @@ def _shift(reading: Reading, entry: Entry, shift: float | None) -> dict[str, str
 
 
 def _item(reading: Reading, entry: Entry, index: int) -> SampleItem:
-    """One image; sizes are rounded down to 8, then by the packing to 16."""
+    """One image."""
     place, given = Place(reading, entry.node, entry.path), entry.settings
     for key in _WITHOUT_EFFECT:
         if key in given:
@@ -126,7 +117,7 @@ def _item(reading: Reading, entry: Entry, index: int) -> SampleItem:
         if key in given:
             place.note(f"{key} is not read: the trainer's picture follows that image, the one made here does not.")
     sides = {key: given.get(key, _SIDE) for key in ("width", "height")}
-    rounded = {key: place.pixels(key, value, value - value % 16) for key, value in sides.items()}
+    rounded = {key: place.pixels(key, value, SIZE.pixels(value)) for key, value in sides.items()}
     return SampleItem(
         index=index,
         prompt=entry.prompt,

@@ -10,11 +10,13 @@ from typing import Final
 
 from ...configs.fields import Reading, Section
 from ...configs.tree import Document, Node
+from ...errors import SpecError
 from ...families import FAMILIES
 from ...families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS
-from ...spec.model import DTYPES, SAMPLING, SPEC_VERSION, TRAINER_IDS, SampleItem, SampleSpec
+from ...spec.model import DTYPES, SAMPLING, SPEC_VERSION, SampleItem, SampleSpec
+from ..recognise import has_any
+from .sampling import ID
 
-TRAINER: Final = "native"
 MARKER: Final = "eri_spec"
 
 
@@ -26,7 +28,7 @@ def read_native(document: Document, family: str | None) -> SampleSpec:
     if version is None:
         raise root.missing(MARKER, f"Write `{MARKER}: {SPEC_VERSION}`.")
     root.get("$schema")
-    trainer = _one_of(root, "trainer", TRAINER_IDS) or TRAINER
+    trainer = _or(root.text("trainer"), ID)
     named = root.text("family") or family
     if named not in FAMILIES or (family is not None and family != named):
         problem = f"the family is {named!r}" + (f", not {family!r}" if family and named else "")
@@ -44,7 +46,7 @@ def read_native(document: Document, family: str | None) -> SampleSpec:
         name=_or(root.text("name"), "samples"),
         trigger_word=root.text("trigger_word"),
         sample_every=_integer(root, "sample_every", 1, 2**31),
-        layout=_one_of(root, "layout", TRAINER_IDS) or trainer,
+        layout=_or(root.text("layout"), trainer),
         t5_length=_integer(root, "t5_length", 1, 4096),
         precision=_one_of(root, "precision", DTYPES),
         image_format=root.text("image_format"),
@@ -55,6 +57,17 @@ def read_native(document: Document, family: str | None) -> SampleSpec:
         total=_integer(root, "total", 1, 2**31),
         ignored=ignored + [name for name in reading.ignored() if name not in ignored],
     )
+
+
+def refuse_own_form(document: Document) -> None:
+    """SpecError for a config in the pack's own form that is to be read as a trainer's."""
+    if has_any(document, MARKER):
+        raise SpecError(
+            "this is a resolved spec in the pack's own form, not a trainer's config",
+            source=document.source,
+            field=MARKER,
+            remedy='Leave the trainer on "auto".',
+        )
 
 
 def _one_of(section: Section, key: str, known: tuple[str, ...]) -> str | None:

@@ -1,1 +1,49 @@
 """OneTrainer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...images.template import Layout
+from ...lora.schemes import EPOCH, NUMBER, Scheme
+from ..claims import Claim
+from ..trainer import Trainer, no_placeholder, nobody_else
+from .reader import read_onetrainer
+from .recognise import is_onetrainer
+from .sampling import ID, WAYS
+
+TRAINER: Final = Trainer(
+    id=ID,
+    title="OneTrainer",
+    repository="Nerogar/OneTrainer",
+    sources={
+        "read": "modules/util/config/SampleConfig.py",
+        "resolved": "modules/util/config/BaseConfig.py::from_dict",
+        "noise": "modules/modelSampler/*Sampler.py",
+        "sigmas": "modules/modelSampler/*Sampler.py",
+        "tokens": "modules/util/config/TrainConfig.py",
+        "layout": "modules/trainer/GenericTrainer.py",
+    },
+    listed=6,
+    families=("flux", "sd35", "sdxl"),
+    files="config JSON with `samples` or with its samples file; that file alone",
+    family_told_by="`model_type`; alone: `--family`",
+    seeds=("42", "each its own"),
+    recognise=is_onetrainer,
+    doubt=nobody_else,
+    read=read_onetrainer,
+    variables=False,
+    tells_placeholder=no_placeholder,
+    ways=WAYS,
+    # The trainer writes "<step>-<epoch>-<step of the epoch>".
+    layout=Layout("{run}/samples/{index} - {words:32}/{time:%Y-%m-%d_%H-%M-%S}-training-sample-{step}-0-{step}", "jpg"),
+    layout_claim=Claim(
+        "file layout", "different", "The epoch in the name counts as 0: a checkpoint tells its step alone"
+    ),
+    checkpoints=(
+        Scheme(rf"(?:[^/]+-)?backup-{NUMBER}-{EPOCH}-[0-9]+/lora/lora"),
+        Scheme(rf"(?P<run>[^/]*?)[0-9-]+_[0-9-]+-save-{NUMBER}-{EPOCH}-[0-9]+"),
+        Scheme(rf"(?P<run>[^/]+)-save-{NUMBER}-{EPOCH}-[0-9]+"),
+    ),
+    checkpoints_beside=(),
+)

@@ -10,11 +10,11 @@ import math
 from typing import Any, Final
 
 from ...configs.fields import Reading, Section, is_boolean, is_null, is_number, shown
-from ...configs.limits import Place, to_nearest
+from ...configs.limits import Place
 from ...configs.tree import Node
 from ...spec.model import SampleItem
+from .sampling import SIZES
 
-_MULTIPLE: Final = {"flux": 64, "sd35": 16, "sdxl": 64}
 #: `SampleConfig.default_values(model_type)` for samples in a file of their own ...
 _FILE_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "flux": {"width": 1024, "height": 1024, "diffusion_steps": 30, "cfg_scale": 3.5, "noise_scheduler": "DDIM"},
@@ -70,7 +70,7 @@ def _item(section: Section, defaults: dict[str, Any], family: str, index: int) -
     seed = _integer(section, "seed", 42)
     random = _boolean(section, "random_seed", default=False)
     sides = {key: _integer(section, key, defaults[key]) for key in ("width", "height")}
-    rounded = {key: place.pixels(key, value, to_nearest(value, _MULTIPLE[family])) for key, value in sides.items()}
+    rounded = {key: place.pixels(key, value, SIZES[family].pixels(value)) for key, value in sides.items()}
     steps = place.steps("diffusion_steps", _integer(section, "diffusion_steps", defaults["diffusion_steps"]))
     if _boolean(section, "sample_inpainting", default=False):
         place.note("sample_inpainting is not reproduced: the picture is made from noise alone.")

@@ -17,8 +17,8 @@ from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import SampleItem, SampleSpec
 from .items import read_items
+from .sampling import ID
 
-TRAINER: Final = "onetrainer"
 #: model_type as the GUI and the CLI write it; EriDiffusion V2 takes these names over.
 MODEL_TYPES: Final = {
     "FLUX_DEV_1": "flux",
@@ -97,8 +97,8 @@ def _spec(reading: Reading, root: Section | None, items: list[SampleItem], famil
     return SampleSpec(
         family=family,
         variant="dev" if family == "flux" else None,
-        trainer=TRAINER,
-        layout=TRAINER,
+        trainer=ID,
+        layout=ID,
         items=items,
         name=PurePosixPath(workspace.replace("\\", "/")).name or "samples",
         sample_every=_interval(root) if root else None,

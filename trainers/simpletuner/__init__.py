@@ -1,1 +1,42 @@
 """SimpleTuner."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...images.template import Layout
+from ...lora.schemes import Beside
+from ..claims import Claim
+from ..trainer import Trainer, no_placeholder, nobody_else
+from .reader import read_simpletuner
+from .recognise import is_simpletuner
+from .sampling import ID, WAYS
+
+TRAINER: Final = Trainer(
+    id=ID,
+    title="SimpleTuner",
+    repository="bghira/SimpleTuner",
+    sources={
+        "read": "helpers/training/validation.py::prepare_validation_prompt_list",
+        "resolved": "MultiaspectImage._round_to_nearest_multiple",
+        "noise": "helpers/training/validation.py",
+        "sigmas": "the base model's scheduler, diffusers",
+        "tokens": "helpers/configuration/cmd_args.py",
+        "layout": "helpers/training/validation.py",
+    },
+    listed=5,
+    families=("flux", "sd35", "sdxl"),
+    files="`config.json`, `.toml`, `.env`, with `user_prompt_library`; what its web interface exports",
+    family_told_by="`model_family`",
+    seeds=("`seed`, else 0", "the same"),
+    recognise=is_simpletuner,
+    doubt=nobody_else,
+    read=read_simpletuner,
+    variables=False,
+    tells_placeholder=no_placeholder,
+    ways=WAYS,
+    layout=Layout("{run}/validation_images/step_{step}_{label}[_{spot}]", "png"),
+    layout_claim=Claim("file layout", "as its source says"),
+    checkpoints=(),
+    checkpoints_beside=(Beside("diffusers", "training_state.json"),),
+)

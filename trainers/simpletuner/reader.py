@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ...configs.fields import Reading, Section
-from ...configs.limits import Place, to_nearest
+from ...configs.limits import Place
 from ...configs.parse import parse
 from ...configs.second_file import Folders
 from ...configs.tree import Document
@@ -22,8 +22,8 @@ from ...families import FAMILIES
 from ...families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, note_schnell, other_family
 from ...spec.model import SampleItem, SampleSpec
 from .options import Options
+from .sampling import ID, SIZE
 
-TRAINER: Final = "simpletuner"
 _FAMILIES: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl"}
 _FLAVOURS: Final = {"flux": "krea", "sd35": "medium", "sdxl": "base-1.0"}
 _NEGATIVE: Final = "blurry, cropped, ugly"
@@ -60,8 +60,8 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
     return SampleSpec(
         family=family,
         variant=variant,
-        trainer=TRAINER,
-        layout=TRAINER,
+        trainer=ID,
+        layout=ID,
         items=items,
         name=PurePosixPath(folder.replace("\\", "/")).name or "samples",
         sample_every=_interval(options),
@@ -119,8 +119,8 @@ def _items(options: Options, family: str) -> list[SampleItem]:
                 SampleItem(
                     index=len(items),
                     prompt=prompt.text,
-                    width=prompt.place.pixels("width", width, to_nearest(width, 16, 16)),
-                    height=prompt.place.pixels("height", height, to_nearest(height, 16, 16)),
+                    width=prompt.place.pixels("width", width, SIZE.pixels(width)),
+                    height=prompt.place.pixels("height", height, SIZE.pixels(height)),
                     steps=30 if steps is None else steps,
                     negative_prompt=negative,
                     seed=seed,

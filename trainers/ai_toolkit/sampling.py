@@ -1,0 +1,74 @@
+"""How ai-toolkit samples: diffusers' pipelines and schedulers.
+
+Sources: ostris/ai-toolkit `toolkit/sampler.py::get_sampler`, `jobs/process/BaseSDTrainProcess.py::sample`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..claims import EXCLAMATION, of_variant, ran, read, sampled_with
+from ..trainer import DIFFUSION_SAMPLERS, FLOW_SAMPLERS, Change, Noise, Sizes, Way
+
+ID: Final = "ai-toolkit"
+#: At least 64; Flux' pipeline then rounds down to 16, Stable Diffusion 3's refuses what 16 does not divide.
+SIZES: Final = {"flux": Sizes(16, "floor", 64), "sd35": Sizes(16, "exact", 64), "sdxl": Sizes(8, "floor", 64)}
+_NOISE: Final = Noise(
+    "torch-cpu", "nchw", "precision", "diffusers with a CPU generator, in the dtype of the prompt embeddings."
+)
+
+WAYS: Final = (
+    Way(
+        ID,
+        "flux",
+        differs={"rounding": "round"},
+        variants={"schnell": Change({})},
+        noise=_NOISE,
+        sizes=SIZES["flux"],
+        samplers=FLOW_SAMPLERS,
+        negative="only `use_flux_cfg`",
+        remarks=(),
+        claims=(
+            *read("sigmas", "token lengths", when=of_variant("schnell")),
+            *ran("aitk_flux", "aitk_flux_cfg"),
+            *read("LoRA scale"),
+        ),
+    ),
+    Way(
+        ID,
+        "sd35",
+        # CustomFlowMatchEulerDiscreteScheduler takes *args, **kwargs, so that diffusers finds no argument of its config
+        # to hand on and the shift stays 1.0 (toolkit/samplers/custom_flowmatch_sampler.py).
+        differs={"rounding": "round", "shift": 1.0},
+        variants={},
+        noise=_NOISE,
+        sizes=SIZES["sd35"],
+        samplers=FLOW_SAMPLERS,
+        negative="CFG",
+        remarks=(),
+        claims=(
+            *EXCLAMATION,
+            *read("model", when=of_variant("large", "large-turbo")),
+            *ran("aitk_sd35", "aitk_sd35_lora"),
+            *ran("aitk_sd35_lora", topics=("LoRA scale",)),
+        ),
+    ),
+    Way(
+        ID,
+        "sdxl",
+        differs={"offset": 0, "rounding": "round"},
+        variants={},
+        noise=_NOISE,
+        sizes=SIZES["sdxl"],
+        samplers=DIFFUSION_SAMPLERS,
+        negative="CFG",
+        remarks=(),
+        claims=(
+            *EXCLAMATION,
+            *ran("aitk_sdxl_euler", topics=("sigmas",), when=sampled_with("euler")),
+            *ran("aitk_sdxl_ddpm", topics=("sigmas",), when=sampled_with("ddpm")),
+            *ran("aitk_sdxl_ddim", "aitk_sdxl_ddpm", "aitk_sdxl_euler"),
+            *read("LoRA scale"),
+        ),
+    ),
+)

@@ -1,0 +1,200 @@
+"""What is claimed of the match with a trainer, and by which evidence. What nobody claims is "not checked".
+
+"exact" and "close" are said only where the trainer's own code, or an independent implementation of what it calls, was
+run beside ours, and a test of the suite holds it. What was only read in its source is "as its source says".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple, get_args
+
+from ..families.profile import Profile
+from ..spec.model import SampleSpec
+
+Kind = Literal["exact", "close", "as its source says", "different", "not checked"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+READ: Final = "as its source says"
+
+TOPICS: Final = (
+    *("noise", "sigmas", "token lengths", "negative", "size", "guidance", "file layout", "LoRA scale", "precision"),
+    "model",
+)
+OF_SAMPLING: Final = tuple(topic for topic in TOPICS if topic != "file layout")
+#: What one run of a trainer's own code on the same float32 weights shows at once.
+SEEN_IN_A_PICTURE: Final = (
+    *("noise", "sigmas", "token lengths", "negative", "size", "guidance", "precision", "model"),
+)
+
+#: Largest differences. torch-cuda: before rounding. Half precision: of one rounding, as a share.
+FIGURES: Final[Mapping[str, float]] = MappingProxyType(
+    {
+        "torch-cuda": 3e-6,
+        "bfloat16": 2.0**-8,
+        "float16": 2.0**-11,
+    }
+)
+
+
+class Case(NamedTuple):
+    """One config as a claim is asked about it: its items share a sampler word."""
+
+    spec: SampleSpec
+    profile: Profile
+    sampler: str | None
+
+
+Condition = Callable[[Case], bool]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """How far one topic agrees with the trainer, where `when` holds.
+
+    Args:
+        topic: one of `TOPICS`.
+        kind: one of `KINDS`; see the module.
+        text: a sentence for people: why it differs, what the claim does not cover. Needed for "different".
+        evidence: tests that were run, as "file below tests::function[id]". Needed for "exact" and "close".
+        figure, unit: the largest difference. Needed for "close".
+        when: the configs it holds for, None = all. Of a topic's claims the first whose `when` holds counts.
+    """
+
+    topic: str
+    kind: Kind
+    text: str = ""
+    evidence: tuple[str, ...] = ()
+    figure: float | None = None
+    unit: str = ""
+    when: Condition | None = None
+
+    def __post_init__(self) -> None:
+        problem = (
+            f"there is no topic {self.topic!r}" if self.topic not in TOPICS
+            else f"there is no kind {self.kind!r}" if self.kind not in KINDS
+            else f"{self.kind} needs the test that was run" if self.kind in ("exact", "close") and not self.evidence
+            else "close needs a figure" if self.kind == "close" and self.figure is None
+            else "different needs a sentence that says why" if self.kind == "different" and not self.text
+            else ""
+        )  # fmt: skip
+        if problem:
+            raise ValueError(f"claim on {self.topic}: {problem}")
+
+
+def first_of(claims: tuple[Claim, ...], topic: str, case: Case) -> Claim | None:
+    """The claim on a topic that counts for a config, None where there is none: it is not checked."""
+    return next((one for one in claims if one.topic == topic and (one.when is None or one.when(case))), None)
+
+
+def ran(*cells: str, topics: tuple[str, ...] = SEEN_IN_A_PICTURE, when: Condition | None = None) -> tuple[Claim, ...]:
+    """Exact in these topics: the trainer's own code was run on these cells of the parity data, and ours is the same.
+
+    The runs are in float32; what a config's own noise or half precision changes is not in them.
+    """
+    exact = tuple(Claim(topic, "exact", evidence=_runs(cells), when=when) for topic in topics)
+    return (*NAMED_NOISE, *(HALF_STEPS if "precision" in topics else ()), *exact)
+
+
+def ran_with_cuda_noise(*cells: str) -> tuple[Claim, ...]:
+    """As `ran`, for a trainer that draws on CUDA: it was given our numbers, as it asked for them."""
+    noise = Claim(
+        "noise", "close", GPU_ORDER, (*_runs(cells), *CUDA_TESTS), FIGURES["torch-cuda"], "before rounding"
+    )  # fmt: skip
+    return (*NAMED_NOISE, noise, *ran(*cells))
+
+
+def _runs(cells: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"parity/test_trainer_runs.py::{cell}" for cell in cells)
+
+
+def tested(topic: str, *tests: str) -> Claim:
+    """Exact in this topic: these tests run an independent implementation beside ours."""
+    return Claim(topic, "exact", evidence=tests)
+
+
+def read(*topics: str, text: str = "", when: Condition | None = None) -> tuple[Claim, ...]:
+    """These topics are as the trainer's source says; nobody ran it."""
+    return tuple(Claim(topic, READ, text, when=when) for topic in topics)
+
+
+def differs(*topics: str, text: str, when: Condition | None = None) -> tuple[Claim, ...]:
+    """These topics differ, and why."""
+    return tuple(Claim(topic, "different", text, when=when) for topic in topics)
+
+
+def unknown(*topics: str, text: str) -> tuple[Claim, ...]:
+    """These topics cannot be checked, and why."""
+    return tuple(Claim(topic, "not checked", text) for topic in topics)
+
+
+# Conditions.
+
+
+def sampled_with(*words: str) -> Condition:
+    """Configs whose sampler word is one of these, in small letters; "" = none is given."""
+    return lambda case: (case.sampler or "").lower() in words
+
+
+def of_variant(*variants: str) -> Condition:
+    """Configs whose base model is one of these variants."""
+    return lambda case: case.spec.variant in variants
+
+
+def guided(case: Case) -> bool:
+    """Configs with classifier-free guidance in some item."""
+    return any(item.cfg_scale != 1.0 for item in case.spec.items)
+
+
+def in_prompts(holds: Callable[[str], object]) -> Condition:
+    """Configs of which some prompt, or negative prompt that is used, has something."""
+
+    def any_prompt(case: Case) -> bool:
+        return any(
+            holds(item.prompt) or (item.cfg_scale != 1.0 and holds(item.negative_prompt)) for item in case.spec.items
+        )
+
+    return any_prompt
+
+
+def names_noise(case: Case) -> bool:
+    """Configs that name their noise themselves."""
+    return "noise" in case.spec.sampling
+
+
+def computes_in(*dtypes: str) -> Condition:
+    """Configs that compute in one of these, torch's names; bfloat16 where they do not say."""
+    return lambda case: (case.spec.precision or "bfloat16") in dtypes
+
+
+CUDA_TESTS: Final = (
+    "samplers/test_noise_generators.py::test_cuda_noise_is_the_published_output",
+    "samplers/test_noise_generators.py::test_cuda_noise_is_the_published_output_of_named_gpus",
+)
+GPU_ORDER: Final = (
+    "The generator is reproduced without a GPU; more values than the GPU has threads are drawn in an order that "
+    "depends on it: name the trainer's, as in torch-cuda@rtx-3090"
+)
+NAMED_NOISE: Final = read("noise", text="The config names this noise itself", when=names_noise)
+HALF_STEPS: Final = tuple(
+    Claim(
+        "precision",
+        "close",
+        f"The steps are in float32 here and in {dtype} in the trainer: each rounding is small, but they add up (musubi-"
+        "tuner's own bfloat16 gave pixels up to 67 of 255 apart, 1.5 on average)",
+        (f"workflows/test_parity.py::test_one_rounding_is_the_figure[{dtype}]",),
+        FIGURES[dtype],
+        "of a value, each step",
+        computes_in(dtype),
+    )
+    for dtype in ("bfloat16", "float16")
+)
+
+#: diffusers' second CLIP tokenizer, for those trainers that take it from a model's repository.
+EXCLAMATION: Final = differs(
+    "token lengths",
+    text="The exclamation mark is the padding token of diffusers' second CLIP tokenizer and an ordinary token in "
+    "ComfyUI: prompts that hold one give other tokens",
+    when=in_prompts(lambda text: "!" in text),
+)

@@ -1,0 +1,38 @@
+"""How musubi-tuner samples FLUX.1 Kontext.
+
+Source: kohya-ss/musubi-tuner `flux_kontext_train_network.py::do_inference`, `flux_kontext_generate_image.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from ..claims import OF_SAMPLING, read
+from ..trainer import FLOW_SAMPLERS, GPU_NOTE, HALF, Change, Noise, Sizes, Way
+
+ID: Final = "musubi"
+#: Rounded down to 8, then by the packing to 16.
+SIZE: Final = Sizes(16, "floor", 0)
+#: The trainer's default shift, the same for every size.
+SHIFT: Final = 14.5
+
+WAYS: Final = (
+    Way(
+        ID,
+        "flux",
+        differs={"base_shift": math.log(SHIFT), "max_shift": math.log(SHIFT)},
+        variants={"schnell": Change({"shifted": False})},
+        noise=Noise(
+            "torch-cuda",
+            "packed",
+            "precision",
+            f"flux_kontext_generate_image.py.{GPU_NOTE}",
+        ),
+        sizes=SIZE,
+        samplers=FLOW_SAMPLERS,
+        negative="never",
+        remarks=(HALF,),
+        claims=read(*OF_SAMPLING),
+    ),
+)

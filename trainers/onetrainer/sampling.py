@@ -1,0 +1,84 @@
+"""How OneTrainer samples.
+
+Source: Nerogar/OneTrainer `modules/modelSampler/*Sampler.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..claims import EXCLAMATION, OF_SAMPLING, Case, differs, ran_with_cuda_noise, read, sampled_with
+from ..trainer import (
+    DIFFUSION_WORDS,
+    FLOW_SAMPLERS,
+    GPU_NOTE,
+    NOT_REPRODUCED,
+    UNEVEN_EULER,
+    UNEVEN_EULER_TEXT,
+    Noise,
+    Samplers,
+    Sizes,
+    Way,
+)
+
+ID: Final = "onetrainer"
+SIZES: Final = {"flux": Sizes(64, "round", 0), "sd35": Sizes(16, "round", 0), "sdxl": Sizes(64, "round", 0)}
+_NOISE: Final = Noise("torch-cuda", "nchw", "float32", f"modules/modelSampler.{GPU_NOTE}")
+
+
+def _zero_snr(case: Case) -> bool:
+    return case.profile.zero_snr
+
+
+WAYS: Final = (
+    Way(
+        ID,
+        "flux",
+        differs={"t5_length": 77, "spacing": "timesteps", "rounding": "round"},
+        variants={},
+        noise=_NOISE,
+        sizes=SIZES["flux"],
+        samplers=FLOW_SAMPLERS,
+        negative="never",
+        remarks=(),
+        claims=(*ran_with_cuda_noise("ot_flux"), *read("LoRA scale")),
+    ),
+    Way(
+        ID,
+        "sd35",
+        differs={"t5_length": 77, "rounding": "round"},
+        variants={},
+        noise=_NOISE,
+        sizes=SIZES["sd35"],
+        samplers=FLOW_SAMPLERS,
+        negative="CFG",
+        remarks=(),
+        claims=(
+            *EXCLAMATION,
+            *read(*OF_SAMPLING),
+        ),
+    ),
+    Way(
+        ID,
+        "sdxl",
+        differs={"rounding": "round"},
+        variants={},
+        noise=Noise("torch-cuda", "nchw", "precision", f"modules/modelSampler, in the train dtype.{GPU_NOTE}"),
+        sizes=SIZES["sdxl"],
+        samplers=Samplers({**DIFFUSION_WORDS, "euler": UNEVEN_EULER}, NOT_REPRODUCED),
+        negative="CFG",
+        remarks=(),
+        claims=(
+            *EXCLAMATION,
+            *differs("sigmas", text=UNEVEN_EULER_TEXT, when=sampled_with("euler")),
+            *read("sigmas", when=_zero_snr),
+            *differs(
+                "guidance",
+                text="The trainer rescales guidance by 0.7 with zero terminal SNR; the graph does not",
+                when=_zero_snr,
+            ),
+            *ran_with_cuda_noise("ot_sdxl"),
+            *read("LoRA scale"),
+        ),
+    ),
+)

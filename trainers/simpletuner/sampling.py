@@ -1,0 +1,90 @@
+"""How SimpleTuner samples its validation images.
+
+Sources: bghira/SimpleTuner `helpers/training/validation.py`, `helpers/models/flux/pipeline.py`, `sd3/pipeline.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..claims import EXCLAMATION, OF_SAMPLING, Case, differs, guided, of_variant, ran, read
+from ..trainer import DIFFUSION_SAMPLERS, FLOW_SAMPLERS, Change, Noise, Sizes, Way
+
+ID: Final = "simpletuner"
+SIZE: Final = Sizes(16, "round", 16)
+_NOISE: Final = Noise(
+    "torch-cpu",
+    "nchw",
+    "precision",
+    "diffusers with a CPU generator, in the dtype of the prompt embeddings. With validation_seed_source gpu it is "
+    "torch-cuda.",
+)
+_LATE: Final = "It acts in every step here; the trainer may leave classifier-free guidance out of its first ones"
+
+
+def _skips_layers(case: Case) -> bool:
+    return bool(case.profile.skip_layers)
+
+
+WAYS: Final = (
+    Way(
+        ID,
+        "flux",
+        differs={"rounding": "round"},
+        variants={"schnell": Change({"t5_length": 256})},
+        noise=_NOISE,
+        sizes=SIZE,
+        samplers=FLOW_SAMPLERS,
+        negative="only `validation_guidance_real` > 1; not in its first 2 steps",
+        remarks=(),
+        claims=(
+            *differs("negative", "guidance", text=_LATE, when=guided),
+            *read("sigmas", "token lengths", when=of_variant("schnell")),
+            *ran("st_flux"),
+            *read("LoRA scale"),
+        ),
+    ),
+    Way(
+        ID,
+        "sd35",
+        differs={"t5_length": 154, "rounding": "round"},
+        variants={},
+        noise=_NOISE,
+        sizes=SIZE,
+        samplers=FLOW_SAMPLERS,
+        negative="CFG",
+        remarks=(),
+        claims=(
+            *EXCLAMATION,
+            *ran("st_sd35", topics=("noise", "sigmas", "size")),
+            *differs(
+                "guidance",
+                text="The trainer guides by CFG-Zero*: the first step's prediction is zero, and the others scale the "
+                "negative's (helpers/models/sd3/pipeline.py: use_cfg_zero_star, use_zero_init); the graph has plain "
+                "classifier-free guidance",
+                when=guided,
+            ),
+            *differs(
+                "guidance",
+                text="The window of skip-layer guidance is counted in noise levels here and in steps in the trainer",
+                when=_skips_layers,
+            ),
+            *read("token lengths", "negative", "guidance", "LoRA scale", "precision", "model"),
+        ),
+    ),
+    Way(
+        ID,
+        "sdxl",
+        differs={"spacing": "trailing", "rounding": "round"},
+        variants={},
+        noise=_NOISE,
+        sizes=SIZE,
+        samplers=DIFFUSION_SAMPLERS,
+        negative="CFG",
+        remarks=(),
+        claims=(
+            *EXCLAMATION,
+            *read(*OF_SAMPLING),
+        ),
+    ),
+)
