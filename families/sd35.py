@@ -136,10 +136,9 @@ FAMILY = Family(
     reference=Profile(t5_length=256, spacing="timesteps"),
     names=names.TABLE,
     lora=LoraTraits(
-        # SDXL has attn2 too, in blocks that are counted within a level
+        # SDXL has attn2 too, below other names
         modules=r"(?:^|_)joint_blocks_\d|(?:^|_)pos_embed_proj$"
-        r"|^(?!.*(?:input_blocks|output_blocks|middle_block|down_blocks|up_blocks|mid_block)_\d)"
-        r"(?:.*_)?transformer_blocks_\d+_attn2_",
+        r"|^(?!.*(?:attentions|input_blocks|middle_block|output_blocks)_\d)(?:.*_)?transformer_blocks_\d+_attn2_",
         stated=r"sd_?35?(?:$|[^0-9])|sd3\.5|stable-diffusion-v?3|sd3transformer",
         widths=(1536, 2432),
     ),
