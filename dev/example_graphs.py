@@ -9,21 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..families import FLUX, SD35, SDXL
 from ..spec import SampleItem, SampleSpec
 from ..workflows.builder import build, config_text
 from ..workflows.canvas.ui import write
 from ..workflows.graph import Graph, Link, Literal
 from ..workflows.models import add_loaders
 
-_FLUX_FILES: Final = {
-    "unet": "flux1-dev.safetensors", "clip_l": "clip_l.safetensors", "t5xxl": "t5xxl_fp16.safetensors",
-    "vae": "ae.safetensors",
-}  # fmt: skip
-_SD35_FILES: Final = {
-    "checkpoint": "sd3.5_large.safetensors", "clip_l": "clip_l.safetensors", "clip_g": "clip_g.safetensors",
-    "t5xxl": "t5xxl_fp16.safetensors",
-}  # fmt: skip
-_SDXL_FILES: Final = {"checkpoint": "sd_xl_base_1.0.safetensors"}
+_FLUX_FILES, _SD35_FILES, _SDXL_FILES = (
+    {part: file.name for part, file in family.files.items()} for family in (FLUX, SD35, SDXL)
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ def _guided(graph: Graph, conditioning: Link, guidance: float | Link = 3.5) -> L
 
 def _sdxl_ddim() -> Example:
     graph = Graph()
-    loaded = add_loaders(graph, {"files": _SDXL_FILES}, "sdxl")
+    loaded = add_loaders(graph, {"files": _SDXL_FILES}, SDXL.id)
     positive = _encode(graph, "positive", "Prompt", loaded.clip, "a red circle on a blue background")
     negative = _encode(graph, "negative", "Negative prompt", loaded.clip, "")
     sigmas = graph.add(
@@ -114,12 +109,12 @@ def _sdxl_ddim() -> Example:
     )  # fmt: skip
     images = _sample(
         graph, loaded.vae, 5.0, model=loaded.model, positive=positive, negative=negative,
-        noise=_noise(graph, "sdxl", 42), sampler=sampler.out("sampler"), sigmas=sigmas.out("sigmas"),
+        noise=_noise(graph, SDXL.id, 42), sampler=sampler.out("sampler"), sigmas=sigmas.out("sigmas"),
         latent=_latent(graph, "EmptyLatentImage"),
     )  # fmt: skip
     _save(graph, images, "sdxl_ddim")
     return Example(
-        "sdxl_ddim", "sdxl", graph,
+        "sdxl_ddim", SDXL.id, graph,
         "**SDXL with real DDIM.** Schedule and sampler give the result of diffusers' DDIMScheduler; ComfyUI's own "
         "`ddim` is Euler.",
     )  # fmt: skip
@@ -127,7 +122,7 @@ def _sdxl_ddim() -> Example:
 
 def _sd35_triple() -> Example:
     graph = Graph()
-    loaded = add_loaders(graph, {"files": _SD35_FILES}, "sd35")
+    loaded = add_loaders(graph, {"files": _SD35_FILES}, SD35.id)
     text = "a green star on a yellow background"
     positive = _encode(
         graph, "positive", "Prompt", loaded.clip, text, prompt_2=text,
@@ -136,11 +131,11 @@ def _sd35_triple() -> Example:
     negative = _encode(graph, "negative", "Negative prompt", loaded.clip, "", t5_length=256)
     images = _sample(
         graph, loaded.vae, 4.5, model=loaded.model, positive=positive, negative=negative,
-        noise=_noise(graph, "sd35", 42), sampler=_euler(graph), sigmas=_flow_sigmas(graph, 28), latent=_latent(graph),
+        noise=_noise(graph, SD35.id, 42), sampler=_euler(graph), sigmas=_flow_sigmas(graph, 28), latent=_latent(graph),
     )  # fmt: skip
     _save(graph, images, "sd35_triple_encode")
     return Example(
-        "sd35_triple_encode", "sd35", graph,
+        "sd35_triple_encode", SD35.id, graph,
         "**SD 3.5, three text encoders, CFG.** `prompt` goes to CLIP-L, `prompt_2` to CLIP-G, `prompt_3` to T5 with "
         "exactly 256 tokens. An empty one takes the first prompt.",
     )  # fmt: skip
@@ -148,30 +143,30 @@ def _sd35_triple() -> Example:
 
 def _sd35_turbo() -> Example:
     graph = Graph()
-    loaded = add_loaders(graph, {"files": {**_SD35_FILES, "checkpoint": "sd3.5_large_turbo.safetensors"}}, "sd35")
+    loaded = add_loaders(graph, {"files": {**_SD35_FILES, "checkpoint": "sd3.5_large_turbo.safetensors"}}, SD35.id)
     positive = _encode(graph, "positive", "Prompt", loaded.clip, "a white cross on a purple background", t5_length=256)
     images = _sample(
         graph, loaded.vae, 1.0, model=loaded.model, positive=positive, negative=_zeroed(graph, positive),
-        noise=_noise(graph, "sd35", 42), sampler=_euler(graph), sigmas=_flow_sigmas(graph, 4), latent=_latent(graph),
+        noise=_noise(graph, SD35.id, 42), sampler=_euler(graph), sigmas=_flow_sigmas(graph, 4), latent=_latent(graph),
     )  # fmt: skip
     _save(graph, images, "sd35_large_turbo")
     return Example(
-        "sd35_large_turbo", "sd35", graph,
+        "sd35_large_turbo", SD35.id, graph,
         "**SD 3.5 Large Turbo.** Four steps, CFG 1: one pass per step, so the negative prompt is never run.",
     )  # fmt: skip
 
 
 def _flux_dev() -> Example:
     graph = Graph()
-    loaded = add_loaders(graph, {"files": _FLUX_FILES}, "flux")
+    loaded = add_loaders(graph, {"files": _FLUX_FILES}, FLUX.id)
     prompt = _encode(graph, "positive", "Prompt", loaded.clip, "a blue ring on an orange background", t5_length=512)
     images = _sample(
         graph, loaded.vae, 1.0, model=loaded.model, positive=_guided(graph, prompt), negative=_zeroed(graph, prompt),
-        noise=_noise(graph, "flux", 42), sampler=_euler(graph), sigmas=_flux_sigmas(graph, 20), latent=_latent(graph),
+        noise=_noise(graph, FLUX.id, 42), sampler=_euler(graph), sigmas=_flux_sigmas(graph, 20), latent=_latent(graph),
     )  # fmt: skip
     _save(graph, images, "flux_dev")
     return Example(
-        "flux_dev", "flux", graph,
+        "flux_dev", FLUX.id, graph,
         "**Flux dev.** 512 T5 tokens, embedded guidance 3.5, and the schedule of Black Forest Labs' code, shifted by "
         "the size: keep width and height of schedule and latent the same.",
     )  # fmt: skip
@@ -180,23 +175,23 @@ def _flux_dev() -> Example:
 def _flux_schnell() -> Example:
     graph = Graph()
     files = {**_FLUX_FILES, "unet": "flux1-schnell.safetensors"}
-    loaded = add_loaders(graph, {"files": files}, "flux")
+    loaded = add_loaders(graph, {"files": files}, FLUX.id)
     prompt = _encode(graph, "positive", "Prompt", loaded.clip, "a black triangle on a white background", t5_length=256)
     images = _sample(
         graph, loaded.vae, 1.0, model=loaded.model, positive=prompt, negative=_zeroed(graph, prompt),
-        noise=_noise(graph, "flux", 42), sampler=_euler(graph), sigmas=_flux_sigmas(graph, 4, shifted=False),
+        noise=_noise(graph, FLUX.id, 42), sampler=_euler(graph), sigmas=_flux_sigmas(graph, 4, shifted=False),
         latent=_latent(graph),
     )  # fmt: skip
     _save(graph, images, "flux_schnell")
     return Example(
-        "flux_schnell", "flux", graph,
+        "flux_schnell", FLUX.id, graph,
         "**Flux schnell.** Four evenly falling steps (`shifted` off), 256 T5 tokens, no guidance.",
     )  # fmt: skip
 
 
 def _lora_steps() -> Example:
     graph = Graph()
-    loaded = add_loaders(graph, {"files": _FLUX_FILES}, "flux")
+    loaded = add_loaders(graph, {"files": _FLUX_FILES}, FLUX.id)
     steps = graph.add("steps", "EriLoraSteps", "Which steps", run="my_run", steps="all", at_most=5)
     lora = graph.add(
         "lora", "EriLoraAtStep", "LoRA at training step", model=loaded.model, clip=loaded.clip, run="my_run",
@@ -205,7 +200,7 @@ def _lora_steps() -> Example:
     prompt = _encode(graph, "positive", "Prompt", lora.out("clip"), "a red zorp on a white background", t5_length=512)
     images = _sample(
         graph, loaded.vae, 1.0, model=lora.out("model"), positive=_guided(graph, prompt),
-        negative=_zeroed(graph, prompt), noise=_noise(graph, "flux", 42), sampler=_euler(graph),
+        negative=_zeroed(graph, prompt), noise=_noise(graph, FLUX.id, 42), sampler=_euler(graph),
         sigmas=_flux_sigmas(graph, 20), latent=_latent(graph),
     )  # fmt: skip
     sheet = graph.add(
@@ -214,7 +209,7 @@ def _lora_steps() -> Example:
     )  # fmt: skip
     _save(graph, sheet.out("image"), "lora_step_comparison")
     return Example(
-        "lora_step_comparison", "flux", graph,
+        "lora_step_comparison", FLUX.id, graph,
         "**What each training step learned.** Choose your run in both LoRA nodes. The steps are a list: everything "
         "behind it runs once per step, with the same noise, and the sheet shows them side by side.",
     )  # fmt: skip
@@ -222,18 +217,18 @@ def _lora_steps() -> Example:
 
 def _image_to_image() -> Example:
     graph = Graph()
-    loaded = add_loaders(graph, {"files": _FLUX_FILES}, "flux")
+    loaded = add_loaders(graph, {"files": _FLUX_FILES}, FLUX.id)
     picture = graph.add("image", "LoadImage", "Picture to start from", image="example.png")
     latent = graph.add("latent", "VAEEncode", "Encode", pixels=picture.out("image"), vae=loaded.vae)
     prompt = _encode(graph, "positive", "Prompt", loaded.clip, "a red star on a blue background", t5_length=512)
     images = _sample(
         graph, loaded.vae, 1.0, model=loaded.model, positive=_guided(graph, prompt), negative=_zeroed(graph, prompt),
-        noise=_noise(graph, "flux", 42), sampler=_euler(graph), sigmas=_flux_sigmas(graph, 20, denoise=0.9),
+        noise=_noise(graph, FLUX.id, 42), sampler=_euler(graph), sigmas=_flux_sigmas(graph, 20, denoise=0.9),
         latent=latent.out("latent"),
     )  # fmt: skip
     _save(graph, images, "image_to_image")
     return Example(
-        "image_to_image", "flux", graph,
+        "image_to_image", FLUX.id, graph,
         "**Image to image.** `denoise` of the schedule says how much of the picture is made anew: lower keeps more. "
         "Set the schedule's width and height to the picture's.",
     )  # fmt: skip
@@ -241,11 +236,11 @@ def _image_to_image() -> Example:
 
 def _guidance() -> Example:
     graph = Graph()
-    loaded = add_loaders(graph, {"files": _SD35_FILES}, "sd35")
+    loaded = add_loaders(graph, {"files": _SD35_FILES}, SD35.id)
     values = (1.0, 2.5, 4.5, 8.0)
     text = "a yellow square on a black background"
     items = [SampleItem(i, text, 1024, 1024, 28, seed=42, cfg_scale=value) for i, value in enumerate(values)]
-    spec = SampleSpec("sd35", "native", items, name="guidance_comparison")
+    spec = SampleSpec(SD35.id, "native", items, name="guidance_comparison")
     source = graph.add(
         "spec", "EriSampleSpec", "The same sample at four CFG values", config=config_text(spec), family="auto",
         trainer="auto", trigger_word="", items="",
@@ -258,7 +253,7 @@ def _guidance() -> Example:
     )  # fmt: skip
     images = _sample(
         graph, loaded.vae, source.out("cfg"), model=guided.out("model"), positive=positive, negative=negative,
-        noise=_noise(graph, "sd35", source.out("seed")), sampler=_euler(graph),
+        noise=_noise(graph, SD35.id, source.out("seed")), sampler=_euler(graph),
         sigmas=_flow_sigmas(graph, source.out("steps")), latent=_latent(graph),
     )  # fmt: skip
     labels = "\n".join(f"CFG {value:g}" for value in values)
@@ -267,7 +262,7 @@ def _guidance() -> Example:
     )
     _save(graph, sheet.out("image"), "guidance_comparison")
     return Example(
-        "guidance_comparison", "sd35", graph,
+        "guidance_comparison", SD35.id, graph,
         "**One sample at several CFG values.** The spec's lists run one after the other. Set `rescale` to 0.7 or "
         "`threshold_percentile` to 0.995 in the Guidance node to see how they tame high values.",
     )  # fmt: skip
@@ -284,7 +279,7 @@ def _packed() -> Example:
     decode = graph.add("decode", "VAEDecode", "Decode", samples=latent.out("latent"), vae=loaded_vae)
     _save(graph, decode.out("image"), "packed_latents")
     return Example(
-        "packed_latents", "flux", graph,
+        "packed_latents", FLUX.id, graph,
         "**Packed latents from a trainer.** Put a safetensors file with Flux' packed tokens [B, N, 64] into ComfyUI's "
         "input folder. `model_space` on: the numbers are as the model sees them, which is what trainers store.",
     )  # fmt: skip
@@ -293,10 +288,10 @@ def _packed() -> Example:
 def _training_run() -> Example:
     prompts = ("a red zorp on a white background", "a yellow zorp on a blue background")
     items = [SampleItem(i, text, 1024, 1024, 20, seed=42 + i, guidance=3.5) for i, text in enumerate(prompts)]
-    spec = SampleSpec("flux", "ai-toolkit", items, name="my_run", layout="ai-toolkit", variant="dev")
+    spec = SampleSpec(FLUX.id, "ai-toolkit", items, name="my_run", layout="ai-toolkit", variant="dev")
     workflow = build(spec, {"files": _FLUX_FILES}, "my_run", None)
     return Example(
-        "training_run", "flux", workflow.graph,
+        "training_run", FLUX.id, workflow.graph,
         "**A training run's samples.** What `eri graph` and dropping a config on the canvas build: the spec spreads "
         "into lists, one entry per sample. Paste your config into *Samples of my_run* and choose your run.",
     )  # fmt: skip

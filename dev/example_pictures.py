@@ -21,6 +21,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from ..client.host_client import HostClient
+from ..families import FLUX
 from .example_graphs import Example, examples
 from .local_host import LocalHost
 
@@ -101,7 +102,7 @@ def start_picture() -> Image.Image:
 async def packed_latent(client: HostClient, output: Path) -> bytes:
     """Sample the Flux example and return the latent as SaveLatent writes it. output: the host's output folder."""
     example = next(example for example in examples() if example.name == "flux_dev")
-    prompt = swap(example.graph.api(), "flux")
+    prompt = swap(example.graph.api(), FLUX.id)
     for node in ("decode", "save"):
         del prompt[node]
     prompt["latents"] = {

@@ -142,7 +142,7 @@ def _draw(profile: NoiseProfile, seed: int, shape: tuple[int, ...]) -> Tensor:
 def noise_profile(trainer: str, family: str, precision: str = "bfloat16") -> NoiseProfile:
     """Return how a trainer draws the noise of its sample images.
 
-    `trainer`: a trainer's id; `family`: "flux", "sd35" or "sdxl"; `precision`: the dtype the trainer computes
+    `trainer`: a trainer's id; `family`: a family's id; `precision`: the dtype the trainer computes
     in, which some draw or round the noise in. The profile's `note` says what to know about it.
 
     Raises ValueError for an unknown name, a family the trainer does not sample, or noise whose source is not known,
@@ -168,7 +168,7 @@ def _way(trainer: str, family: str) -> Way:
 def latent_size(family: str, width: int, height: int, trainer: str | None = None) -> tuple[int, int]:
     """Return the latent's (height, width) for a picture of width × height pixels, after the trainer's rounding.
 
-    `family`: "flux", "sd35" or "sdxl"; `width`, `height` in pixels, at least 1; `trainer`: a trainer's id, or
+    `family`: a family's id; `width`, `height` in pixels, at least 1; `trainer`: a trainer's id, or
     None for the family's reference (Flux: 2·ceil(pixels / 16) as black-forest-labs; others: pixels // 8).
 
     Raises ValueError for an unknown name, for a size that leaves no latent, and for one the trainer refuses.

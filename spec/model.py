@@ -74,7 +74,7 @@ class SampleItem:
 class SampleSpec:
     """Everything a training config says about its samples, fully resolved.
 
-    family: "flux" | "sd35" | "sdxl". trainer: trainer id ("eridiffusion", "ai-toolkit", ..., "native").
+    family: id of the model family. trainer: trainer id ("eridiffusion", "ai-toolkit", ..., "native").
     items: in the trainer's order, never empty. variant: e.g. "dev", "schnell", "large", "medium",
     "large-turbo"; None where the config does not tell. name: name of the run. sample_every: steps between samples.
     layout: trainer id whose file layout applies. t5_length: T5 tokens the config asks for, None = the trainer's

@@ -37,8 +37,8 @@ def read_spec(
     """What a training config samples, fully resolved.
 
     source: path of the config, or its text. trainer: id of the trainer, None or "auto" = by content (where a config
-    reads for EriDiffusion V1 and ai-toolkit alike, EriDiffusion is taken and a note says so). family: "flux", "sd35"
-    or "sdxl" instead of what the config says, None or "auto" = by content. env: variables for ai-toolkit's `${VAR}`
+    reads for EriDiffusion V1 and ai-toolkit alike, EriDiffusion is taken and a note says so). family: its id, instead
+    of what the config says, None or "auto" = by content. env: variables for ai-toolkit's `${VAR}`
     (e.g. `os.environ`); without it nothing is taken from the environment and such a field is an error.
     prompts: a prompts file instead of the one that the config names; an error with a trainer whose configs name none.
     roots: folders in which files that the config names must lie, None = anywhere; a config that came as text opens
