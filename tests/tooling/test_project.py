@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,61 @@ def test_no_absolute_imports_of_the_own_package(path: Path) -> None:
         if isinstance(node, ast.ImportFrom) and not node.level:
             names = [node.module or ""]
         assert not [name for name in names if name.split(".")[0] == "comfyui_eridiffusion"], f"line {node.lineno}"
+
+
+def dotted(path: Path) -> tuple[str, ...]:
+    """Name of a module of the pack, of which a package is the folder."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+MODULES = {dotted(path): path for path in SOURCES}
+
+
+def imports(path: Path) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(module, name) of everything that a file takes from the pack when it runs, inside functions as well."""
+
+    def statements(node: ast.AST) -> Iterator[ast.ImportFrom]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ImportFrom):
+                yield child
+            elif not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+                yield from statements(child)
+
+    folder = path.relative_to(ROOT).parent.parts
+    for statement in statements(ast.parse(path.read_text(encoding="utf-8"))):
+        if statement.level:
+            start = folder[: len(folder) - statement.level + 1]
+            for alias in statement.names:
+                yield (*start, *(statement.module or "").split(".")) if statement.module else start, alias.name
+
+
+def lazy_names(package: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Where the names come from that a package's `attach(__name__, {name: module})` gives."""
+    found = {}
+    for node in ast.walk(ast.parse(MODULES[package].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "attach":
+            for name, module in ast.literal_eval(node.args[1]).items():
+                above = len(module) - len(module.lstrip(".")) - 1
+                found[name] = (*package[: len(package) - above], *module.lstrip(".").split("."))
+    return found
+
+
+def test_imports_run_one_way() -> None:
+    """No file imports, over others, itself; a name that a package gives lazily is its module's."""
+    graph: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for name, path in MODULES.items():
+        needed = graph.setdefault(name, set())
+        for module, wanted in imports(path):
+            assert module in MODULES or (*module, wanted) in MODULES, f"{path}: {'.'.join(module)}"
+            inner = (*module, wanted)
+            needed.add(inner if inner in MODULES else lazy_names(module).get(wanted, module))
+        needed.discard(name)
+    assert sum(map(len, graph.values())) > len(MODULES), "too few imports were found"
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(".".join(module) for module in error.args[1]))
 
 
 def published_files() -> set[Path]:
