@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import SpecError
-from ..families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS, MIN_SEED
+from ..spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, MIN_SEED
 from .fields import Reading
 from .tree import Node
 

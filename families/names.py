@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from ..configs.fields import Reading
+from ..spec.model import MAX_PIXELS as MAX_PIXELS
+from ..spec.model import MAX_SEED as MAX_SEED
+from ..spec.model import MAX_STEPS as MAX_STEPS
+from ..spec.model import MIN_SEED as MIN_SEED
 from . import FAMILIES
 from .others import other_by_name
-
-MAX_PIXELS: Final = 16384
-MAX_STEPS: Final = 10000
-MAX_SEED: Final = 2**64 - 1
-MIN_SEED: Final = -(2**63)
 
 #: Words a config uses for torch's number formats -> torch's name (ai-toolkit `train_tools.get_torch_dtype`).
 PRECISIONS: Final = {

@@ -1,112 +1,110 @@
-"""What a training run will sample, fully resolved."""
+"""What a training run will sample, fully resolved.
+
+Each field says in its annotation what it means; `dev/native_schema.py` makes the JSON Schema of the native form of it.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 from ..errors import SpecError
+
+MAX_PIXELS: Final = 16384
+MAX_STEPS: Final = 10000
+MAX_SEED: Final = 2**64 - 1
+MIN_SEED: Final = -(2**63)
 
 #: torch's names of the dtypes that trainers compute in.
 DTYPES: Final = ("float32", "bfloat16", "float16")
 
-#: What a config may say about sampling beyond the items: name of a `families.profile.Profile` field -> its type.
-SAMPLING: Final[dict[str, type]] = {
-    "noise": str,
-    "rounding": str,
-    "long_prompt": str,
-    "weighting": bool,
-    "empty": str,
-    "shifted": bool,
-    "base_shift": float,
-    "max_shift": float,
-    "shift": float,
-    "spacing": str,
-    "offset": int,
-    "final_alpha": str,
-    "zero_snr": bool,
-    "clip_sample": bool,
-    "eta": float,
-    "skip_layers": str,
-    "skip_scale": float,
-    "skip_start": float,
-    "skip_end": float,
+#: What a config may say about sampling beyond the items: name of a `Profile` field -> its type and what it means.
+SETTINGS: Final[dict[str, tuple[type, str]]] = {
+    "noise": (str, "Where the initial noise comes from: generator/layout/dtype, e.g. torch-cpu/nchw/float32."),
+    "rounding": (str, "How a pixel becomes one of 256 values: truncate or round."),
+    "long_prompt": (str, "What happens to prompts over 77 CLIP tokens: truncate or chunks."),
+    "weighting": (bool, "Whether (word:1.2) is syntax."),
+    "empty": (str, "What an empty prompt means: encode or zeros."),
+    "shifted": (bool, "Flux: false gives schnell's plain schedule."),
+    "base_shift": (float, "Flux: mu at 256 image tokens."),
+    "max_shift": (float, "Flux: mu at 4096 image tokens."),
+    "shift": (float, "SD 3.5: the shift of the schedule."),
+    "spacing": (str, "Flux: linear, timesteps; SD 3.5: also cosine, simple; SDXL: leading, trailing, linspace."),
+    "offset": (int, "SDXL: added to every timestep of DDIM."),
+    "final_alpha": (str, "SDXL: what the last step lands on, alpha[0] or 1."),
+    "zero_snr": (bool, "SDXL: betas rescaled to zero terminal SNR."),
+    "clip_sample": (bool, "SDXL: the predicted picture clipped to [-1, 1] at every step."),
+    "eta": (float, "SDXL: 0 is DDIM, 1 is DDPM."),
+    "skip_layers": (str, "SD 3.5: layers for skip-layer guidance, e.g. 7, 8, 9; empty = off."),
+    "skip_scale": (float, "SD 3.5: strength of skip-layer guidance."),
+    "skip_start": (float, "SD 3.5: share of the run at which skip-layer guidance starts."),
+    "skip_end": (float, "SD 3.5: share of the run at which skip-layer guidance ends."),
 }
+SAMPLING: Final = {name: kind for name, (kind, _) in SETTINGS.items()}
 
 #: Version of the JSON form; it is also the key by which that form is recognised (`"eri_spec": 1`).
 SPEC_VERSION: Final = 1
 
 
+class Says(NamedTuple):
+    """What a field means, and the least and the greatest number that the native form may hold there."""
+
+    text: str
+    low: int | None = None
+    high: int | None = None
+
+
 @dataclass(frozen=True)
 class SampleItem:
-    """One image the trainer makes.
+    """One image the trainer makes."""
 
-    index: position in the trainer's own numbering, from 0 (it names the file, so it survives `select`).
-    prompt: exactly what reaches the text encoders. prompt_2, prompt_3: other text for the second and third
-    encoder, None = the same prompt. negative_prompt: "" when the config has none.
-    width, height: pixels the trainer really produces, after its own rounding.
-    seed: None = a new random seed each time. steps: >= 1.
-    cfg_scale: true classifier-free guidance (two passes), 1.0 = off.
-    guidance: the value fed to Flux's guidance embedding, None where there is none.
-    sampler: the trainer's own word for it, None when it has none. lora_scale: LoRA strength.
-    label: the part of the trainer's file name that the prompt alone does not tell, None where there is none.
-    """
-
-    index: int
-    prompt: str
-    width: int
-    height: int
-    steps: int
-    prompt_2: str | None = None
-    prompt_3: str | None = None
-    negative_prompt: str = ""
-    seed: int | None = None
-    cfg_scale: float = 1.0
-    guidance: float | None = None
-    sampler: str | None = None
-    lora_scale: float = 1.0
-    label: str | None = None
+    index: Annotated[int, Says("Number of the sample by which its file is named; default: its position.", 0, 2**31)]
+    prompt: Annotated[str, Says("Exactly what reaches the text encoders.")]
+    width: Annotated[int, Says("Pixels that the trainer really makes, after its own rounding.", 1, MAX_PIXELS)]
+    height: Annotated[int, Says("Pixels that the trainer really makes, after its own rounding.", 1, MAX_PIXELS)]
+    steps: Annotated[int, Says("Sampling steps.", 1, MAX_STEPS)]
+    prompt_2: Annotated[str | None, Says("Other text for the second text encoder; null = the same prompt.")] = None
+    prompt_3: Annotated[str | None, Says("Other text for the third text encoder; null = the same prompt.")] = None
+    negative_prompt: Annotated[str, Says("Negative prompt.")] = ""
+    seed: Annotated[int | None, Says("Seed; null = a new random one each time.", 0, MAX_SEED)] = None
+    cfg_scale: Annotated[float, Says("True classifier-free guidance, of two passes; 1 = off.")] = 1.0
+    guidance: Annotated[float | None, Says("Flux: value of the guidance embedding; null = there is none.")] = None
+    sampler: Annotated[str | None, Says("The trainer's word for the sampler (SDXL: ddim, euler, ddpm).")] = None
+    lora_scale: Annotated[float, Says("LoRA strength.")] = 1.0
+    label: Annotated[str | None, Says("What the trainer puts in the file's name beside the prompt.")] = None
 
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """Everything a training config says about its samples, fully resolved.
+    """Everything a training config says about its samples, fully resolved."""
 
-    family: id of the model family. trainer: trainer id ("eridiffusion", "ai-toolkit", ..., "native").
-    items: in the trainer's order, never empty. variant: e.g. "dev", "schnell", "large", "medium",
-    "large-turbo"; None where the config does not tell. name: name of the run. sample_every: steps between samples.
-    layout: trainer id whose file layout applies. t5_length: T5 tokens the config asks for, None = the trainer's
-    own default. precision: torch dtype name the config computes in ("bfloat16", ...), None = not said.
-    image_format: file type the config asks for ("jpg", "png", ...), None = the trainer's default.
-    source: path of the config, "<text>" when it was text. model_files: what the config calls its base model files,
-    by the config's own key (`{"name_or_path": "black-forest-labs/FLUX.1-dev"}`).
-    sampling: what the config changes in the trainer's own way of sampling, by the names in `SAMPLING`
-    (`{"shift": 14.5}`); empty = the trainer's defaults.
-    ignored: dotted names of config fields that do not act on the samples made here. notes: sentences for people on
-    what was decided while reading (replaced trigger words, random seeds, rounded sizes, ...).
-    total: how many samples the trainer makes at a step where the items are a part of them (some trainers' file names
-    depend on it), None = the items are all.
-    """
-
-    family: str
-    trainer: str
-    items: list[SampleItem]
-    variant: str | None = None
-    name: str = "samples"
-    trigger_word: str | None = None
-    sample_every: int | None = None
-    layout: str = "native"
-    t5_length: int | None = None
-    precision: str | None = None
-    image_format: str | None = None
-    source: str = "<text>"
-    model_files: dict[str, str] = field(default_factory=dict)
-    sampling: dict[str, str | float | bool] = field(default_factory=dict)
-    ignored: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    total: int | None = None
+    family: Annotated[str, Says("Model family.")]
+    trainer: Annotated[str, Says("Whose way of sampling is followed (noise, schedule, token lengths, file names).")]
+    items: Annotated[list[SampleItem], Says("The images, in the trainer's order; at least one.")]
+    variant: Annotated[str | None, Says("Variant of the family: dev, schnell, large, medium, large-turbo.")] = None
+    name: Annotated[str, Says("Name of the run; names its folder.")] = "samples"
+    trigger_word: Annotated[str | None, Says("Trigger word; already put into the prompts.")] = None
+    sample_every: Annotated[int | None, Says("Training steps between samples.", 1, 2**31)] = None
+    layout: Annotated[str, Says("Whose file names are used; default: the trainer's.")] = "native"
+    t5_length: Annotated[int | None, Says("T5 tokens; null = the trainer's own number.", 1, 4096)] = None
+    precision: Annotated[str | None, Says("dtype the trainer computes in; some draw their noise in it.")] = None
+    image_format: Annotated[str | None, Says("File type: png, jpg, webp; null = the trainer's own.")] = None
+    source: Annotated[str, Says("Path of the config that the spec was read from.")] = "<text>"
+    model_files: Annotated[dict[str, str], Says("What the config calls its base model files, by its own keys.")] = (
+        field(default_factory=dict)
+    )
+    sampling: Annotated[dict[str, str | float | bool], Says("What differs from the trainer's own way of sampling.")] = (
+        field(default_factory=dict)
+    )
+    ignored: Annotated[list[str], Says("Config fields that do not act on the samples.")] = field(default_factory=list)
+    notes: Annotated[list[str], Says("Sentences for people on what was decided while reading.")] = field(
+        default_factory=list
+    )
+    total: Annotated[
+        int | None, Says("Samples that the trainer makes at a step, where the items are a part of them.", 1, 2**31)
+    ] = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict of the native form (`eri_spec` + the fields above), JSON types only."""
@@ -121,17 +119,20 @@ class SampleSpec:
         return document
 
     def to_json(self, indent: int | None = None) -> str:
-        """The native form as JSON text; `read_text` gives back an equal SampleSpec.
+        """The native form as JSON text, from which `read_text` gives an equal SampleSpec.
 
-        indent: spaces per level, None = one line.
+        Args:
+            indent: spaces per level, None = one line.
         """
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
 
     def select(self, which: str) -> SampleSpec:
-        """The same spec with some items only.
+        """The same spec with some items only, in the spec's order.
 
-        which: item indices as people write them, e.g. "0,2-4"; "" = all. They name `SampleItem.index`, keep the
-        spec's order and may repeat. Raises SpecError on anything that is not an index of this spec.
+        Args:
+            which: values of `SampleItem.index` as people write them, e.g. "0,2-4"; they may repeat; "" = all.
+
+        Raises SpecError on anything that is not an index of this spec.
         """
         if not which.strip():
             return self
@@ -155,6 +156,6 @@ class SampleSpec:
         return self.part([item for item in self.items if item.index in wanted])
 
     def part(self, items: list[SampleItem]) -> SampleSpec:
-        """The same spec with these of its items only; `total` keeps how many there are."""
+        """The same spec with these of its items only; `total` tells how many it has in all."""
         some = len(items) < len(self.items)
         return replace(self, items=items, total=self.total or (len(self.items) if some else None))

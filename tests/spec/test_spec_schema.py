@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from comfyui_eridiffusion.dev.native_schema import native_schema
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, from_json, read_spec, read_text
 from comfyui_eridiffusion.spec.model import SAMPLING
-from comfyui_eridiffusion.spec.schema import native_schema
 from comfyui_eridiffusion.tests.spec.forms import FORMS
 from comfyui_eridiffusion.trainers import LISTED
 
@@ -32,7 +32,7 @@ GOOD: dict[str, Any] = {
 
 def test_the_published_file_is_the_one_the_model_gives() -> None:
     Draft202012Validator.check_schema(SCHEMA)
-    assert native_schema() == SCHEMA, "write it again: python -m comfyui_eridiffusion.spec.schema > docs/…"
+    assert native_schema() == SCHEMA, "write it again: python -m comfyui_eridiffusion.dev.native_schema > docs/…"
 
 
 def test_it_has_every_field_and_no_other() -> None:
