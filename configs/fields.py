@@ -1,4 +1,4 @@
-"""Typed access to the fields of a config: each wrong value is an error with its place, each unused field is listed."""
+"""Gives the fields of a config by type; a wrong value is an error with its place, and unused fields are listed."""
 
 from __future__ import annotations
 
@@ -30,13 +30,19 @@ _MANY: Final = 3
 
 @dataclass
 class Reading:
-    """One pass over a document: what was reported on the way.
+    """One pass over a document, and what it reports on the way.
 
-    yaml11: the trainer reads YAML 1.1 (`yes`/`on` are booleans, `1_000` a number, `<<` merges). variables: the trainer
-    replaces `${VAR}` from its environment, so such text in a used field is an error unless it was replaced before.
-    integral: 1024.0 is a whole number, as in JSON Schema.
-    replace: (token, text) replaced in every text that is read. elsewhere: unused fields of files the config names.
-    sampling: as in SampleSpec.
+    Attributes:
+        document: the config.
+        yaml11: the trainer reads YAML 1.1, where `yes` and `on` are booleans, `1_000` is a number and `<<` merges.
+        variables: the trainer replaces `${VAR}` from its environment; what is left of that in a used field is an error.
+        integral: 1024.0 is a whole number, as in JSON Schema.
+        replace: a token and the text that stands for it in every text that is read.
+        notes: sentences for people.
+        sections: every section that was opened.
+        unused: line, column and name of further fields that do not act.
+        elsewhere: unused fields of the files that the config names.
+        sampling: as in SampleSpec.
     """
 
     document: Document
@@ -51,14 +57,14 @@ class Reading:
     sampling: dict[str, str | float | bool] = field(default_factory=dict)
 
     def root(self) -> Section:
-        """The document as a section; SpecError when it is a list or plain text."""
+        """The document as a section; raises SpecError when it is a list or plain text."""
         root = self.document.root
         if not isinstance(root.value, dict):
             raise self.error("a config is a set of `key: value` lines", root, None, "Give a training config.")
         return Section(self, root, "")
 
     def error(self, problem: str, node: Node | None, path: str | None, remedy: str) -> SpecError:
-        """SpecError at a node."""
+        """The SpecError to raise at a node."""
         return SpecError(
             problem,
             source=self.document.source,
@@ -74,9 +80,10 @@ class Reading:
             self.notes.append(text)
 
     def ignored(self) -> list[str]:
-        """Dotted names of fields nobody used, in the document's order; a section nobody opened is one name.
+        """The dotted names of fields that nobody used, in the document's order.
 
-        A field that is unused in more than three entries of a list is named once: `samples[*].frames`.
+        A section that nobody opened is one name. A field that is unused in more than three entries of a list is named
+        once: `samples[*].frames`.
         """
         found = list(self.unused)
         for section in self.sections:
@@ -88,7 +95,7 @@ class Reading:
 
 
 def _folded(paths: list[str]) -> list[str]:
-    """Paths once each, those that differ in one index only as one when they are many."""
+    """The paths, each once; many that differ only in an index become one."""
     patterns = [_INDEX.sub("[*]", path) for path in paths]
     counts = Counter(patterns)
     named = (pattern if counts[pattern] > _MANY else path for path, pattern in zip(paths, patterns, strict=True))
@@ -96,7 +103,7 @@ def _folded(paths: list[str]) -> list[str]:
 
 
 class Section:
-    """A mapping of the document. Reading a field marks it as used."""
+    """A mapping of the document; to read a field marks it as used."""
 
     def __init__(self, reading: Reading, node: Node, path: str) -> None:
         self.reading, self.node, self.path = reading, node, path
@@ -108,7 +115,7 @@ class Section:
         reading.sections.append(self)
 
     def _merged(self) -> dict[str, Node]:
-        """Members with YAML 1.1 merge keys applied: own keys win, then the first merged mapping."""
+        """The members after YAML 1.1's merging: own keys win, then the first merged mapping."""
         merged: dict[str, Node] = {}
         given = self.members["<<"]
         for source in given.value if isinstance(given.value, list) else [given]:
@@ -122,15 +129,15 @@ class Section:
         return f"{self.path}.{key}" if self.path else key
 
     def error(self, key: str, problem: str, remedy: str) -> SpecError:
-        """SpecError at a field, or at the section when the field is missing."""
+        """The SpecError to raise at a field, or at the section when the field is missing."""
         return self.reading.error(problem, self.members.get(key, self.node), self.path_of(key), remedy)
 
     def missing(self, key: str, remedy: str) -> SpecError:
-        """SpecError for a field that has to be there."""
+        """The SpecError to raise for a field that has to be there."""
         return self.error(key, "this field is missing", remedy)
 
     def no_effect(self, key: str) -> None:
-        """List a field as ignored although it was read."""
+        """List a field as unused although it was read."""
         node = self.members.get(key)
         if node is not None:
             self.reading.unused.append((node.line, node.column, self.path_of(key)))
@@ -191,7 +198,7 @@ class Section:
         return node.value.replace(*replace) if replace else node.value
 
     def _refuse_variable(self, node: Node, path: str) -> None:
-        """SpecError on `${VAR}` that the trainer would replace from its environment."""
+        """Raise SpecError on a `${VAR}` that the trainer would replace from its environment."""
         if not self.reading.variables or not isinstance(node.value, str):
             return
         variable = _VARIABLE.search(node.value, 0, node.value.rfind("}") + 1)

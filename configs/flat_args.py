@@ -1,4 +1,4 @@
-"""Training arguments that a TOML file groups into sections for people only: the trainer sees one flat set of names."""
+"""Reads training arguments that a TOML file groups for people only: the trainer sees one flat set of names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from .tree import Node
 
 
 class FlatSection(Section):
-    """All arguments of a document, whatever section they stand in; of several with one name the last counts.
+    """All arguments of a document, in whatever section they stand; of several with one name the last counts.
 
     Source: kohya-ss/sd-scripts `library/train_util.py::read_config_from_file`.
     """

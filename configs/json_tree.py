@@ -1,4 +1,4 @@
-"""JSON text to nodes with positions; comments (`//`, `/* */`) and trailing commas are allowed, as in JSONC."""
+"""Turns JSON text into nodes; comments (`//`, `/* */`) and trailing commas are allowed, as in JSONC."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def looks_like_json(text: str) -> bool:
 
 
 def parse_json(text: str, source: str) -> Node:
-    """The value in a JSON text.
+    """The tree of a JSON text.
 
     Raises SpecError with line and column on bad syntax, duplicate keys and nesting deeper than MAX_DEPTH.
     """
@@ -51,7 +51,7 @@ class _Parser:
         self.text, self.source, self.lines = text, source, Lines(text)
 
     def value(self, offset: int, depth: int) -> tuple[Node, int]:
-        """Node at an offset and the offset after it."""
+        """The node at an offset, and the offset after it."""
         start = self.text[offset : offset + 1]
         line, column = self.lines.at(offset)
         if start == '"':
@@ -81,7 +81,7 @@ class _Parser:
         return value, end
 
     def _fill(self, node: Node, offset: int, depth: int) -> int:
-        """Read the members of an object or list from its first one; returns the offset after its closing bracket."""
+        """Read the members of an object or list from its first one on; returns the offset after its bracket."""
         members = node.value
         close = "}" if isinstance(members, dict) else "]"
         if self.text.startswith(close, offset):
@@ -118,7 +118,7 @@ class _Parser:
         return key, colon.end()
 
     def error(self, problem: str, offset: int) -> SpecError:
-        """SpecError at an offset."""
+        """The SpecError to raise at an offset."""
         line, column = self.lines.at(min(offset, len(self.text)))
         return SpecError(
             f"this is not JSON: {problem}",

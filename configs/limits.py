@@ -1,4 +1,4 @@
-"""Numbers of one image, checked and rounded as a trainer does, for readers whose numbers are Python's already."""
+"""Checks the numbers of one image, and notes what a trainer makes of them; for numbers that are Python's already."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _SMALLEST: Final = 16
 
 @dataclass(frozen=True)
 class Place:
-    """Where an image is asked for."""
+    """The place in a config that asks for an image."""
 
     reading: Reading
     node: Node
     path: str
 
     def error(self, name: str, problem: str, remedy: str) -> SpecError:
-        """SpecError at one of its settings."""
+        """The SpecError to raise at one of its settings."""
         return self.reading.error(problem, self.node, f"{self.path}.{name}".lstrip("."), remedy)
 
     def note(self, text: str) -> None:
-        """A note on this image."""
+        """Add a note on this image."""
         where = self.path or f"line {self.node.line}"
         self.reading.note(f"{where}: {text}")
 
     def pixels(self, name: str, value: int, rounded: int) -> int:
-        """A side after rounding; SpecError when it is out of range, a note when rounding changed it."""
+        """A side after rounding, with a note when that changed it; raises SpecError when it is out of range."""
         if value > MAX_PIXELS:
             raise self.error(name, f"{name} {value} is too large", f"Write at most {MAX_PIXELS}.")
         if rounded < _SMALLEST:
@@ -42,7 +42,7 @@ class Place:
         return rounded
 
     def seed(self, value: int | None) -> int | None:
-        """A seed as torch's generators take it: negative ones modulo 2^64; None stays random."""
+        """A seed as torch's generators take it: a negative one counts modulo 2^64, and None stays random."""
         if value is None:
             return None
         if not MIN_SEED <= value <= MAX_SEED:
@@ -52,13 +52,13 @@ class Place:
         return value % 2**64
 
     def steps(self, name: str, value: int) -> int:
-        """Sampling steps, 1 to MAX_STEPS."""
+        """Sampling steps; raises SpecError when they are not 1 to MAX_STEPS."""
         if not 1 <= value <= MAX_STEPS:
             raise self.error(name, f"{value} steps are out of range", f"Write 1 to {MAX_STEPS}.")
         return value
 
     def finite(self, name: str, value: float) -> float:
-        """A number that is neither infinite nor NaN."""
+        """A number; raises SpecError when it is infinite or NaN."""
         if not math.isfinite(value):
             raise self.error(name, f"{value} is no finite number", "Write a number like 3.5.")
         return float(value)

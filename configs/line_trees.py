@@ -1,4 +1,4 @@
-"""Texts made of lines: prompt files and `KEY=value` files."""
+"""Reads texts that are made of lines: prompt files and `KEY=value` files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parse_lines(text: str, source: str) -> Node:
 
 
 def refuse_nul(text: str, source: str) -> None:
-    """SpecError where a text holds a NUL character."""
+    """Raise SpecError where a text holds a NUL character."""
     if "\x00" in text:
         line = text.count("\n", 0, text.index("\x00")) + 1
         raise SpecError(
@@ -37,11 +37,11 @@ def looks_like_env(text: str) -> bool:
 
 
 def parse_env(text: str, source: str) -> Node:
-    """`NAME=value` lines as a mapping of texts; the last of several wins and `+=` appends.
+    """`NAME=value` lines as a mapping of texts; of one name the last value counts, and `+=` appends.
 
-    As SimpleTuner reads config.env (`helpers/configuration/env_file.py`), which is no shell: quotes at either end of a
-    value go, whether they pair or not, runs of blanks in it become one. Raises SpecError on a line that is no
-    assignment.
+    SimpleTuner reads config.env so (`helpers/configuration/env_file.py`), and not as a shell does: quotes at either
+    end of a value are dropped, whether they pair or not, and several blanks become one. Raises SpecError on a line that
+    is no assignment.
     """
     refuse_nul(text, source)
     members: dict[str, Node] = {}

@@ -1,4 +1,4 @@
-"""kohya's inline flags in a prompt line, which musubi-tuner took over with other letters.
+"""Reads kohya's flags in a prompt line, which musubi-tuner took over with other letters.
 
 Sources: kohya-ss/sd-scripts `library/train_util.py::line_to_prompt_dict`, kohya-ss/musubi-tuner
 `training/sampling_prompts.py::line_to_prompt_dict`.
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-#: How a flag's value is read: the start of it that looks right counts, the rest of it is dropped.
+#: How a flag's value is read: the beginning that looks right counts, and the rest is dropped.
 _PATTERNS: Final = {
     "int": re.compile(r"\d+"),
     "steps": re.compile(r"\d+"),
@@ -26,13 +26,17 @@ _DASHES: Final = "\u2010-\u2015\u2212"
 
 
 def lookalike(names: Iterable[str]) -> re.Pattern[str]:
-    """What a person meant as one of these flags and no trainer takes for one: other dashes, no blank before it."""
+    """Finds what a person meant as one of these flags, but no trainer does: other dashes, or no blank before it."""
     either = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
     return re.compile(rf"(?:(?<!\S)-*[{_DASHES}][-{_DASHES}]*|--)(?:{either})[ \t=]+\S+", re.IGNORECASE)
 
 
 class Grammar:
-    """The flags of one trainer. flags: letters -> (setting, kind); kinds are those of `_PATTERNS`."""
+    """The flags of one trainer.
+
+    Args:
+        flags: the setting and its kind, one of `_PATTERNS`, by the flag's letters.
+    """
 
     def __init__(self, flags: Mapping[str, tuple[str, str]]) -> None:
         self.flags = dict(flags)
@@ -80,7 +84,14 @@ MUSUBI: Final = Grammar(
 
 @dataclass(frozen=True)
 class PromptLine:
-    """A prompt and what its flags set. dropped: texts that have no effect, as written. surprises: sentences."""
+    """A prompt and what its flags set.
+
+    Attributes:
+        prompt: the text before the first flag.
+        settings: values by the names that `Grammar` gives them.
+        dropped: texts that have no effect, as they are written.
+        surprises: sentences on what a person would not expect.
+    """
 
     prompt: str
     settings: dict[str, Any]
@@ -89,10 +100,10 @@ class PromptLine:
 
 
 def parse_prompt_line(line: str, grammar: Grammar) -> PromptLine:
-    """Split a prompt from its flags: at every " --", the last of several equal flags counts.
+    """Split a prompt from its flags at every " --"; of several equal flags the last counts.
 
-    The prompt itself is looked at as well, as in the trainers: one that starts like "s 4 ..." sets the steps, too.
-    Nothing raises: what does not fit a flag is dropped, by the trainers without a word, here into `dropped`.
+    The prompt itself may be a flag too, as in the trainers: one that starts like "s 4 ..." sets the steps.
+    Nothing raises: the trainers drop what does not fit a flag without a word, here it goes into `dropped`.
     """
     parts = line.split(" --")
     found = PromptLine(parts[0], {}, [], [])
@@ -119,7 +130,7 @@ def parse_prompt_line(line: str, grammar: Grammar) -> PromptLine:
 
 
 def _value(word: str, kind: str) -> Any:
-    """A flag's value, None when Python reads no number in it (the trainers log that and go on)."""
+    """A flag's value, None where Python reads no number in it (the trainers log that and go on)."""
     try:
         if kind == "int":
             return int(word)

@@ -1,4 +1,4 @@
-"""A config as a tree of nodes that remember where they stood, from a path, text or bytes."""
+"""Opens a config from a path, text or bytes; a config is a tree of nodes that know where they stand in it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Document:
 
 
 class Lines:
-    """Offsets of a text turned into line and column, from 1."""
+    """Turns offsets in a text into line and column, both from 1."""
 
     def __init__(self, text: str) -> None:
         self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
@@ -95,10 +95,12 @@ def check_text(value: str, source: str, line: int, column: int) -> None:
 
 
 def open_source(source: str | bytes | os.PathLike[str]) -> tuple[str, str, str]:
-    """Text of a config, its name for messages and its suffix.
+    """The text of a config, its name for messages and its suffix.
 
-    source: a path, or the text itself. A string is a path when it is one line that names an existing file or ends
-    like a config file (.yaml, .yml, .json, .jsonc, .toml, .txt, .env, .sh, .bat).
+    Args:
+        source: a path, or the text itself. A string is a path when it is one line that names an existing file or
+            ends as a config file does (.yaml, .yml, .json, .jsonc, .toml, .txt, .env, .sh, .bat).
+
     Raises SpecError when it cannot be read.
     """
     if isinstance(source, bytes):
@@ -115,7 +117,7 @@ def open_source(source: str | bytes | os.PathLike[str]) -> tuple[str, str, str]:
 
 
 def check_length(text: str, source: str = "<text>") -> str:
-    """Return the text, without its byte order mark; SpecError when it is longer than MAX_BYTES or is no Unicode."""
+    """The text without its byte order mark; raises SpecError when it is longer than MAX_BYTES or no Unicode."""
     if len(text) > MAX_BYTES:
         raise _too_large(len(text), source)
     check_text(text, source, 1, 1)
@@ -123,7 +125,7 @@ def check_length(text: str, source: str = "<text>") -> str:
 
 
 def decode(data: bytes, source: str) -> str:
-    """Bytes of a config as text; SpecError with the line when they are not UTF-8."""
+    """The bytes of a config as text; raises SpecError with the line when they are not UTF-8."""
     if len(data) > MAX_BYTES:
         raise _too_large(len(data), source)
     for mark, name in _BOMS:
@@ -152,7 +154,7 @@ def _exists(path: str) -> bool:
 
 
 def read_file(path: Path) -> bytes:
-    """Bytes of a regular file of at most MAX_BYTES."""
+    """The bytes of a file; raises SpecError when it is no regular file or larger than MAX_BYTES."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -1,4 +1,4 @@
-"""YAML text to nodes, from the parser's events alone: nothing is constructed, so nothing can be executed.
+"""Turns YAML text into nodes, from the parser's events alone: it makes no objects, so nothing can be executed.
 
 Scalars stay text, so YAML 1.1's surprises (`1e-4` a string, `no` a boolean, `12:30` a number, `010` octal) never
 happen here; the field readers decide what a scalar may be.
@@ -20,10 +20,10 @@ _UNPRINTABLE: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\
 
 
 def parse_yaml(text: str, source: str) -> Node:
-    """The one document in a YAML text.
+    """The tree of the one document in a YAML text.
 
-    Raises SpecError with line and column on bad syntax, tags, duplicate or non-text keys, several documents,
-    nesting deeper than MAX_DEPTH, self-referring aliases and alias bombs.
+    Raises SpecError with line and column on bad syntax, tags, keys that are given twice or are no text, several
+    documents, nesting deeper than MAX_DEPTH, aliases that refer to themselves and alias bombs.
     """
     import yaml
 

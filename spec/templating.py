@@ -1,7 +1,7 @@
-"""Alternatives `{a|b}` and wildcards `__name__` in prompts; off unless asked for, because the trainers know neither.
+"""Chooses between alternatives `{a|b}` and wildcards `__name__` in prompts, on request: the trainers know neither.
 
-The choice depends on the seed, the item's index, the field and the place in the text alone, so the same seed gives the
-same prompts on every machine, and taking some items of a spec changes none of the others.
+The choice depends only on the seed, the item's index, the field and the place in the text. So the same seed gives the
+same prompts on every machine, and a spec's items do not change when some of them are taken alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..configs.tree import decode, read_file
 from ..errors import SpecError
 from .model import SampleItem, SampleSpec
 
-#: A list of alternatives by name, or a folder that holds them: `colour.txt`, one alternative a line, `#` comments.
+#: Lists of alternatives by name, or a folder that holds them: `colour.txt`, one alternative a line, `#` comments.
 Wildcards = Mapping[str, Sequence[str]] | str | os.PathLike[str]
 
 _ALTERNATIVES: Final = re.compile(r"\{([^{}|]*\|[^{}]*)\}")
@@ -31,8 +31,13 @@ _MAX_LENGTH: Final = 100_000
 def expand_prompts(spec: SampleSpec, seed: int = 0, wildcards: Wildcards | None = None) -> SampleSpec:
     """The spec with one alternative chosen at every `{a|b}` and `__name__` of its prompts and negative prompts.
 
-    seed: any integer. wildcards: lists by name, or a folder of them; None = `__name__` stays as it is. Alternatives
-    may be nested and empty; braces without a bar stay. A note says what was done.
+    Alternatives may be nested and empty; braces without a bar stay. A note says what was done.
+
+    Args:
+        spec: what to expand; it is left as it is.
+        seed: any integer.
+        wildcards: lists by name, or a folder of them; None = `__name__` stays as it is.
+
     Raises SpecError for a wildcard that is not there and for one that leads back to itself.
     """
     chooser = _Chooser(spec, seed, wildcards)
@@ -64,7 +69,7 @@ class _Chooser:
         return replace(item, **changes) if changes else item
 
     def _expand(self, text: str, place: str) -> str:
-        """Innermost alternatives first, then the first wildcard, until none is left."""
+        """Choose among the innermost alternatives first, then for the first wildcard, until none is left."""
         for count in range(_MAX_CHOICES):
             match = _ALTERNATIVES.search(text)
             options: Sequence[str] | None = match[1].split("|") if match else None
@@ -104,7 +109,7 @@ class _Chooser:
 
 
 def _lines(path: Path) -> list[str] | None:
-    """Alternatives of a file, None when there is none."""
+    """The alternatives in a file, None when there is no file."""
     if not path.is_file():
         return None
     lines = (line.strip() for line in decode(read_file(path), str(path)).splitlines())

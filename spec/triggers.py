@@ -1,4 +1,4 @@
-"""Placeholders for a trigger word, in every spelling that configs use."""
+"""Finds and fills placeholders for a trigger word, in every spelling that configs use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLACEHOLDER: Final = re.compile(
 def placeholders(text: str) -> list[str]:
     """The placeholders in a text as they are written, each once, in order.
 
-    `[trigger]`, `{trigger_word}`, `<trigger-word>`, `{{ trigger }}`, ..., in capitals or not.
+    They are `[trigger]`, `{trigger_word}`, `<trigger-word>`, `{{ trigger }}` and the like, in capitals or not.
     """
     return list(dict.fromkeys(_PLACEHOLDER.findall(text)))
 

