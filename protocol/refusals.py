@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from ..errors import HostError
@@ -56,17 +58,20 @@ def _prompt_error(error: Mapping[str, Any]) -> HostError:
 
 
 def missing_node(class_type: str, node: str | None = None) -> HostError:
-    """The host has no node class of this name."""
-    if class_type.startswith("EriExample"):
-        remedy = "Put examples/loaders into the host's custom_nodes folder and restart the host."
-    elif class_type.startswith("Eri"):
-        remedy = "Put this pack into the host's custom_nodes folder, restart the host, and read its log."
+    """Return the error for a node class that ComfyUI does not have; those of this pack have a help page here."""
+    if class_type in _own_nodes():
+        remedy = "Put this pack into ComfyUI's custom_nodes folder, restart ComfyUI, and read its log."
     else:
-        remedy = "Update the host, or install the node pack that brings it."
+        remedy = "Update ComfyUI, or install the node pack that brings it."
     return HostError(
         f"The host does not know the node {class_type}", remedy=remedy, kind="missing_node", node=node,
         class_type=class_type,
     )  # fmt: skip
+
+
+@cache
+def _own_nodes() -> frozenset[str]:
+    return frozenset(page.stem for page in (Path(__file__).parents[1] / "web" / "docs").glob("Eri*.md"))
 
 
 def _node_error(node: str, entry: Mapping[str, Any], reason: Mapping[str, Any]) -> HostError:

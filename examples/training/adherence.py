@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 
 from comfyui_eridiffusion.client.host_client import HostClient
-from comfyui_eridiffusion.client.local_host import LocalHost
 from comfyui_eridiffusion.client.runs import host_run_name, steps_in
 from comfyui_eridiffusion.client.sweep import fetch, sweep
+from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, read_spec
 
 from . import checker, domain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from comfyui_eridiffusion.client.host_install import find_host, write_shim
+from comfyui_eridiffusion.dev.host_install import find_host, write_shim
 
 EXAMPLES = Path(__file__).resolve().parent.parent
 

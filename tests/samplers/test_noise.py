@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from comfyui_eridiffusion.samplers import flux_latents, noise
 from comfyui_eridiffusion.samplers.noise import NoiseProfile, initial_noise, latent_size, noise_profile
+from comfyui_eridiffusion.tests.counting import at_most
 from comfyui_eridiffusion.tests.samplers.helpers import untouched
 
 # --- initial_noise --------------------------------------------------------------------------------------------------
@@ -58,12 +58,10 @@ def test_only_torch_on_the_cpu_draws_other_numbers_in_another_dtype(generator: s
 
 
 @pytest.mark.parametrize("generator", noise.GENERATORS)
-def test_noise_of_a_1024_picture_takes_under_a_second_and_no_global_state(generator: str) -> None:
+def test_noise_of_a_1024_picture_leaves_the_global_state(generator: str) -> None:
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index]
-    begin = time.process_time()
-    with untouched():
+    with untouched(), at_most(20_000):  # by whole arrays, not number by number
         latent = initial_noise(f"{generator}/packed/bfloat16", 1, 1, 16, 128, 128)
-    assert time.process_time() - begin < 1.0
     assert torch.equal(torch.get_rng_state(), state)
     assert (np.random.get_state()[1] == numpy_state).all()  # type: ignore[index]
     deviation = 1 / math.sqrt(3) if "uniform" in generator or "range" in generator else 1.0

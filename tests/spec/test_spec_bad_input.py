@@ -1,6 +1,6 @@
 """Every reader with every kind of bad input: one table says what has to happen, one test holds it to that.
 
-r  refused: a SpecError that names a place and says what to do, quickly
+r  refused: a SpecError that names a place and says what to do, with little work
 s  read, and the images are those of the good config
 v  read, the prompt verbatim
 n  read without the part that the trainer drops, which a note names
@@ -15,7 +15,6 @@ import copy
 import itertools
 import json
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from hypothesis import strategies as st
 
 from comfyui_eridiffusion import trainers
 from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec, read_text
+from comfyui_eridiffusion.tests.counting import at_most
 from comfyui_eridiffusion.tests.spec.forms import FORMS, PROMPT, Form
 from comfyui_eridiffusion.trainers import TRAINERS
 
@@ -96,8 +96,8 @@ RULES: dict[str, dict[str, tuple[str, Any]]] = {
     "onetrainer": {"types": ("steps", 30)},  # what Python cannot convert leaves the default
     "simpletuner": {"duplicate": ("prompt", "an owl")},  # the last line counts
 }
-#: Longest time in which a hostile file is refused, in seconds of processor time.
-QUICK = 0.5
+#: The most function calls that refusing a hostile file takes.
+FEW = 20_000
 BROKEN = {".yaml": "x: [1\n", ".yml": "x: [1\n", ".toml": "x = \n", ".env": "no assignment\n", ".sh": ""}
 WRONG_TYPES = {".json": "[3]", ".yaml": "[3]", ".yml": "[3]", ".toml": "[3]"}
 REPEATED = {".yaml": "model: 1\nmodel: 2\n", ".yml": "model: 1\n", ".toml": "x = 1\nx = 2\n"}
@@ -231,17 +231,13 @@ def test_bad_input(name: str, column: str, mark: str, tmp_path: Path) -> None:
         path = tmp_path / f"config{form.suffix}"
         with path.open("wb") as file:
             file.truncate(100 << 20)
-        start = time.process_time()
-        with pytest.raises(SpecError, match=r"104\.9 MB is too large") as caught:
+        with at_most(FEW), pytest.raises(SpecError, match=r"104\.9 MB is too large") as caught:
             read_spec(path, **form.options)
-        assert time.process_time() - start < QUICK
         return check_refusal(caught.value, tmp_path)
     source, arguments = INPUTS[column](form)
     if mark == "r":
-        start = time.process_time()
-        with pytest.raises(SpecError) as caught:
+        with at_most(FEW), pytest.raises(SpecError) as caught:
             read(form, source, arguments, tmp_path)
-        assert time.process_time() - start < QUICK
         check_refusal(caught.value, tmp_path)
         if column in ("malformed", "tag", "alias-bomb", "cp1252", "nul", "duplicate", "cut"):
             assert caught.value.line is not None

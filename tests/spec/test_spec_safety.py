@@ -1,9 +1,8 @@
-"""Hostile and broken input: every one ends in a SpecError that says where, quickly."""
+"""Hostile and broken input: every one ends in a SpecError that says where, with little work."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec
+from comfyui_eridiffusion.tests.counting import at_most
 
 DATA = Path(__file__).parent / "data"
 NEUTRAL = (DATA / "neutral.yaml").read_text()
 FILES = sorted(DATA.glob("*.*"))
+#: The most function calls that refusing a hostile text takes.
+FEW = 20_000
 
 
 def line_of(text: str) -> int:
@@ -66,13 +68,11 @@ def test_without_libyaml_the_result_is_the_same(path: Path, monkeypatch: pytest.
     assert outcome() == fast
 
 
-def test_alias_bomb_is_refused_quickly() -> None:
+def test_alias_bomb_is_refused_with_little_work() -> None:
     lines = ["a0: &a0 [" + ", ".join(["lol"] * 10) + "]"]
     lines += [f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 10) + "]" for n in range(1, 12)]
-    start = time.process_time()
-    with pytest.raises(SpecError, match="aliases"):
+    with at_most(FEW), pytest.raises(SpecError, match="aliases"):
         read_spec("\n".join(lines))
-    assert time.process_time() - start < 0.5
 
 
 def test_plain_aliases_are_fine() -> None:
@@ -136,14 +136,12 @@ def test_size_limit(tmp_path: Path) -> None:
     path = tmp_path / "huge.yaml"
     with path.open("wb") as file:
         file.truncate(100 << 20)
-    start = time.process_time()
-    with pytest.raises(SpecError, match=r"104.9 MB is too large"):
+    with at_most(FEW), pytest.raises(SpecError, match=r"104.9 MB is too large"):
         read_spec(path)
-    with pytest.raises(SpecError, match="too large"):
+    with at_most(FEW), pytest.raises(SpecError, match="too large"):
         read_spec("a: b\n" * 2_000_000)
-    with pytest.raises(SpecError, match="too large"):
+    with at_most(FEW), pytest.raises(SpecError, match="too large"):
         read_spec(b"a: b\n" * 2_000_000)
-    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a device file")
