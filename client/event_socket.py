@@ -24,7 +24,7 @@ class EventSocket:
     """One client's WebSocket. `connect` raises aiohttp's errors; later drops are repaired in the background.
 
     Subscribers get a queue per prompt. A drop puts Disconnected, a repair Reconnected into every queue; what was said
-    in between is lost, so a subscriber then asks the host's history.
+    in between is lost, so a subscriber then asks ComfyUI's history.
     """
 
     def __init__(self, session: aiohttp.ClientSession, url: str, client_id: str) -> None:
@@ -71,7 +71,7 @@ class EventSocket:
         self._queues.pop(prompt_id, None)
 
     def rename(self, prompt_id: str, new_id: str) -> None:
-        """The host gave the prompt another id; events that came under the new one are kept."""
+        """ComfyUI gave the prompt another id; events that came under the new one are kept."""
         self._queues.pop(prompt_id, None)
         self.subscribe(new_id)
 
@@ -82,7 +82,7 @@ class EventSocket:
             heartbeat=_HEARTBEAT,
             max_msg_size=_MAX_MESSAGE,
         )
-        # The host tells which node a preview belongs to only to clients that say they understand it.
+        # ComfyUI tells which node a preview belongs to only to clients that say they understand it.
         await self._socket.send_json({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 
     async def _run(self) -> None:
@@ -127,7 +127,7 @@ class EventSocket:
             queue = self._queues.get(event.prompt_id)
             if queue is not None:
                 queue.put_nowait(event)
-        elif isinstance(event, Preview):  # old-style previews do not say whose they are: the host runs one prompt
+        elif isinstance(event, Preview):  # old-style previews do not say whose they are: ComfyUI runs one prompt
             self._broadcast(event)
 
     def _broadcast(self, event: Event) -> None:

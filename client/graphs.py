@@ -12,7 +12,7 @@ from ..workflows import build, choose_models
 from .host_client import HostClient
 from .schemas import combo_choices
 
-#: The host's model folders, and a node input that lists each.
+#: ComfyUI's model folders, and a node input that lists each.
 _LISTINGS: Final = {
     "checkpoints": ("CheckpointLoaderSimple", "ckpt_name"),
     "diffusion_models": ("UNETLoader", "unet_name"),
@@ -48,7 +48,7 @@ def graph_document(
 
 
 async def models_offered(url: str, spec: SampleSpec) -> tuple[dict[str, Any], list[str]]:
-    """A model description of the files that the host at `url` offers, and notes on the choice; raises HostError."""
+    """A model description of the files that ComfyUI at `url` offers, and notes on the choice; raises HostError."""
     return choose_models(spec, offered_files(await _object_info(url)))
 
 

@@ -34,7 +34,7 @@ from .outages import forgotten, no_comfyui, stayed_away, unreachable
 from .saving import save_file
 from .schemas import combo_choices
 
-#: Seconds of silence until the host's history is looked into: at first, as the prompt may have ended before it was
+#: Seconds of silence until ComfyUI's history is looked into: at first, as the prompt may have ended before it was
 #: followed (then after twice as long, and so on); at most, and once events flow; while the WebSocket is down.
 _FIRST_POLL: Final = 0.5
 _QUIET_POLL: Final = 5.0
@@ -84,7 +84,7 @@ class HostClient:
             self._session = None
 
     async def system_stats(self) -> dict[str, Any]:
-        """The host's versions, devices and memory; raises HostError of kind "protocol" where it is no ComfyUI."""
+        """ComfyUI's versions, devices and memory; raises HostError of kind "protocol" where it is no ComfyUI."""
         stats = await self._json("GET", "/system_stats")
         if not isinstance(stats, dict) or "system" not in stats:
             raise no_comfyui(self.url, "its /system_stats is of another form")
@@ -107,7 +107,7 @@ class HostClient:
     async def queue_prompt(self, prompt: Mapping[str, Any], *, prompt_id: str | None = None) -> str:
         """Queue an API graph and return its prompt id; its events can be followed from here on.
 
-        prompt_id: id to ask for, a UUID. Raises HostError naming node and input where the host objects to any part of
+        prompt_id: id to ask for, a UUID. Raises HostError naming node and input where ComfyUI objects to any part of
         the graph; one that it would run only in part is taken back.
         """
         socket = await self._connected()
@@ -133,8 +133,8 @@ class HostClient:
     async def events(self, prompt_id: str) -> AsyncIterator[Event]:
         """Events of a prompt queued by this client, ending with Succeeded, Failed or Interrupted.
 
-        Survives a dropped WebSocket: the host's history then tells how it ended, outputs included. Raises HostError of
-        kind "lost" where the host no longer knows the prompt and "down" where it stays away longer than `patience`.
+        Survives a dropped WebSocket: ComfyUI's history then tells how it ended, outputs included. Raises HostError of
+        kind "lost" where ComfyUI no longer knows the prompt and "down" where it stays away longer than `patience`.
         """
         socket = await self._connected()
         queue = socket.subscribe(prompt_id)
@@ -176,7 +176,7 @@ class HostClient:
 
     @property
     def met(self) -> bool:
-        """Whether the WebSocket was ever up: the host was there, and what fails now may mend itself."""
+        """Whether the WebSocket was ever up: ComfyUI was there, and what fails now may mend itself."""
         return self._socket is not None
 
     async def until_back(self, check: Callable[[], object] = lambda: None) -> None:
@@ -194,7 +194,7 @@ class HostClient:
                 await asyncio.sleep(_DOWN_POLL)
 
     async def knows(self, prompt_id: str) -> bool:
-        """Whether the prompt waits, runs or is in the host's history; a restarted host has forgotten all three."""
+        """Whether the prompt waits, runs or is in ComfyUI's history; a restarted host has forgotten all three."""
         try:
             await self._ending(prompt_id)
         except HostError as error:
@@ -252,7 +252,7 @@ class HostClient:
         timeout: float | None = None,
         prompt_id: str | None = None,
     ) -> PromptResult:
-        """Queue a graph and wait for it; cancelling the task (Ctrl-C) also cancels the prompt on the host."""
+        """Queue a graph and wait for it; cancelling the task (Ctrl-C) also cancels the prompt on ComfyUI."""
         prompt_id = prompt_id or str(uuid.uuid4())
         queueing = asyncio.ensure_future(self.queue_prompt(prompt, prompt_id=prompt_id))
         try:
@@ -272,7 +272,7 @@ class HostClient:
             await self.cancel(prompt_id)
 
     async def history(self, prompt_id: str) -> dict[str, Any] | None:
-        """The host's record of a finished prompt (`prompt`, `outputs`, `status`), None while it is not finished."""
+        """ComfyUI's record of a finished prompt (`prompt`, `outputs`, `status`), None while it is not finished."""
         record = (await self._json("GET", f"/history/{prompt_id}")).get(prompt_id)
         return record if isinstance(record, dict) else None
 
@@ -292,11 +292,11 @@ class HostClient:
         await self.interrupt(prompt_id)
 
     async def free(self) -> None:
-        """Ask the host to unload its models and free their memory."""
+        """Ask ComfyUI to unload its models and free their memory."""
         await self._request("POST", "/free", json_body={"unload_models": True, "free_memory": True})
 
     async def view(self, image: ImageRef) -> bytes:
-        """The bytes of an image file, as the host wrote it."""
+        """The bytes of an image file, as ComfyUI wrote it."""
         query = {"filename": image.filename, "subfolder": image.subfolder, "type": image.type}
         return (await self._request("GET", "/view", query=query))[1]
 
@@ -319,7 +319,7 @@ class HostClient:
         return ending_in(prompt_id, record)
 
     async def _result(self, prompt_id: str) -> PromptResult:
-        """What the history holds; the host files it a moment after it announces the end."""
+        """What the history holds; ComfyUI files it a moment after it announces the end."""
         for _ in range(100):
             record = await self.history(prompt_id)
             if record is not None:
@@ -327,8 +327,8 @@ class HostClient:
                 return PromptResult(prompt_id, images, record.get("outputs") or {})
             await asyncio.sleep(0.05)
         raise HostError(
-            "The host finished the prompt, but its history has no record of it",
-            remedy="Somebody cleared the history; the images are in the host's output folder.",
+            "ComfyUI finished the prompt, but its history has no record of it",
+            remedy="Somebody cleared the history; the images are in ComfyUI's output folder.",
             kind="lost",
         )
 

@@ -30,7 +30,7 @@ async def sample_plan(
     *,
     timeout: float | None = None,
 ) -> Made:
-    """Sample what a plan lacks on the host at `url` and bring the images into `folder`, each step when it is done.
+    """Sample what a plan lacks on ComfyUI at `url` and bring the images into `folder`, each step when it is done.
 
     Args:
         run: That of the plan.
@@ -50,7 +50,7 @@ async def sample_plan(
                 fetched = await fetch(client, done, folder, local_output)
                 made |= {_key(image): path for image, path in fetched.files.items()}
                 if step is not None and plan.samples.are_of_another(step, list(fetched.files.values())):
-                    plan.notes.append(f"step {step}: the host sampled another checkpoint than the one in {run} here.")
+                    plan.notes.append(f"step {step}: ComfyUI sampled another checkpoint than the one in {run} here.")
     return made
 
 

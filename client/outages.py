@@ -10,11 +10,11 @@ from ..errors import HostError
 
 
 def unreachable(url: str, error: BaseException) -> HostError:
-    """A failed request: "timeout" where the host is silent, "protocol" where it is no ComfyUI, else "down"."""
+    """A failed request: "timeout" where ComfyUI is silent, "protocol" where it is no ComfyUI, else "down"."""
     if isinstance(error, aiohttp.WSServerHandshakeError):
         return no_comfyui(url, f"its /ws answers {error.status}")
     if isinstance(error, asyncio.TimeoutError):
-        return HostError(f"{url} did not answer in time", remedy="Is the host overloaded or hanging?", kind="timeout")
+        return HostError(f"{url} did not answer in time", remedy="Is ComfyUI overloaded or hanging?", kind="timeout")
     return HostError(
         f"No ComfyUI answers at {url}",
         remedy="Start one (eri host start), or name another with --host URL.",
@@ -34,7 +34,7 @@ def stayed_away(url: str, patience: float, error: HostError) -> HostError:
     """A host that answered before and then did not for `patience` seconds; error: what the last request ended with."""
     went = "went away" if error.kind == "down" else "stopped answering"
     return HostError(
-        f"The host at {url} {went} and did not come back within {patience:g} s",
+        f"ComfyUI at {url} {went} and did not come back within {patience:g} s",
         remedy="Read its log (memory may have run out), start it again, and repeat the command.",
         kind=error.kind,
         details=str(error),
@@ -44,7 +44,7 @@ def stayed_away(url: str, patience: float, error: HostError) -> HostError:
 def forgotten() -> HostError:
     """A prompt that neither waits nor runs nor is in the history."""
     return HostError(
-        "The host no longer knows the prompt",
+        "ComfyUI no longer knows the prompt",
         remedy="It was restarted, or the queue was cleared: queue the graph again.",
         kind="lost",
     )

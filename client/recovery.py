@@ -1,4 +1,4 @@
-"""Running a graph to its end although the line drops or the host is restarted: finished work is never done twice."""
+"""Running a graph to its end although the line drops or ComfyUI is restarted: finished work is never done twice."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ async def run_through(
 ) -> PromptResult:
     """Like `HostClient.run`; a graph that a restarted host has forgotten is queued again, unless all of it was done.
 
-    A prompt that the host still knows, because only the line or the answer was lost, is followed to its end. One whose
-    saving nodes had all reported counts as done: the files are in the host's output folder. A prompt that vanishes
+    A prompt that ComfyUI still knows, because only the line or the answer was lost, is followed to its end. One whose
+    saving nodes had all reported counts as done: the files are in ComfyUI's output folder. A prompt that vanishes
     while the connection stands was taken out of the queue by somebody and stays out. timeout: seconds for all of it,
     outages and further starts included, None = as long as it takes.
-    Raises HostError as `run` does; after `_MOST_STARTS` starts the "lost" error says that the graph brings the host
+    Raises HostError as `run` does; after `_MOST_STARTS` starts the "lost" error says that the graph brings ComfyUI
     down. A host that was never reached is not waited for.
     """
     left = _Clock(timeout)
@@ -42,8 +42,8 @@ async def run_through(
         if result is not None:
             return result
     raise HostError(
-        f"The host at {client.url} went down {_MOST_STARTS} times while it ran this graph",
-        remedy="Memory probably ran out: sample fewer or smaller images at once, and read the host's log.",
+        f"ComfyUI at {client.url} went down {_MOST_STARTS} times while it ran this graph",
+        remedy="Memory probably ran out: sample fewer or smaller images at once, and read ComfyUI's log.",
         kind="lost",
     )
 
@@ -62,7 +62,7 @@ class _Clock:
         left = self._timeout - (time.monotonic() - self._began)
         if left <= 0:
             raise HostError(
-                f"The prompt was not done after {self._timeout:g} s, outages of the host included",
+                f"The prompt was not done after {self._timeout:g} s, ComfyUI's outages included",
                 remedy="Allow more time, or sample less.",
                 kind="timeout",
             )

@@ -1,4 +1,4 @@
-"""Which name the host knows a run folder by, and which training steps a local run folder holds."""
+"""Which name ComfyUI knows a run folder by, and which training steps a local run folder holds."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["checkpoints_here", "host_run_name", "possible_names", "select_steps_
 
 
 async def host_run_name(client: HostClient, run: str | Path) -> str:
-    """The name under which the host offers `run` to EriLoraAtStep; `run` is such a name or a local path that it sees.
+    """The name under which ComfyUI offers `run` to EriLoraAtStep; `run` is such a name or a local path that it sees.
 
-    A path is recognised by its last parts: `/data/runs/hexa` is the host's `hexa` or `runs/hexa`, whichever is longer.
-    Raises HostError listing what the host offers where nothing fits or several fit equally well.
+    A path is recognised by its last parts: `/data/runs/hexa` is ComfyUI's `hexa` or `runs/hexa`, whichever is longer.
+    Raises HostError listing what ComfyUI offers where nothing fits or several fit equally well.
     """
     choices = await client.choices("EriLoraAtStep", "run")
     parent = PurePosixPath(str(run)).parent.as_posix()  # `<folder>/<run name>`, where a folder holds several runs
@@ -34,9 +34,9 @@ async def host_run_name(client: HostClient, run: str | Path) -> str:
     names = [name for name in choices if PurePosixPath(name).parent.as_posix() not in choices]  # no run's single files
     offered = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     raise HostError(
-        f"The host at {client.url} does not offer the run {str(run)!r}",
-        remedy="Put it into the host's models/loras folder, list its folder under eri_runs in the host's "
-        "extra_model_paths.yaml, or start a host with: eri host start --loras FOLDER. "
+        f"ComfyUI at {client.url} does not offer the run {str(run)!r}",
+        remedy="Put it into ComfyUI's models/loras folder, list its folder under eri_runs in ComfyUI's "
+        "extra_model_paths.yaml, or start ComfyUI with: eri host start --loras FOLDER. "
         f"It offers: {offered or 'no run at all'}.",
         kind="validation",
         field="run",

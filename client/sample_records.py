@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -22,50 +23,62 @@ Marks = Callable[[int, int], Collection[str]]
 Contents = Callable[[int], str | None]
 
 
+@dataclass(frozen=True)
+class _Found:
+    """An image of a sample. content: fingerprint of the checkpoint that made it, None = it does not say."""
+
+    path: Path
+    content: str | None
+    seed: int | None = None
+
+
 class Samples:
     """The images below `root` that are samples of `spec`, by training step and item.
 
-    marks: only images of graphs like these count, None = whatever graph made them. contents: only images of checkpoints
-    with this content count; one that does not say its checkpoint's counts, and `unsure` tells how many do not.
+    Args:
+        marks: Only images of graphs like these count; None = whatever graph made them.
+        contents: Only images of checkpoints with this content count. One that does not say its checkpoint's counts,
+            and `unsure` tells how many do not.
     """
 
     def __init__(self, root: Path, spec: SampleSpec, marks: Marks | None, contents: Contents) -> None:
         self.root = root
         self._items = {item.index: item for item in spec.items}
         self._marks, self._contents = marks, contents
-        self._paths: dict[tuple[int, int], Path] = {}
-        self._made_of: dict[tuple[int, int], str | None] = {}
-        self._seeds: dict[tuple[int, int], int] = {}
+        self._found: dict[tuple[int, int], _Found] = {}
 
     def missing(self, step: int) -> list[int]:
         """Indices of the items to sample for `step`, in the spec's order: those without an image of this checkpoint."""
         now = self._contents(step)
-        made = {at[1] for at, of in self._made_of.items() if at[0] == step and not _differ(of, now)}
+        made = {at[1] for at, found in self._found.items() if at[0] == step and not _differ(found.content, now)}
         return [index for index in self._items if index not in made]
 
     def steps(self) -> list[int]:
         """Training steps with at least one image, ascending."""
-        return sorted({step for step, _ in self._paths})
+        return sorted({step for step, _ in self._found})
 
     def paths(self) -> dict[tuple[int, int], Path]:
         """All images, by training step and item index."""
-        return dict(self._paths)
+        return {place: found.path for place, found in self._found.items()}
 
     def seeds(self) -> dict[int, int]:
         """The seed of each item's image of the lowest training step, by item index."""
-        return {index: self._seeds[step, index] for step, index in sorted(self._seeds, reverse=True)}
+        found = sorted(self._found.items(), key=lambda entry: entry[0], reverse=True)
+        return {index: image.seed for (_, index), image in found if image.seed is not None}
 
     def forget_old(self, step: int) -> bool:
         """Leave out the images of a checkpoint that is another one by now; whether there were any."""
         now = self._contents(step)
-        old = [place for place, of in self._made_of.items() if place[0] == step and _differ(of, now)]
+        old = [place for place, found in self._found.items() if place[0] == step and _differ(found.content, now)]
         for place in old:
-            del self._paths[place], self._made_of[place]
+            del self._found[place]
         return bool(old)
 
     def unsure(self) -> int:
         """How many images do not say of which checkpoint they are, although it is here to be compared."""
-        return sum(of is None and self._contents(step) is not None for (step, _), of in self._made_of.items())
+        return sum(
+            found.content is None and self._contents(step) is not None for (step, _), found in self._found.items()
+        )
 
     def are_of_another(self, step: int, images: Collection[Path]) -> bool:
         """Whether one of these says that it was made of another checkpoint than the one that is here."""
@@ -75,35 +88,28 @@ class Samples:
     def add(self, step: int, images: Mapping[int, Path]) -> None:
         """Take new images, item index -> file; HostError where one lacks its record: a restart would repeat it."""
         for index, path in images.items():
-            found = read_texts(path)
-            record = _record(found)
+            texts = read_texts(path)
+            record = _record(texts)
             if record is None or not self._is_sample(record, step, index):
                 raise HostError(
                     f"{path} does not say which sample it is, so that a restart would make it again",
-                    remedy="Start the host without --disable-metadata; use png or webp where prompts are very long.",
+                    remedy="Start ComfyUI without --disable-metadata; use png or webp where prompts are very long.",
                     kind="protocol",
                 )
-            self._paths[step, index] = path
-            self._made_of[step, index] = _content(found)
+            self._found[step, index] = _Found(path, _content(texts))
 
     def take(self, path: Path) -> None:
         """Take an image that is there, if it is a sample of this spec as it is now."""
-        found = read_texts(path)
-        record = _record(found)
-        if record is None:
-            return
-        step, index = record.get("step"), record.get("index")
+        texts = read_texts(path)
+        record = _record(texts) or {}
+        step, index, seed = record.get("step"), record.get("index"), record.get("seed")
         if not (isinstance(step, int) and isinstance(index, int) and self._is_sample(record, step, index)):
             return
-        if self._marks is not None and _made_by(found, record).isdisjoint(self._marks(step, index)):
+        if self._marks is not None and _made_by(texts, record).isdisjoint(self._marks(step, index)):
             return
-        content = _content(found)
-        if (step, index) in self._paths and _differ(content, self._contents(step)):
-            return
-        self._paths[step, index] = path
-        self._made_of[step, index] = content
-        if isinstance(record.get("seed"), int):
-            self._seeds[step, index] = record["seed"]
+        content = _content(texts)
+        if (step, index) not in self._found or not _differ(content, self._contents(step)):
+            self._found[step, index] = _Found(path, content, seed if isinstance(seed, int) else None)
 
     def _is_sample(self, record: Mapping[str, Any], step: int, index: int) -> bool:
         item = self._items.get(index)
@@ -111,11 +117,11 @@ class Samples:
 
 
 def samples_by_record(folder: Path, spec: SampleSpec, marks: Marks, contents: Contents) -> Samples:
-    """The samples of `spec` below `folder`, the output folder of a host or of `eri`.
+    """The samples of `spec` below `folder`, the output folder of ComfyUI or of `eri`.
 
     An image counts where prompt, size, seed and all other settings are those of the spec (any seed where the spec draws
-    one), the marks of its graph among `marks`, and the content of its checkpoint that of `contents`; see `Samples`. One
-    that is not readable does not.
+    one), the marks of its graph are among `marks`, and the content of its checkpoint is that of `contents`; see
+    `Samples`. An image that cannot be read does not count.
     """
     found = Samples(samples_root(folder, spec), spec, marks, contents)
     for path in sorted(found.root.rglob("*")) if found.root.is_dir() else ():

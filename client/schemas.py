@@ -7,7 +7,7 @@ from typing import Any
 
 
 def combo_choices(node: Mapping[str, Any], name: str) -> list[str] | None:
-    """What a node's combo input offers, in either spelling of the host's; None where it is no combo or not there."""
+    """What a node's combo input offers, in either spelling of ComfyUI's; None where it is no combo or not there."""
     schema = node.get("input", {})
     for group in ("required", "optional"):
         entry = (schema.get(group) or {}).get(name)

@@ -23,7 +23,7 @@ Report = Callable[[Workflow, Event | None], None]
 
 @dataclass(frozen=True)
 class SweepImage:
-    """One image: which training step, which item of the spec, where the host put it, and its prompt file if any."""
+    """One image: which training step, which item of the spec, where ComfyUI put it, and its prompt file if any."""
 
     step: int
     item: SampleItem
@@ -99,7 +99,7 @@ def _collect(workflow: Workflow, result: PromptResult, step: int) -> list[SweepI
         if len(written) != len(indices):
             raise HostError(
                 f"{len(indices)} images were to be saved, {len(written)} were",
-                remedy="Read the host's log; is the pack on the host the same version as here?",
+                remedy="Read ComfyUI's log; is the pack there the same version as here?",
                 kind="protocol",
                 node=node,
             )
@@ -121,7 +121,7 @@ class _Run:
 class Tally:
     """How far one prompt is, in sampler steps over all its items; feed it every event.
 
-    The host reports steps per list entry, starting again with each item; for items that it samples together, a step
+    ComfyUI reports steps per list entry, starting again with each item; for items that it samples together, a step
     for each of them.
     """
 
@@ -172,7 +172,7 @@ class Fetched:
 async def fetch(client: HostClient, done: Sweep, folder: Path, local_output: Path | None = None) -> Fetched:
     """Bring the images (and prompt files) of a sweep into `folder`, in the trainer's layout.
 
-    local_output: the host's output folder where it is on this machine; images already below `folder` are left alone.
+    local_output: ComfyUI's output folder where it is on this machine; images already below `folder` are left alone.
     """
     files: dict[SweepImage, Path] = {}
     for image in done.images:

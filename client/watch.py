@@ -140,7 +140,7 @@ class Watch:
         """Sample every complete checkpoint that lacks images. Raises HostError, WorkflowError, LoraError."""
         if self.models is None and any(self.pending()):
             self.models, choice = await models_offered(client.url, self.spec)
-            for note in choice:  # at once: should the host refuse the graph, they say what it lacks
+            for note in choice:  # at once: should ComfyUI refuse the graph, they say what it lacks
                 self._tell_once("models", note)
             self._graphs = StepGraphs(self.spec, self.models, self.run, self.batch)
             self._looked = self._again  # images made with other model files do not count
@@ -221,7 +221,7 @@ class Watch:
         images = {image.item.index: path for image, path in fetched.files.items()}
         self._samples.add(step, images)
         if self._samples.are_of_another(step, list(images.values())) and stamp == _stamp(entry.path):
-            self._judge(entry.path, stamp, "failed", f"the host's run {name} holds another file of this name")
+            self._judge(entry.path, stamp, "failed", f"ComfyUI's run {name} holds another file of this name")
             return
         self.summary.failed.pop(str(entry.path), None)
         self.summary.made.setdefault(step, []).extend(images.values())

@@ -50,8 +50,8 @@ def save_image(
     """Write one picture (and its prompt) below `root`, each file atomically.
 
     relative: path below root; its suffix chooses the format: png, jpg, jpeg, webp. text: content of a .txt of the same
-    stem, UTF-8, None = no such file. metadata: text values by keyword ("prompt" and "workflow" are what the host
-    restores a canvas from): PNG text chunks; EXIF in the host's own form for jpg and webp. existing: what happens to
+    stem, UTF-8, None = no such file. metadata: text values by keyword ("prompt" and "workflow" are what ComfyUI
+    restores a canvas from): PNG text chunks; EXIF in ComfyUI's own form for jpg and webp. existing: what happens to
     files of that name: "overwrite", "number" (stem_2, stem_3, …), "error", "skip" (they stay as they are). quality:
     1..100 for jpg and webp.
     Raises ImagesError when the path leaves root or is none that every system accepts, the format is unknown, the file
@@ -170,7 +170,7 @@ def _fitting(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _exif(metadata: Mapping[str, str]) -> Image.Exif:
-    """The host's own form (SaveAnimatedWEBP): "keyword:text", the prompt in Model, the others from Make downwards."""
+    """ComfyUI's own form (SaveAnimatedWEBP): "keyword:text", the prompt in Model, the others from Make downwards."""
     exif = Image.Exif()
     others = [key for key in metadata if key != "prompt"]
     if "prompt" in metadata:

@@ -15,7 +15,7 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 def to_image(pixels: np.ndarray[Any, Any], rounding: str = "truncate") -> Image.Image:
     """An 8-bit picture of a float array.
 
-    pixels: [H, W, C] with C in 1, 3, 4, values 0..1 (outside is clipped). rounding: "truncate" (what the host's own
+    pixels: [H, W, C] with C in 1, 3, 4, values 0..1 (outside is clipped). rounding: "truncate" (what ComfyUI's own
     saver does) or "round" (to nearest, what diffusers and most Python trainers do); they differ by at most one level.
     Raises ImagesError on another shape, NaN or infinite values, or an unknown rounding.
     """
@@ -26,7 +26,7 @@ def to_image(pixels: np.ndarray[Any, Any], rounding: str = "truncate") -> Image.
     if not np.isfinite(pixels).all():
         raise ImagesError(
             "The image holds NaN or infinite values. The VAE probably overflowed in half precision: "
-            "start the host with --fp32-vae or --bf16-vae."
+            "start ComfyUI with --fp32-vae or --bf16-vae."
         )
     scaled = pixels.astype(np.float32) * 255.0
     scaled = np.rint(scaled) if rounding == "round" else scaled

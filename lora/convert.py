@@ -1,4 +1,4 @@
-"""A LoRA in the names and the scale that the host's own loader understands."""
+"""A LoRA in the names and the scale that ComfyUI's own loader understands."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .suffixes import ALPHA, DIFF_BIAS, DORA, DOWN, MAGNITUDE, OFT, UP, UP_BIAS
 
 
 def to_host_keys(lora: Lora) -> dict[str, Tensor]:
-    """The LoRA as a state dict for the host's `comfy.lora.load_lora`, alphas included.
+    """The LoRA as a state dict for ComfyUI's `comfy.lora.load_lora`, alphas included.
 
     Split projections are named `transformer.<diffusers>` and everything else `diffusion_model.<native>`, so that the
     host, which knows the model's width and depth, places slices and swapped halves; text encoders are
     `text_encoders.<host name>`. Pairs end in `.lora_down.weight`/`.lora_up.weight` with an explicit 0-d float32
-    `.alpha`; magnitudes become `.dora_scale` [out, 1] or [1, in] (rows in the host's order) and PEFT's biases
+    `.alpha`; magnitudes become `.dora_scale` [out, 1] or [1, in] (rows in ComfyUI's order) and PEFT's biases
     full-length `.diff_b`. Tensors keep their dtype and are shared with `lora`, not copied. Raises LoraError for biases
     of a layer whose width cannot be told.
     Source of the accepted names: github comfyanonymous/ComfyUI, comfy/lora.py.
@@ -47,7 +47,7 @@ def to_host_keys(lora: Lora) -> dict[str, Tensor]:
 
 
 def _for_host(adapter: Adapter) -> Mapping[str, Tensor]:
-    """The adapter's tensors by kind; a LoKr with a Tucker core multiplied out, because the host fails on it.
+    """The adapter's tensors by kind; a LoKr with a Tucker core multiplied out, because ComfyUI fails on it.
 
     (Its Kronecker product of the core's transposed result raises under current torch and only logs the error.)
     """
@@ -61,9 +61,9 @@ def _for_host(adapter: Adapter) -> Mapping[str, Tensor]:
 
 
 def host_magnitude(adapter: Adapter) -> Tensor:
-    """A DoRA's magnitude as the host broadcasts it: [out, 1, …] or [1, in, …], rows in the host's order.
+    """A DoRA's magnitude as ComfyUI broadcasts it: [out, 1, …] or [1, in, …], rows in ComfyUI's order.
 
-    PEFT's has one dimension and would act on the wrong axis. The host swaps the halves of the product itself, but not
+    PEFT's has one dimension and would act on the wrong axis. ComfyUI swaps the halves of the product itself, but not
     those of the magnitude.
     """
     magnitude = adapter.tensors.get(DORA, adapter.tensors.get(MAGNITUDE))
@@ -81,7 +81,7 @@ def _width_in(adapter: Adapter) -> int | None:
 
 
 def bias_name(target: Target) -> str:
-    """The host's name for a change of the bias beside a weight: always the native name, also for a slice."""
+    """ComfyUI's name for a change of the bias beside a weight: always the native name, also for a slice."""
     return f"{target.weight if target.part == MODEL else HOST_PREFIX + target.weight}.{DIFF_BIAS}"
 
 
@@ -101,7 +101,7 @@ def place_rows(target: Target, values: Tensor, width_in: int | None = None) -> T
 
 
 def swap_halves(target: Target, values: Tensor, width_in: int | None = None) -> Tensor:
-    """Exchange the two halves of the rows where the host keeps them the other way round (arguments as `place_rows`)."""
+    """Exchange the two halves of the rows where ComfyUI keeps them the other way round (arguments as `place_rows`)."""
     if target.swap == "always" or (target.swap == "last block" and width_in and values.shape[0] == 2 * width_in):
         return torch.cat(values.chunk(2, dim=0)[::-1], dim=0)
     return values
@@ -125,9 +125,9 @@ def _add_bias(lora: Lora, converted: dict[str, Tensor], adapter: Adapter, bias: 
 
 
 def _alpha_for_host(adapter: Adapter) -> float | None:
-    """Alpha to write; a pair always gets one, other algorithms only what is known (the host then uses scale 1)."""
+    """Alpha to write; a pair always gets one, other algorithms only what is known (ComfyUI then uses scale 1)."""
     if adapter.alpha is not None:
         return adapter.alpha
     if OFT in adapter.tensors:
-        return 0.0  # no bound on the rotation; the host's BOFT cannot do without the number
+        return 0.0  # no bound on the rotation; ComfyUI's BOFT cannot do without the number
     return float(adapter.rank) if UP in adapter.tensors and adapter.rank is not None else None

@@ -1,4 +1,4 @@
-"""The change that a LoRA makes to each of the host's weights, computed without the host: for checks, small models."""
+"""The change that a LoRA makes to each of ComfyUI's weights, computed without ComfyUI: for checks, small models."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .suffixes import ALPHA, DIFF, DIFF_BIAS, DORA, DOWN, MAGNITUDE, MID, OFT, U
 
 
 def merged_delta(lora: Lora, strength: float = 1.0, base: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The sum that the LoRA adds to each host weight, by the weight's name in the host.
+    """The sum that the LoRA adds to each host weight, by the weight's name in ComfyUI.
 
-    `strength`: any float. `base`: the host's weights by name (`diffusion_model.….weight`, `clip_l.….weight`), needed
+    `strength`: any float. `base`: ComfyUI's weights by name (`diffusion_model.….weight`, `clip_l.….weight`), needed
     for DoRA and OFT, whose change depends on them. Returns float32 tensors of the whole weight's shape; slices of a
     fused weight are put together, zeros elsewhere; without `base` a LoHa or LoKr of a convolution stays flat, [out, in
     · kh · kw]. Plain pairs: strength · alpha / rank · up @ down (Hu et al. 2021, eq. 3).
-    DoRA follows the host: magnitude · (W + change) / norm, the norm per row of W or per column of W + change, and the
+    DoRA follows ComfyUI: magnitude · (W + change) / norm, the norm per row of W or per column of W + change, and the
     result is W + strength · (W' - W) (github comfyanonymous/ComfyUI, comfy/weight_adapter/base.py `weight_decompose`).
-    OFT follows the host too: strength² · (R - 1) W (comfy/weight_adapter/oft.py).
+    OFT follows ComfyUI too: strength² · (R - 1) W (comfy/weight_adapter/oft.py).
     Raises LoraError for DoRA and OFT without their base weight, for shapes that do not fit it, and for what is not
     computed here (BOFT, DoRA on OFT).
     """
@@ -118,7 +118,7 @@ def _placed_on_base(
 def dora_change(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool = True) -> Tensor:
     """W' - W of a DoRA, for the rows `weight` that the unscaled `change` belongs to; float32, shaped as `weight`.
 
-    by_host: per row the host divides by the norm of W; False divides by that of W + change, as the trainers do (Liu et
+    by_host: per row ComfyUI divides by the norm of W; False divides by that of W + change, as the trainers do (Liu et
     al. 2024, eq. 5). Per column both divide by the norm of W + change.
     """
     if adapter.target.swap != "never":
@@ -135,7 +135,7 @@ def dora_change(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool 
 
 
 def dora_gaps(lora: Lora, base: Mapping[str, Tensor]) -> dict[str, float]:
-    """Per module how far the host's DoRA is from the trainer's: |difference| / |the trainer's change|.
+    """Per module how far ComfyUI's DoRA is from the trainer's: |difference| / |the trainer's change|.
 
     `base`: as in `merged_delta`; modules whose weight is not in it, and those without a magnitude, are left out.
     """

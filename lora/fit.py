@@ -1,4 +1,4 @@
-"""Does a LoRA fit a model's weights: shapes compared first, because the host only logs a misfit and goes on."""
+"""Does a LoRA fit a model's weights: shapes compared first, because ComfyUI only logs a misfit and goes on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Area(NamedTuple):
 def check_fit(lora: Lora, shapes: Shapes) -> None:
     """Raise LoraError when a module of `lora` does not fit its weight; it names the file and the modules.
 
-    `shapes`: shape by the host's name of the weight or bias (`diffusion_model.….weight`, `clip_l.….weight`), of
+    `shapes`: shape by ComfyUI's name of the weight or bias (`diffusion_model.….weight`, `clip_l.….weight`), of
     whatever is loaded; modules whose weight is not among them are no misfits (they do not match at all).
     """
     found = misfits(lora, shapes)

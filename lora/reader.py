@@ -202,7 +202,7 @@ def _refuse_same_place(file: LoraFile, placed: Mapping[str, Target]) -> None:
         other = seen.setdefault(target.name, module)
         if other != module:
             raise LoraError(
-                f"two names for the same weight {target.weight}; the host would apply only one of them",
+                f"two names for the same weight {target.weight}; ComfyUI would apply only one of them",
                 path=file.path,
                 keys=[other, module],
                 remedy="Save the LoRA again in one naming",
@@ -252,7 +252,7 @@ def _notes(adapters: Iterable[Adapter], alphas: Iterable[Alpha | None]) -> Itera
 
 
 def _warnings(adapters: Iterable[Adapter], ignored: Mapping[str, str]) -> Iterator[str]:
-    """What the host does otherwise than the trainer, or cannot do."""
+    """What ComfyUI does otherwise than the trainer, or cannot do."""
     kinds = {kind for adapter in adapters for kind in adapter.tensors}
     rows = any(
         adapter.tensors[kind].shape[0] != 1
@@ -261,12 +261,12 @@ def _warnings(adapters: Iterable[Adapter], ignored: Mapping[str, str]) -> Iterat
         if kind in adapter.tensors
     )
     if rows:
-        yield "DoRA: the host divides per-row magnitudes by the norm of W, the trainers by that of W + change"
+        yield "DoRA: ComfyUI divides per-row magnitudes by the norm of W, the trainers by that of W + change"
     if OFT in kinds:
-        yield "OFT: the host applies the strength twice, so that 0.5 acts as 0.25 (1 is exact)"
+        yield "OFT: ComfyUI applies the strength twice, so that 0.5 acts as 0.25 (1 is exact)"
     dropped = sum(reason == _MAGNITUDE_DROPPED for reason in ignored.values())
     if dropped:
-        yield f"{dropped} DoRA magnitudes of ai-toolkit are left out: the host cannot apply them, a plain LoRA loads"
+        yield f"{dropped} DoRA magnitudes of ai-toolkit are left out: ComfyUI cannot apply them, a plain LoRA loads"
 
 
 def _most_frequent(values: Iterable[_T | None]) -> _T | None:

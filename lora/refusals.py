@@ -91,12 +91,12 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("not a LoRA: it is optimizer state", _no_pair(_some(r"exp_avg|^optimizer[./]"))),
     Refusal("not a LoRA: it is a VAE", _no_pair(_every(_VAE))),
     Refusal(
-        "holds OFT rotations as PEFT and OneTrainer store them (oft_R), which the host's loader cannot read",
+        "holds OFT rotations as PEFT and OneTrainer store them (oft_R), which ComfyUI's loader cannot read",
         _some(r"\.oft_[RS]\b"),
         _EXPORT,
     ),
     Refusal(
-        "holds sd-scripts' OFT (oft_unet_…), whose names and constraint the host's loader does not have",
+        "holds sd-scripts' OFT (oft_unet_…), whose names and constraint ComfyUI's loader does not have",
         _some(r"^oft_unet_"),
         _EXPORT,
     ),

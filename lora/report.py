@@ -23,7 +23,7 @@ _AT_ONCE = 1 << 22  # numbers of pairs whose norms are computed together: 16 MB 
 
 @dataclass(frozen=True)
 class PartReport:
-    """One part of the pipeline: how many file keys the host took, and which ones it did not."""
+    """One part of the pipeline: how many file keys ComfyUI took, and which ones it did not."""
 
     matched: int
     unmatched: tuple[str, ...]
@@ -31,7 +31,7 @@ class PartReport:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a LoRA file is and what of it arrived in the host; `as_text` for people, `as_dict` for machines.
+    """What a LoRA file is and what of it arrived in ComfyUI; `as_text` for people, `as_dict` for machines.
 
     `parts`: "model", "clip_l", "clip_g", "t5xxl", and "unknown" for keys that name no module of the family. `norms`:
     Frobenius norm of the change at strength 1, per group of blocks (without what depends on the base: DoRA, OFT).
@@ -53,12 +53,12 @@ class LoadReport:
 
     @property
     def matched(self) -> int:
-        """File keys that the host took, all parts together."""
+        """File keys that ComfyUI took, all parts together."""
         return sum(part.matched for part in self.parts.values())
 
     @property
     def unmatched(self) -> tuple[str, ...]:
-        """File keys that the host did not take, all parts together."""
+        """File keys that ComfyUI did not take, all parts together."""
         return tuple(key for part in self.parts.values() for key in part.unmatched)
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,12 +89,12 @@ def load_report(
     judged: Collection[str] | None = None,
     base: Mapping[str, Tensor] | None = None,
 ) -> LoadReport:
-    """Compare what the LoRA holds with what the host took.
+    """Compare what the LoRA holds with what ComfyUI took.
 
-    `loaded`: names that the host knows, as keys of `to_host_keys` or the same without their ending (the keys of the
+    `loaded`: names that ComfyUI knows, as keys of `to_host_keys` or the same without their ending (the keys of the
     host's own key map). `judged`: the parts that `loaded` speaks of, None = all; others are named in a note. `base`:
-    the host's weights by name, to say by how much the host's DoRA differs from the trainer's. Raises LoraError, naming
-    file and keys, when the host took nothing at all.
+    ComfyUI's weights by name, to say by how much ComfyUI's DoRA differs from the trainer's. Raises LoraError, naming
+    file and keys, when ComfyUI took nothing at all.
     """
     parts = _parts(lora, set(loaded), judged)
     if not any(part.matched for part in parts.values()):
@@ -161,7 +161,7 @@ def _dora_warnings(lora: Lora, base: Mapping[str, Tensor] | None) -> Iterator[st
     gaps = {} if base is None else dora_gaps(lora, base)
     if gaps:
         module, gap = max(gaps.items(), key=lambda item: item[1])
-        yield f"DoRA: the host's weights differ from the trainer's by up to {gap:.2g} of the change ({module})"
+        yield f"DoRA: ComfyUI's weights differ from the trainer's by up to {gap:.2g} of the change ({module})"
 
 
 def change_norms(lora: Lora) -> dict[str, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-#: First words of the host's binary frames (its `protocol.BinaryEventTypes`).
+#: First words of ComfyUI's binary frames (its `protocol.BinaryEventTypes`).
 _PREVIEW: Final = 1
 _PREVIEW_WITH_METADATA: Final = 4
 #: Entry of a Save Samples node's UI output that lists the prompt files, in the form of its `images`.
@@ -18,7 +18,7 @@ PROMPT_FILES: Final = "prompt_files"
 
 @dataclass(frozen=True)
 class ImageRef:
-    """An image the host wrote: file name, folder below its output (or temp, input) folder, and which of the three."""
+    """An image ComfyUI wrote: file name, folder below its output (or temp, input) folder, and which of the three."""
 
     filename: str
     subfolder: str = ""
@@ -27,14 +27,14 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class Event:
-    """Anything the host said about one prompt; `prompt_id` is "" where the host did not say which."""
+    """Anything ComfyUI said about one prompt; `prompt_id` is "" where ComfyUI did not say which."""
 
     prompt_id: str
 
 
 @dataclass(frozen=True)
 class Started(Event):
-    """The host took the prompt from its queue."""
+    """ComfyUI took the prompt from its queue."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Succeeded(Event):
 
 @dataclass(frozen=True)
 class Failed(Event):
-    """A node raised. exception_type is the class's full name, traceback the host's."""
+    """A node raised. exception_type is the class's full name, traceback ComfyUI's."""
 
     node: str = ""
     class_type: str = ""
@@ -103,7 +103,7 @@ class Interrupted(Event):
 
 @dataclass(frozen=True)
 class Disconnected(Event):
-    """The WebSocket dropped; the client reconnects and asks the host's history meanwhile."""
+    """The WebSocket dropped; the client reconnects and asks ComfyUI's history meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _stem(ref: ImageRef) -> tuple[str, str, str]:
 
 
 def from_message(kind: str, data: Mapping[str, Any]) -> list[Event]:
-    """Events in one JSON message of the host (`{"type": kind, "data": data}`); [] for kinds of no interest here."""
+    """Events in one JSON message of ComfyUI (`{"type": kind, "data": data}`); [] for kinds of no interest here."""
     prompt = str(data.get("prompt_id") or "")
     node = "" if data.get("node") is None else str(data["node"])
     if kind == "execution_start":
@@ -160,7 +160,7 @@ def from_message(kind: str, data: Mapping[str, Any]) -> list[Event]:
 
 
 def executed_in(prompt: str, record: Mapping[str, Any]) -> list[Executed]:
-    """What the output nodes of a finished prompt reported, by the host's history record of it."""
+    """What the output nodes of a finished prompt reported, by ComfyUI's history record of it."""
     outputs = record.get("outputs") or {}
     return [Executed(prompt, str(node), images_of(output), output) for node, output in outputs.items()]
 
@@ -174,7 +174,7 @@ def ending_in(prompt: str, record: Mapping[str, Any]) -> list[Event]:
         if final:
             return [*outputs, *final]
     if status.get("status_str") == "error":
-        return [*outputs, Failed(prompt, message="The host reports a failure without saying which")]
+        return [*outputs, Failed(prompt, message="ComfyUI reports a failure without saying which")]
     return [*outputs, *from_message("execution_success", {"prompt_id": prompt})]
 
 

@@ -18,9 +18,9 @@ def saver_marks(graph: Mapping[str, Any]) -> dict[str, str]:
     """Mark of each Save Samples node of an API graph, by node id.
 
     Equal marks mean equal node classes and settings above the node (model files, LoRA run and step, noise, schedule,
-    sampler, …); node ids, titles and the list of samples do not count. The host turns 1 into 1.0 where it wants a
+    sampler, …); node ids, titles and the list of samples do not count. ComfyUI turns 1 into 1.0 where it wants a
     float, so these count as equal; so does an optional input that a graph lacks, at the value that this means. A
-    graph of another form than the host's has no marks.
+    graph of another form than ComfyUI's has no marks.
     """
     known: dict[str, str] = {}
     savers = [node for node, entry in graph.items() if isinstance(entry, Mapping) and entry.get("class_type") == _SAVER]

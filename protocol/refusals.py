@@ -13,11 +13,11 @@ from .events import Failed
 
 _MISSING_NODE: Final = re.compile(r"node '?(?P<name>[^'\s]+)'? (?:does not exist|not found)")
 _MAX_CHOICES: Final = 12
-#: What the host calls a reason that a node's own `validate_inputs` gave.
+#: What ComfyUI calls a reason that a node's own `validate_inputs` gave.
 _OWN_CHECK: Final = "custom_validation_failed"
-#: Inputs of the host's loaders that name a base model's file.
+#: Inputs of ComfyUI's loaders that name a base model's file.
 _MODEL_FILES: Final = ("ckpt_name", "unet_name", "vae_name", "clip_name1", "clip_name2", "clip_name3")
-#: How torch (GPU, CPU) and the host word it.
+#: How torch (GPU, CPU) and ComfyUI word it.
 _NO_MEMORY: Final = ("out of memory", "allocation on device", "allocate memory", "not enough memory")
 
 
@@ -41,7 +41,7 @@ def refused(body: Mapping[str, Any]) -> HostError:
         return first
     refusal = body.get("error")
     if isinstance(refusal, str):
-        return HostError(f"The host refused the graph: {refusal}", kind="validation")
+        return HostError(f"ComfyUI refused the graph: {refusal}", kind="validation")
     return _prompt_error(_mapping(refusal))
 
 
@@ -53,7 +53,7 @@ def _prompt_error(error: Mapping[str, Any]) -> HostError:
         class_type = str(extra.get("class_type") or (match["name"] if match else "") or "?")
         node = str(extra.get("node_id") or details.rpartition("#")[2].strip(" '\"")) or None
         return missing_node(class_type, node)
-    text = f"The host refused the graph: {message}"
+    text = f"ComfyUI refused the graph: {message}"
     return HostError(f"{text} ({details})" if details and details not in message else text, kind="validation")
 
 
@@ -64,7 +64,7 @@ def missing_node(class_type: str, node: str | None = None) -> HostError:
     else:
         remedy = "Update ComfyUI, or install the node pack that brings it."
     return HostError(
-        f"The host does not know the node {class_type}", remedy=remedy, kind="missing_node", node=node,
+        f"ComfyUI does not know the node {class_type}", remedy=remedy, kind="missing_node", node=node,
         class_type=class_type,
     )  # fmt: skip
 
@@ -80,14 +80,14 @@ def _node_error(node: str, entry: Mapping[str, Any], reason: Mapping[str, Any]) 
     kind, details = str(reason.get("type") or ""), str(reason.get("details") or "")
     problem, remedy = str(reason.get("message") or kind), None
     if kind == "value_not_in_list":
-        problem = f"The host does not offer {extra.get('received_value')!r}"
+        problem = f"ComfyUI does not offer {extra.get('received_value')!r}"
         remedy = _offered(extra.get("input_config"), str(field))
         if field in _MODEL_FILES:
             remedy += " Other model files are named with models (eri: --models FILE)."
     elif kind == _OWN_CHECK and details.startswith(f"{field} - "):  # then comes what the node says
         problem = details.removeprefix(f"{field} - ")
     elif kind == "required_input_missing":
-        problem, remedy = "A required input is missing", "The host's node may be another version than this client's."
+        problem, remedy = "A required input is missing", "ComfyUI's node may be another version than this client's."
     elif details and details != str(field):
         problem = f"{problem}: {details}"
     return HostError(
@@ -101,7 +101,7 @@ def _node_error(node: str, entry: Mapping[str, Any], reason: Mapping[str, Any]) 
 
 
 def _offered(config: object, field: str) -> str:
-    """What can be chosen instead; the host sends the list only while it is short."""
+    """What can be chosen instead; ComfyUI sends the list only while it is short."""
     choices: list[Any] = []
     if isinstance(config, list | tuple) and config:
         if isinstance(config[0], list):
@@ -109,11 +109,11 @@ def _offered(config: object, field: str) -> str:
         elif len(config) > 1 and isinstance(config[1], Mapping):
             choices = list(config[1].get("options") or ())
         else:
-            return f"Look up what it offers for {field}, or put the file where the host looks for it."
+            return f"Look up what it offers for {field}, or put the file where ComfyUI looks for it."
         if not choices:
-            return f"It offers nothing for {field}: put the file where the host looks for it."
+            return f"It offers nothing for {field}: put the file where ComfyUI looks for it."
     if not choices:
-        return f"Look up what it offers for {field}, or put the file where the host looks for it."
+        return f"Look up what it offers for {field}, or put the file where ComfyUI looks for it."
     listed = ", ".join(str(choice) for choice in choices[:_MAX_CHOICES])
     return f"It offers: {listed}" + (", …" if len(choices) > _MAX_CHOICES else ".")
 
@@ -124,8 +124,8 @@ def failed(event: Failed) -> HostError:
     name = event.exception_type.rpartition(".")[2]
     if name in ("OutOfMemoryError", "MemoryError") or any(words in message.lower() for words in _NO_MEMORY):
         return HostError(
-            f"The host ran out of memory: {_first_line(message) or name}",
-            remedy="Sample smaller images, free memory that other programs hold, or start the host with --lowvram.",
+            f"ComfyUI ran out of memory: {_first_line(message) or name}",
+            remedy="Sample smaller images, free memory that other programs hold, or start ComfyUI with --lowvram.",
             kind="out_of_memory",
             node=event.node,
             class_type=event.class_type,

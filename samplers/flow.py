@@ -22,7 +22,7 @@ def euler_step(x: Tensor, velocity: Tensor, sigma: Scalar, sigma_next: Scalar) -
     """Take one Euler step from sigma to sigma_next: x + (sigma_next - sigma)·velocity.
 
     `x`, `velocity`: `[B, C, H, W]`; `sigma` in (0, 1], `sigma_next` in [0, 1]. On float32 input the result is
-    bit-equal to one step of the host's `euler` on a flow model: like there, the velocity makes a round trip through
+    bit-equal to one step of ComfyUI's `euler` on a flow model: like there, the velocity makes a round trip through
     the denoised latent, x0 = x - sigma·v and (x - x0) / sigma, which rounds.
 
     Raises ValueError naming the argument for a sigma out of range, a wrong rank or different shapes.
@@ -86,7 +86,7 @@ def ancestral_step(
 
     `x`, `velocity`, `noise`: `[B, C, H, W]`; `sigma` in (0, 1], `sigma_next` in [0, sigma]; `eta` >= 0 (0: plain
     Euler up to rounding, no noise); `s_noise` >= 0 scales the noise. On float32 input the result is bit-equal to one
-    step of the host's `euler_ancestral` on a flow model, given the same noise. At sigma_next = 0 it is the denoised
+    step of ComfyUI's `euler_ancestral` on a flow model, given the same noise. At sigma_next = 0 it is the denoised
     latent, and no noise is needed.
 
     Raises ValueError naming the argument, also for an `eta` so large that no noise level is left to add.
@@ -167,7 +167,7 @@ def churn(
 def add_noise(x0: Tensor, noise: Tensor, sigma: Scalar) -> Tensor:
     """Return (1 - sigma)·x0 + sigma·noise, the noised latent at that level.
 
-    `x0`, `noise`: `[B, C, H, W]`; `sigma` in [0, 1]. On float32 input bit-equal to the host's noise scaling of flow
+    `x0`, `noise`: `[B, C, H, W]`; `sigma` in [0, 1]. On float32 input bit-equal to ComfyUI's noise scaling of flow
     models.
 
     Raises ValueError naming the argument.
@@ -200,5 +200,5 @@ def _not_rising(start: float, end: float) -> None:
 
 
 def _scalar(value: float, like: Tensor) -> Tensor:
-    """Return a 0-d tensor, so that scalar arithmetic rounds as the host's does, which keeps sigmas in float32."""
+    """Return a 0-d tensor, so that scalar arithmetic rounds as ComfyUI's does, which keeps sigmas in float32."""
     return torch.tensor(value, dtype=like.dtype, device=like.device)

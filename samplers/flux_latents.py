@@ -24,7 +24,7 @@ def patchify(latent: Tensor) -> Tokens:
     """Pack a latent into Flux tokens of 2×2 cells.
 
     `latent`: `[B, C, H, W]`. An odd height or width is first padded to even at the bottom or right, circularly, as
-    the host does; `unpatchify` with the returned size crops it again, so the round trip is exact.
+    ComfyUI does; `unpatchify` with the returned size crops it again, so the round trip is exact.
 
     Raises ValueError for another rank or dtype.
     Source: black-forest-labs/flux, sampling.py, `prepare`; comfy/ldm/flux/model.py `process_img`.

@@ -12,7 +12,7 @@ def classifier_free(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
     """Return uncond + scale·(cond - uncond); at scale 1 that is `cond` itself.
 
     `cond`, `uncond`: same shape, batch first; any parameterisation (noise, velocity, denoised); `scale` any finite
-    number. float16/bfloat16 are computed in float32; the result has cond's dtype. On float32 bit-equal to the host.
+    number. float16/bfloat16 are computed in float32; the result has cond's dtype. On float32 bit-equal to ComfyUI.
 
     Raises ValueError naming the argument.
     Source: Ho & Salimans 2022, eq. 6; comfy/samplers.py `cfg_function`.

@@ -77,10 +77,10 @@ def flow_sigmas(steps: int, shift: float = 3.0, spacing: str = "timesteps") -> T
     float32 `[steps + 1]`, descending from 1 to exactly 0; sigma = s·t / (1 + (s - 1)·t). `spacing` says what t is:
 
     - "timesteps": evenly spaced timesteps from 1000 down to the model's smallest one, which is already shifted, and
-      shifted again; bit-equal to the host's `normal` scheduler, and what Stability and diffusers do.
+      shifted again; bit-equal to ComfyUI's `normal` scheduler, and what Stability and diffusers do.
     - "linear": linspace(1, 0, steps + 1).
     - "cosine": CosMap, 1 - 1 / (tan(pi u / 2) + 1) at u = linspace(1, 0, steps + 1) (Esser et al. 2024, sec. 3.1).
-    - "simple": every (1000 / steps)-th entry of the 1000-entry table; bit-equal to the host's `simple` scheduler.
+    - "simple": every (1000 / steps)-th entry of the 1000-entry table; bit-equal to ComfyUI's `simple` scheduler.
 
     Raises ValueError for `steps` < 1, `shift` <= 0 or not finite, or an unknown spacing.
     Source: comfy/samplers.py `normal_scheduler`, `simple_scheduler`; diffusers `FlowMatchEulerDiscreteScheduler`.
@@ -93,7 +93,7 @@ def flow_sigmas(steps: int, shift: float = 3.0, spacing: str = "timesteps") -> T
     if kind == "cosine":
         angle = _descending_line(count) * (math.pi / 2)
         return _as_sigmas(_shift(torch.sin(angle) / (torch.sin(angle) + torch.cos(angle)), factor))
-    # In float32 and in the host's order of operations, so that the two agree to the last bit.
+    # In float32 and in ComfyUI's order of operations, so that the two agree to the last bit.
     table = _shift(torch.arange(1, _FLOW_TRAIN_STEPS + 1) / _FLOW_TRAIN_STEPS, factor)
     if kind == "simple":
         stride = _FLOW_TRAIN_STEPS / count

@@ -1,4 +1,4 @@
-"""What the host's history says about a finished prompt, as a trainer wants it: how it ended, which files it wrote."""
+"""What ComfyUI's history says about a finished prompt, as a trainer wants it: how it ended, which files it wrote."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def result_of(prompt_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(last, Failed):
         return {**answer, "status": "failed", "error": described(failed(last))}
     if status.get("status_str") == "error":
-        unknown = HostError("The host reports a failure without saying which", remedy="Read its log.", kind="execution")
+        unknown = HostError("ComfyUI reports a failure without saying which", remedy="Read its log.", kind="execution")
         return {**answer, "status": "failed", "error": described(unknown)}
     return answer
 
 
 def described(error: HostError) -> dict[str, Any]:
-    """An error for the answer, entries that it leaves open left out; tracebacks stay in the host's log and history.
+    """An error for the answer, entries that it leaves open left out; tracebacks stay in ComfyUI's log and history.
 
-    details: what else is wrong with a graph that the host refuses, one fault a line.
+    details: what else is wrong with a graph that ComfyUI refuses, one fault a line.
     """
     entry = {
         "kind": error.kind,
@@ -57,7 +57,7 @@ def _files(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     saves = (record["prompt"][3].get(EXTRA_KEY) or {}).get("saves", {})
     outputs = (record.get("outputs") or {}).items()
     files = []
-    # in the samples' order: the host's is that of execution, which is another one in newer versions
+    # in the samples' order: ComfyUI's is that of execution, which is another one in newer versions
     for node, output in sorted(outputs, key=lambda entry: min(saves.get(entry[0]) or [sys.maxsize])):
         items = saves.get(node, ())
         texts = prompt_files_of(output)

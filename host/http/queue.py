@@ -1,4 +1,4 @@
-"""Graphs into the host's queue as its own POST /prompt puts them there, and what became of them."""
+"""Graphs into ComfyUI's queue as its own POST /prompt puts them there, and what became of them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _FOLDERS: Final = ("checkpoints", "diffusion_models", "text_encoders", "vae", "l
 
 
 def offered_files() -> dict[str, list[str]]:
-    """The host's model files by folder."""
+    """ComfyUI's model files by folder."""
     return {folder: list(folder_paths.get_filename_list(folder)) for folder in _FOLDERS}
 
 
 def node_info(workflow: Workflow) -> dict[str, Any]:
-    """The host's description of the graph's nodes, in the form of its /object_info; unknown classes are left out."""
+    """ComfyUI's description of the graph's nodes, in the form of its /object_info; unknown classes are left out."""
     classes = {node.class_type for node in workflow.graph.nodes.values()}
     return {name: _described(name) for name in sorted(classes) if name in nodes.NODE_CLASS_MAPPINGS}
 
@@ -49,7 +49,7 @@ def _described(name: str) -> dict[str, Any]:
 async def queue(workflow: Workflow, ui: Mapping[str, Any], *, client_id: str | None, front: bool) -> tuple[str, float]:
     """Queue a graph and return its prompt id and place number.
 
-    ui: goes into the saved images. Raises HostError naming node and input where the host objects to any part of the
+    ui: goes into the saved images. Raises HostError naming node and input where ComfyUI objects to any part of the
     graph; it would run the rest. Source: server.py `post_prompt`.
     """
     server = PromptServer.instance
@@ -66,7 +66,7 @@ async def queue(workflow: Workflow, ui: Mapping[str, Any], *, client_id: str | N
     valid, error, outputs, node_errors = await execution.validate_prompt(prompt_id, prompt, None)
     if not valid or node_errors:
         raise refused({"error": error, "node_errors": node_errors})
-    # Without any client the host leaves what it took from its cache out of the history: no files for a repeated call.
+    # Without any client ComfyUI leaves what it took from its cache out of the history: no files for a repeated call.
     extra["client_id"] = client_id or f"eridiffusion-{prompt_id}"
     extra["create_time"] = int(time.time() * 1000)
     number = -server.number if front else server.number
@@ -76,7 +76,7 @@ async def queue(workflow: Workflow, ui: Mapping[str, Any], *, client_id: str | N
 
 
 def state(prompt_id: str) -> dict[str, Any] | None:
-    """How far a prompt is: `status` "queued" or "running", or its result; None where the host does not know it."""
+    """How far a prompt is: `status` "queued" or "running", or its result; None where ComfyUI does not know it."""
     prompts = PromptServer.instance.prompt_queue
     for _ in range(2):  # it may end between the two questions
         record = prompts.get_history(prompt_id=prompt_id, map_function=lambda entry: entry).get(prompt_id)

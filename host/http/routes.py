@@ -1,7 +1,7 @@
-"""The routes for trainers, beside the host's own: a config's text in; a graph, or a queued prompt and its files, out.
+"""The routes for trainers, beside ComfyUI's own: a config's text in; a graph, or a queued prompt and its files, out.
 
-docs/openapi.yaml describes them. The host's middleware turns away requests whose Origin is another site's; here a body
-must also be declared JSON, which a page of another site cannot send without the host's consent.
+docs/openapi.yaml describes them. ComfyUI's middleware turns away requests whose Origin is another site's; here a body
+must also be declared JSON, which a page of another site cannot send without ComfyUI's consent.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .prompt_result import described
 from .queue import node_info, offered_files, queue, state
 
 PREFIX: Final = "/eridiffusion"
-#: Longest `?wait=` in seconds, and how often the host's history is looked at meanwhile.
+#: Longest `?wait=` in seconds, and how often ComfyUI's history is looked at meanwhile.
 MAX_WAIT: Final = 300.0
 _POLL: Final = 0.2
 
@@ -44,7 +44,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def register() -> None:
-    """Add the routes to the running host, once, before the host's `add_routes`; without a server there are none."""
+    """Add the routes to the running host, once, before ComfyUI's `add_routes`; without a server there are none."""
     server = getattr(PromptServer, "instance", None)
     if server is None or any(getattr(route, "path", "").startswith(f"{PREFIX}/") for route in server.routes):
         return
@@ -89,7 +89,7 @@ def _error(status: int, kind: str, error: Exception, **places: Any) -> web.Respo
 
 
 def _check_site(request: web.Request) -> None:
-    """Turn away what a browser itself marks as another site's, also where the host is not on a loopback address."""
+    """Turn away what a browser itself marks as another site's, also where ComfyUI is not on a loopback address."""
     if request.headers.get("Sec-Fetch-Site") == "cross-site" and not args.enable_cors_header:
         raise RequestError(
             403, "origin", "the request comes from another site's page", remedy="Send it from a program."
@@ -121,7 +121,7 @@ async def _prompt(request: web.Request) -> web.Response:
             raise RequestError(
                 404,
                 "unknown_prompt",
-                f"the host does not know the prompt {prompt_id!r}",
+                f"ComfyUI does not know the prompt {prompt_id!r}",
                 remedy="It was restarted, or its queue or history was cleared: queue the config again.",
             )
         left = until - time.monotonic()
@@ -165,7 +165,7 @@ async def _read(request: web.Request, kind: type[Request]) -> Request:
 
 
 async def _built(request: GraphRequest) -> tuple[Workflow, dict[str, Any]]:
-    """The graph and its canvas form; large configs take a while, so the host answers others meanwhile."""
+    """The graph and its canvas form; large configs take a while, so ComfyUI answers others meanwhile."""
     run = None if request.run is None else _run_name(request.run)
     offered = offered_files() if request.models is None else None
     workflow = await asyncio.to_thread(graph_for, request, run, offered)
@@ -173,7 +173,7 @@ async def _built(request: GraphRequest) -> tuple[Workflow, dict[str, Any]]:
 
 
 def _run_name(run: str) -> str:
-    """The run as the host's nodes name it, relative to an allowed folder; RequestError 403 where it lies outside.
+    """The run as ComfyUI's nodes name it, relative to an allowed folder; RequestError 403 where it lies outside.
 
     It need not exist yet: a graph may be made before its run. Queueing one whose run is missing is refused later.
     """

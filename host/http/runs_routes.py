@@ -1,4 +1,4 @@
-"""The routes behind the sidebar: the training runs that the host can see, and what there is of one of them."""
+"""The routes behind the sidebar: the training runs that ComfyUI can see, and what there is of one of them."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _chosen(name: str, config: str, found: Configs) -> tuple[str, SampleSpec | N
             status, kind = (403, "outside") if isinstance(error, OutsideError) else (404, "missing_config")
             raise RequestError(status, kind, str(error), field="config") from error
         if path is None or not any(path.resolve().is_relative_to(root.resolve()) for root in input_roots()):
-            raise RequestError(403, "outside", f"config: {config!r} is no config file of this host", field="config")
+            raise RequestError(403, "outside", f"config: {config!r} is no config file of this ComfyUI", field="config")
         return config, read_spec(path, roots=input_roots())
     own = Path(name).name
     for path, spec in sorted(found.read.items(), key=lambda pair: pair[1].name != own):
@@ -138,7 +138,7 @@ def _chosen(name: str, config: str, found: Configs) -> tuple[str, SampleSpec | N
 
 
 def _samples(spec: SampleSpec) -> list[dict[str, Any]]:
-    """The pictures of this spec in the host's output folder, by step and item."""
+    """The pictures of this spec in ComfyUI's output folder, by step and item."""
     output = Path(folder_paths.get_output_directory())
     blank = SampleFile(run=spec.name, step=0, index=0, count=len(spec.items), trainer=spec.trainer, family=spec.family)
     wanted = [

@@ -1,6 +1,6 @@
 """A LoRA for a part of the denoising: the sampler's sigmas are split and the parts sampled one after the other.
 
-The parts are whole calls of the host's guider, the first with the noise and the others with none, as a chain of
+The parts are whole calls of ComfyUI's guider, the first with the noise and the others with none, as a chain of
 SamplerCustomAdvanced nodes with DisableNoise over SplitSigmas makes them. Hooks are not used: they need marked
 conditioning, and weights that change inside one sampler call are not reliable on hosts that load weights on demand.
 """
@@ -31,7 +31,7 @@ _NEAR: Final = 1.0 + 1e-5  # a sigma this near to a limit lies on it: schedules 
 
 @dataclass(frozen=True)
 class RangedLora:
-    """Patches that count from `start` up to but not including `end` of the denoising, each 0..1 as the host counts."""
+    """Patches that count from `start` up to but not including `end` of the denoising, each 0..1 as ComfyUI counts."""
 
     patches: dict[Any, Any]
     strength: float

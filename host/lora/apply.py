@@ -1,4 +1,4 @@
-"""A training step's LoRA onto the host's MODEL and CLIP, with a report of what matched."""
+"""A training step's LoRA onto ComfyUI's MODEL and CLIP, with a report of what matched."""
 
 from __future__ import annotations
 

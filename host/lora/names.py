@@ -1,4 +1,4 @@
-"""The host's names for the weights of a model: looked up once per model, kept as long as the model lives."""
+"""ComfyUI's names for the weights of a model: looked up once per model, kept as long as the model lives."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 
 from ...lora.suffixes import DIFF_BIAS
 
-#: A weight's name, or (name, slice, function) for a part of a fused one, as the host's key maps have it.
+#: A weight's name, or (name, slice, function) for a part of a fused one, as ComfyUI's key maps have it.
 Target = Any
 
 
 class Names(NamedTuple):
-    """The host's own key map, name in a LoRA file -> weight, and the shape of every weight."""
+    """ComfyUI's own key map, name in a LoRA file -> weight, and the shape of every weight."""
 
     key_map: dict[str, Target]
     shapes: dict[str, tuple[int, ...]]
 
 
 class Patches(NamedTuple):
-    """What the host's loader made of LoRA keys: patches by weight, and the LoRA keys that are in them."""
+    """What ComfyUI's loader made of LoRA keys: patches by weight, and the LoRA keys that are in them."""
 
     patches: dict[Target, Any]
     loaded: set[str]
@@ -43,7 +43,7 @@ def clip_names(clip: Any) -> Names:
 
 
 def host_patches(keys: dict[str, Tensor], names: Names) -> Patches:
-    """Let the host's own loader read LoRA keys (`lora.to_host_keys`) for the weights of one model.
+    """Let ComfyUI's own loader read LoRA keys (`lora.to_host_keys`) for the weights of one model.
 
     The loader asks for every name of the map it is given; it is given those that the keys speak of. Weights that the
     model does not have are left out. Nothing is logged: what did not match shows in the report.

@@ -17,7 +17,7 @@ from ...lora.run_names import run_names
 from ...lora.step_lists import spread
 from ..paths import candidates, lora_roots
 
-#: Kind of folder in the host's extra_model_paths.yaml under which further folders of training runs are allowed.
+#: Kind of folder in ComfyUI's extra_model_paths.yaml under which further folders of training runs are allowed.
 RUNS_KIND: Final = "eri_runs"
 _ALLOW = f"Move it there, or allow its folder: a line '{RUNS_KIND}: <folder>' in ComfyUI's extra_model_paths.yaml"
 
@@ -32,7 +32,7 @@ class Choice:
 
 
 def run_roots() -> list[Path]:
-    """Folders below which runs may lie: the host's loras folders, then those listed under `eri_runs`."""
+    """Folders below which runs may lie: ComfyUI's loras folders, then those listed under `eri_runs`."""
     further = folder_paths.get_folder_paths(RUNS_KIND) if RUNS_KIND in folder_paths.folder_names_and_paths else []
     return [*lora_roots(), *map(Path, further)]
 

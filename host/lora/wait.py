@@ -21,7 +21,7 @@ _POLL: Final = 0.2  # seconds between two looks at the file
 def read_when_written(path: Path, family: str | None, wait: float) -> Lora:
     """Read a LoRA file; one that is half written is looked at again for up to `wait` seconds, with progress shown.
 
-    The host's interrupt ends the waiting. Raises LoraError as `read_lora` does, and for a file that is still
+    ComfyUI's interrupt ends the waiting. Raises LoraError as `read_lora` does, and for a file that is still
     incomplete after `wait` seconds.
     """
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Finished pictures into the host's output folder, in a trainer's layout."""
+"""Finished pictures into ComfyUI's output folder, in a trainer's layout."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ def save_samples(
     hidden: Any = None,
     reports: Sequence[str] = (),
 ) -> dict[str, list[dict[str, str]]]:
-    """Write samples below the host's output folder and return the node's UI output.
+    """Write samples below ComfyUI's output folder and return the node's UI output.
 
-    It has the host's own `images` entries, one per picture, and where prompt files lie beside them `prompt_files`, the
+    It has ComfyUI's own `images` entries, one per picture, and where prompt files lie beside them `prompt_files`, the
     same entries for those.
 
     batches: IMAGE tensors [B, H, W, C] in 0..1, all pictures of all batches in order. names: one per picture, those
     of EriSampleSpec ("sample_03" = item 3) or free ones; fewer are allowed only as none at all. steps, reports: the
     training step and the LoRA's report, one for all, one per batch or one per picture. spec: gives the run's name, the
     layout and the prompts; None = layout "native". hidden: the node's hidden inputs, whose prompt and workflow go into
-    the files as the stock saver does, unless the host runs with --disable-metadata.
+    the files as the stock saver does, unless ComfyUI runs with --disable-metadata.
     Everything is checked before the first file is written. Raises NodeInputError when lists and pictures do not pair,
     or a picture is not finite, ImagesError when a template is wrong or a file cannot be written.
     """

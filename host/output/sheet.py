@@ -1,4 +1,4 @@
-"""Pictures from the host onto one contact sheet."""
+"""Pictures from ComfyUI onto one contact sheet."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ def check_latent(model: Any, latent: dict[str, Any]) -> None:
     check_finite(
         "latent",
         samples,
-        "The node before it failed, often a VAE in half precision: start the host with --fp32-vae.",
+        "The node before it failed, often a VAE in half precision: start ComfyUI with --fp32-vae.",
     )
     check_finite("latent's noise_mask", latent.get("noise_mask"), "Connect another mask to Set Latent Noise Mask.")
     latent_format = model.get_model_object("latent_format")

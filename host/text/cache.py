@@ -26,7 +26,7 @@ _MEGABYTE: Final = 2**20
 
 
 class _Memory(threading.local):
-    """What `needed` leaves for `recall`, which the host calls later on the same thread."""
+    """What `needed` leaves for `recall`, which ComfyUI calls later on the same thread."""
 
     def __init__(self) -> None:
         self.found: list[Any] | None = None
@@ -35,7 +35,7 @@ class _Memory(threading.local):
 
 _memory = _Memory()
 
-#: Fingerprint of a file when the host was last seen to load it, by path.
+#: Fingerprint of a file when ComfyUI was last seen to load it, by path.
 _loaded: dict[str, str] = {}
 
 
@@ -49,14 +49,14 @@ class CacheSettings:
 
 
 def cache_folder() -> Path:
-    """Where the entries lie: in the host's user folder, which outlives its temp folder and is not browsed as output."""
+    """Where the entries lie: in ComfyUI's user folder, which outlives its temp folder and is not browsed as output."""
     return Path(folder_paths.get_user_directory()) / "eridiffusion" / "conditioning"
 
 
 def needed(hidden: Any, settings: CacheSettings, conditioning: Sequence[Any]) -> list[str]:
     """The inputs that must be computed: none when the cache holds the result, which `recall` then hands out.
 
-    hidden: the node's hidden inputs, with dynprompt and unique_id. conditioning: as the host gives it, [None] = not
+    hidden: the node's hidden inputs, with dynprompt and unique_id. conditioning: as ComfyUI gives it, [None] = not
     computed yet.
     """
     _memory.found = None
@@ -91,7 +91,7 @@ def recall(hidden: Any, settings: CacheSettings, conditioning: Sequence[Any]) ->
     check_finite(
         INPUT,
         list(conditioning),
-        "It can not be kept, and gives no picture: start the host with --fp32-text-enc, or load other text encoders.",
+        "It can not be kept, and gives no picture: start ComfyUI with --fp32-text-enc, or load other text encoders.",
     )
     if settings.mode != "off":
         try:
@@ -113,12 +113,12 @@ def _remember(hidden: Any, settings: CacheSettings, conditioning: list[Any]) -> 
 
 
 def _refuse_stale(key: GraphKey) -> None:
-    """Refuse a key whose files may not be the ones that the host has loaded.
+    """Refuse a key whose files may not be the ones that ComfyUI has loaded.
 
-    The host keeps a loaded model as long as the graph names the same file, also when another file has taken its place
+    ComfyUI keeps a loaded model as long as the graph names the same file, also when another file has taken its place
     since. Storing what the old one gave under the new one's key would be wrong for good. A file counts as loaded as it
     is now when its loader ran in this very run, when it was so when the loader was last seen to run, or when it has
-    not changed since the host started.
+    not changed since ComfyUI started.
     """
     executed = get_progress_state().nodes
     for path, found in key.files.items():
@@ -137,9 +137,9 @@ def _missing(conditioning: Sequence[Any]) -> bool:
 
 
 def _notice(hidden: Any, text: str, level: int) -> None:
-    """A line in the log, and below the node where the host can show it."""
+    """A line in the log, and below the node where ComfyUI can show it."""
     log.log(level, "EriCacheConditioning (node %s): %s", hidden.unique_id, text)
-    from server import PromptServer  # not at the top: the host makes it after it has loaded the pack
+    from server import PromptServer  # not at the top: ComfyUI makes it after it has loaded the pack
 
     send = getattr(PromptServer.instance, "send_progress_text", None)
     if send is not None:

@@ -1,4 +1,4 @@
-"""What a file holds, told without reading all of it, and whether it may have changed since the host started."""
+"""What a file holds, told without reading all of it, and whether it may have changed since ComfyUI started."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from ...lora.fingerprint import content
 
-#: The host imports the pack before it runs any graph, so nothing it has loaded is older than this.
+#: ComfyUI imports the pack before it runs any graph, so nothing it has loaded is older than this.
 STARTED: Final = time.time()
 
 
@@ -31,7 +31,7 @@ def folder_fingerprint(folder: str | Path) -> str:
 
 
 def may_have_changed(path: str | Path) -> bool:
-    """Whether a file, or one below a folder, was written, replaced or moved since the host started. Raises OSError."""
+    """Whether a file, or one below a folder, was written, replaced or moved since ComfyUI started. Raises OSError."""
     path = os.path.realpath(path)
     inside = [os.path.join(root, name) for root, _, names in os.walk(path) for name in names]
     stats = [os.stat(entry) for entry in (path, *inside)]

@@ -49,7 +49,7 @@ class NotCacheableError(ValueError):
 class GraphKey:
     """`digest`: the key, 64 hexadecimal digits. `files`: fingerprint by path. `readers`: the nodes that name a path.
 
-    Files that a node itself watches for the host (EriLoraAtStep's checkpoint) are in the digest only.
+    Files that a node itself watches for ComfyUI (EriLoraAtStep's checkpoint) are in the digest only.
     """
 
     digest: str = ""
@@ -60,7 +60,7 @@ class GraphKey:
 def graph_key(dynprompt: Any, node_id: str, input_name: str, more: list[str]) -> GraphKey:
     """The key of what is linked to one input of a node.
 
-    dynprompt: the host's hidden DYNPROMPT. more: texts that are part of the key. Raises NotCacheableError.
+    dynprompt: ComfyUI's hidden DYNPROMPT. more: texts that are part of the key. Raises NotCacheableError.
     """
     walk = _Walk(dynprompt)
     source = dynprompt.get_node(node_id)["inputs"][input_name]
@@ -127,7 +127,7 @@ class _Walk:
 
 
 def files_named(value: Any) -> list[str]:
-    """Files of the host's model, input, output and temp folders that a constant names, embeddings within a text too."""
+    """Files of ComfyUI's model, input, output and temp folders that a constant names, embeddings within a text too."""
     if isinstance(value, Mapping | list):
         parts = value.values() if isinstance(value, Mapping) else value
         return [path for part in parts for path in files_named(part)]
@@ -146,7 +146,7 @@ def files_named(value: Any) -> list[str]:
 
 
 def _embedding(name: str) -> list[str | None]:
-    """Where the host may find an embedding that a weighted prompt names."""
+    """Where ComfyUI may find an embedding that a weighted prompt names."""
     spellings = {name, name.strip(","), name.strip(",").partition(":")[0]} - {""}
     endings = [spelling + suffix for spelling in sorted(spellings) for suffix in _EMBEDDING_SUFFIXES]
     return [folder_paths.get_full_path("embeddings", ending) for ending in endings]
@@ -220,14 +220,14 @@ def _touches_text(path: Path, state: str) -> bool:
 
 
 def _changed(kind: Any, node_id: str, node: Mapping[str, Any]) -> Any:
-    """What a node class says about changes that its inputs do not show (the host's IS_CHANGED)."""
+    """What a node class says about changes that its inputs do not show (ComfyUI's IS_CHANGED)."""
     own = getattr(kind, "fingerprint_inputs", None) if issubclass(kind, io.ComfyNode) else None
     if own is not None and own.__func__ is io.ComfyNode.fingerprint_inputs.__func__:
         return None
     method = own or getattr(kind, "IS_CHANGED", None)
     if method is None:
         return None
-    if "is_changed" in node:  # the host asked already
+    if "is_changed" in node:  # ComfyUI asked already
         answer = node["is_changed"]
     elif inspect.iscoroutinefunction(method):
         raise NotCacheableError(f"node {node_id} ({node['class_type']}) has a fingerprint that is not known yet")
@@ -252,7 +252,7 @@ def _source_file(kind: Any) -> str:
 
 
 def _code(path: str) -> str:
-    """Content of a source file; the host's own code is covered by its version."""
+    """Content of a source file; ComfyUI's own code is covered by its version."""
     host = os.path.dirname(os.path.abspath(nodes.__file__))
     inside = os.path.relpath(path, host) if path else ".."
     if not path or not os.path.isfile(path) or inside.split(os.sep)[0] in ("nodes.py", "comfy", "comfy_extras"):

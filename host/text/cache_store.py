@@ -1,5 +1,5 @@
 """Prompt embeddings on disk: one safetensors file per key, checked when read, written whole, least recently used first
-to go. Nothing here needs the host."""
+to go. Nothing here needs ComfyUI."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> 
     if not finite(conditioning):
         raise NodeInputError(
             f"clip gave NaN or infinite values for {prompts[0][:60]!r}: the text encoders overflowed in half "
-            "precision, or their file is damaged. Start the host with --fp32-text-enc, or load other weights of them."
+            "precision, or their file is damaged. Start ComfyUI with --fp32-text-enc, or load other weights of them."
         )
     if settings.missing == "zeros" and tuple(tokens) in _PARTIAL:
         conditioning = [_with_missing(clip.cond_stage_model, tokens, entry) for entry in conditioning]

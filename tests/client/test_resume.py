@@ -170,7 +170,7 @@ async def test_images_of_a_checkpoint_that_was_replaced(host_server: Any, tmp_pa
     if told:
         assert plan.todo == {50: [0, 2]}
         await sample_plan(host_server.url, plan, str(run), got, None)
-        assert plan.notes[-1] == f"step 50: the host sampled another checkpoint than the one in {run} here."
+        assert plan.notes[-1] == f"step 50: ComfyUI sampled another checkpoint than the one in {run} here."
     else:
         assert plan.todo == {}
         assert plan.notes[-1].startswith("4 images do not say of which checkpoint they are")
