@@ -47,6 +47,23 @@ def test_pure_packages_import_without_the_host(package: str) -> None:
     assert {"comfy", "folder_paths", "nodes", "server", "execution"}.isdisjoint(loaded)
 
 
+def test_making_and_explaining_a_graph_needs_no_torch() -> None:
+    """Of every trainer's configs; those of tests/spec/forms.py import nothing themselves."""
+    code = """
+import sys
+from comfyui_eridiffusion.spec import read_text
+from comfyui_eridiffusion.tests.spec.forms import FORMS
+from comfyui_eridiffusion.workflows import build
+from comfyui_eridiffusion.workflows.parity import explain
+for form in FORMS.values():
+    spec = read_text(form.text(), **form.arguments())
+    for graph in (build(spec, run="r", step=5), build(spec, style="stock")):
+        assert graph.api() and graph.ui() and explain(spec)
+print(*sys.modules)
+"""
+    assert {"torch", "numpy", "pydantic", "comfy"}.isdisjoint(run(code).split())
+
+
 def test_set_up_needs_only_the_standard_library() -> None:
     """The script runs before anything is installed: -S hides every installed package."""
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'dev')!r}); import tasks; tasks.load_installer()\n"
