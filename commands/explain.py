@@ -14,7 +14,13 @@ from .shared import notes, out, reported, show
 if TYPE_CHECKING:
     from ..workflows.parity import Match
 
-_COLOURS: Final = {"exact": "green", "close": "yellow", "different": "red"}
+_COLOURS: Final = {
+    "exact": "green",
+    "close": "yellow",
+    "as its source says": "yellow",
+    "different": "red",
+    "not checked": "red",
+}
 
 
 def explain(
@@ -24,7 +30,7 @@ def explain(
     prompts: options.Prompts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show what matches the trainer exactly, what is close (with a figure), and what differs and why.
+    """Show how far samples match the trainer: what was run beside it, what was only read, what differs and why.
 
     Example: eri explain train_flux.yaml
     """
@@ -46,10 +52,10 @@ def explain(
 
 
 def _told(match: Match) -> str:
-    """What is here, then the largest difference and what it is checked against, each on a line of its own."""
+    """What is here, then the largest difference and the tests that hold it, each on a line of its own."""
     lines = [escape(match.detail)]
     if match.difference:
         lines.append(f"[dim]largest difference:[/] {escape(match.difference)}")
     if match.checked:
-        lines.append(f"[dim]checked against:[/] {escape(match.checked)}")
+        lines.append(f"[dim]held by:[/] {escape(match.checked)}")
     return "\n".join(lines)

@@ -94,7 +94,7 @@ def ran(*cells: str, topics: tuple[str, ...] = SEEN_IN_A_PICTURE, when: Conditio
     The runs are in float32; what a config's own noise or half precision changes is not in them.
     """
     exact = tuple(Claim(topic, "exact", evidence=_runs(cells), when=when) for topic in topics)
-    return (*NAMED_NOISE, *(HALF_STEPS if "precision" in topics else ()), *exact)
+    return (*NOISE_NOT_RUN, *(HALF_STEPS if "precision" in topics else ()), *exact)
 
 
 def ran_with_cuda_noise(*cells: str) -> tuple[Claim, ...]:
@@ -102,7 +102,7 @@ def ran_with_cuda_noise(*cells: str) -> tuple[Claim, ...]:
     noise = Claim(
         "noise", "close", GPU_ORDER, (*_runs(cells), *CUDA_TESTS), FIGURES["torch-cuda"], "before rounding"
     )  # fmt: skip
-    return (*NAMED_NOISE, noise, *ran(*cells))
+    return (*NOISE_NOT_RUN, noise, *ran(*cells))
 
 
 def _runs(cells: tuple[str, ...]) -> tuple[str, ...]:
@@ -177,6 +177,15 @@ GPU_ORDER: Final = (
     "depends on it: name the trainer's, as in torch-cuda@rtx-3090"
 )
 NAMED_NOISE: Final = read("noise", text="The config names this noise itself", when=names_noise)
+#: Before what was run in float32.
+NOISE_NOT_RUN: Final = (
+    *NAMED_NOISE,
+    *read(
+        "noise",
+        text="The trainer was run in float32; which dtype it draws in for this config is as its source says",
+        when=computes_in("bfloat16", "float16"),
+    ),
+)
 HALF_STEPS: Final = tuple(
     Claim(
         "precision",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,15 +11,14 @@ import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 
 from comfyui_eridiffusion.families.profile import Profile
-from comfyui_eridiffusion.images.layouts import LAYOUTS
 from comfyui_eridiffusion.samplers.noise import NoiseProfile
 from comfyui_eridiffusion.samplers.schedules import ddim_timesteps, flow_sigmas, flux_sigmas
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.spec.model import SAMPLING
-from comfyui_eridiffusion.spec.readers import TRAINERS
-from comfyui_eridiffusion.trainers.profiles import PROFILES, profile_for
+from comfyui_eridiffusion.trainers import TRAINERS
+from comfyui_eridiffusion.trainers.profiles import profile_for
 
-FAMILIES = ("flux", "sd35", "sdxl")
+ROWS = [(trainer.id, way.family) for trainer in TRAINERS.values() for way in trainer.ways]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
@@ -30,13 +28,7 @@ def profile(trainer: str, family: str, sampler: str | None = None, **changes: ob
     return profile_for(spec, sampler)
 
 
-def test_every_trainer_has_a_row_for_every_family_it_trains_and_a_layout() -> None:
-    rows = {(entry.id, family) for entry in TRAINERS for family in FAMILIES}
-    assert set(PROFILES) == rows - {("musubi", "sd35"), ("musubi", "sdxl")}
-    assert {entry.id for entry in TRAINERS} == set(LAYOUTS)
-
-
-@pytest.mark.parametrize(("trainer", "family"), sorted(PROFILES))
+@pytest.mark.parametrize(("trainer", "family"), sorted(ROWS))
 def test_noise_is_a_profile_that_can_be_drawn(trainer: str, family: str) -> None:
     NoiseProfile.parse(profile(trainer, family).noise)
 
@@ -160,12 +152,12 @@ def test_kohya_takes_ddim_for_words_it_does_not_know() -> None:
 
 
 def test_only_kohya_reads_weights_in_prompts() -> None:
-    weighting = {key for key, row in PROFILES.items() if row.weighting}
+    weighting = {key for key in ROWS if profile(*key).weighting}
     assert weighting == {("kohya", "sdxl")}
 
 
 def test_truncation_is_where_the_trainer_converts_pixels_itself() -> None:
-    truncating = {key for key, row in PROFILES.items() if row.rounding == "truncate"}
+    truncating = {key for key in ROWS if profile(*key).rounding == "truncate"}
     assert {key for key in truncating if key[0] in ("kohya", "musubi", "simpletuner", "onetrainer")} == {
         ("kohya", "flux"),
         ("kohya", "sd35"),
@@ -188,26 +180,3 @@ def test_everything_a_config_may_change_is_part_of_a_profile() -> None:
     assert {name: kind.__name__ for name, kind in SAMPLING.items()} == {
         name: kind for name, kind in kinds.items() if name not in ("remarks", "t5_length")
     }
-
-
-def documented_rows() -> dict[tuple[str, str], tuple[str, str]]:
-    """(trainer, family) -> T5 cell and bytes cell of the table in docs/trainers.md."""
-    text = (Path(__file__).parents[2] / "docs" / "trainers.md").read_text(encoding="utf-8")
-    rows, trainer = {}, ""
-    for line in text.split("## How each samples")[1].split("##")[0].splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 8 and cells[1] in (*FAMILIES, "all"):
-            trainer = cells[0].strip("`") or trainer
-            for family in FAMILIES if cells[1] == "all" else (cells[1],):
-                rows[trainer, family] = (cells[4], cells[6])
-    return rows
-
-
-def test_the_documented_table_is_in_step() -> None:
-    rows = documented_rows()
-    assert set(rows) == {key for key in PROFILES if key[0] != "native"}
-    for (trainer, family), (tokens, rounded) in rows.items():
-        row = PROFILES[trainer, family]
-        assert rounded == {"round": "rounded", "truncate": "truncated"}[row.rounding], (trainer, family)
-        if family != "sdxl" and trainer != "eridiffusion":
-            assert tokens.split()[0] == str(row.t5_length), (trainer, family)

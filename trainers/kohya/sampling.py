@@ -119,7 +119,7 @@ WAYS: Final = (
                 "token lengths",
                 text="kohya multiplies embeddings by a weight like (word:1.2), ComfyUI moves them away from the empty "
                 "prompt's; [word] is a weight in kohya and text, so other tokens, in ComfyUI",
-                when=in_prompts(re.compile(r"[()\[\]]").search),
+                when=in_prompts(re.compile(r"(?<!\\)[()\[\]]").search),
             ),
             *_TOKENS,
             *differs("sigmas", text=UNEVEN_EULER_TEXT, when=sampled_with("euler", "k_euler")),

@@ -1,0 +1,192 @@
+"""The tables of trainers in the documentation, and the JSON Schema that lists them, made from the registry.
+
+    python -m comfyui_eridiffusion.dev.trainer_tables
+
+writes them anew. In a page, a table stands between `<!-- NAME: made by dev/trainer_tables.py -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from ..families import FAMILIES
+from ..images.layouts import SampleFile, relative_path
+from ..spec import SampleItem, SampleSpec
+from ..spec.schema import native_schema
+from ..trainers import LISTED, TRAINERS, Trainer
+from ..trainers.claims import TOPICS
+from ..trainers.profiles import profile_for
+from ..trainers.trainer import Noise, Sizes, Way
+from ..workflows.parity import Match, explain
+
+ROOT: Final = Path(__file__).parents[1]
+_PAGES: Final = ("docs/parity.md", "docs/trainers.md", "web/docs/EriSaveSamples.md")
+_SCHEMA: Final = "docs/native-spec.schema.json"
+_MARK: Final = re.compile(r"(<!-- (\w+): made by dev/trainer_tables\.py -->\n)(.*?)(?=<!-- end -->)", re.DOTALL)
+_GENERATORS: Final = {
+    "torch-cpu": "CPU",
+    "torch-cuda": "CUDA",
+    "rust-stdrng-ziggurat": "Rust StdRng, ziggurat",
+    "rust-stdrng-box-muller": "Rust StdRng, Box–Muller",
+}
+_ROUNDED: Final = {"floor": "down to {}", "ceil": "up to {}", "round": "nearest {}", "exact": "{}, else refused"}
+_SOURCES: Final = ("read", "resolved", "noise", "sigmas", "tokens", "layout")
+
+
+def made() -> dict[str, str]:
+    """Text of every file that holds something made here, by its path from the root."""
+    pages = {name: (ROOT / name).read_text(encoding="utf-8") for name in _PAGES}
+    found = {name: _MARK.sub(lambda match: match[1] + TABLES[match[2]](), text) for name, text in pages.items()}
+    return found | {_SCHEMA: json.dumps(native_schema(), indent=2) + "\n"}
+
+
+def main() -> None:
+    """Write them."""
+    for name, text in made().items():
+        (ROOT / name).write_text(text, encoding="utf-8")
+
+
+def default_spec(trainer: str, family: str) -> SampleSpec:
+    """One seeded item of 1024 × 1024 in bfloat16, with the trainer's defaults."""
+    guidance, cfg = (3.5, 1.0) if FAMILIES[family].embedded_guidance else (None, 5.0)
+    item = SampleItem(0, "a cat", 1024, 1024, 20, seed=42, guidance=guidance, cfg_scale=cfg)
+    return SampleSpec(family, trainer, [item], layout=trainer, precision="bfloat16")
+
+
+def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def _listed() -> list[Trainer]:
+    return [TRAINERS[name] for name in LISTED]
+
+
+def _ways() -> list[tuple[Trainer, Way]]:
+    return [(trainer, way) for trainer in _listed() for way in trainer.ways]
+
+
+def claims() -> str:
+    """What is claimed of each trainer and family, by topic."""
+    rows = []
+    for trainer, way in _ways():
+        found = explain(default_spec(trainer.id, way.family))
+        cells = ["; ".join(map(_claimed, (one for one in found if one.topic == topic))) for topic in TOPICS]
+        rows.append([f"`{trainer.id}`", way.family, *cells])
+    return _table(("trainer", "family", *TOPICS), rows)
+
+
+def _claimed(match: Match) -> str:
+    words = {"as its source says": "source", "not checked": "–"}
+    return words.get(match.kind, match.kind) + (f" ({match.difference})" if match.kind == "close" else "")
+
+
+def evidence() -> str:
+    """Which tests hold what is claimed to be exact or close."""
+    rows = []
+    for trainer, way in _ways():
+        names: dict[str, None] = {}
+        for claim in (*way.claims, *((trainer.layout_claim,) if trainer.layout_claim else ())):
+            names |= dict.fromkeys(claim.evidence)
+        tests = dict.fromkeys(re.sub(r"^.*::|\[.*", "", name) for name in names)
+        shown = ", ".join(f"`{name}`" for name in tests)
+        rows.append([f"`{trainer.id}`", way.family, shown or "nothing was run"])
+    return _table(("trainer", "family", "run"), rows)
+
+
+def sources() -> str:
+    """Where each trainer's source says how it samples."""
+    rows = [
+        [f"`{trainer.id}`<br>{trainer.repository}", *(trainer.sources[part] for part in _SOURCES)]
+        for trainer in _listed()
+    ]
+    return _table(("trainer", *_SOURCES), rows)
+
+
+def files() -> str:
+    """What is read of each trainer."""
+    rows = [[trainer.title, f"`{trainer.id}`", trainer.files, trainer.family_told_by] for trainer in _listed()]
+    return _table(("trainer", "id", "files", "family told by"), rows)
+
+
+def sampling() -> str:
+    """What a graph carries for each trainer and family."""
+    rows = []
+    for trainer, way in _ways():
+        profile = profile_for(default_spec(trainer.id, way.family))
+        tokens = str(profile.t5_length) if profile.t5_length else "–"
+        schnell = way.variants.get("schnell")
+        if schnell is not None and schnell.values.get("t5_length"):
+            tokens += f" (schnell {schnell.values['t5_length']})"
+        rounded = {"round": "rounded", "truncate": "truncated"}[profile.rounding]
+        schedule = _schedule(way, profile)
+        rows.append([f"`{trainer.id}`", way.family, _noise(way), schedule, tokens, way.negative, rounded])
+    return _table(("trainer", "family", "noise", "schedule", "T5", "negative", "bytes"), rows)
+
+
+def _noise(way: Way) -> str:
+    if not isinstance(way.noise, Noise):
+        return "CPU, float32 (its own is not known)"
+    if not way.noise.in_graphs:
+        return "CPU, float32 (its own is uniform)"
+    drawn = {"precision": "dtype of the run", "float32 then precision": "float32, then the run's"}
+    packed = ", packed" if way.noise.layout == "packed" else ""
+    return f"{_GENERATORS[way.noise.generator]}{packed}, {drawn.get(way.noise.drawn, way.noise.drawn)}"
+
+
+def _schedule(way: Way, profile: Any) -> str:
+    if way.family == "sdxl":
+        clipped = ", clipped" if profile.clip_sample else ""
+        return f"{profile.spacing}, offset {profile.offset}{clipped}, ends on {profile.final_alpha}"
+    if way.family == "sd35":
+        return f"{profile.spacing}, shift {profile.shift:g}"
+    schnell = way.variants.get("schnell")
+    plain = schnell is not None and schnell.values.get("shifted") is False
+    return f"{profile.spacing}, mu {profile.base_shift:.4g}–{profile.max_shift:.4g}{'' if plain else ', schnell too'}"
+
+
+def sizes() -> str:
+    """How each trainer rounds sizes, and what its seeds are."""
+    rows = []
+    for trainer in _listed():
+        by_rule: dict[Sizes, list[str]] = {}
+        for way in trainer.ways:
+            by_rule.setdefault(way.sizes, []).append(way.family)
+        rules = [_rounding(rule) + (f" ({', '.join(of)})" if len(by_rule) > 1 else "") for rule, of in by_rule.items()]
+        rows.append([f"`{trainer.id}`", "; ".join(rules), *trainer.seeds])
+    return _table(("trainer", "rounding of sizes", "seed without one", "several prompts"), rows)
+
+
+def _rounding(rule: Sizes) -> str:
+    least = f", at least {rule.minimum}" if rule.minimum > rule.multiple else ""
+    return _ROUNDED[rule.how].format(rule.multiple) + least
+
+
+def layouts() -> str:
+    """A file of each trainer's layout: run "run", step 500, sample 0."""
+    sample = SampleFile(
+        "RUN", 500, 0, "NAME", 2, "PROMPT", 4242, 1024, 1024, datetime(2026, 3, 4, 5, 6, 7).astimezone()
+    )
+    ms = str(int(sample.created.timestamp() * 1000))
+    rows = []
+    for trainer in _listed():
+        path = str(relative_path(trainer.id, sample))
+        path = re.sub(r"(?i)\b(run|name|prompt)(?=[/_.]|$)", lambda match: f"<{match[1].lower()}>", path)
+        for value, word in (("4242", "seed"), ("20260304050607", "time"), ("2026-03-04_05-06-07", "time"), (ms, "ms")):
+            path = path.replace(value, f"<{word}>")
+        beside = ", prompt in a `.txt` beside it" if trainer.layout.prompt_file else ""
+        rows.append([f"`{trainer.id}`", f"`{path}`{beside}"])
+    return _table(("layout", "files"), rows)
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    table.__name__: table for table in (claims, evidence, sources, files, sampling, sizes, layouts)
+}
+
+if __name__ == "__main__":
+    main()
