@@ -159,10 +159,13 @@ class Family:
         """A config's one guidance number as `cfg_scale, guidance`."""
         return (1.0, value) if self.embedded_guidance else (value, None)
 
-    def guidance_note(self, variant: str | None) -> str:
-        """Why a guidance value has no effect on this variant, "" where it has one."""
+    def ignores_guidance(self, variant: str | None, note: Callable[[str], None]) -> bool:
+        """Whether this variant ignores a guidance value; `note` is told why where it does."""
         known = self.variant(variant)
-        return known.guidance_note if known else ""
+        if known is None or not known.guidance_note:
+            return False
+        note(known.guidance_note)
+        return True
 
     @property
     def clip_loader(self) -> str:

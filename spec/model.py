@@ -19,6 +19,12 @@ MIN_SEED: Final = -(2**63)
 
 #: torch's names of the dtypes that trainers compute in.
 DTYPES: Final = ("float32", "bfloat16", "float16")
+#: Words a config uses for torch's number formats -> torch's name (ai-toolkit `train_tools.get_torch_dtype`).
+PRECISIONS: Final = {
+    **dict.fromkeys(("float", "fp32", "single", "float32"), "float32"),
+    **dict.fromkeys(("fp16", "half", "float16"), "float16"),
+    **dict.fromkeys(("bf16", "bfloat16"), "bfloat16"),
+}
 
 #: What a config may say about sampling beyond the items: name of a `Profile` field -> its type and what it means.
 SETTINGS: Final[dict[str, tuple[type, str]]] = {

@@ -8,8 +8,7 @@ from typing import Final
 from ...configs.fields import Reading
 from ...configs.tree import Node
 from ...errors import SpecError
-from ...families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS, MIN_SEED
-from ...spec.model import SampleItem
+from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, MIN_SEED, SampleItem
 from .prompt import FlagError, ParsedPrompt, parse_prompt
 from .sampling import SIZES
 

@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from ...configs.fields import Section, is_boolean, is_null, is_number
 from ...configs.tree import Node
-from ...families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS, MIN_SEED
-from ...spec.model import SampleItem
+from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, MIN_SEED, SampleItem
 from .image import Prompt, Rules, Settings, make_item
 
 _FLOW_SAMPLER: Final = "flowmatch"

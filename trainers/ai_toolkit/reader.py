@@ -11,8 +11,7 @@ from typing import Final
 from ...configs.fields import Reading, Section
 from ...configs.tree import Document
 from ...families import FAMILIES
-from ...families.names import PRECISIONS, note_schnell, variant_of
-from ...spec.model import SampleSpec
+from ...spec.model import PRECISIONS, SampleSpec
 from ..process import first_process, note_disabled_sampling, use_family_fields
 from .items import read_items
 from .sampling import ID
@@ -77,12 +76,12 @@ def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
         raise (model or process).missing("name_or_path" if model else "model", "ai-toolkit stops without it.")
     family = family or _family(model)
     use_family_fields(model, ("arch", *_FLAGS))
-    variant = variant_of(family, model.text("name_or_path") or "")
+    variant = FAMILIES[family].variant_of(model.text("name_or_path") or "")
     trigger = process.text("trigger_word")
     note_disabled_sampling(reading, train)
     if process.has("first_sample"):
         reading.note(f"{process.path}.first_sample is used by the trainer before the first step only; it is not read.")
-    if family == "flux" and note_schnell(reading, variant):
+    if FAMILIES[family].ignores_guidance(variant, reading.note):
         sample.no_effect("guidance_scale")
     if process.get("adapter") is not None:
         process.no_effect("adapter")

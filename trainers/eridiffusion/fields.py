@@ -11,17 +11,8 @@ from typing import Final
 from ...configs.fields import Reading, Section, is_boolean, is_null, is_number, shown
 from ...configs.tree import Node
 from ...families import FAMILIES
-from ...families.names import (
-    MAX_PIXELS,
-    MAX_SEED,
-    MAX_STEPS,
-    PRECISIONS,
-    guidance_fields,
-    note_schnell,
-    other_family,
-    variant_of,
-)
-from ...spec.model import SampleItem
+from ...families.others import other_by_name
+from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem
 from ...spec.triggers import fill_trigger, placeholders
 from .sampling import SIZES
 
@@ -81,7 +72,7 @@ def _detect(model: Section, train: Section | None) -> tuple[str, str]:
     for family, words in _NAMES:
         if any(word in path for word in words):
             return family, "name_or_path"
-    other = other_family(path)
+    other = other_by_name(path)
     if arch is not None or other is not None:
         return arch or str(other), "arch" if arch else "name_or_path"
     return _guess(model.reading, train), "name_or_path"
@@ -163,9 +154,9 @@ def guidance_of(section: Section, key: str, family: str, variant: str | None) ->
     value = section.number(key)
     if value is None:
         raise section.missing(key, f"EriDiffusion needs it; write e.g. `{key}: 3.5`.")
-    if family == "flux" and note_schnell(section.reading, variant):
+    if FAMILIES[family].ignores_guidance(variant, section.reading.note):
         section.no_effect(key)
-    return guidance_fields(family, value)
+    return FAMILIES[family].guidance_fields(value)
 
 
 def seed_of(section: Section, key: str) -> int:
@@ -234,4 +225,4 @@ def build_items(
 def variant_from(family: str, model: Section | None, key: str) -> str | None:
     """Variant that a model section's file name tells."""
     name = model.text(key) if model else None
-    return variant_of(family, name) if name else None
+    return FAMILIES[family].variant_of(name) if name else None

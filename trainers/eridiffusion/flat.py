@@ -10,8 +10,7 @@ from typing import Final
 
 from ...configs.fields import Reading, Section
 from ...families import FAMILIES
-from ...families.names import MAX_PIXELS, MAX_SEED, variant_of
-from ...spec.model import SampleItem, SampleSpec
+from ...spec.model import MAX_PIXELS, MAX_SEED, SampleItem, SampleSpec
 from .fields import (
     DEFAULT_SEED,
     build_items,
@@ -108,7 +107,7 @@ def _variant(model: Section | None, family: str) -> str | None:
         return None
     given, path = model.text("variant"), model.text("path")
     if given is None:
-        return variant_of(family, path) if path else None
+        return FAMILIES[family].variant_of(path) if path else None
     word = given.lower().replace("_", "-")
     if word not in _VARIANTS[family]:
         known = ", ".join(_VARIANTS[family]) or "none"

@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.fields import Reading, Section
-from ...families.names import MAX_SEED
-from ...spec.model import SampleItem, SampleSpec
+from ...spec.model import MAX_SEED, SampleItem, SampleSpec
 from ..process import first_process, note_disabled_sampling, use_family_fields
 from .fields import (
     build_items,

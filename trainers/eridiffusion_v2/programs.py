@@ -10,7 +10,7 @@ from typing import Any, Final
 from ...configs.command_line import PROGRAM
 from ...configs.fields import Section
 from ...families import FAMILIES
-from ...families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS
+from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ from ...configs.second_file import Folders, missing_file
 from ...configs.tree import Document, Node
 from ...errors import SpecError
 from ...families import FAMILIES
-from ...families.names import MAX_PIXELS, MAX_SEED, variant_of
-from ...spec.model import SampleItem, SampleSpec
+from ...spec.model import MAX_PIXELS, MAX_SEED, SampleItem, SampleSpec
 from ..onetrainer.reader import MODEL_TYPES
 from .programs import Settings, from_flags, settings_for
 from .sampling import ID, SIZES
@@ -201,7 +200,7 @@ def _spec(reading: Reading, settings: Settings, items: list[SampleItem], root: S
             value = root.text(key)
             if value is not None:
                 files[key] = value
-        variant = variant or variant_of(family, " ".join(files.values()))
+        variant = variant or FAMILIES[family].variant_of(" ".join(files.values()))
         folder = root.text("output_dir") or root.text("workspace_dir") or ""
         name = PurePosixPath(folder.replace("\\", "/")).name or name
         for key in (PROGRAM, "config"):

@@ -19,8 +19,7 @@ from ...configs.second_file import Folders, missing_file
 from ...configs.tree import Document
 from ...errors import FamilyUnknownError, SpecError
 from ...families import FAMILIES
-from ...families.names import PRECISIONS, note_schnell, variant_of
-from ...spec.model import SampleItem, SampleSpec
+from ...spec.model import PRECISIONS, SampleItem, SampleSpec
 from .family import family_of
 from .gui import GuiForm, gui_entries, is_gui_form
 from .prompts import Entry, is_prompt_file, read_entries
@@ -84,12 +83,11 @@ def _from_prompts(reading: Reading, family: str | None) -> SampleSpec:
 
 def _from_config(reading: Reading, args: FlatSection, family: str | None) -> SampleSpec:
     family = family_of(args, family)
-    variant = variant_of(family, args.text("pretrained_model_name_or_path") or "")
+    variant = FAMILIES[family].variant_of(args.text("pretrained_model_name_or_path") or "")
     sampler = args.text("sample_sampler") or "ddim"
     if family != "sdxl":
         args.no_effect("sample_sampler")
-    if family == "flux":
-        note_schnell(reading, variant)
+    FAMILIES[family].ignores_guidance(variant, reading.note)
     items = prompt_items(reading, args, KOHYA, lambda second, entries: _items(second, Rules(family, sampler), entries))
     if args.flag("v_parameterization"):
         reading.note("v_parameterization: the base model has to be loaded as a v-prediction model.")

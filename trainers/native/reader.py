@@ -12,8 +12,7 @@ from ...configs.fields import Reading, Section
 from ...configs.tree import Document, Node
 from ...errors import SpecError
 from ...families import FAMILIES
-from ...families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS
-from ...spec.model import DTYPES, SAMPLING, SPEC_VERSION, SampleItem, SampleSpec
+from ...spec.model import DTYPES, MAX_PIXELS, MAX_SEED, MAX_STEPS, SAMPLING, SPEC_VERSION, SampleItem, SampleSpec
 from ..recognise import has_any
 from .sampling import ID
 

@@ -19,8 +19,8 @@ from ...configs.second_file import Folders
 from ...configs.tree import Document
 from ...errors import SpecError
 from ...families import FAMILIES
-from ...families.names import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, note_schnell, other_family
-from ...spec.model import SampleItem, SampleSpec
+from ...families.others import other_by_name
+from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem, SampleSpec
 from .options import Options
 from .sampling import ID, SIZE
 
@@ -54,7 +54,7 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
         reading.note("validation_disable: the trainer itself makes no samples.")
     variant = _variant(options, family, flavour)
     items = _items(options, family)
-    if family == "flux" and note_schnell(reading, variant):
+    if FAMILIES[family].ignores_guidance(variant, reading.note):
         options.no_effect("validation_guidance")
     folder = options.text("output_dir") or "samples"
     return SampleSpec(
@@ -93,7 +93,7 @@ def _variant(options: Options, family: str, flavour: str) -> str | None:
     path = options.text("pretrained_model_name_or_path") or ""
     if family == "flux":
         name = path.lower() if path else flavour
-        other = other_family(name)
+        other = other_by_name(name)
         if other is not None:
             options.reading.note(f"The base model is a {other} model; it samples here as Flux.")
         return "schnell" if "schnell" in name else "dev"
