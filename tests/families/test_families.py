@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from comfyui_eridiffusion.errors import SpecError
 from comfyui_eridiffusion.families import FAMILIES, Family
 from comfyui_eridiffusion.families.encoders import T5XXL
 from comfyui_eridiffusion.families.others import OTHERS, other_by_name
 from comfyui_eridiffusion.lora import LoraError, read_lora
 from comfyui_eridiffusion.lora.family import _told
+from comfyui_eridiffusion.spec import read_spec
 from comfyui_eridiffusion.tests.lora.lora_files import write
 from comfyui_eridiffusion.workflows.graph import Graph
 from comfyui_eridiffusion.workflows.models import add_loaders
@@ -122,3 +124,21 @@ def test_a_name_of_one_family_settles_it(made_up: Family, tmp_path: Path) -> Non
     path = lora(tmp_path, "double_blocks.0.img_mod.lin")
     with pytest.raises(LoraError, match="is for flux, not for made-up"):
         read_lora(path, family=made_up.id)
+
+
+UNKNOWN = {
+    "ai-toolkit": "job: extension\nconfig:\n  name: a\n  process:\n  - type: sd_trainer\n"
+    "    model: {arch: qwen_image, name_or_path: Qwen/Qwen-Image}\n    sample: {prompts: [a], sampler: flowmatch}\n",
+    "eridiffusion": "config:\n  name: a\n  process:\n  - type: sd_trainer\n    model: {name_or_path: Qwen/Qwen-Image}\n"
+    "    sample: {prompts: [a]}\n",
+    "onetrainer": '{"model_type": "QWEN", "samples": []}',
+    "simpletuner": '{"model_family": "qwen_image", "validation_prompt": "a"}',
+}
+
+
+@pytest.mark.parametrize("trainer", UNKNOWN)
+def test_a_config_of_another_model_is_refused_by_its_name(trainer: str) -> None:
+    """No family is offered in its place: sampled as one of them, the pictures would be wrong."""
+    with pytest.raises(SpecError, match=r"(?i)the model family '?qwen.*not supported") as caught:
+        read_spec(UNKNOWN[trainer], trainer=trainer)
+    assert "family=" not in str(caught.value)

@@ -25,7 +25,7 @@ def derived(kind: type) -> list[type]:
     return [below for child in kind.__subclasses__() for below in (child, *derived(child))]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MODELS)
 def test_a_familys_model(comfy_host: Any, family: str) -> None:
     assert family_of(comfy_host, MODELS[family]()) == family
 

@@ -114,7 +114,7 @@ def _family(model: Section) -> str:
     found = _ARCHES.get(arch.split(":")[0])
     if found is None:
         raise model.error(
-            key, f"the model family {arch!r} is not supported", f"Supported are {', '.join(FAMILIES)}; or pass family=."
+            key, f"the model family {arch!r} is not supported", f"Supported are {', '.join(FAMILIES)}."
         )
     if arch in ("ssd", "vega"):
         model.reading.note(f"{arch} is a distilled SDXL: the base model has to be that one.")

@@ -56,7 +56,7 @@ def detect_family(model: Section, train: Section | None) -> str:
     if found in FAMILIES:
         return found
     raise model.error(
-        key, f"the model family {found!r} is not supported", f"Supported are {', '.join(FAMILIES)}; or pass family=."
+        key, f"the model family {found!r} is not supported", f"Supported are {', '.join(FAMILIES)}."
     )
 
 

@@ -81,7 +81,7 @@ def _family(root: Section) -> str:
         raise root.error(
             "model_type",
             f"the model family {kind!r} is not supported",
-            f"Supported are {', '.join(FAMILIES)}; or pass family=.",
+            f"Supported are {', '.join(FAMILIES)}.",
         )
     return found
 

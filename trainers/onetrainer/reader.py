@@ -121,7 +121,7 @@ def _family(root: Section) -> str:
         raise root.error(
             "model_type",
             f"the model family {kind!r} is not supported",
-            f"Supported are {', '.join(MODEL_TYPES)}; or pass family=.",
+            f"Supported are {', '.join(MODEL_TYPES)}.",
         )
     return MODEL_TYPES[kind]
 

@@ -84,7 +84,7 @@ def _family(options: Options) -> str:
         raise options.error(
             "model_family",
             f"the model family {named!r} is not supported",
-            f"Supported are {', '.join(_FAMILIES)}; or pass family=, one of {', '.join(FAMILIES)}.",
+            f"Supported are {', '.join(_FAMILIES)}.",
         )
     return _FAMILIES[named.lower()]
 
