@@ -149,7 +149,8 @@ FAMILY = Family(
     reference=Profile(t5_length=512, spacing="linear"),
     names=names.TABLE,
     lora=LoraTraits(
-        modules=r"(?:^|_)(?:single_transformer_blocks|single_blocks|double_blocks)_\d|^lora_block\d|(?:^|_)guidance_",
+        modules=r"(?:^|_)(?:single_transformer_blocks|single_blocks|double_blocks)_\d|^lora_block\d"
+        r"|(?:^|_)guidance_(?:in|embedder)_",
         stated=r"^flux(?![-_.]?2)|train_flux$",
         widths=(3072,),
     ),
