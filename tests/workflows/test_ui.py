@@ -9,15 +9,7 @@ from typing import Any
 import pytest
 
 from comfyui_eridiffusion.tests.counting import calls
-from comfyui_eridiffusion.tests.workflows.canvas import (
-    TITLE,
-    crossings,
-    group_rect,
-    inside,
-    link_paths,
-    node_rect,
-    overlap,
-)
+from comfyui_eridiffusion.tests.workflows.canvas import TITLE, group_rect, inside, node_rect, overlap
 from comfyui_eridiffusion.tests.workflows.specs import sample_spec
 from comfyui_eridiffusion.workflows import Workflow, WorkflowError, build
 
@@ -72,18 +64,12 @@ def test_a_badge_is_clear_of_the_node_above(workflow: Workflow) -> None:
             assert not any(overlap(badge, node_rect(other)) for other in ui["nodes"] if other is not node), node["type"]
 
 
-def test_links_run_from_left_to_right_and_never_below_a_node(workflow: Workflow) -> None:
+def test_links_run_from_left_to_right(workflow: Workflow) -> None:
     ui = workflow.ui()
     nodes = {node["id"]: node for node in ui["nodes"]}
-    for link, points in link_paths(ui):
+    for link in ui["links"]:
         source, target = nodes[link[1]], nodes[link[3]]
         assert source["pos"][0] + source["size"][0] < target["pos"][0], (source["type"], target["type"])
-        for node in ui["nodes"]:
-            if node["id"] in (link[1], link[3]):
-                continue
-            left, top, right, bottom = node_rect(node)
-            hidden = [(x, y) for x, y in points if left < x < right and top < y < bottom]
-            assert not hidden, (source["type"], target["type"], "below", node["type"], hidden[0])
 
 
 #: What a browser window of 1600 x 900 shows of the canvas between the front end's bars: left, top, right, bottom.
@@ -121,8 +107,8 @@ def test_first_open_shows_the_whole_graph(family: str, lora: bool, style: str, c
                 assert node["pos"][1] - TITLE - 20 >= group["bounding"][1] + 1.4 * group["font_size"]
 
 
-def test_a_sample_of_many_is_a_block_with_its_prompts_beginning() -> None:
-    """One titled group per sample, alike, in rows; what all use stands once, before them."""
+def test_a_sample_of_many_is_a_group_with_its_prompts_beginning() -> None:
+    """One titled group per sample, of one size, in rows; what all use stands once, on their left."""
     spec = several("sd35", 7)
     ui = build(spec, style="stock").ui()
     blocks = [group for group in ui["groups"] if group["title"].startswith("Sample ")]
@@ -133,10 +119,16 @@ def test_a_sample_of_many_is_a_block_with_its_prompts_beginning() -> None:
     for group in blocks:
         kinds = [node["type"] for node in ui["nodes"] if inside(node_rect(node), group_rect(group))]
         assert sorted(kinds) == ["CLIPTextEncode", "KSampler", "SaveImage", "VAEDecode"]
+    (shared,) = [group for group in ui["groups"] if group["title"] == "For all samples"]
+    assert group_rect(shared)[2] < min(group_rect(group)[0] for group in blocks)
+    inner = {node["type"] for node in ui["nodes"] if inside(node_rect(node), group_rect(shared))}
+    assert inner == {"CheckpointLoaderSimple", "TripleCLIPLoader", "CLIPTextEncode", "EmptySD3LatentImage"} | {
+        "ModelSamplingSD3", "T5TokenizerOptions"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("count", [2, 5, 40])
-def test_samples_that_need_more_nodes_have_their_own_blocks(count: int) -> None:
+def test_samples_that_need_more_nodes_have_their_own_groups(count: int) -> None:
     """Negatives, texts and sizes of their own, LoRA strengths that some share: still nothing on top of anything."""
     spec = several("flux", count, chains=2)
     items = [
@@ -151,16 +143,6 @@ def test_samples_that_need_more_nodes_have_their_own_blocks(count: int) -> None:
             if other[0] >= one[2]:
                 break
             assert not overlap(one, other)
-    ids = [point["id"] for point in ui["extra"]["reroutes"]]
-    assert ids == list(range(1, len(ids) + 1))
-    assert sum(1 for _ in link_paths(ui)) == len(ui["links"]), "every line runs through points that carry it"
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_most_lines_do_not_cross(family: str) -> None:
-    ui = build(several(family), None, "r", 500).ui()
-    outputs = len({(link[1], link[2]) for link in ui["links"]})
-    assert crossings(ui) < 0.4 * outputs * (outputs - 1) / 2
 
 
 def test_links_agree_on_both_ends(workflow: Workflow) -> None:

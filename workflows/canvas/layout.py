@@ -1,38 +1,49 @@
-"""Where the nodes of a graph stand on the canvas: titled groups from left to right, long links led around them.
+"""Where the nodes of a graph stand on the canvas: in titled groups.
 
-Groups (`stages.py`) stand in columns. A link that passes a column runs through a corridor above, between or below the
-groups there, along a lane of its own that two of the canvas's reroute points hold in place (`routes.py`).
+`arrange` puts the groups (`stages.py`) into columns from left to right, one chain of nodes below the other.
+`arrange_samples` is for a graph that repeats itself for every sample (style stock): one group per sample, in rows, and
+on the left one group with what several samples share.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from .routes import LANE, Block, Reroute, Routes, Strip, Wire
 from .stages import STAGES
 
 TITLE: Final = 30.0  # a node's title bar stands above its position
 NODE_GAP: Final = 24.0
 BADGE: Final = 14.0  # and so much more above a node whose pack the canvas names there
 DEPTH_GAP: Final = 40.0
-COLUMN_GAP: Final = 64.0
+GROUP_GAP: Final = 64.0
 ROW_GAP: Final = 50.0
 BAND_GAP: Final = 80.0
 PAD: Final = 16.0
-GROUP_TITLE: Final = 64.0  # and the badges above the nodes' titles
 TALL: Final = 560.0  # nodes of a group that do not feed one another stand side by side rather than higher than this
+#: Sizes of the groups' titles. Those of samples stay legible when many are seen from afar.
+FONT: Final = 24
+SAMPLE_FONT: Final = 40
+#: Width / height of what a graph of many samples is to fill.
+VIEW: Final = 2.0
 
-#: Stages whose nodes may stand side by side; models stay in one column.
-_TALL_STAGES: Final = frozenset(("prompts", "noise"))
+#: Numbers of the nodes that a link starts from and ends in.
+Wire = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Box:
-    """A node to place: its stage, the band (chain) it belongs to, its size without the title bar; badge: the canvas
-    names its pack above it.
+    """A node to place.
+
+    Attributes:
+        id: its number.
+        stage: the group it belongs to, see `stages.py`.
+        band: the chain or the sample it belongs to.
+        width, height: its size without the title bar, in pixels.
+        badge: whether the canvas names the node's pack above it.
     """
 
     id: int
@@ -48,167 +59,138 @@ class Box:
         return NODE_GAP + (BADGE if self.badge else 0.0)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A group on the canvas."""
+@dataclass
+class Group:
+    """A titled group: its frame, its nodes in columns by how many of the group's nodes feed one another in a row."""
 
     stage: str
     band: int
-    x: float
-    y: float
-    width: float
-    height: float
+    columns: list[list[Box]]
+    font: int = FONT
+    x: float = 0.0
+    y: float = 0.0
+    width: float = field(init=False)
+    height: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.width = 2 * PAD + sum(map(_width, self.columns)) + DEPTH_GAP * (len(self.columns) - 1)
+        self.height = self._head + max(map(_height, self.columns)) + PAD
+
+    @property
+    def _head(self) -> float:
+        """Room for the title, which is drawn 1.4 times its size high, and the badges above the nodes' titles."""
+        return 1.4 * self.font + 30.0
+
+    def positions(self) -> Iterator[tuple[int, tuple[float, float]]]:
+        """The nodes' numbers and places."""
+        x = self.x + PAD
+        for column in self.columns:
+            y = self.y + self._head - column[0].gap
+            for box in column:
+                y += box.gap + TITLE
+                yield box.id, (x, y)
+                y += box.height
+            x += _width(column) + DEPTH_GAP
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Node positions by id, group frames, reroute points, and the last point of each link that has any."""
+    """Where the nodes stand, by number, and the groups around them."""
 
     positions: Mapping[int, tuple[float, float]]
-    frames: Sequence[Frame]
-    reroutes: Sequence[Reroute]
-    last_point: Mapping[int, int]
+    groups: Sequence[Group]
 
 
-@dataclass
-class _Group:
-    """One group: its nodes in sub-columns, by how many of the group's nodes feed one another in a row; its place."""
-
-    stage: str
-    band: int
-    parts: list[list[Box]]
-    left: list[float] = field(default_factory=list)
-    y: float = 0.0
-
-    @property
-    def height(self) -> float:
-        return GROUP_TITLE + max(_height(part) for part in self.parts) + PAD
-
-    def positions(self) -> Iterable[tuple[int, float, float]]:
-        for x, part in zip(self.left, self.parts, strict=False):
-            y = self.y + GROUP_TITLE - part[0].gap
-            for box in part:
-                y += box.gap + TITLE
-                yield box.id, x, y
-                y += box.height
-
-    def frame(self) -> Frame:
-        right = max(x + _width(part) for x, part in zip(self.left, self.parts, strict=False))
-        left = self.left[0] - PAD
-        return Frame(self.stage, self.band, left, self.y, right + PAD - left, self.height)
+def arrange(boxes: Sequence[Box], wires: Iterable[Wire]) -> Layout:
+    """Place `boxes` in groups from left to right; a chain stands below all of the one before."""
+    groups = sorted(_groups(boxes, wires, FONT), key=lambda group: (group.band, STAGES[group.stage].row))
+    widths: dict[int, float] = defaultdict(float)
+    for group in groups:
+        column = STAGES[group.stage].column
+        widths[column] = max(widths[column], group.width)
+    lefts, x = {}, 0.0
+    for column in sorted(widths):
+        lefts[column] = x
+        x += widths[column] + GROUP_GAP
+    bottoms: dict[int, float] = {}
+    band, top = 0, 0.0
+    for group in groups:
+        if group.band != band:
+            band, top = group.band, max(bottoms.values()) + BAND_GAP
+            bottoms = {}
+        column = STAGES[group.stage].column
+        group.x, group.y = lefts[column], bottoms[column] + ROW_GAP if column in bottoms else top
+        bottoms[column] = group.y + group.height
+    return _layout(groups)
 
 
-def _height(part: Sequence[Box]) -> float:
-    return sum(box.gap + TITLE + box.height for box in part) - part[0].gap
+def arrange_samples(boxes: Sequence[Box], wires: Iterable[Wire]) -> Layout:
+    """Place `boxes` of many samples in rows of groups of one size, on the right of those of stage "shared"."""
+    groups = _groups(boxes, wires, SAMPLE_FONT)
+    samples = [group for group in groups if group.stage == "sample"]
+    width, height = max(group.width for group in samples), max(group.height for group in samples)
+    left = max((group.width + GROUP_GAP for group in groups if group.stage != "sample"), default=0.0)
+    columns = max(1, round(math.sqrt(len(samples) * VIEW * (height + ROW_GAP) / (width + GROUP_GAP))))
+    for number, group in enumerate(samples):
+        row, column = divmod(number, columns)
+        group.x, group.y = left + column * (width + GROUP_GAP), row * (height + ROW_GAP)
+        group.width, group.height = width, height
+    y = 0.0
+    for group in groups:
+        if group.stage != "sample":
+            group.y, y = y, y + group.height + ROW_GAP
+    return _layout(groups)
 
 
-def _width(part: Sequence[Box]) -> float:
-    return max(box.width for box in part)
+def shared_nodes(bands: Sequence[int | None], wires: Sequence[Wire]) -> set[int]:
+    """The nodes that several samples use, and all that feed those.
+
+    bands: by node number, the sample for which a node was made, None = for all. wires: sorted by target.
+    """
+    shared = {number for number, band in enumerate(bands) if band is None}
+    for source, target in reversed(wires):  # a node stands behind those that feed it: its own case is settled
+        if target in shared or bands[source] != bands[target]:
+            shared.add(source)
+    return shared
 
 
-def arrange(boxes: Sequence[Box], wires: Sequence[Wire]) -> Layout:
-    """Place `boxes` and lead `wires`; the same input gives the same layout. Sizes and positions are pixels."""
-    stacks: dict[int, list[_Group]] = defaultdict(list)
-    for group in _groups(boxes, wires):
-        stacks[STAGES[group.stage].column].append(group)
-    columns = [stacks[key] for key in sorted(stacks)]
-    for stack in columns:
-        stack.sort(key=lambda group: (group.band, STAGES[group.stage].row))
-    _place_across(columns)
-    _place_down(columns, {})
-    routes = Routes([_strips(stack) for stack in columns], wires, _positions(columns))
-    _place_down(columns, routes.lane_counts())
-    positions = _positions(columns)
-    reroutes, last_point = routes.points([_strips(stack) for stack in columns], positions)
-    frames = [group.frame() for stack in columns for group in stack]
-    return Layout(positions, frames, reroutes, last_point)
-
-
-def _groups(boxes: Sequence[Box], wires: Sequence[Wire]) -> list[_Group]:
+def _groups(boxes: Sequence[Box], wires: Iterable[Wire], font: int) -> list[Group]:
     members: dict[tuple[int, str], list[Box]] = defaultdict(list)
     for box in boxes:
         members[box.band, box.stage].append(box)
-    feeds: dict[int, list[Wire]] = defaultdict(list)
-    goals: dict[int, list[Wire]] = defaultdict(list)
-    for wire in wires:
-        feeds[wire.target].append(wire)
-        goals[wire.source].append(wire)
-    return [_Group(stage, band, _parts(inside, feeds, goals)) for (band, stage), inside in members.items()]
+    feeds: dict[int, list[int]] = defaultdict(list)
+    for source, target in wires:
+        feeds[target].append(source)
+    return [Group(stage, band, _columns(inside, feeds), font) for (band, stage), inside in members.items()]
 
 
-def _parts(inside: Sequence[Box], feeds: Mapping[int, list[Wire]], goals: Mapping[int, list[Wire]]) -> list[list[Box]]:
-    """Nodes of a group by depth; nodes that all feed one node stand in the order of its slots."""
+def _columns(inside: Sequence[Box], feeds: Mapping[int, list[int]]) -> list[list[Box]]:
+    """Nodes of a group by depth; as many columns for a depth as it needs to be no higher than its group is wide."""
     depth: dict[int, int] = {}
     for box in inside:  # builders add a node after those that feed it
-        before = [depth[wire.source] for wire in feeds.get(box.id, ()) if wire.source in depth]
+        before = [depth[source] for source in feeds.get(box.id, ()) if source in depth]
         depth[box.id] = max(before, default=-1) + 1
     parts: list[list[Box]] = [[] for _ in range(max(depth.values()) + 1)]
     for box in inside:
         parts[depth[box.id]].append(box)
-    for part in parts:
-        targets = {wire.target for box in part for wire in goals.get(box.id, ())}
-        if len(targets) == 1 and all(goals.get(box.id) for box in part):
-            part.sort(key=lambda box: min(wire.target_y for wire in goals[box.id]))
-    return [piece for part in parts for piece in _split(part, feeds)]
+    limit = max(TALL, math.sqrt(sum(box.width * box.height for box in inside)))
+    return [column for part in parts for column in _split(part, math.ceil(_height(part) / limit))]
 
 
-def _split(part: list[Box], feeds: Mapping[int, list[Wire]]) -> list[list[Box]]:
-    """A sub-column as two where it is tall; the nodes with most links into them come first, for the shorter way."""
-    if _height(part) <= TALL or len({box.stage for box in part} & _TALL_STAGES) == 0:
-        return [part]
-    order = sorted(part, key=lambda box: -len(feeds.get(box.id, ())))
-    first = min(range(1, len(order)), key=lambda cut: max(_height(order[:cut]), _height(order[cut:])))
-    return [sorted(piece, key=part.index) for piece in (order[:first], order[first:])]
+def _split(part: Sequence[Box], count: int) -> Iterator[list[Box]]:
+    """`part` in at most `count` pieces, in its order."""
+    size = math.ceil(len(part) / count)
+    for start in range(0, len(part), size):
+        yield list(part[start : start + size])
 
 
-def _place_across(columns: Sequence[Sequence[_Group]]) -> None:
-    x = 0.0
-    for stack in columns:
-        left = x + PAD
-        lefts = []
-        for depth in range(max(len(group.parts) for group in stack)):
-            lefts.append(left)
-            left += max(_width(group.parts[depth]) for group in stack if depth < len(group.parts)) + DEPTH_GAP
-        for group in stack:
-            group.left = lefts
-        x = left - DEPTH_GAP + PAD + COLUMN_GAP
+def _height(column: Sequence[Box]) -> float:
+    return sum(box.gap + TITLE + box.height for box in column) - column[0].gap
 
 
-def _place_down(columns: Sequence[Sequence[_Group]], lanes: Mapping[tuple[int, int], int]) -> None:
-    """Stack the groups of every column; a new band starts below everything of the one before.
-
-    lanes: (column, place of a group in it) -> lanes in the corridor above that group.
-    """
-    bottom = [0.0] * len(columns)
-    bands: dict[int, list[tuple[int, int, _Group]]] = defaultdict(list)
-    for column, stack in enumerate(columns):
-        for place, group in enumerate(stack):
-            bands[group.band].append((column, place, group))
-    for band in sorted(bands):
-        top = max(bottom) + BAND_GAP if band else 0.0
-        started = set()
-        for column, place, group in bands[band]:
-            room = (lanes.get((column, place), 0) + 1) * LANE + ROW_GAP / 2
-            group.y = bottom[column] + max(ROW_GAP, room)
-            if column not in started:
-                group.y = max(top, group.y) if band else top
-            started.add(column)
-            bottom[column] = group.y + group.height
+def _width(column: Sequence[Box]) -> float:
+    return max(box.width for box in column)
 
 
-def _positions(columns: Sequence[Sequence[_Group]]) -> dict[int, tuple[float, float]]:
-    return {node: (x, y) for stack in columns for group in stack for node, x, y in group.positions()}
-
-
-def _strips(stack: Sequence[_Group]) -> list[Strip]:
-    """A column's sub-columns, as the routes see them: what stands where."""
-    strips = []
-    for depth, left in enumerate(stack[0].left):
-        there = [(place, group) for place, group in enumerate(stack) if depth < len(group.parts)]
-        right = left + max(_width(group.parts[depth]) for _, group in there)
-        blocks = []
-        for place, group in there:
-            end = group.y + GROUP_TITLE + _height(group.parts[depth]) + PAD
-            blocks.append(Block(place, group.y, end, frozenset(box.id for box in group.parts[depth])))
-        strips.append(Strip(left - PAD if depth == 0 else left, right, blocks))
-    return strips
+def _layout(groups: Sequence[Group]) -> Layout:
+    return Layout({node: place for group in groups for node, place in group.positions()}, groups)

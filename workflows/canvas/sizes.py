@@ -40,34 +40,24 @@ def note_size(text: str) -> tuple[float, float]:
     return NOTE_WIDTH, max(NOTE, 56.0 + 14.0 * _lines(text.replace("\n\n", "\n"), NOTE_WIDTH))
 
 
-def node_size(
-    schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link], box: float | None = None
-) -> tuple[float, float]:
-    """Width and height of a node whose inputs hold `inputs`, without its title bar.
-
-    box: height of its text boxes, None = as their texts need it.
-    """
+def node_size(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link]) -> tuple[float, float]:
+    """Width and height of a node whose inputs hold `inputs`, without its title bar."""
     width = _width(schema, title, inputs)
     rows = max(len(schema.sockets), len(schema.outputs), 1 if schema.widgets else 0)
     height = rows * SLOT + FOOT
     if schema.widgets:
-        height += WIDGETS_FOOT + sum(widget_heights(schema, inputs, width, box))
+        height += WIDGETS_FOOT + _widgets_height(schema, inputs, width)
     if schema.class_type in _PREVIEWS:
         height += PREVIEW
     return width, height
 
 
-def widget_heights(
-    schema: NodeSchema, inputs: Mapping[str, Literal | Link], width: float, box: float | None = None
-) -> list[float]:
-    """Heights of the widgets' rows. Text boxes are equally high: the front end shares what the node has among them."""
-    if box is None:
-        boxes = [inputs.get(entry.name, entry.default) for entry in schema.widgets if entry.multiline]
-        box = max((_text_box(value, width) for value in boxes), default=0.0)
-    heights: list[float] = []
-    for entry in schema.widgets:
-        heights += [box if entry.multiline else WIDGET] * (1 if not (entry.control or entry.upload) else 2)
-    return heights
+def _widgets_height(schema: NodeSchema, inputs: Mapping[str, Literal | Link], width: float) -> float:
+    """Height of the widgets' rows. Text boxes are equally high: the front end shares what the node has among them."""
+    texts = [inputs.get(entry.name, entry.default) for entry in schema.widgets if entry.multiline]
+    box = max((_text_box(value, width) for value in texts), default=0.0)
+    rows = sum((not entry.multiline) + (entry.control or entry.upload) for entry in schema.widgets)
+    return len(texts) * box + rows * WIDGET
 
 
 def _text_box(value: Any, width: float) -> float:

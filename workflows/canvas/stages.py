@@ -26,8 +26,9 @@ STAGES: Final[dict[str, Stage]] = {
     "sampling": Stage("Sampling", 3, 0, "#88555e"),
     "output": Stage("Output", 4, 0, "#3f789e"),
     "note": Stage("Notes", 3, 1, "#b58b2a"),
-    "about": Stage("Notes", 0, 3, "#b58b2a"),  # where no output stands beside it
-    "exit": Stage("", 9, 0, ""),  # where links leave for the blocks of a grid
+    # of a graph of many samples, see layout.arrange_samples
+    "shared": Stage("For all samples", 0, 0, "#3f789e"),
+    "sample": Stage("", 1, 0, "#3f8a4f"),
 }
 
 #: Node class -> stage. A class that is not here belongs to "models" when nothing feeds it, else to "sampling".

@@ -5,22 +5,17 @@ Source of the format: the front end's own workflow schema (version 0.4) and what
 
 from __future__ import annotations
 
-import gc
-import hashlib
-import marshal
+import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from ..graph import Graph
-from . import layout, routes
-from .grid import Parts, Placed, place
-from .rows import FONT, CanvasLink
+from . import layout
 from .schemas import CORE
-from .sizes import SLOT, note_size
+from .sizes import note_size
 from .stages import STAGES, stage_of
-from .ui_nodes import CanvasNodes
+from .ui_nodes import CanvasLink, CanvasNodes
 
 #: The whole graph is shown at first open on a canvas of this many pixels, or its beginning where it is larger than the
 #: front end can show.
@@ -29,56 +24,6 @@ _VIEW: Final = (1520.0, 745.0)
 _COVERED: Final = (70.0, 138.0)
 _SMALLEST: Final = 0.1
 _BEGINNING: Final = 0.575  # the front end leaves texts out below this
-_SAMPLE_COLOUR: Final = "#3f8a4f"
-_SHARED_FONT: Final = 30  # of the groups beside a grid; larger would run into the badges
-
-
-def _place(canvas: CanvasNodes, notes: Sequence[layout.Box]) -> Placed:
-    """Positions of all nodes and of `notes`."""
-    graph, nodes = canvas.graph, canvas.nodes
-
-    def box(number: int) -> layout.Box:
-        node = nodes[number]
-        stage = graph.stages.get(node.id) or stage_of(node.class_type, fed=number in canvas.fed)
-        badge = canvas.kinds[node.class_type].schema.pack != CORE
-        return layout.Box(number, stage, graph.bands.get(node.id, 0), *canvas.sizes[number], badge)
-
-    if graph.repeated:
-        bands = [graph.bands.get(node.id) for node in nodes]
-        kinds = [node.class_type for node in nodes]
-        return place(Parts(bands, kinds, canvas.sizes, canvas.links, canvas.slot_y, box, notes))
-    wires = [
-        routes.Wire(number, source, output, (output + 0.7) * SLOT, target, canvas.slot_y(target, slot))
-        for number, source, output, target, slot, _ in canvas.links
-    ]
-    placed = layout.arrange([*(box(number) for number in range(1, len(nodes))), *notes], wires)
-    ends = [{"id": link, "parentId": point} for link, point in placed.last_point.items()]
-    return Placed(dict(placed.positions), placed.frames, reroutes=[_point(at) for at in placed.reroutes], ends=ends)
-
-
-def _identity(nodes: list[dict[str, Any]], links: list[CanvasLink]) -> str:
-    """An id for the graph: the same for the same nodes, values and links."""
-    content = [[node["type"], node["widgets_values"]] for node in nodes], links
-    digest = hashlib.sha256(marshal.dumps(content, 2)).digest()  # 2: the same bytes for the same values, and fast
-    return str(uuid.UUID(bytes=digest[:16], version=5))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without garbage collections: they would go through all that was made so far again and again, and find nothing.
-
-    What was made then counts as old, so that the next collection need not go through it either.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if gc.get_freeze_count() == 0:  # else the program has frozen objects, which must stay so
-            gc.freeze()
-            gc.unfreeze()
-        if was_on:
-            gc.enable()
 
 
 def write(
@@ -88,26 +33,25 @@ def write(
     note: str = "",
     labels: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """The canvas's JSON of `graph`.
+    """Return the canvas's JSON of `graph`.
 
-    object_info: the host's, for nodes that the table of `schemas` does not know. note: Markdown text for a note on the
-    canvas. labels: by band, what is added to its groups' titles, or the whole title where every band is one sample's.
+    Args:
+        object_info: ComfyUI's own, for nodes that the table of `schemas` does not know.
+        note: Markdown text for a note on the canvas.
+        labels: by band, what is added to its groups' titles, or the title where every band is one sample's.
+
     Raises WorkflowError.
     """
-    with _uncollected():
-        return _write(CanvasNodes(graph, object_info), note, labels or {})
-
-
-def _write(canvas: CanvasNodes, note: str, labels: Mapping[int, str]) -> dict[str, Any]:
-    note_id = len(canvas.nodes)
-    notes = [layout.Box(note_id, "note", 0, *note_size(note))] if note else []
-    placed = _place(canvas, notes)
+    canvas = CanvasNodes(graph, object_info)
     nodes = canvas.written[1:]
-    for number, node in enumerate(nodes, 1):
-        x, y = placed.positions[number]
-        node["pos"] = [round(x), round(y)]
+    boxes = _boxes(canvas)
     if note:
-        nodes.append(_note(note_id, note, placed.positions[note_id], note_size(note)))
+        nodes.append(_note(len(canvas.nodes), note, note_size(note)))
+        boxes.append(layout.Box(len(canvas.nodes), "note", 0, *note_size(note)))
+    wires = [(source, target) for _, source, _, target, _, _ in canvas.links]
+    placed = (layout.arrange_samples if graph.repeated else layout.arrange)(boxes, wires)
+    for node in nodes:
+        node["pos"] = [round(value) for value in placed.positions[node["id"]]]
     return {
         "id": _identity(nodes, canvas.links),
         "revision": 0,
@@ -115,18 +59,42 @@ def _write(canvas: CanvasNodes, note: str, labels: Mapping[int, str]) -> dict[st
         "last_link_id": len(canvas.links),
         "nodes": nodes,
         "links": [list(link) for link in canvas.links],
-        "groups": _groups(placed, labels),
+        "groups": [_group(number, group, labels or {}) for number, group in enumerate(placed.groups, 1)],
         "config": {},
-        "extra": {"ds": _view(placed), **_reroutes(placed)},
+        "extra": {"ds": _view(placed.groups)},
         "version": 0.4,
     }
 
 
-def _note(number: int, text: str, position: tuple[float, float], size: tuple[float, float]) -> dict[str, Any]:
+def _boxes(canvas: CanvasNodes) -> list[layout.Box]:
+    """The nodes as boxes to place. In a graph of many samples these are of stage "shared" or "sample"."""
+    graph, nodes = canvas.graph, canvas.nodes
+    shared: Collection[int] = ()
+    if graph.repeated:
+        bands = [graph.bands.get(node.id) for node in nodes]
+        shared = layout.shared_nodes(bands, [(source, target) for _, source, _, target, _, _ in canvas.links])
+    boxes = []
+    for number, node in enumerate(nodes[1:], 1):
+        stage, band = graph.stages.get(node.id), graph.bands.get(node.id, 0)
+        if graph.repeated:
+            stage, band = ("shared", 0) if number in shared else ("sample", band)
+        stage = stage or stage_of(node.class_type, fed=number in canvas.fed)
+        badge = canvas.kinds[node.class_type].schema.pack != CORE
+        boxes.append(layout.Box(number, stage, band, *canvas.sizes[number], badge))
+    return boxes
+
+
+def _identity(nodes: list[dict[str, Any]], links: list[CanvasLink]) -> str:
+    """An id for the graph: the same for the same nodes, values and links."""
+    content = [[[node["type"], node["widgets_values"]] for node in nodes], links]
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(content)))
+
+
+def _note(number: int, text: str, size: tuple[float, float]) -> dict[str, Any]:
     return {
         "id": number,
         "type": "MarkdownNote",
-        "pos": [round(value) for value in position],
+        "pos": None,
         "size": [round(value) for value in size],
         "flags": {},
         "order": number - 1,
@@ -141,44 +109,23 @@ def _note(number: int, text: str, position: tuple[float, float], size: tuple[flo
     }
 
 
-def _groups(placed: Placed, labels: Mapping[int, str]) -> list[dict[str, Any]]:
-    groups = [
-        _group(
-            STAGES[frame.stage].title + ("" if placed.blocks else labels.get(frame.band, "")),
-            (frame.x, frame.y, frame.width, frame.height),
-            STAGES[frame.stage].colour,
-            min(_SHARED_FONT, int(1.7 * frame.width / len(STAGES[frame.stage].title))) if placed.blocks else 24,
-        )
-        for frame in placed.frames
-    ]
-    groups += [_group(labels[band], bounds, _SAMPLE_COLOUR, FONT) for band, *bounds in placed.blocks]
-    for number, group in enumerate(groups, 1):
-        group["id"] = number
-    return groups
+def _group(number: int, group: layout.Group, labels: Mapping[int, str]) -> dict[str, Any]:
+    label = "" if group.stage in ("shared", "note") else labels.get(group.band, "")
+    return {
+        "id": number,
+        "title": STAGES[group.stage].title + label,
+        "bounding": [round(value) for value in (group.x, group.y, group.width, group.height)],
+        "color": STAGES[group.stage].colour,
+        "font_size": group.font,
+        "flags": {},
+    }
 
 
-def _group(title: str, bounds: Sequence[float], colour: str, font: int) -> dict[str, Any]:
-    bounding = [round(value) for value in bounds]
-    return {"id": 0, "title": title, "bounding": bounding, "color": colour, "font_size": font, "flags": {}}
-
-
-def _view(placed: Placed) -> dict[str, Any]:
+def _view(groups: Sequence[layout.Group]) -> dict[str, Any]:
     """Scale and offset that show the graph whole, or its beginning where the canvas cannot be made so small."""
-    areas = [(frame.x, frame.y, frame.width, frame.height) for frame in placed.frames]
-    areas += [(x, y, width, height) for _, x, y, width, height in placed.blocks]
-    left = min(x for x, _, _, _ in areas)
-    top = min([*(y for _, y, _, _ in areas), *(point["pos"][1] for point in placed.reroutes)])
-    width = max(x + width for x, _, width, _ in areas) - left
-    height = max(y + height for _, y, _, height in areas) - top
+    left, top = min(group.x for group in groups), min(group.y for group in groups)
+    width = max(group.x + group.width for group in groups) - left
+    height = max(group.y + group.height for group in groups) - top
     scale = min(1.0, _VIEW[0] / (width + 20), _VIEW[1] / (height + 20))
     scale = round(scale, 3) if scale > _SMALLEST else _BEGINNING
     return {"scale": scale, "offset": [round(_COVERED[0] / scale - left), round(_COVERED[1] / scale - top)]}
-
-
-def _point(point: routes.Reroute) -> dict[str, Any]:
-    parent = {"parentId": point.parent} if point.parent is not None else {}
-    return {"id": point.id, **parent, "pos": [round(point.x), round(point.y)], "linkIds": point.links}
-
-
-def _reroutes(placed: Placed) -> dict[str, Any]:
-    return {"reroutes": placed.reroutes, "linkExtensions": placed.ends} if placed.reroutes else {}

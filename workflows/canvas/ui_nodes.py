@@ -9,9 +9,8 @@ from typing import Any, Final, NamedTuple
 from ...errors import WorkflowError
 from ..downloads import download
 from ..graph import Graph, Link, Node
-from .rows import TEXT_BOX, CanvasLink
 from .schemas import Input, NodeSchema, node_schema
-from .sizes import FOOT, SLOT, node_size, widget_heights
+from .sizes import node_size
 
 #: The front end keeps numbers as doubles: larger integers would change when it loads them.
 MAX_INTEGER: Final = 2**53 - 1
@@ -19,6 +18,10 @@ MAX_INTEGER: Final = 2**53 - 1
 #: Shapes of slots: an output that carries a list, an input that may stay open.
 _LIST_SHAPE: Final = 6
 _OPTIONAL_SHAPE: Final = 7
+
+
+#: A link as the canvas writes it: number, source, its slot, target, its slot, type.
+CanvasLink = tuple[int, int, int, int, int, str]
 
 
 class _Slot(NamedTuple):
@@ -86,11 +89,12 @@ class CanvasNodes:
         self.sizes = [(0, 0)]
         self.written: list[dict[str, Any]] = [{}]
         self._numbers: dict[str, int] = {}
-        self._alike: dict[str, tuple[int, int]] = {}
         for number, node in enumerate(graph.nodes.values(), 1):
             self._numbers[node.id] = number
-            self.sizes.append(self._size(node))
-            self.written.append(self._write(number, node, self.kinds[node.class_type]))
+            kind = self.kinds[node.class_type]
+            width, height = node_size(kind.schema, node.title, node.inputs)
+            self.sizes.append((round(width), round(height)))
+            self.written.append(self._write(number, node, kind))
 
     def _write(self, number: int, node: Node, kind: _Kind) -> dict[str, Any]:
         """A node as the canvas's JSON has it; makes the links that end in it."""
@@ -169,43 +173,8 @@ class CanvasNodes:
         self.fed.add(target)
         return number
 
-    def _size(self, node: Node) -> tuple[int, int]:
-        """A node's size; in a repeated graph that of the first of its class, for blocks that are alike."""
-        fixed = self._fixed(node)
-        if fixed and node.class_type in self._alike:
-            return self._alike[node.class_type]
-        schema = self.kinds[node.class_type].schema
-        width, height = node_size(schema, node.title, node.inputs, TEXT_BOX if fixed else None)
-        size = round(width), round(height)
-        if fixed:
-            self._alike[node.class_type] = size
-        return size
-
-    def _fixed(self, node: Node) -> bool:
-        return self.graph.repeated and node.id in self.graph.bands
-
-    def slot_y(self, number: int, slot: int) -> float:
-        """How far below a node's top an input slot is."""
-        node = self.nodes[number]
-        schema = self.kinds[node.class_type].schema
-        if slot < len(schema.sockets):
-            return (slot + 0.7) * SLOT
-        box = TEXT_BOX if self._fixed(node) else None
-        return _widget_slots(schema, node, self.sizes[number][0], box)[slot - len(schema.sockets)]
-
 
 def _models(node: Node) -> list[dict[str, str]]:
     """Download entries of the files that a loader, a node that nothing feeds, names."""
     found = [download(value) for value in node.inputs.values() if isinstance(value, str)]
     return [entry for entry in found if entry is not None]
-
-
-def _widget_slots(schema: NodeSchema, node: Node, width: float, box: float | None) -> list[float]:
-    """How far below a node's top the input slots of its widgets are."""
-    heights = []
-    y = max(len(schema.sockets), len(schema.outputs), 1) * SLOT + FOOT
-    rows = iter(widget_heights(schema, node.inputs, width, box))
-    for entry in schema.widgets:
-        heights.append(y + SLOT / 2)
-        y += next(rows) + (next(rows) if entry.control or entry.upload else 0.0)
-    return heights
