@@ -32,10 +32,14 @@ def graph_document(
     url: str | None = None,
     batch: int = 1,
 ) -> tuple[dict[str, Any], list[str]]:
-    """The graph's JSON, and its notes. form: "api", "ui", or "both" (`{"api": ..., "ui": ...}`).
+    """The graph's JSON, and its notes.
 
-    url: a host whose files are offered to the choice of models, and whose description of its nodes is used. batch: the
-    most samples to denoise at once. Raises WorkflowError, HostError.
+    Args:
+        form: "api", "ui", or "both" (`{"api": ..., "ui": ...}`).
+        url: A ComfyUI among whose files the models are chosen, and whose description of its nodes is used.
+        batch: The most samples to denoise at once.
+
+    Raises WorkflowError, HostError.
     """
     info = None if url is None else asyncio.run(_object_info(url))
     offered = None if info is None else offered_files(info)

@@ -1,4 +1,4 @@
-"""The work behind `eri sample` and `eri sweep`: steps on a host, images and a contact sheet in a folder."""
+"""The work behind `eri sample` and `eri sweep`: ComfyUI samples the steps, images and a sheet come into a folder."""
 
 from __future__ import annotations
 
@@ -57,8 +57,12 @@ async def sample_plan(
 def document_of(plan: Plan, steps: Sequence[int | None], made: Made, sheet: str | None = None) -> dict[str, Any]:
     """What there is after a plan is done: images (step, index, prompt, seed, path, kept), sheet, notes, as JSON types.
 
-    steps: as for the plan. made: what `sample_plan` gave, {} where there was nothing to do. sheet: file name of a
-    contact sheet to write into the run's folder, None = none. Raises ImagesError.
+    Args:
+        steps: As for the plan.
+        made: What `sample_plan` gave, {} where there was nothing to do.
+        sheet: File name of a contact sheet to write into the run's folder; None writes none.
+
+    Raises ImagesError.
     """
     paths = {**plan.samples.paths(), **made}
     shown = [-1 if step is None else step for step in steps]

@@ -83,12 +83,17 @@ class Summary:
 
 
 class Watch:
-    """Samples the checkpoints of `run` on a host, each with each prompt once, into `folder`.
+    """Samples the checkpoints of `run` on a ComfyUI, each with each prompt once, into `folder`.
 
-    What was sampled is read from the images below `folder`, so a restart goes on where it was; with `again` they do not
-    count. A checkpoint that another takes the place of is sampled anew; one that cannot be used is told and passed over
-    until its file changes. new_only: leave out checkpoints that are there at the start. batch: as in `sweep`. Raises
-    LoraError for a folder with checkpoints of several runs.
+    What was sampled is read from the images below `folder`, so a restart goes on where it was. A checkpoint that
+    another takes the place of is sampled anew. One that cannot be used is told and passed over until its file changes.
+
+    Args:
+        new_only: Whether checkpoints that are there at the start are left out.
+        again: Whether images that are there do not count.
+        batch: As in `sweep`.
+
+    Raises LoraError for a folder with checkpoints of several runs.
     """
 
     def __init__(

@@ -26,9 +26,10 @@ _EXIF_MODEL, _EXIF_MAKE = 0x0110, 0x010F
 
 @dataclass(frozen=True)
 class SavedImage:
-    """What was written: the picture and its prompt file (None = none).
+    """What was written: the picture and its prompt file (None where there is none).
 
-    metadata_left_out: keywords for which the file type has no room. written: False where an existing file was kept.
+    `metadata_left_out` names the keywords for which the file type has no room. `written` is False where an existing
+    file was kept.
     """
 
     path: Path
@@ -47,13 +48,17 @@ def save_image(
     existing: str = "overwrite",
     quality: int = 95,
 ) -> SavedImage:
-    """Write one picture (and its prompt) below `root`, each file atomically.
+    """Write one picture (and its prompt) below `root`, each file whole or not at all.
 
-    relative: path below root; its suffix chooses the format: png, jpg, jpeg, webp. text: content of a .txt of the same
-    stem, UTF-8, None = no such file. metadata: text values by keyword ("prompt" and "workflow" are what ComfyUI
-    restores a canvas from): PNG text chunks; EXIF in ComfyUI's own form for jpg and webp. existing: what happens to
-    files of that name: "overwrite", "number" (stem_2, stem_3, …), "error", "skip" (they stay as they are). quality:
-    1..100 for jpg and webp.
+    Args:
+        relative: The path below root; its suffix chooses the format: png, jpg, jpeg, webp.
+        text: Content of a .txt file of the same stem, in UTF-8; None writes no such file.
+        metadata: Texts by keyword. They become PNG text chunks, in jpg and webp EXIF in ComfyUI's own form; ComfyUI
+            restores a canvas from "prompt" and "workflow".
+        existing: What happens to files of that name: "overwrite", "number" (stem_2, stem_3, …), "error", "skip" (they
+            stay as they are).
+        quality: 1..100 for jpg and webp.
+
     Raises ImagesError when the path leaves root or is none that every system accepts, the format is unknown, the file
     exists under "error", or the disk refuses; a file that was there stays whole in each of these cases.
     """

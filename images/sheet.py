@@ -41,14 +41,18 @@ def contact_sheet(
 ) -> Image.Image:
     """One RGB sheet with a label before every row and above every column.
 
-    images: row by row, `len(rows) * len(columns)` of them; None leaves a marked empty cell; sizes may differ. Without
-    rows (or columns) the number follows from the other, without both everything is one row. Labels are wrapped, in
-    type that grows with the sheet; only what does not fit beside its picture even in small type ends in "…". Characters
-    that neither Pillow's font nor the system's fonts have appear as their number and are named in the log.
-    cell: longest side of a picture in pixels, 0 = that of the largest, within 160..512 (small pictures are enlarged so
-    that labels stay readable), and less where there are so many that the sheet would get too large. sizes: width and
-    height of the images, None = ask them; with it each image is asked for once, when it is drawn, so that a lazy
-    sequence never holds more than one.
+    Labels are wrapped, in type that grows with the sheet; only what does not fit beside its picture even in small type
+    ends in "…". Characters that no font has appear as their number and are named in the log.
+
+    Args:
+        images: Row by row, `len(rows) * len(columns)` of them. None leaves a marked empty cell; sizes may differ.
+        rows: Labels; without them the number of rows follows from the columns.
+        columns: Labels; without them the number of columns follows from the rows, without both all is one row.
+        cell: Longest side of a picture in pixels. 0 takes that of the largest, within 160..512 so that labels stay
+            readable, and less where there are so many that the sheet would get too large.
+        sizes: Width and height of each image. With them each image is asked for once, when it is drawn, so that a lazy
+            sequence never holds more than one.
+
     Raises ImagesError when the counts do not match, there is no picture at all, or the sheet would be absurdly large.
     """
     if sizes is None:

@@ -67,10 +67,15 @@ class Layout:
 def render(template: str, values: Mapping[str, Value]) -> str:
     """The path that a template gives, "/" between folders, without suffix.
 
-    template: text with `{placeholder}` or `{placeholder:format}` (`PLACEHOLDERS`; format: digits for numbers, a
-    greatest length for texts, strftime for time). `[…]` is left out when a placeholder in it has no value. `{{`, `}}`,
-    `[[` and `]]` are the characters themselves. values: by placeholder; None or "" = no value. A value never makes a
-    folder: its separators become "_". Every name in the result is one that Windows and POSIX accept.
+    A value never makes a folder: its separators become "_". Every name in the result is one that Windows and POSIX
+    accept.
+
+    Args:
+        template: Text with `{placeholder}` or `{placeholder:format}` (see `PLACEHOLDERS`). The format is digits for
+            numbers, a greatest length for texts, strftime's for times. `[…]` is left out when a placeholder in it has
+            no value. `{{`, `}}`, `[[` and `]]` are the characters themselves.
+        values: By placeholder; None or "" is no value.
+
     Raises ImagesError on an unknown placeholder or format, unpaired brackets, and a template that is empty, absolute
     or has ".." in it.
     """

@@ -66,11 +66,15 @@ def save_samples(
     It has ComfyUI's own `images` entries, one per picture, and where prompt files lie beside them `prompt_files`, the
     same entries for those.
 
-    batches: IMAGE tensors [B, H, W, C] in 0..1, all pictures of all batches in order. names: one per picture, those
-    of EriSampleSpec ("sample_03" = item 3) or free ones; fewer are allowed only as none at all. steps, reports: the
-    training step and the LoRA's report, one for all, one per batch or one per picture. spec: gives the run's name, the
-    layout and the prompts; None = layout "native". hidden: the node's hidden inputs, whose prompt and workflow go into
-    the files as the stock saver does, unless ComfyUI runs with --disable-metadata.
+    Args:
+        batches: IMAGE tensors [B, H, W, C] in 0..1; all pictures of all batches are saved in order.
+        names: One per picture, those of EriSampleSpec ("sample_03" = item 3) or free ones; or none at all.
+        steps: Training steps, one for all, one per batch or one per picture.
+        spec: Gives the run's name, the layout and the prompts; without it the layout is "native".
+        hidden: The node's hidden inputs. Their prompt and workflow go into the files as the stock saver does it, unless
+            ComfyUI runs with --disable-metadata.
+        reports: The LoRA's reports, as many as `steps` may be.
+
     Everything is checked before the first file is written. Raises NodeInputError when lists and pictures do not pair,
     or a picture is not finite, ImagesError when a template is wrong or a file cannot be written.
     """

@@ -14,6 +14,7 @@ from comfyui_eridiffusion.client import step_graphs
 from comfyui_eridiffusion.client.resume import plan_sweep
 from comfyui_eridiffusion.client.step_graphs import StepGraphs
 from comfyui_eridiffusion.lora import checkpoints
+from comfyui_eridiffusion.lora.remembered import Remembered
 from comfyui_eridiffusion.spec import read_spec
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, FAMILIES, short
 from comfyui_eridiffusion.workflows import build, builder
@@ -36,6 +37,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(step_graphs, "build")
     count(builder, "explain")
     count(checkpoints, "_search")
+    monkeypatch.setattr(checkpoints, "_FOUND", Remembered())
     return counted
 
 
