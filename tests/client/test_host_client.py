@@ -160,7 +160,7 @@ async def test_missing_node_and_no_output(host_server: Any) -> None:
         with pytest.raises(HostError, match="NoSuchNode") as caught:
             await client.queue_prompt({"a": {"class_type": "NoSuchNode", "inputs": {}}, **image_graph()})
         assert (caught.value.kind, caught.value.class_type, caught.value.node) == ("missing_node", "NoSuchNode", "a")
-        with pytest.raises(HostError, match=r"EriNoSuchNode.*Put this pack into ComfyUI's custom_nodes"):
+        with pytest.raises(HostError, match=r"EriNoSuchNode.*Update ComfyUI, or install the node pack"):
             await client.queue_prompt({"a": {"class_type": "EriNoSuchNode", "inputs": {}}, **image_graph()})
         only_input = {"make": image_graph()["make"]}
         with pytest.raises(HostError, match="no outputs"):

@@ -60,6 +60,8 @@ def test_missing_node_as_newer_hosts_say_it() -> None:
     }
     found = refused({"error": error, "node_errors": {}})
     assert (found.kind, found.class_type, found.node) == ("missing_node", "EriSample", "sample")
+    assert found.remedy is not None
+    assert found.remedy.startswith("Put this pack into ComfyUI's custom_nodes folder")
     assert "custom_nodes" in str(found)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from comfyui_eridiffusion import cli
 from comfyui_eridiffusion.client import step_graphs
 from comfyui_eridiffusion.client.resume import plan_sweep
 from comfyui_eridiffusion.client.step_graphs import StepGraphs
+from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.lora import checkpoints
 from comfyui_eridiffusion.lora.remembered import Remembered
 from comfyui_eridiffusion.spec import read_spec
@@ -80,11 +80,11 @@ def test_a_sweep_builds_one_graph_and_searches_its_run_once(
     command = ["sweep", str(config), "--run", str(EXAMPLES / "runs" / "flux_zorp"), "--steps", "0-100", "--json"]
     command += ["--models", str(EXAMPLES / "models" / "flux.yaml"), "--host", host_server.url, "-o", str(tmp_path)]
     with pytest.raises(SystemExit):
-        cli.app(command)
+        app(command)
     assert calls == {"build": 1, "_search": 1}
     next(tmp_path.rglob("step_000050_sample_02.png")).unlink()
     calls.clear()
     with pytest.raises(SystemExit):
-        cli.app(command)
+        app(command)
     assert calls["build"] == 2
     assert calls["explain"] == 0
