@@ -179,7 +179,7 @@ def markdown() -> str:
         if cell.apart:
             prompts = f" (prompts {', '.join(map(str, sorted(cell.differs)))})" if cell.same else ""
             causes = ", ".join(f"*{cause}*" for cause in cell.causes)
-            lines.append(f"{head} {cell.apart.latent:.2g} | {_pixels(cell.apart)} | differs{prompts}: {causes} |")
+            lines.append(f"{head} {cell.apart.latent:.2f} | {_pixels(cell.apart)} | differs{prompts}: {causes} |")
     used = [cause for cause in CAUSES if any(cause in cell.causes for cell in CELLS.values())]
     return "\n".join([*lines, "", *(f"- *{cause}*: {CAUSES[cause]}." for cause in used)]) + "\n"
 
