@@ -32,18 +32,26 @@ CAUSES: Final = {
     "(library/sd3_models.py gives the number of heads where the size of one is expected)",
     "cfg-zero": "SimpleTuner guides SD 3.5 by CFG-Zero★ with an empty first step "
     "(helpers/models/sd3/pipeline.py: use_cfg_zero_star, use_zero_init); the graph has plain CFG",
-    "late-cfg": "SimpleTuner leaves CFG out of the first two steps; the graph has it in all, and its notes say so",
+    "late-cfg": "SimpleTuner leaves CFG out of the first two steps; the graph has it in all",
     "euler": "the trainer's Euler steps to the next sigma of its list, from unit noise scaled to the first sigma, at "
     "timesteps that are fractions; the graph takes DDIM's previous timestep",
-    "ancestral": "the sampler is not among those reproduced: the graph takes DDIM instead, and its notes say so",
+    "ancestral": "the sampler is not among those reproduced: the graph takes DDIM instead",
     "weights": "kohya multiplies embeddings by the weights in ( ) and [ ]; ComfyUI moves them away from the empty "
     "prompt's, and takes [ ] as text",
     "exclamation": "an exclamation mark is the padding token of diffusers' second CLIP tokenizer and an ordinary token "
     "in ComfyUI (run with such a tokenizer; the published one was not at hand)",
 }
 
-#: Causes that a graph's notes tell -> words of theirs.
-TOLD: Final = {"late-cfg": "leaves out CFG in the first 2 steps", "ancestral": "DDIM is used instead"}
+#: The topic of `eri explain` that must be "different" by each cause.
+TOPICS: Final = {
+    "heads": "model",
+    "cfg-zero": "guidance",
+    "late-cfg": "guidance",
+    "euler": "sigmas",
+    "ancestral": "sigmas",
+    "weights": "token lengths",
+    "exclamation": "token lengths",
+}
 
 
 @dataclass(frozen=True)
@@ -180,8 +188,7 @@ def markdown() -> str:
             prompts = f" (prompts {', '.join(map(str, sorted(cell.differs)))})" if cell.same else ""
             causes = ", ".join(f"*{cause}*" for cause in cell.causes)
             lines.append(f"{head} {cell.apart.latent:.2f} | {_pixels(cell.apart)} | differs{prompts}: {causes} |")
-    used = [cause for cause in CAUSES if any(cause in cell.causes for cell in CELLS.values())]
-    return "\n".join([*lines, "", *(f"- *{cause}*: {CAUSES[cause]}." for cause in used)]) + "\n"
+    return "\n".join([*lines, "", *(f"- *{cause}*: {text}." for cause, text in CAUSES.items())]) + "\n"
 
 
 def _pixels(apart: Apart) -> str:
