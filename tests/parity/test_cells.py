@@ -79,7 +79,7 @@ def test_what_is_claimed_of_a_sample_is_what_came_of_it(tag: str) -> None:
 
 
 def claims_on_runs() -> Iterator[tuple[str, str, Claim, str]]:
-    """Trainer, family, claim and the tag it names, of all that can count: before them no claim holds for all configs."""
+    """Trainer, family, claim and the tag it names, of all that count: before them no claim holds for all configs."""
     for trainer in TRAINERS.values():
         for way in trainer.ways:
             settled: set[str] = set()
