@@ -17,12 +17,12 @@ from typing import Any, Final
 from ..families import FAMILIES
 from ..images.layouts import SampleFile, relative_path
 from ..spec import SampleItem, SampleSpec
-from ..spec.schema import native_schema
 from ..trainers import LISTED, TRAINERS, Trainer
 from ..trainers.claims import TOPICS
 from ..trainers.profiles import profile_for
 from ..trainers.trainer import Noise, Sizes, Way
 from ..workflows.parity import Match, explain
+from .native_schema import native_schema
 
 ROOT: Final = Path(__file__).parents[1]
 _PAGES: Final = ("docs/parity.md", "docs/trainers.md", "web/docs/EriSaveSamples.md")
