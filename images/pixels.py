@@ -36,9 +36,13 @@ def to_image(pixels: np.ndarray[Any, Any], rounding: str = "truncate") -> Image.
 
 def to_array(image: Image.Image) -> np.ndarray[Any, Any]:
     """Float32 [H, W, 3] in 0..1 of any picture; transparency is laid on white."""
-    if image.mode in ("RGBA", "LA", "P", "PA"):
-        rgba = image.convert("RGBA")
-        background = Image.new("RGBA", rgba.size, "white")
-        background.alpha_composite(rgba)
-        image = background
-    return np.asarray(image.convert("RGB"), dtype=np.float32) / 255.0
+    return np.asarray(on_white(image), dtype=np.float32) / 255.0
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """An RGB picture of any other, transparency laid on white."""
+    if image.mode not in ("RGBA", "LA", "P", "PA"):
+        return image.convert("RGB")
+    background = Image.new("RGBA", image.size, "white")
+    background.alpha_composite(image.convert("RGBA"))
+    return background.convert("RGB")

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from ..errors import ImagesError
 from .fonts import Typeface, typeface
 from .labels import SMALLEST, Label, fit_all
+from .pixels import on_white
 
 log = logging.getLogger(__name__)
 
@@ -177,16 +178,8 @@ def _scaled_sizes(sizes: Sequence[Size | None], cell: int) -> list[Size]:
 def _scaled(image: Image.Image | None, size: Size) -> Image.Image | None:
     if image is None:
         return None
-    flat = _flatten(image)
+    flat = on_white(image)
     return flat if size == image.size else flat.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    if image.mode not in ("RGBA", "LA", "PA", "P"):
-        return image.convert("RGB")
-    background = Image.new("RGBA", image.size, "white")
-    background.alpha_composite(image.convert("RGBA"))
-    return background.convert("RGB")
 
 
 def _face(texts: Sequence[str]) -> Typeface:

@@ -174,7 +174,7 @@ def ending_in(prompt: str, record: Mapping[str, Any]) -> list[Event]:
         if final:
             return [*outputs, *final]
     if status.get("status_str") == "error":
-        return [*outputs, Failed(prompt, message="ComfyUI reports a failure without saying which")]
+        return [*outputs, Failed(prompt, message="ComfyUI reports a failure without saying which. Read its log.")]
     return [*outputs, *from_message("execution_success", {"prompt_id": prompt})]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from ...errors import HostError
-from ...protocol.events import FINAL, Failed, ImageRef, Interrupted, from_message, images_of, prompt_files_of
+from ...protocol.events import Failed, ImageRef, Interrupted, ending_in, images_of, prompt_files_of
 from ...protocol.refusals import failed
 
 #: Entry of a prompt's extra data that says which items each saving node saves.
@@ -18,21 +18,11 @@ EXTRA_KEY: Final = "eridiffusion"
 def result_of(prompt_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """The answer of GET /eridiffusion/prompts/{prompt_id} for a history entry: `status`, `files`, perhaps `error`."""
     answer: dict[str, Any] = {"prompt_id": prompt_id, "status": "done", "files": _files(record)}
-    status = record.get("status") or {}
-    found = [
-        event
-        for kind, data in status.get("messages") or ()
-        for event in from_message(kind, {**data, "prompt_id": prompt_id})
-        if isinstance(event, FINAL)
-    ]
-    last = found[-1] if found else None
+    last = ending_in(prompt_id, record)[-1]
     if isinstance(last, Interrupted):
         return {**answer, "status": "interrupted"}
     if isinstance(last, Failed):
         return {**answer, "status": "failed", "error": described(failed(last))}
-    if status.get("status_str") == "error":
-        unknown = HostError("ComfyUI reports a failure without saying which", remedy="Read its log.", kind="execution")
-        return {**answer, "status": "failed", "error": described(unknown)}
     return answer
 
 
