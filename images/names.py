@@ -22,7 +22,7 @@ def safe_name(text: str, fallback: str = "samples", limit: int = 200) -> str:
     while len(name.encode("utf-8")) > limit:
         name = name[:-1]
     name = name.rstrip(". ")
-    if not name.strip("._ "):
+    if not name.strip().strip("._ "):
         return fallback
     return f"_{name}" if _RESERVED.fullmatch(name) else name
 

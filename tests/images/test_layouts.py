@@ -75,6 +75,8 @@ def test_refusals() -> None:
         ("../../etc", ".._.._etc"),
         ("..", "samples"),
         ("", "samples"),
+        ("\xa0", "samples"),
+        ("\u3000 .", "samples"),
         ("C:\\temp", "C__temp"),
         ("a/b", "a_b"),
         ("con", "_con"),
