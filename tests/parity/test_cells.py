@@ -89,7 +89,7 @@ def claims_on_runs() -> Iterator[tuple[str, str, Claim, str]]:
                 settled |= {claim.topic} if claim.when is None else set()
 
 
-@pytest.mark.parametrize(("trainer", "family", "claim", "tag"), claims_on_runs())
+@pytest.mark.parametrize(("trainer", "family", "claim", "tag"), [*claims_on_runs()])
 def test_a_claim_names_a_run_that_shows_it(trainer: str, family: str, claim: Claim, tag: str) -> None:
     cell = CELLS[tag]
     assert (cell.trainer, cell.family) == (trainer, family)
