@@ -42,7 +42,7 @@ def inputs(spec: SampleSpec, node: str, **options: Any) -> dict[str, Any]:
         ("eridiffusion", "sd35", {}, "positive", {"t5_length": 154}),
         ("eridiffusion", "sd35", {}, "sigmas", {"spacing": "linear", "shift": 3.0}),
         ("ai-toolkit", "sd35", {}, "positive", {"t5_length": 256}),
-        ("ai-toolkit", "sd35", {}, "sigmas", {"spacing": "timesteps", "shift": 3.0}),
+        ("ai-toolkit", "sd35", {}, "sigmas", {"spacing": "timesteps", "shift": 1.0}),
         ("eridiffusion", "sdxl", {}, "sigmas", {"spacing": "leading", "offset": 1, "final_alpha": "alpha[0]"}),
         ("ai-toolkit", "sdxl", {}, "sigmas", {"spacing": "leading", "offset": 0, "final_alpha": "alpha[0]"}),
         ("eridiffusion", "sdxl", {}, "sampler", {"eta": 0.0, "clip_sample": False}),
@@ -60,7 +60,7 @@ def test_numbers_follow_the_trainer(
 
 
 @pytest.mark.parametrize(
-    ("word", "eta", "final_alpha"), [("ddim", 0.0, "alpha[0]"), ("euler", 0.0, "1"), ("ddpm", 1.0, "alpha[0]")]
+    ("word", "eta", "final_alpha"), [("ddim", 0.0, "alpha[0]"), ("euler", 0.0, "1"), ("ddpm", 1.0, "1")]
 )
 def test_sdxl_sampler_words(word: str, eta: float, final_alpha: str) -> None:
     spec = with_item(sample_spec("sdxl"), sampler=word)
