@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from ..errors import SpecError
 from .command_line import command_of, parse_command
@@ -14,19 +16,43 @@ from .toml_tree import looks_like_toml, parse_toml
 from .tree import Document
 from .yaml_tree import parse_yaml
 
-#: Programs of EriDiffusion V2, as a command line starts them; only there it says what it samples.
-PROGRAMS: Final = re.compile(
-    r"(?<![\w-])((?:train|sample)_(?:flux|sd35|sdxl|klein|zimage|chroma|qwenimage|anima|ernie|hidream_o1|ideogram"
-    r"|ltx2|wan22|asymflow|acestep|u1|l2p))(?:\.exe)?(?![\w.-])"
-)
-#: Training scripts of sd-scripts and musubi-tuner; without one of their TOML configs the arguments stand here.
-SCRIPTS: Final = re.compile(r"(?<![\w-])((?:flux_|sd3_|sdxl_|flux_kontext_)?train(?:_network)?)\.py(?![\w.-])")
+
+class Programs(NamedTuple):
+    """The programs of a trainer whose command lines are read.
+
+    Args:
+        names: finds a program's name in a text.
+        repeats: of a flag given twice the last counts; False = it stops the program.
+    """
+
+    names: re.Pattern[str]
+    repeats: bool
+
+
+@dataclass(frozen=True)
+class Notations:
+    """What a trainer's configs can be written in, besides YAML and JSON.
+
+    Args:
+        env: variables, one a line.
+        toml: TOML.
+        lines: a prompts file, one prompt a line; what looks like nothing else is one.
+        any_txt: every .txt file is a prompts file, whatever it looks like.
+        programs: the programs whose command lines say what is sampled, None where there are none.
+    """
+
+    env: bool = False
+    toml: bool = False
+    lines: bool = False
+    any_txt: bool = False
+    programs: Programs | None = None
+
+
 _WINDOWS_SCRIPTS: Final = (".bat", ".cmd", ".ps1")
 _INSTEAD: Final = (
     "Give the file that the script names instead: kohya's and musubi-tuner's --config_file or --sample_prompts, the "
     "YAML or JSON that ai-toolkit, OneTrainer or SimpleTuner is started with"
 )
-_LINE_TRAINERS: Final = frozenset(("kohya", "musubi", "eridiffusion-v2"))
 _INLINE_FLAG: Final = re.compile(r" --(?:[whdslgnf]|ss|fs) \S")
 #: A line of a config that someone saved as .txt, in YAML or JSON; any other .txt is a prompt file.
 _CONFIG_LINE: Final = re.compile(
@@ -38,7 +64,11 @@ _YAML_LINE: Final = re.compile(r"^\s*(?:-\s|[\w\"'-]+:(?:\s|$))", re.MULTILINE)
 
 
 def parse(
-    text: str, source: str, suffix: str = "", trainer: str | None = None, folders: Folders | None = None
+    text: str,
+    source: str,
+    suffix: str = "",
+    notations: Sequence[Notations] = (Notations(),),
+    folders: Folders | None = None,
 ) -> Document:
     """Read a text in the notation that its file's suffix tells, or else its look.
 
@@ -46,69 +76,68 @@ def parse(
         text: the config.
         source: what it is called in messages.
         suffix: the file's, "" = unknown.
-        trainer: whose config it is, where that is known; it tells prompt files when nothing else does.
+        notations: those of the trainer whose config it is, or of all that it may be.
         folders: where the files that the config names may come from.
 
     Raises SpecError with line and column where the notation is broken.
     """
-    _refuse_script(text, source, suffix)
-    kind = _kind(text, suffix, trainer)
+    programs = _programs(text, notations)
+    _refuse_script(text, source, suffix, programs)
+    kind = _kind(text, suffix, notations, programs)
     if kind == "json":
         return _json(text, source, suffix, folders)
     parsers = {"yaml": parse_yaml, "toml": parse_toml, "env": parse_env, "lines": parse_lines}
-    if kind == "command":
-        v2 = command_of(text, PROGRAMS) is not None
-        root = parse_command(text, source, PROGRAMS if v2 else SCRIPTS, repeats=not v2)
+    if kind == "command" and programs is not None:
+        root = parse_command(text, source, programs.names, repeats=programs.repeats)
     else:
         root = parsers[kind](text, source)
     return Document(root, source, suffix, kind, folders)
 
 
-def _refuse_script(text: str, source: str, suffix: str) -> None:
+def _refuse_script(text: str, source: str, suffix: str, programs: Programs | None) -> None:
     """Raise SpecError for a script of which nothing can be read; it says what to give instead."""
     if suffix in _WINDOWS_SCRIPTS:
         raise SpecError(
             "a Windows script is not read", source=source, remedy=f"{_INSTEAD}; or its one command in a .sh file."
         )
-    if suffix == ".sh" and not (_is_command(text, None) or looks_like_env(text)):
+    if suffix == ".sh" and programs is None and not looks_like_env(text):
         raise SpecError(
             "this script starts none of the programs whose command lines are read", source=source, remedy=f"{_INSTEAD}."
         )
 
 
-def _kind(text: str, suffix: str, trainer: str | None) -> str:
+def _kind(text: str, suffix: str, notations: Sequence[Notations], programs: Programs | None) -> str:
     known = {".json": "json", ".jsonc": "json", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".env": "env"}
     if suffix in known:
         return known[suffix]
-    if suffix == ".txt" and _are_prompts(text, trainer):
+    if suffix == ".txt" and _are_prompts(text, notations):
         return "lines"
     if looks_like_json(text):
         return "json"
-    if suffix in ("", ".sh") and _is_command(text, trainer):
+    if suffix in ("", ".sh") and programs is not None:
         return "command"
-    if trainer in (None, "simpletuner") and looks_like_env(text):
+    if any(one.env for one in notations) and looks_like_env(text):
         return "env"
-    if trainer in (None, "kohya", "musubi", "simpletuner") and suffix != ".txt" and looks_like_toml(text):
+    if any(one.toml for one in notations) and suffix != ".txt" and looks_like_toml(text):
         return "toml"
-    if trainer in _LINE_TRAINERS:
-        return "lines"
-    if not suffix and trainer is None and _INLINE_FLAG.search(text) and not _YAML_LINE.search(text):
+    if len(notations) == 1:
+        return "lines" if notations[0].lines else "yaml"
+    if not suffix and _INLINE_FLAG.search(text) and not _YAML_LINE.search(text):
         return "lines"
     return "yaml"
 
 
-def _are_prompts(text: str, trainer: str | None) -> bool:
-    """Whether a .txt file holds prompts, whatever they begin with; sd-scripts and musubi-tuner go by the suffix."""
-    if trainer is None:
-        return not (_CONFIG_LINE.search(text) or looks_like_env(text))
-    return trainer in ("kohya", "musubi")
+def _are_prompts(text: str, notations: Sequence[Notations]) -> bool:
+    """Whether a .txt file holds prompts, whatever they begin with; some trainers go by the suffix."""
+    if len(notations) == 1:
+        return notations[0].any_txt
+    return not (_CONFIG_LINE.search(text) or looks_like_env(text))
 
 
-def _is_command(text: str, trainer: str | None) -> bool:
-    """True when the text starts a program of this trainer, or of any trainer when it is not known."""
-    if trainer in (None, "eridiffusion-v2") and command_of(text, PROGRAMS):
-        return True
-    return trainer in (None, "kohya", "musubi") and command_of(text, SCRIPTS) is not None
+def _programs(text: str, notations: Sequence[Notations]) -> Programs | None:
+    """The programs of which the text starts one, None when it starts none."""
+    known = (one.programs for one in notations if one.programs is not None)
+    return next((programs for programs in known if command_of(text, programs.names)), None)
 
 
 def _json(text: str, source: str, suffix: str, folders: Folders | None) -> Document:

@@ -103,10 +103,11 @@ def read_opened(
         raise SpecError(f"there is no trainer {trainer!r}", remedy=f"Trainers are {', '.join(TRAINERS)}.")
     if family is not None and family not in FAMILIES:
         raise SpecError(f"there is no model family {family!r}", remedy=f"Families are {', '.join(FAMILIES)}.")
-    document = parse(text, name, suffix, trainer, folders)
+    notations = [entry.notations for entry in TRAINERS.values() if trainer in (None, entry.id)]
+    document = parse(text, name, suffix, notations, folders)
     found = TRAINERS[trainer] if trainer else _recognised(document)
     if found.variables and env is not None:
-        document = parse(_substituted(text, name, env), name, suffix, trainer, folders)
+        document = parse(_substituted(text, name, env), name, suffix, notations, folders)
     if found is not NATIVE:
         refuse_own_form(document)
     if family is not None and family not in found.families:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final, Literal, get_args
 
+from ..configs.parse import Notations
 from ..configs.tree import Document
 from ..families.profile import Profile, Remark
 from ..images.template import Layout
@@ -179,6 +180,7 @@ class Trainer(_Complete):
         files: its configs, for people.
         family_told_by: what in them tells the family, for people.
         seeds: the seed without one, and how seeds go on from prompt to prompt, for people.
+        notations: what they are written in.
         recognise: whether a config is this trainer's; see the registry for the order.
         doubt: what to say where another trainer could read a config that was recognised, None = nothing.
         read: the reader; it takes the config and a family that overrides its own.
@@ -200,6 +202,7 @@ class Trainer(_Complete):
     files: str
     family_told_by: str
     seeds: tuple[str, str]
+    notations: Notations
     recognise: Callable[[Document], bool]
     doubt: Callable[[Document], str | None]
     read: Callable[[Document, str | None], SampleSpec]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from comfyui_eridiffusion.configs.fields import Reading
+from comfyui_eridiffusion.configs.parse import Notations
 from comfyui_eridiffusion.configs.tree import Document
 from comfyui_eridiffusion.images.template import Layout
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, read_text
@@ -55,6 +56,7 @@ PARTS: dict[str, Any] = {
     "files": "YAML",
     "family_told_by": "nothing",
     "seeds": ("7", "the same"),
+    "notations": Notations(),
     "recognise": lambda document: has_any(document, "acme"),
     "doubt": nobody_else,
     "read": read_acme,

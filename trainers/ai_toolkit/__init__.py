@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ...configs.parse import Notations
 from ...images.template import Layout
 from ...lora.schemes import Scheme
 from ..claims import Claim
@@ -29,6 +30,7 @@ TRAINER: Final = Trainer(
     files="YAML, JSON, JSONC",
     family_told_by="`model.arch`, `is_…`",
     seeds=("0, −1 = random", "the same, `walk_seed` counts up, an item's own stays"),
+    notations=Notations(),
     recognise=lambda document: process_shape(document) == ID,
     doubt=nobody_else,
     read=read_ai_toolkit,

@@ -113,9 +113,7 @@ def _family(model: Section) -> str:
         arch = _FLAGS.get(key, "sd1")
     found = _ARCHES.get(arch.split(":")[0])
     if found is None:
-        raise model.error(
-            key, f"the model family {arch!r} is not supported", f"Supported are {', '.join(FAMILIES)}."
-        )
+        raise model.error(key, f"the model family {arch!r} is not supported", f"Supported are {', '.join(FAMILIES)}.")
     if arch in ("ssd", "vega"):
         model.reading.note(f"{arch} is a distilled SDXL: the base model has to be that one.")
     name = (model.text("name_or_path") or "").lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ...configs.parse import Notations
 from ...images.template import Layout
 from ...lora.schemes import CHECKPOINT, NUMBER, Beside, Scheme
 from ..claims import Claim
@@ -29,6 +30,7 @@ TRAINER: Final = Trainer(
     files="YAML: `config.process[]`, or `sample:` / `validation:` at the top level",
     family_told_by="`model` section",
     seeds=("42", "the same, `walk_seed` counts up"),
+    notations=Notations(),
     recognise=is_eridiffusion,
     doubt=doubt,
     read=read_eridiffusion,

@@ -55,9 +55,7 @@ def detect_family(model: Section, train: Section | None) -> str:
     found, key = _detect(model, train)
     if found in FAMILIES:
         return found
-    raise model.error(
-        key, f"the model family {found!r} is not supported", f"Supported are {', '.join(FAMILIES)}."
-    )
+    raise model.error(key, f"the model family {found!r} is not supported", f"Supported are {', '.join(FAMILIES)}.")
 
 
 def _detect(model: Section, train: Section | None) -> tuple[str, str]:

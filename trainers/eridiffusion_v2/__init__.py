@@ -8,6 +8,7 @@ from ...images.template import Layout
 from ...lora.schemes import NUMBER, TWIN, Scheme
 from ..claims import Claim
 from ..trainer import Trainer, no_placeholder, nobody_else
+from .notations import NOTATIONS
 from .reader import read_eridiffusion_v2
 from .recognise import is_eridiffusion_v2
 from .sampling import ID, WAYS
@@ -30,6 +31,7 @@ TRAINER: Final = Trainer(
     "prompt library (JSON); prompts file (one a line)",
     family_told_by="program, `model_type`; else `--family`",
     seeds=("42", "counts up; a library names them"),
+    notations=NOTATIONS,
     recognise=is_eridiffusion_v2,
     doubt=nobody_else,
     read=read_eridiffusion_v2,

@@ -24,6 +24,7 @@ from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, SampleItem, SampleSpec
 from ..onetrainer.reader import MODEL_TYPES
+from .notations import NOTATIONS
 from .programs import Settings, from_flags, settings_for
 from .sampling import ID, SIZES
 
@@ -112,7 +113,7 @@ def _prompts(reading: Reading, root: Section, settings: Settings) -> list[Sample
             )
         found = folders.read(root, key, named[key] or "")
     text, name, suffix = found
-    second = Reading(parse(text, name, suffix if suffix == ".json" else "", ID))
+    second = Reading(parse(text, name, suffix if suffix == ".json" else "", (NOTATIONS,)))
     items = _images(second, settings)
     for note in second.notes:
         reading.note(note)

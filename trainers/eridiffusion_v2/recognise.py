@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.command_line import PROGRAM
-from ...configs.parse import PROGRAMS
 from ...configs.tree import Document
 from ..recognise import entries_with, find, has_any, matches
+from .notations import PROGRAMS
 
 _ONETRAINER_ONLY: Final = ("samples", "sample_definition_file_name", "sample_after_unit", "concepts", "tensorboard")
 _V2_ONLY: Final = (

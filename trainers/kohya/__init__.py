@@ -8,6 +8,7 @@ from ...images.template import Layout
 from ...lora.schemes import NUMBER, Scheme
 from ..claims import Claim
 from ..trainer import Trainer, no_placeholder, nobody_else
+from .notations import NOTATIONS
 from .reader import read_kohya
 from .recognise import is_kohya
 from .sampling import ID, WAYS
@@ -33,6 +34,7 @@ TRAINER: Final = Trainer(
     "that kohya's GUI saves, which holds its prompts",
     family_told_by="script, network module, model files; GUI: its model switches; alone: `--family`",
     seeds=("random", "each its own"),
+    notations=NOTATIONS,
     recognise=is_kohya,
     doubt=nobody_else,
     read=read_kohya,

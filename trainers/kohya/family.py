@@ -64,9 +64,7 @@ def family_of(args: Section, family: str | None) -> str:
 
 def _unsupported(args: Section, name: str) -> SpecError:
     key = "network_module" if args.has("network_module") else "pretrained_model_name_or_path"
-    return args.error(
-        key, f"the model family {name} is not supported", f"Supported are {', '.join(FAMILIES)}."
-    )
+    return args.error(key, f"the model family {name} is not supported", f"Supported are {', '.join(FAMILIES)}.")
 
 
 def _resolution(args: Section) -> int | None:

@@ -22,6 +22,7 @@ from ...families import FAMILIES
 from ...spec.model import PRECISIONS, SampleItem, SampleSpec
 from .family import family_of
 from .gui import GuiForm, gui_entries, is_gui_form
+from .notations import NOTATIONS
 from .prompts import Entry, is_prompt_file, read_entries
 from .sampling import ID, SIZES
 
@@ -135,7 +136,7 @@ def prompt_items(
             source=name,
             remedy="Rename the file.",
         )
-    second = Reading(parse(text, name, suffix, ID))
+    second = Reading(parse(text, name, suffix, (NOTATIONS,)))
     made = items(second, read_entries(second, grammar))
     for note in second.notes:
         reading.note(note)

@@ -6,6 +6,7 @@ from typing import Final
 
 from ...images.template import Layout
 from ..claims import Claim
+from ..kohya.notations import NOTATIONS
 from ..trainer import Trainer, no_placeholder, nobody_else
 from .reader import read_musubi
 from .recognise import is_musubi
@@ -28,6 +29,7 @@ TRAINER: Final = Trainer(
     files="training TOML or command line with its prompt file; a prompt file alone (`--trainer musubi`)",
     family_told_by="FLUX.1 Kontext only",
     seeds=("random", "each its own"),
+    notations=NOTATIONS,
     recognise=is_musubi,
     doubt=nobody_else,
     read=read_musubi,

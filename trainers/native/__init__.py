@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ...configs.parse import Notations
 from ...images.template import Layout
 from ..claims import tested
 from ..recognise import has_any
@@ -28,6 +29,7 @@ TRAINER: Final = Trainer(
     files="JSON, YAML ([native-spec.md](native-spec.md))",
     family_told_by="`family`",
     seeds=("random", "each its own"),
+    notations=Notations(),
     recognise=lambda document: has_any(document, MARKER),
     doubt=nobody_else,
     read=read_native,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ...configs.parse import Notations
 from ...images.template import Layout
 from ...lora.schemes import EPOCH, NUMBER, Scheme
 from ..claims import Claim
@@ -29,6 +30,7 @@ TRAINER: Final = Trainer(
     files="config JSON with `samples` or with its samples file; that file alone",
     family_told_by="`model_type`; alone: `--family`",
     seeds=("42", "each its own"),
+    notations=Notations(),
     recognise=is_onetrainer,
     doubt=nobody_else,
     read=read_onetrainer,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ...configs.parse import Notations
 from ...images.template import Layout
 from ...lora.schemes import Beside
 from ..claims import Claim
@@ -29,6 +30,7 @@ TRAINER: Final = Trainer(
     files="`config.json`, `.toml`, `.env`, with `user_prompt_library`; what its web interface exports",
     family_told_by="`model_family`",
     seeds=("`seed`, else 0", "the same"),
+    notations=Notations(env=True, toml=True),
     recognise=is_simpletuner,
     doubt=nobody_else,
     read=read_simpletuner,
