@@ -10,11 +10,13 @@ What a signal does depends on what runs:
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EXIT_CODE: Final = 130
+BOTH: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def end_at_once() -> NoReturn:
@@ -44,14 +47,16 @@ def raise_interrupt() -> NoReturn:
 
 
 _way: Callable[[], object] = end_at_once
+_dropped = False
 
 
 def hear() -> None:
     """Have both signals, from now on, do what `go` says; one that this program was started to ignore stays ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in BOTH:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: _way())
+            signal.signal(number, _hear)
     sys.unraisablehook = _repeat
+    atexit.register(_ignore)  # the first one that is registered is the last one that is called
 
 
 def go(way: Callable[[], object]) -> None:
@@ -108,15 +113,42 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     raise KeyboardInterrupt
 
 
+def _ignore() -> None:
+    """Let Python take itself apart, all being said: it gives signals back to the system, which would kill it."""
+    for number in BOTH:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _hear(_number: int, frame: FrameType | None) -> None:
+    global _dropped
+    while frame is not None:
+        if frame.f_code is _repeat.__code__:
+            return  # an exception would be dropped once more; `_send_again` goes on
+        frame = frame.f_back
+    _dropped = False
+    _way()
+
+
 def _repeat(lost: sys.UnraisableHookArgs) -> None:
     """Have a KeyboardInterrupt that came where Python must drop it (in a `__del__`, in a callback) come again."""
     import threading
 
+    global _dropped
     if lost.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(lost)
-    elif sys.platform == "win32":
-        import _thread
+    elif not _dropped:
+        _dropped = True
+        threading.Thread(target=_send_again, args=[threading.main_thread().ident], daemon=True).start()
 
-        threading.Timer(0.01, _thread.interrupt_main).start()
-    else:  # a real signal also wakes a thread that sleeps
-        threading.Timer(0.01, signal.pthread_kill, [threading.main_thread().ident, signal.SIGTERM]).start()
+
+def _send_again(main: int) -> None:
+    import _thread
+    import time
+
+    time.sleep(0.02)
+    while _dropped:
+        if sys.platform == "win32":
+            _thread.interrupt_main()
+        else:  # a real signal also wakes a thread that sleeps
+            signal.pthread_kill(main, signal.SIGTERM)
+        time.sleep(0.02)

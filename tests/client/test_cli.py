@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.spec import from_json, read_spec
+from comfyui_eridiffusion.tests.waiting import PATIENCE
 from comfyui_eridiffusion.workflows import build
 
 CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
@@ -61,7 +62,7 @@ def test_outputs_that_cannot_show_a_prompt(tmp_path: Path, encoding: str) -> Non
     def printed(*arguments: str) -> bytes:
         command = [Path(sys.executable).with_name("eri"), *arguments]
         environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-        return subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60).stdout
+        return subprocess.run(command, env=environment, capture_output=True, check=True, timeout=PATIENCE).stdout
 
     config = (str(path), "--trainer", "kohya", "--family", "sdxl")
     assert json.loads(printed("spec", *config, "--json"))["items"][0]["prompt"] == prompt
@@ -209,7 +210,7 @@ def test_completion_script(shell: str, words: str) -> None:
     """The marks are the shells' own commands for completion."""
     eri = str(Path(sys.executable).with_name("eri"))
     shown = subprocess.run(
-        [eri], env={**os.environ, "_ERI_COMPLETE": f"source_{shell}"}, capture_output=True, text=True, timeout=60
+        [eri], env={**os.environ, "_ERI_COMPLETE": f"source_{shell}"}, capture_output=True, text=True, timeout=PATIENCE
     )
     assert shown.returncode == 0
     assert words in shown.stdout

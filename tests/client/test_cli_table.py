@@ -23,6 +23,7 @@ from comfyui_eridiffusion.commands import demo, explain, graph, sample, shared, 
 from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.dev import local_host
 from comfyui_eridiffusion.errors import HostError
+from comfyui_eridiffusion.tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 FLUX = str(ROOT / "examples" / "configs" / "flux.yaml")
@@ -294,7 +295,7 @@ def on_a_terminal() -> Iterator[Any]:
     def start(*arguments: str, **environment: str) -> str:
         command = [str(Path(sys.executable).with_name("eri")), *arguments]
         inherited = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
-        subprocess.run(command, stdout=theirs, stderr=theirs, env={**inherited, **environment}, timeout=60)
+        subprocess.run(command, stdout=theirs, stderr=theirs, env={**inherited, **environment}, timeout=PATIENCE)
         return os.read(ours, 1 << 20).decode()
 
     yield start
@@ -319,7 +320,7 @@ def test_colours_are_for_terminals(on_a_terminal: Any) -> None:
         env={**os.environ, "TERM": "xterm-256color"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert "sd15" in piped.stderr
     assert "\x1b" not in piped.stderr + piped.stdout

@@ -68,20 +68,27 @@ def is_interrupted(running: subprocess.Popen[str]) -> None:
     assert json.loads(shown) == {"error": {"kind": "interrupted", "message": "interrupted"}}
 
 
+def importing(moment: int, how: int, folder: Path) -> subprocess.Popen[str]:
+    words = [str(moment), str(how), *sample("http://127.0.0.1:9", folder)]
+    command = [sys.executable, "-c", AT_AN_IMPORT, *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How many modules `sample` imports until it asks a host that is not there."""
+    with importing(0, 0, tmp_path_factory.mktemp("whole")) as running:
+        _, errors = running.communicate(timeout=PATIENCE)
+    assert running.returncode == 1
+    return int(errors.splitlines()[-1])
+
+
 @SIGNALS
-@pytest.mark.parametrize("tenth", range(10))
-def test_while_its_modules_are_imported(tmp_path: Path, how: signal.Signals, tenth: int) -> None:
+@pytest.mark.parametrize("part", [0, 0.2, 0.5, 0.8, 1])
+def test_while_its_modules_are_imported(tmp_path: Path, modules: int, how: signal.Signals, part: float) -> None:
     """From the first to the last; those of the command's own work are among them."""
-    command = [sys.executable, "-c", AT_AN_IMPORT]
-    arguments = sample("http://127.0.0.1:9", tmp_path)
-    whole = subprocess.run([*command, "0", "0", *arguments], capture_output=True, text=True, check=False)
-    assert whole.returncode == 1
-    modules = int(whole.stderr.splitlines()[-1])
     assert modules > 100
-    moment = str(1 + (modules - 1) * tenth // 9)
-    with subprocess.Popen(
-        [*command, moment, str(int(how)), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    with importing(1 + round((modules - 1) * part), how, tmp_path) as running:
         is_interrupted(running)
 
 
@@ -198,6 +205,22 @@ async def work():
 interrupts.run(work())
 """)
     assert (done.returncode, done.stdout, done.stderr) == (130, "first\nsecond\n", "error: interrupted\n")
+
+
+@SIGNALS
+def test_none_changes_the_end_of_a_program_that_has_said_all(how: signal.Signals) -> None:
+    """Python takes modules apart when it ends, and then no longer hears signals."""
+    done = run(f"""
+class Last:
+    def __init__(self):
+        self.kill = os.kill, os.getpid()
+    def __del__(self):
+        self.kill[0](self.kill[1], {int(how)})
+sys.kept = Last()
+print("said")
+sys.exit(3)
+""")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "")
 
 
 def test_a_result_and_an_error_pass_through() -> None:

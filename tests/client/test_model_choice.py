@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from comfyui_eridiffusion.commands.app import app
+from comfyui_eridiffusion.dev.host_install import HostInstall
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, short
 
@@ -25,13 +26,13 @@ FILES = (
 
 
 @pytest.fixture(scope="module")
-def other_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHost]:
+def other_names(comfyui: HostInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHost]:
     """A host whose files have other names; they hold nothing, so that loading one names it in its error."""
     base = tmp_path_factory.mktemp("models")
     for name in FILES:
         (base / name).parent.mkdir(parents=True, exist_ok=True)
         save_file({"x": torch.zeros(1)}, base / name)
-    with LocalHost(model_paths={folder.name: [folder] for folder in base.iterdir()}) as host:
+    with LocalHost(comfyui, model_paths={folder.name: [folder] for folder in base.iterdir()}) as host:
         yield host
 
 
