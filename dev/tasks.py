@@ -246,11 +246,17 @@ def command_test(options: argparse.Namespace) -> int:
     """check style and types, then run every test, those in a real ComfyUI included"""
     python = set_up(options, ("cli", "test", "dev"))
     code = lint(python)
-    return code or call(module(python, "pytest", *(options.rest or whole_suite())))
+    return code or call(module(python, "pytest", *(options.rest or in_two())))
 
 
-def whole_suite() -> list[str]:
-    """Two processes where there are two cores, with one thread each; files that share a host are in one of them.
+def command_test_pure(options: argparse.Namespace) -> int:
+    """run the tests that need no ComfyUI (a minute); none is set up"""
+    python = set_up(options, ("cli", "test", "dev"), host=False)
+    return call(module(python, "pytest", "-m", "not host", *(options.rest or in_two())))
+
+
+def in_two() -> list[str]:
+    """Two processes where there are two cores, with one thread each; files that share a ComfyUI are in one of them.
 
     The host's small models hardly use a second thread, so this takes two thirds of the time of one process with two.
     More processes would need 2 GB of memory each.
@@ -326,6 +332,7 @@ def command_help(_options: argparse.Namespace) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "demo": command_demo,
     "test": command_test,
+    "test-pure": command_test_pure,
     "lint": command_lint,
     "install": command_install,
     "train-examples": command_train_examples,

@@ -1,8 +1,9 @@
 """Fixtures for tests in a real ComfyUI; there is no stand-in for it anywhere in the tests.
 
-`comfy_host`   the host imported into the test process on the CPU, with the pack loaded as the host loads custom nodes
-`host_server`  a host in a process of its own, with the pack, the example loaders and the example models
-`loras_dir`    a loras folder of that host, for a test's own runs
+`comfyui`      where the real ComfyUI is; every test that uses it, through another fixture too, has the mark `host`
+`comfy_host`   ComfyUI imported into the test process on the CPU, with the pack loaded as ComfyUI loads custom nodes
+`host_server`  a ComfyUI in a process of its own, with the pack, the example loaders and the example models
+`loras_dir`    a loras folder of that one, for a test's own runs
 
 Helpers beside tests are imported through the package: `from comfyui_eridiffusion.tests.nodes.small_models import …`.
 """
@@ -24,7 +25,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from comfyui_eridiffusion.dev.host_install import WORKSPACE, find_host, write_shim
+from comfyui_eridiffusion.dev.host_install import WORKSPACE, HostInstall, find_host, write_shim
 from comfyui_eridiffusion.dev.host_links import link_custom_nodes, write_model_paths
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.tests.by_host import ByHost, rank
@@ -70,7 +71,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByHost | Non
     return ByHost(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "comfyui" in getattr(item, "fixturenames", ()):
+            item.add_marker("host")
     items.sort(key=lambda item: rank(item.nodeid))
 
 
@@ -83,21 +88,27 @@ def settled() -> None:
 
 
 @pytest.fixture(scope="session")
-def comfy_host(tmp_path_factory: pytest.TempPathFactory) -> ComfyHost:
+def comfyui() -> HostInstall:
+    """Return the ComfyUI that the tests run in."""
+    return find_host()
+
+
+@pytest.fixture(scope="session")
+def comfy_host(comfyui: HostInstall, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyHost]:
     """ComfyUI in-process: its modules (`comfy`, `nodes`, `execution`, …) can be imported in the test afterwards."""
-    install = find_host()
-    shim = write_shim(install)
-    added = [str(install.path), *([str(shim)] if shim else [])]
+    shim = write_shim(comfyui)
+    added = [str(comfyui.path), *([str(shim)] if shim else [])]
     sys.path[:0] = added
-    custom_nodes, names = link_custom_nodes(WORKSPACE, install)
+    custom_nodes, names = link_custom_nodes(WORKSPACE, comfyui)
     _configure(tmp_path_factory.mktemp("comfy"), custom_nodes)
     _load_nodes(names)
 
     import nodes
 
-    folder = next(path for path in (custom_nodes, install.path / "custom_nodes") if (path / names[0]).exists())
+    folder = next(path for path in (custom_nodes, comfyui.path / "custom_nodes") if (path / names[0]).exists())
     # the name that the host's load_custom_node gives a folder's module
-    return ComfyHost(install.path, nodes.NODE_CLASS_MAPPINGS, str(folder / names[0]).replace(".", "_x_"))
+    yield ComfyHost(comfyui.path, nodes.NODE_CLASS_MAPPINGS, str(folder / names[0]).replace(".", "_x_"))
+    _let_models_go()
 
 
 def _configure(base: Path, custom_nodes: Path) -> None:
@@ -133,13 +144,22 @@ def _load_nodes(names: list[str]) -> None:
     loop.run_until_complete(nodes.init_extra_nodes(init_custom_nodes=True, init_api_nodes=False))
 
 
+def _let_models_go() -> None:
+    """Let what is left of ComfyUI's models go while its modules are there, which `ModelPatcher.__del__` uses."""
+    import comfy.model_management
+
+    comfy.model_management.unload_all_models()
+    gc.unfreeze()
+    gc.collect()
+
+
 @pytest.fixture(scope="session")
 def loras_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("loras")
 
 
 @pytest.fixture(scope="session")
-def host_server(loras_dir: Path) -> Iterator[LocalHost]:
-    """A running host: `.url`, `.output_dir`, `.input_dir`, `.log_path`; previews are on."""
-    with LocalHost(model_paths={"loras": [loras_dir]}, extra_args=("--preview-method", "latent2rgb")) as host:
+def host_server(comfyui: HostInstall, loras_dir: Path) -> Iterator[LocalHost]:
+    """A running ComfyUI: `.url`, `.output_dir`, `.input_dir`, `.log_path`; previews are on."""
+    with LocalHost(comfyui, model_paths={"loras": [loras_dir]}, extra_args=("--preview-method", "latent2rgb")) as host:
         yield host

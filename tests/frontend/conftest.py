@@ -15,6 +15,7 @@ import pytest
 from safetensors.torch import save_file
 
 from comfyui_eridiffusion.dev.example_pictures import start_picture
+from comfyui_eridiffusion.dev.host_install import HostInstall
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.tests.frontend.browser import FLAGS, find_chromium, install_chromium
 from comfyui_eridiffusion.tests.waiting import PATIENCE
@@ -66,11 +67,11 @@ def named_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def frontend_host(named_models: Path, runs_dir: Path) -> Iterator[LocalHost]:
+def frontend_host(comfyui: HostInstall, named_models: Path, runs_dir: Path) -> Iterator[LocalHost]:
     """A host that offers, besides the small models, the named ones."""
     folders: dict[str, list[Path]] = {"loras": [runs_dir]}
     folders |= {folder.name: [folder] for folder in named_models.iterdir()}
-    with LocalHost(model_paths=folders) as host:
+    with LocalHost(comfyui, model_paths=folders) as host:
         start_picture().save(host.input_dir / "example.png")
         request = urllib.request.Request(
             f"{host.url}/api/settings",

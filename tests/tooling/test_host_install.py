@@ -180,11 +180,10 @@ def test_requirements_leave_torch_alone(tmp_path: Path) -> None:
     assert host_install._requirements(install) == ["torchsde", "numpy>=1.25.0", "requests"]
 
 
-def test_every_package_that_the_host_imports_at_start_is_asked_for() -> None:
+def test_every_package_that_comfyui_imports_at_start_is_asked_for(comfyui: host_install.HostInstall) -> None:
     """Other extras of ours happen to bring some of them; the demo's environment has only what is listed."""
-    install = host_install.find_host()
-    asked = {host_install._name(line) for line in host_install._requirements(install)}
-    frontend = (install.path / "app" / "frontend_management.py").read_text(encoding="utf-8")
+    asked = {host_install._name(line) for line in host_install._requirements(comfyui)}
+    frontend = (comfyui.path / "app" / "frontend_management.py").read_text(encoding="utf-8")
     assert ("requests" in asked) == ("import requests" in frontend)
 
 

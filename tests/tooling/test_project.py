@@ -27,6 +27,7 @@ PURE = ("samplers", "lora", "trainers", "families", "spec", "configs", "workflow
 PACKAGES = (*PURE, "client", "commands", "dev", "host", "nodes")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 SOURCES += sorted(ROOT.glob("*.py"))
+TARGETS = ("demo", "test", "test-pure", "lint", "install", "train-examples", "adherence", "example-workflows", "clean")
 
 
 def run(code: str, *options: str) -> str:
@@ -223,7 +224,7 @@ def test_ci_calls_exactly_make_test() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="make is POSIX")
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "install", "train-examples", "adherence", "clean", "help"])
+@pytest.mark.parametrize("target", [*TARGETS, "help"])
 def test_make_targets_are_calls_of_the_script(target: str) -> None:
     command = ["make", "--dry-run", "--no-print-directory", target, "PYTHON=python9", "ARGS=-x y"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -238,7 +239,7 @@ def script(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 def test_help_lists_every_command() -> None:
     done = script("help")
     assert done.returncode == 0
-    for word in ("demo", "test", "lint", "install", "train-examples", "adherence", "clean", "ERI_PYTHON", "ERI_TORCH"):
+    for word in (*TARGETS, "ERI_PYTHON", "ERI_TORCH"):
         assert word in done.stdout
 
 
@@ -258,7 +259,7 @@ def test_named_environment_must_exist_and_have_torch(tmp_path: Path) -> None:
 
 def test_old_python_is_told_so() -> None:
     path = ROOT / "dev" / "tasks.py"
-    code = f"import sys; sys.version_info = (3, 9, 1); exec(compile(open({str(path)!r}).read(), 'dev.py', 'exec'))"
+    code = f"import sys; sys.version_info = (3, 9, 1); exec(compile(open({str(path)!r}).read(), 'tasks.py', 'exec'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Python 3.9" in done.stderr

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from comfyui_eridiffusion.dev.host_install import find_host
+from comfyui_eridiffusion.dev.host_install import HostInstall
 from comfyui_eridiffusion.workflows.canvas import schemas
 from comfyui_eridiffusion.workflows.canvas.stages import _BY_CLASS
 from comfyui_eridiffusion.workflows.graph import OUTPUTS
@@ -47,13 +47,13 @@ def info(comfy_host: Any) -> dict[str, Any]:
     return found
 
 
-def test_the_table_is_the_hosts(info: dict[str, Any]) -> None:
+def test_the_table_is_the_hosts(comfyui: HostInstall, info: dict[str, Any]) -> None:
     wanted = json.loads(json.dumps(schemas.cut(info, info)))
     if os.environ.get("ERI_UPDATE_SCHEMAS"):
         lines = ",\n".join(f'"{name}": {json.dumps(entry)}' for name, entry in wanted.items())
         schemas.TABLE.write_text("{\n" + lines + "\n}\n", encoding="utf-8")
     table = json.loads(schemas.TABLE.read_text(encoding="utf-8"))
-    if find_host().origin != "pypi":  # another version may have other titles and more outputs: no graph breaks by that
+    if comfyui.origin != "pypi":  # another version may have other titles and more outputs: no graph breaks by that
         for name, entry in wanted.items():
             for key in ("output", "output_name"):
                 entry[key] = entry[key][: len(table[name][key])]
