@@ -21,34 +21,48 @@ class EriFluxPatchify(io.ComfyNode):
             node_id="EriFluxPatchify",
             display_name="Flux Patchify",
             category=FLUX_MENU,
-            description="Packs a latent into Flux' token layout (2 x 2 patches) with its position ids, e.g. to export "
-            "latents or noise for a trainer with Save Latent. Not needed for sampling: the model packs by itself.",
+            description="Packs a latent into Flux's token layout (2 x 2 patches) and gives the position ids, for "
+            "example to export latents or noise for a trainer with Save Latent. Sampling does not need it, because "
+            "the model packs by itself.",
             search_aliases=["pack latents"],
             inputs=[
                 io.Int.Input(
-                    "text_length", default=512, min=0, max=4096, tooltip="Number of text tokens, for text_ids."
+                    "text_length", default=512, min=0, max=4096, tooltip="The number of text tokens, for text_ids."
                 ),
-                io.Latent.Input("latent", tooltip="A latent [B, 16, H, W]; odd sizes are padded circularly to even."),
+                io.Latent.Input(
+                    "latent", tooltip="A latent [B, 16, H, W]. Odd sizes are padded circularly to even ones."
+                ),
                 io.Int.Input(
                     "index",
                     default=0,
                     min=0,
                     max=4096,
                     optional=True,
-                    tooltip="Channel 0 of image_ids: 0 for the picture itself, 1, 2, … for reference pictures.",
+                    tooltip="The value of channel 0 of image_ids: 0 for the picture itself; 1, 2, … for reference "
+                    "pictures.",
                 ),
                 io.Boolean.Input(
                     "model_space",
                     default=False,
                     optional=True,
-                    tooltip="On: tokens hold the values as the model sees them, (z - 0.1159) * 0.3611, which is what "
-                    "trainers store. Off: ComfyUI's latents as they are; right for noise.",
+                    tooltip="On: the tokens hold the values that the model sees, (z - 0.1159) * 0.3611, which is "
+                    "what trainers store. Off: they hold the values of ComfyUI's latents, which is right for noise.",
                 ),
             ],
             outputs=[
-                io.Latent.Output(id="tokens", display_name="tokens", tooltip="[B, N, 64], N = H/2 x W/2."),
-                io.Latent.Output(id="image_ids", display_name="image_ids", tooltip="[B, N, 3]: index, row, column."),
-                io.Latent.Output(id="text_ids", display_name="text_ids", tooltip="[B, text_length, 3], all zero."),
+                io.Latent.Output(
+                    id="tokens", display_name="tokens", tooltip="The packed tokens [B, N, 64], N = H/2 x W/2."
+                ),
+                io.Latent.Output(
+                    id="image_ids",
+                    display_name="image_ids",
+                    tooltip="The image's position ids [B, N, 3]: index, row, column.",
+                ),
+                io.Latent.Output(
+                    id="text_ids",
+                    display_name="text_ids",
+                    tooltip="The text's position ids [B, text_length, 3], all zero.",
+                ),
             ],
         )
 
@@ -69,30 +83,32 @@ class EriFluxUnpatchify(io.ComfyNode):
             node_id="EriFluxUnpatchify",
             display_name="Flux Unpatchify",
             category=FLUX_MENU,
-            description="Unpacks Flux tokens into a latent: those of EriFluxPatchify, or packed latents that a trainer "
-            "wrote to a safetensors file.",
+            description="Unpacks Flux tokens into a latent. They come from Flux Patchify or from a safetensors file "
+            "with packed latents that a trainer wrote.",
             search_aliases=["unpack latents", "import latents"],
             inputs=[
-                io.Int.Input("width", default=1024, min=8, max=MAX_RESOLUTION, tooltip="Image width in pixels."),
-                io.Int.Input("height", default=1024, min=8, max=MAX_RESOLUTION, tooltip="Image height in pixels."),
+                io.Int.Input("width", default=1024, min=8, max=MAX_RESOLUTION, tooltip="The image's width in pixels."),
+                io.Int.Input(
+                    "height", default=1024, min=8, max=MAX_RESOLUTION, tooltip="The image's height in pixels."
+                ),
                 io.Latent.Input(
                     "tokens",
                     optional=True,
-                    tooltip="Tokens [B, N, 64] from EriFluxPatchify or Load Latent. Leave it open to read file.",
+                    tooltip="The tokens [B, N, 64] from Flux Patchify or Load Latent. Leave it open to read the file.",
                 ),
                 io.String.Input(
                     "file",
                     default="",
                     optional=True,
-                    tooltip="A safetensors file of packed (or unpacked) latents in the input folder or a loras folder; "
-                    "used when tokens is not connected.",
+                    tooltip="A safetensors file of packed (or unpacked) latents in the input folder or a loras "
+                    "folder. It is read when tokens is not connected.",
                 ),
                 io.Boolean.Input(
                     "model_space",
                     default=False,
                     optional=True,
-                    tooltip="On: the values are as the model sees them, which is what trainers store; they are turned "
-                    "into ComfyUI's latents, z / 0.3611 + 0.1159. Off: taken as they are.",
+                    tooltip="On: the values are those that the model sees, which is what trainers store. They become "
+                    "ComfyUI's latents, z / 0.3611 + 0.1159. Off: the values are taken as they are.",
                 ),
             ],
             outputs=[io.Latent.Output(tooltip="The latent [B, 16, height/8, width/8].")],

@@ -20,8 +20,8 @@ class EriGuidance(io.ComfyNode):
             node_id="EriGuidance",
             display_name="Guidance",
             category=SAMPLING_MENU,
-            description="Guidance rescale on the model's own output (right for flow, epsilon and v models) and dynamic "
-            "thresholding; or the choice between true CFG and Flux' embedded guidance.",
+            description="Rescales guidance on the model's own output, which is right for flow, epsilon and v models, "
+            "and does dynamic thresholding. It also chooses between true CFG and Flux's embedded guidance.",
             search_aliases=["RescaleCFG", "cfg rescale"],
             inputs=[
                 io.Float.Input(
@@ -31,7 +31,7 @@ class EriGuidance(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=False,
-                    tooltip="Guidance rescale (phi): 0 = off, 0.7 as in Lin et al. 2023.",
+                    tooltip="How much guidance is rescaled (phi). 0 switches it off; Lin et al. 2023 use 0.7.",
                 ),
                 io.Float.Input(
                     "threshold_percentile",
@@ -40,7 +40,8 @@ class EriGuidance(io.ComfyNode):
                     max=1.0,
                     step=0.001,
                     round=False,
-                    tooltip="Dynamic thresholding (Imagen): percentile of the predicted picture, e.g. 0.995. 0 = off.",
+                    tooltip="Dynamic thresholding (Imagen): the percentile of the predicted latent, e.g. 0.995. 0 "
+                    "switches it off.",
                 ),
                 io.Float.Input(
                     "threshold_max",
@@ -49,16 +50,16 @@ class EriGuidance(io.ComfyNode):
                     max=1000.0,
                     step=0.01,
                     round=False,
-                    tooltip="Largest threshold, 1 or more. 0 = no limit.",
+                    tooltip="The largest threshold, 1 or more. 0 sets no limit.",
                 ),
                 io.Combo.Input(
                     "mode",
                     options=["cfg", "embedded", "bypass"],
                     default="cfg",
-                    tooltip="cfg: as the sampler's cfg says. embedded: one pass with Flux' embedded guidance, whatever "
-                    "cfg is. bypass: true CFG with the guidance embedding switched off.",
+                    tooltip="cfg: follows the sampler's cfg. embedded: makes one pass with Flux's embedded guidance, "
+                    "whatever cfg is. bypass: makes true CFG with the guidance embedding switched off.",
                 ),
-                io.Model.Input("model", tooltip="The model to patch; it is not changed itself."),
+                io.Model.Input("model", tooltip="The model to patch. The model itself does not change."),
             ],
             outputs=[io.Model.Output(tooltip="The patched model.")],
         )

@@ -14,7 +14,7 @@ from ..host.schema import SPEC_MENU, schema
 
 log = logging.getLogger(__name__)
 
-_RUN_PLACES = "below a loras folder, or below one that extra_model_paths.yaml lists under eri_runs"
+_RUN_PLACES = "below a loras folder or below a folder that extra_model_paths.yaml lists under eri_runs"
 
 
 def _number(id: str, default: float, low: float, high: float, tooltip: str, **more: Any) -> io.Float.Input:
@@ -24,15 +24,15 @@ def _number(id: str, default: float, low: float, high: float, tooltip: str, **mo
 #: Inputs that came after the first release.
 _LATER = (
     _number(
-        "start", 0.0, 0.0, 1.0, "Part of the denoising from which on the LoRA counts; 0 = from the beginning.",
+        "start", 0.0, 0.0, 1.0, "The part of the denoising at which the LoRA begins to act; 0 is the beginning.",
         optional=True,
     ),
     _number(
-        "end", 1.0, 0.0, 1.0, "Part of the denoising up to which the LoRA counts; 1 = to the end.", optional=True
+        "end", 1.0, 0.0, 1.0, "The part of the denoising at which the LoRA stops acting; 1 is the end.", optional=True
     ),
     _number(
         "wait", 30.0, 0.0, 3600.0,
-        "Seconds to wait for a checkpoint that is still being written; 0 = stop with an error.",
+        "How many seconds to wait for a checkpoint that is still being written. 0 stops with an error.",
         optional=True, step=1.0,
     ),
 )  # fmt: skip
@@ -47,43 +47,56 @@ class EriLoraAtStep(io.ComfyNode):
             node_id="EriLoraAtStep",
             display_name="LoRA at Step",
             category=SPEC_MENU,
-            description="Loads the checkpoint of one training step from a run folder, whatever trainer wrote it, and "
-            "says what matched. Stops with an error when nothing did. Step 0 is the model before training.",
+            description="Loads the checkpoint of one training step from a run folder, whichever trainer wrote it, "
+            "and reports what matched. It stops with an error when nothing matched. Step 0 is the model before "
+            "training.",
             search_aliases=["LoraLoader", "checkpoint"],
             inputs=[
                 io.Combo.Input(
                     "run",
                     options=list_runs(),
-                    tooltip=f"Run folder or LoRA file {_RUN_PLACES} (a file is taken whatever step says); "
-                    "<folder>/<name> for one of several runs in a folder.",
+                    tooltip=f"A run folder or a LoRA file {_RUN_PLACES}. A file is loaded whatever step says. "
+                    "<folder>/<name> is one of several runs in a folder.",
                 ),
                 io.Int.Input(
-                    "step", default=0, min=0, max=2**31 - 1, tooltip="Training step; 0 = no LoRA, where none was saved."
+                    "step",
+                    default=0,
+                    min=0,
+                    max=2**31 - 1,
+                    tooltip="The training step. 0 loads no LoRA, unless the run saved a step 0.",
                 ),
                 io.Combo.Input(
                     "mode",
                     options=["exact", "nearest", "at_or_before", "latest"],
                     default="exact",
-                    tooltip="exact: this step or an error. nearest, at_or_before: the saved step that fits. "
-                    "latest: the newest, whatever step says.",
+                    tooltip="exact: takes this step or stops with an error. nearest, at_or_before: takes the saved "
+                    "step that fits. latest: takes the newest one, whatever step says.",
                 ),
-                _number("strength_model", 1.0, -100.0, 100.0, "Strength on the diffusion model; 1 = as trained."),
-                _number("strength_clip", 1.0, -100.0, 100.0, "Strength on the text encoders; 1 = as trained."),
+                _number(
+                    "strength_model", 1.0, -100.0, 100.0, "The LoRA's strength on the diffusion model; 1 is as trained."
+                ),
+                _number(
+                    "strength_clip", 1.0, -100.0, 100.0, "The LoRA's strength on the text encoders; 1 is as trained."
+                ),
                 io.Model.Input("model", tooltip="The model that was trained."),
                 io.Clip.Input(
-                    "clip", optional=True, tooltip="Its text encoders; may be left out if they were not trained."
+                    "clip", optional=True, tooltip="Its text encoders. They may be left out if they were not trained."
                 ),
                 *_LATER,
             ],
             outputs=[
                 io.Model.Output(tooltip="The model with the LoRA."),
                 io.Clip.Output(tooltip="The text encoders with the LoRA."),
-                io.Int.Output(id="found_step", display_name="step", tooltip="The step that was loaded; -1 = unknown."),
-                io.String.Output(id="report", display_name="report", tooltip="What was loaded and what was not."),
+                io.Int.Output(
+                    id="found_step",
+                    display_name="step",
+                    tooltip="The training step that was loaded; -1 means that it is unknown.",
+                ),
+                io.String.Output(id="report", display_name="report", tooltip="Says what was loaded and what was not."),
                 io.String.Output(
                     id="details",
                     display_name="details",
-                    tooltip="The same as JSON; linked to Save Samples it goes into the files' metadata.",
+                    tooltip="The report as JSON. When it is linked to Save Samples, it goes into the files' metadata.",
                 ),
             ],
         )
@@ -124,35 +137,40 @@ class EriLoraSteps(io.ComfyNode):
             node_id="EriLoraSteps",
             display_name="LoRA Steps",
             category=SPEC_MENU,
-            description="Lists the training steps that a run saved. Linked to LoRA at Step, everything after it runs "
-            "once per step: a sweep in one graph.",
+            description="Lists the training steps that a run saved. When it is linked to LoRA at Step, everything "
+            "after it runs once per training step, so one graph makes a sweep.",
             search_aliases=["sweep", "xy plot"],
             inputs=[
-                io.Combo.Input("run", options=list_runs(), tooltip=f"Run folder {_RUN_PLACES}."),
+                io.Combo.Input("run", options=list_runs(), tooltip=f"A run folder {_RUN_PLACES}."),
                 io.String.Input(
                     "steps",
                     default="all",
-                    tooltip="all, steps like 0, 250, 500, or ranges like 250-1000, 500- or -500. "
-                    "0 = the model before training.",
+                    tooltip="Write all, or steps like 0, 250, 500, or ranges like 250-1000, 500- or -500. 0 is the "
+                    "model before training.",
                 ),
                 io.Int.Input(
                     "at_most",
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip="Take at most so many, evenly spread, first and last included; 0 = all of them.",
+                    tooltip="Takes at most this many steps, spread evenly, with the first and the last. 0 takes all "
+                    "of them.",
                 ),
             ],
             outputs=[
-                io.Int.Output(id="steps_list", display_name="step", is_output_list=True, tooltip="One entry per step."),
+                io.Int.Output(
+                    id="steps_list", display_name="step", is_output_list=True, tooltip="One entry per training step."
+                ),
                 io.String.Output(
                     id="labels",
                     display_name="label",
                     is_output_list=True,
-                    tooltip="A column label per step, for Contact Sheet.",
+                    tooltip="One column label per training step, for Contact Sheet.",
                 ),
                 io.String.Output(
-                    id="report", display_name="report", tooltip="How many steps, and what cannot be reached by one."
+                    id="report",
+                    display_name="report",
+                    tooltip="Says how many steps there are and which checkpoints have no known step.",
                 ),
             ],
         )

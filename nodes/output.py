@@ -23,34 +23,38 @@ def _names() -> list[io.Input]:
             default=0,
             min=0,
             max=2**31 - 1,
-            tooltip="Training step in the file names; 0 = without LoRA.",
+            tooltip="The training step in the file names; 0 is without a LoRA.",
         ),
         io.Combo.Input(
             "layout",
             options=["auto", *LAYOUTS],
             default="auto",
-            tooltip="Whose folder and file names; auto = those of the config's trainer.",
+            tooltip="The trainer whose folder and file names are used; auto takes the config's trainer.",
         ),
         io.Combo.Input(
             "format",
             options=["auto", "png", "jpg", "webp"],
             default="auto",
-            tooltip="File type; auto = the config's, else the trainer's own.",
+            tooltip="The file type; auto takes that of the config, else that of the trainer.",
         ),
         io.Combo.Input(
             "existing",
             options=list(EXISTING),
             default="overwrite",
-            tooltip="If a file of that name is there: overwrite it, number the new one, stop with an error, or "
-            "skip (keep the old one).",
+            tooltip="What happens when a file of that name exists. overwrite: replaces it. number: gives the new "
+            "file a number. error: stops with an error. skip: keeps the old file.",
         ),
         io.Combo.Input(
             "rounding",
             options=["truncate", "round"],
             default="truncate",
-            tooltip="To 8 bits by cutting off (ComfyUI) or rounding (diffusers and most trainers).",
+            tooltip="How values become 8 bits: they are cut off (ComfyUI) or rounded (diffusers and most trainers).",
         ),
-        io.String.Input("run", default="", tooltip="Name of the run's folder; empty = the config's name."),
+        io.String.Input(
+            "run",
+            default="",
+            tooltip="The name of the run's folder. When it is empty, it is the name that the config gives the run.",
+        ),
     ]
 
 
@@ -61,14 +65,14 @@ def _extras() -> list[io.Input]:
             "report",
             optional=True,
             force_input=True,
-            tooltip="EriLoraAtStep's report, kept in the files: what was loaded and what was not.",
+            tooltip="The report from LoRA at Step, which says what was loaded and what was not. The files keep it.",
         ),
         io.String.Input(
             "template",
             optional=True,
             default="",
-            tooltip="Folders and file name instead of the layout's, e.g. {run}/{step:06}/{name}[_{seed}]. A "
-            "part in [ ] is left out where it has no value. The help page lists the placeholders.",
+            tooltip="Folders and a file name in place of the layout's, e.g. {run}/{step:06}/{name}[_{seed}]. A part "
+            "in [ ] is left out when it has no value. The help page lists the placeholders.",
         ),
         io.Int.Input(
             "quality",
@@ -76,14 +80,15 @@ def _extras() -> list[io.Input]:
             default=95,
             min=1,
             max=100,
-            tooltip="Of jpg and webp: 1 = smallest file, 100 = best picture. PNG loses nothing.",
+            tooltip="The quality of jpg and webp: 1 gives the smallest file, 100 the best picture. PNG loses nothing.",
         ),
         io.Combo.Input(
             "prompt_file",
             options=["auto", "yes", "no"],
             optional=True,
             default="auto",
-            tooltip="The prompt in a .txt beside each image; auto = where the trainer does. Needs spec.",
+            tooltip="Whether a .txt with the prompt is written beside each picture; auto does as the trainer does. "
+            "It needs spec.",
         ),
     ]
 
@@ -97,8 +102,9 @@ class EriSaveSamples(io.ComfyNode):
             node_id="EriSaveSamples",
             display_name="Save Samples",
             category=OUTPUT_MENU,
-            description="Saves all samples of a step below ComfyUI's output folder, with the trainer's folder and file "
-            "names and the prompt beside them. The files carry the workflow: drop one on the canvas to get it back.",
+            description="Saves all samples of a training step below ComfyUI's output folder, under the trainer's "
+            "folder and file names, with the prompt beside them. The files hold the workflow: drop one on the canvas "
+            "to open it again.",
             search_aliases=["SaveImage"],
             is_output_node=True,
             is_input_list=True,
@@ -106,9 +112,13 @@ class EriSaveSamples(io.ComfyNode):
                 *_names(),
                 io.Image.Input("images", tooltip="The decoded samples."),
                 io.String.Input(
-                    "name", optional=True, force_input=True, tooltip="EriSampleSpec's names, one per image."
+                    "name", optional=True, force_input=True, tooltip="The names from Sample Spec, one per image."
                 ),
-                SPEC.Input("spec", optional=True, tooltip="EriSampleSpec's spec: run name, layout and prompts."),
+                SPEC.Input(
+                    "spec",
+                    optional=True,
+                    tooltip="The spec from Sample Spec, with the run's name, the layout and the prompts.",
+                ),
                 *_extras(),
             ],
             outputs=[],
@@ -137,28 +147,32 @@ class EriContactSheet(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        lines = "A linked list, or one label per line."
+        lines = "a linked list, or a text with one label per line."
         return schema(
             node_id="EriContactSheet",
             display_name="Contact Sheet",
             category=OUTPUT_MENU,
-            description="Lays images out row by row on one sheet with row and column labels, e.g. prompts x steps.",
+            description="Lays pictures out on one sheet, row by row, with labels for rows and columns, e.g. prompts "
+            "x steps.",
             search_aliases=["grid", "xy plot"],
             is_input_list=True,
             inputs=[
-                io.String.Input("rows", multiline=True, default="", tooltip=f"Labels of the rows. {lines}"),
-                io.String.Input("columns", multiline=True, default="", tooltip=f"Labels of the columns. {lines}"),
-                io.String.Input("title", default="", tooltip="Heading of the sheet; empty = none."),
+                io.String.Input("rows", multiline=True, default="", tooltip=f"The labels of the rows: {lines}"),
+                io.String.Input("columns", multiline=True, default="", tooltip=f"The labels of the columns: {lines}"),
+                io.String.Input(
+                    "title", default="", tooltip="The heading of the sheet. When it is empty, there is none."
+                ),
                 io.Int.Input(
                     "cell",
                     default=0,
                     min=0,
                     max=2048,
-                    tooltip="Longest side of a picture in pixels; 0 = as large as the largest, within 160 to 512.",
+                    tooltip="The longest side of a picture in pixels. 0 takes that of the largest picture, within "
+                    "160 to 512.",
                 ),
-                io.Image.Input("images", tooltip="The pictures, row by row; sizes may differ."),
+                io.Image.Input("images", tooltip="The pictures, row by row. Their sizes may differ."),
             ],
-            outputs=[io.Image.Output(tooltip="The sheet, one image.")],
+            outputs=[io.Image.Output(tooltip="The sheet as one image.")],
         )
 
     @classmethod

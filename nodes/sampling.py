@@ -23,8 +23,8 @@ class EriFlowEulerSampler(io.ComfyNode):
             node_id="EriFlowEulerSampler",
             display_name="Flow Euler Sampler",
             category=SAMPLING_MENU,
-            description="Euler steps for flow models (Flux, SD 3.5). At its defaults bit-equal to ComfyUI's euler; "
-            "churn keeps the variance right for flow models, which the stock one does not.",
+            description="Takes Euler steps on flow models (Flux, SD 3.5). With its defaults it equals ComfyUI's "
+            "euler bit for bit. Its churn keeps the variance right on flow models; that of ComfyUI's euler does not.",
             search_aliases=["euler", "flow matching"],
             inputs=[
                 io.Float.Input(
@@ -34,7 +34,7 @@ class EriFlowEulerSampler(io.ComfyNode):
                     max=100.0,
                     step=0.01,
                     round=False,
-                    tooltip="Noise added along the way, spread over the steps. 0 = none (plain Euler).",
+                    tooltip="How much noise is added on the way, spread over the steps. 0 adds none (plain Euler).",
                 ),
                 io.Float.Input(
                     "s_tmin",
@@ -43,7 +43,7 @@ class EriFlowEulerSampler(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=False,
-                    tooltip="Churn only at sigmas from here (a sigma, not a share of the steps).",
+                    tooltip="Noise is added only at this sigma and above. It is a sigma, not a share of the steps.",
                 ),
                 io.Float.Input(
                     "s_tmax",
@@ -52,7 +52,7 @@ class EriFlowEulerSampler(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=False,
-                    tooltip="Churn only at sigmas up to here (a sigma, not a share of the steps).",
+                    tooltip="Noise is added only at this sigma and below. It is a sigma, not a share of the steps.",
                 ),
                 io.Float.Input(
                     "s_noise",
@@ -61,10 +61,10 @@ class EriFlowEulerSampler(io.ComfyNode):
                     max=10.0,
                     step=0.01,
                     round=False,
-                    tooltip="Strength of the churn noise; 1 keeps the variance.",
+                    tooltip="The strength of the added noise; 1 keeps the variance.",
                 ),
             ],
-            outputs=[io.Sampler.Output(tooltip="For EriSample, SamplerCustom or SamplerCustomAdvanced.")],
+            outputs=[io.Sampler.Output(tooltip="The sampler, for Sample, SamplerCustom or SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -83,8 +83,9 @@ class EriDDIMSampler(io.ComfyNode):
             node_id="EriDDIMSampler",
             display_name="DDIM Sampler",
             category=SAMPLING_MENU,
-            description="DDIM as published (ComfyUI's own 'ddim' is Euler). With EriDDIMSchedule it gives diffusers' "
-            "DDIMScheduler result, its previous timesteps and final alpha included. On flow models eta 0 is Euler.",
+            description="Takes DDIM steps as they were published (ComfyUI's own 'ddim' is Euler). Together with DDIM "
+            "Schedule it gives the result of diffusers' DDIMScheduler, with its previous timesteps and final alpha. "
+            "On flow models, eta 0 is Euler.",
             search_aliases=["ddim", "ddpm"],
             inputs=[
                 io.Float.Input(
@@ -94,12 +95,12 @@ class EriDDIMSampler(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=False,
-                    tooltip="Share of fresh noise per step: 0 = deterministic DDIM, 1 = DDPM.",
+                    tooltip="The share of new noise in each step: 0 is deterministic DDIM, 1 is DDPM.",
                 ),
                 io.Boolean.Input(
                     "clip_sample",
                     default=False,
-                    tooltip="Clamp the predicted picture (latent) in every step. Off for SDXL; kohya's DDIM has it on.",
+                    tooltip="Clamps the predicted latent in every step. SDXL has it off; kohya's DDIM has it on.",
                 ),
                 io.Float.Input(
                     "clip_range",
@@ -108,20 +109,20 @@ class EriDDIMSampler(io.ComfyNode):
                     max=100.0,
                     step=0.01,
                     round=False,
-                    tooltip="Largest absolute value after clamping; used with clip_sample.",
+                    tooltip="The largest absolute value after clamping. It acts when clip_sample is on.",
                 ),
                 io.Boolean.Input(
                     "use_clipped_model_output",
                     default=False,
-                    tooltip="Recompute the noise from the clamped picture; used with clip_sample.",
+                    tooltip="Computes the noise again from the clamped latent. It acts when clip_sample is on.",
                 ),
                 io.Combo.Input(
                     "spacing",
                     options=["auto", "leading", "trailing", "linspace"],
                     default="auto",
                     optional=True,
-                    tooltip="The spacing of EriDDIMSchedule, which says what the timestep before another one is. "
-                    "auto = as the sigmas tell it; each to the next where they are no DDIM schedule.",
+                    tooltip="The spacing of DDIM Schedule, which decides which timestep precedes another one. auto "
+                    "finds it from the sigmas. When they are no DDIM schedule, it steps from each sigma to the next.",
                 ),
                 io.Int.Input(
                     "offset",
@@ -129,10 +130,10 @@ class EriDDIMSampler(io.ComfyNode):
                     min=0,
                     max=999,
                     optional=True,
-                    tooltip="The offset of EriDDIMSchedule; used with spacing leading.",
+                    tooltip="The offset of DDIM Schedule. It acts with the spacing leading.",
                 ),
             ],
-            outputs=[io.Sampler.Output(tooltip="For EriSample, SamplerCustom or SamplerCustomAdvanced.")],
+            outputs=[io.Sampler.Output(tooltip="The sampler, for Sample, SamplerCustom or SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -150,9 +151,9 @@ class EriSample(io.ComfyNode):
             node_id="EriSample",
             display_name="Sample",
             category=SAMPLING_MENU,
-            description="Samples with ComfyUI's own guider, from explicit noise and sigmas. At CFG 1 only the positive "
-            "prompt is run. Linked lists (prompts, seeds, sizes) run one after the other, or in batches. Out of "
-            "memory, it goes on in smaller parts; the picture stays the same.",
+            description="Samples with ComfyUI's own guider from the given noise and sigmas. At CFG 1 only the "
+            "positive prompt runs. Linked lists (prompts, seeds, sizes) run one after the other or in batches. When "
+            "memory runs out, it goes on in smaller parts, and the picture stays the same.",
             search_aliases=["KSampler", "SamplerCustom"],
             is_input_list=True,
             inputs=[
@@ -163,23 +164,27 @@ class EriSample(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.01,
-                    tooltip="True classifier-free guidance; 1 = off (one pass). Flux' own guidance is in the positive.",
+                    tooltip="True classifier-free guidance; 1 switches it off (one pass). Flux's own guidance is "
+                    "part of the positive conditioning.",
                 ),
                 io.Model.Input("model", tooltip="The model to sample with."),
                 io.Conditioning.Input("positive", tooltip="The encoded prompt."),
-                io.Conditioning.Input("negative", tooltip="The encoded negative prompt; unused at CFG 1."),
-                io.Noise.Input("noise", tooltip="Initial noise: EriTrainerNoise, RandomNoise or DisableNoise."),
-                io.Sampler.Input("sampler", tooltip="EriFlowEulerSampler, EriDDIMSampler or KSamplerSelect."),
-                io.Sigmas.Input("sigmas", tooltip="Noise levels from high to low, one more than steps."),
-                io.Latent.Input("latent", tooltip="Empty latent of the wanted size, or one to go on from."),
+                io.Conditioning.Input("negative", tooltip="The encoded negative prompt. At CFG 1 it is not used."),
+                io.Noise.Input("noise", tooltip="The initial noise, from Trainer Noise, RandomNoise or DisableNoise."),
+                io.Sampler.Input(
+                    "sampler", tooltip="The sampler, from Flow Euler Sampler, DDIM Sampler or KSamplerSelect."
+                ),
+                io.Sigmas.Input("sigmas", tooltip="The noise levels from high to low, one more than there are steps."),
+                io.Latent.Input("latent", tooltip="An empty latent of the wanted size, or a latent to start from."),
                 io.Int.Input(
                     "batch_size",
                     default=1,
                     min=1,
                     max=MAX_BATCH,
                     optional=True,
-                    tooltip="The most images of linked lists to sample at once: of one size, schedule and CFG, with a "
-                    "sampler that draws no noise. Faster, but the last digits change. 1 = one after the other.",
+                    tooltip="How many images of linked lists are sampled at once, at most. They must have the same "
+                    "size, schedule and CFG, and a sampler that draws no noise. Batches are faster, but the last "
+                    "digits change. 1 samples one after the other.",
                 ),
             ],
             outputs=[io.Latent.Output(is_output_list=True, tooltip="The denoised latent, for VAE Decode.")],

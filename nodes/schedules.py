@@ -10,8 +10,8 @@ from ..host.ranges import in_range
 from ..host.sampling.schedules import ddim_schedule, flow_schedule, flux_schedule
 from ..host.schema import MAX_RESOLUTION, SAMPLING_MENU, schema
 
-_OUTPUT_TIP = "Noise levels from high to low, one more than steps."
-_STEPS_TIP = "Number of sampling steps."
+_OUTPUT_TIP = "The noise levels from high to low, one more than there are steps."
+_STEPS_TIP = "The number of sampling steps."
 
 
 def _denoise() -> io.Float.Input:
@@ -22,8 +22,8 @@ def _denoise() -> io.Float.Input:
         max=1.0,
         step=0.01,
         optional=True,
-        tooltip="Image to image: how much of the schedule to run. 1 = all of it, for an empty latent; 0.6 keeps the "
-        "composition of the latent. The number of steps stays, as in BasicScheduler.",
+        tooltip="For image to image: how much of the schedule runs. 1 runs all of it, for an empty latent; 0.6 keeps "
+        "the composition of the latent. The number of steps stays the same, as in BasicScheduler.",
     )
 
 
@@ -36,13 +36,15 @@ class EriFluxSchedule(io.ComfyNode):
             node_id="EriFluxSchedule",
             display_name="Flux Schedule",
             category=SAMPLING_MENU,
-            description="Flux sigmas as in Black Forest Labs' code: shifted by the number of image tokens, exact at "
-            "every size. Switch shifted off for schnell.",
+            description="Gives Flux's sigmas as in Black Forest Labs' code: they are shifted by the number of image "
+            "tokens and exact at every size. Switch shifted off for schnell.",
             search_aliases=["flux", "ModelSamplingFlux", "scheduler"],
             inputs=[
                 io.Int.Input("steps", default=20, min=1, max=10000, tooltip=_STEPS_TIP),
-                io.Int.Input("width", default=1024, min=16, max=MAX_RESOLUTION, tooltip="Image width in pixels."),
-                io.Int.Input("height", default=1024, min=16, max=MAX_RESOLUTION, tooltip="Image height in pixels."),
+                io.Int.Input("width", default=1024, min=16, max=MAX_RESOLUTION, tooltip="The image's width in pixels."),
+                io.Int.Input(
+                    "height", default=1024, min=16, max=MAX_RESOLUTION, tooltip="The image's height in pixels."
+                ),
                 io.Float.Input(
                     "base_shift",
                     default=0.5,
@@ -50,7 +52,7 @@ class EriFluxSchedule(io.ComfyNode):
                     max=10.0,
                     step=0.01,
                     round=False,
-                    tooltip="Shift (mu) at 256 image tokens, i.e. 256 x 256 pixels.",
+                    tooltip="The shift (mu) at 256 image tokens, that is 256 x 256 pixels.",
                 ),
                 io.Float.Input(
                     "max_shift",
@@ -59,10 +61,12 @@ class EriFluxSchedule(io.ComfyNode):
                     max=10.0,
                     step=0.01,
                     round=False,
-                    tooltip="Shift (mu) at 4096 image tokens, i.e. 1024 x 1024 pixels.",
+                    tooltip="The shift (mu) at 4096 image tokens, that is 1024 x 1024 pixels.",
                 ),
                 io.Boolean.Input(
-                    "shifted", default=True, tooltip="On for Flux dev; off for schnell, whose sigmas fall evenly."
+                    "shifted",
+                    default=True,
+                    tooltip="Switch it on for Flux dev, and off for schnell, whose sigmas fall evenly.",
                 ),
                 _denoise(),
                 io.Combo.Input(
@@ -70,8 +74,8 @@ class EriFluxSchedule(io.ComfyNode):
                     options=["linear", "timesteps"],
                     default="linear",
                     optional=True,
-                    tooltip="Before the shift: 'linear' = evenly from 1 to 0, as nearly all trainers do; 'timesteps' = "
-                    "evenly from 1 to 0.001, then 0 (OneTrainer).",
+                    tooltip="How the sigmas are spaced before the shift. linear: evenly from 1 to 0, as in nearly "
+                    "all trainers. timesteps: evenly from 1 to 0.001, then 0 (OneTrainer).",
                 ),
             ],
             outputs=[io.Sigmas.Output(tooltip=_OUTPUT_TIP)],
@@ -102,8 +106,9 @@ class EriFlowSchedule(io.ComfyNode):
             node_id="EriFlowSchedule",
             display_name="Flow Schedule",
             category=SAMPLING_MENU,
-            description="Shifted flow-matching sigmas (SD 3.5), in the spacing of the trainer: 'timesteps' (Stability, "
-            "diffusers, ai-toolkit, ComfyUI normal), 'linear' (EriDiffusion), 'cosine', 'simple' (ComfyUI).",
+            description="Gives shifted flow-matching sigmas (SD 3.5), spaced as the trainer spaces them: 'timesteps' "
+            "(Stability, diffusers, ai-toolkit, ComfyUI normal), 'linear' (EriDiffusion), 'cosine', 'simple' "
+            "(ComfyUI).",
             search_aliases=["sd3", "ModelSamplingSD3", "scheduler"],
             inputs=[
                 io.Int.Input("steps", default=28, min=1, max=10000, tooltip=_STEPS_TIP),
@@ -114,7 +119,7 @@ class EriFlowSchedule(io.ComfyNode):
                     max=100.0,
                     step=0.01,
                     round=False,
-                    tooltip="sigma = shift * t / (1 + (shift - 1) * t). 3 for SD 3.5, 1 = no shift.",
+                    tooltip="The shift in sigma = shift * t / (1 + (shift - 1) * t). SD 3.5 uses 3; 1 does not shift.",
                 ),
                 io.Combo.Input(
                     "spacing",
@@ -142,8 +147,8 @@ class EriDDIMSchedule(io.ComfyNode):
             node_id="EriDDIMSchedule",
             display_name="DDIM Schedule",
             category=SAMPLING_MENU,
-            description="diffusers' DDIM timesteps for SDXL, as sigmas of the connected model. With EriDDIMSampler the "
-            "result is diffusers' own, for every spacing.",
+            description="Gives diffusers' DDIM timesteps for SDXL as sigmas of the connected model. Together with "
+            "DDIM Sampler the result equals diffusers' for every spacing.",
             search_aliases=["ddim", "sdxl", "scheduler"],
             inputs=[
                 io.Int.Input("steps", default=30, min=1, max=1000, tooltip=_STEPS_TIP),
@@ -151,28 +156,29 @@ class EriDDIMSchedule(io.ComfyNode):
                     "spacing",
                     options=["leading", "trailing", "linspace"],
                     default="leading",
-                    tooltip="diffusers' timestep_spacing. SDXL: leading.",
+                    tooltip="The timestep_spacing of diffusers. SDXL uses leading.",
                 ),
                 io.Int.Input(
                     "offset",
                     default=1,
                     min=0,
                     max=999,
-                    tooltip="diffusers' steps_offset, for leading. SDXL: 1; ai-toolkit and kohya: 0.",
+                    tooltip="The steps_offset of diffusers, for leading. SDXL uses 1; ai-toolkit and kohya use 0.",
                 ),
                 io.Boolean.Input(
                     "zero_terminal_snr",
                     default=False,
-                    tooltip="Rescale the noise table so that the last timestep is pure noise (v-prediction models "
-                    "trained so). The model itself need not be patched.",
+                    tooltip="Rescales the noise table so that the last timestep is pure noise, for v-prediction "
+                    "models that were trained in this way. The model itself need not be patched.",
                 ),
                 io.Combo.Input(
                     "final_alpha",
                     options=["alpha[0]", "1"],
                     default="alpha[0]",
-                    tooltip="Where the last step lands: alpha[0] (set_alpha_to_one off, SDXL) or 1 (no noise left).",
+                    tooltip="Where the last step ends: at alpha[0] (set_alpha_to_one off, SDXL) or at 1 (no noise "
+                    "left).",
                 ),
-                io.Model.Input("model", tooltip="An epsilon or v model (SDXL); its noise table gives the sigmas."),
+                io.Model.Input("model", tooltip="An epsilon or v model (SDXL). The sigmas come from its noise table."),
                 _denoise(),
             ],
             outputs=[io.Sigmas.Output(tooltip=_OUTPUT_TIP)],

@@ -24,8 +24,8 @@ class EriSampleSpec(io.ComfyNode):
             node_id="EriSampleSpec",
             display_name="Sample Spec",
             category=SPEC_MENU,
-            description="Reads a training config (EriDiffusion, ai-toolkit, …) and gives its samples, fully resolved, "
-            "as lists: nodes behind it run once per sample.",
+            description="Reads a training config (EriDiffusion, ai-toolkit, …) and gives its samples as lists, with "
+            "every default filled in. The nodes after it run once per sample.",
             search_aliases=["config", "yaml", "prompts"],
             inputs=[
                 io.String.Input(
@@ -33,27 +33,30 @@ class EriSampleSpec(io.ComfyNode):
                     multiline=True,
                     default="",
                     placeholder="Paste the training config here, or the name of a file in the input folder",
-                    tooltip="The config's text, or a file name in ComfyUI's input folder or a loras folder.",
+                    tooltip="The text of the config, or the name of a file in ComfyUI's input folder or a loras "
+                    "folder.",
                 ),
                 io.Combo.Input(
                     "family",
                     options=["auto", *FAMILIES],
                     default="auto",
-                    tooltip="Model family, where the config does not tell it or tells it wrongly.",
+                    tooltip="The model family. Set it when the config does not name it or names a wrong one.",
                 ),
                 io.Combo.Input(
                     "trainer",
                     options=["auto", *LISTED],
                     default="auto",
-                    tooltip="Whose config this is, where the content is ambiguous.",
+                    tooltip="The trainer that the config belongs to. Set it when the content fits several trainers.",
                 ),
                 io.String.Input(
                     "trigger_word",
                     default="",
-                    tooltip="Put into prompts that hold [trigger], where the config sets none.",
+                    tooltip="Replaces [trigger] in the prompts when the config sets no trigger word.",
                 ),
                 io.String.Input(
-                    "items", default="", tooltip='Only these samples, counted from 0, e.g. "0,2-4". Empty = all.'
+                    "items",
+                    default="",
+                    tooltip='Takes only these samples, counted from 0, e.g. "0,2-4". When it is empty, all are taken.',
                 ),
             ],
             outputs=_outputs(),
@@ -83,13 +86,15 @@ def _outputs() -> list[io.Output]:
         listed(io.String, "negative", "The negative prompt, empty when there is none."),
         listed(io.Int, "width", "Width in pixels, as the trainer rounds it."),
         listed(io.Int, "height", "Height in pixels, as the trainer rounds it."),
-        listed(io.Int, "seed", "The seed; drawn now where the config leaves it to chance."),
-        listed(io.Int, "steps", "Sampling steps."),
-        listed(io.Float, "cfg", "True classifier-free guidance; 1 = off."),
-        listed(io.Float, "guidance", "Flux' embedded guidance; 0 where the family has none."),
-        listed(io.String, "name", "Name of the sample, for EriSaveSamples."),
-        SPEC.Output(id="spec", display_name="spec", tooltip="Everything that was read, for EriSaveSamples."),
-        io.String.Output(id="report", display_name="report", tooltip="What was read, and which fields were not used."),
-        listed(io.String, "prompt_2", "Text for the second encoder, empty = the same."),
-        listed(io.String, "prompt_3", "Text for the third encoder, empty = the same."),
+        listed(io.Int, "seed", "The seed. When the config leaves it to chance, this node draws it."),
+        listed(io.Int, "steps", "The number of sampling steps."),
+        listed(io.Float, "cfg", "True classifier-free guidance (CFG); 1 switches it off."),
+        listed(io.Float, "guidance", "Flux's embedded guidance; 0 when the family has none."),
+        listed(io.String, "name", "The name of the sample, for Save Samples."),
+        SPEC.Output(id="spec", display_name="spec", tooltip="Everything that was read, for Save Samples."),
+        io.String.Output(
+            id="report", display_name="report", tooltip="Says what was read and which fields were not used."
+        ),
+        listed(io.String, "prompt_2", "The text for the second encoder; empty means the same text."),
+        listed(io.String, "prompt_3", "The text for the third encoder; empty means the same text."),
     ]

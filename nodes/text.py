@@ -25,21 +25,23 @@ class EriTripleTextEncode(io.ComfyNode):
             node_id="EriTripleTextEncode",
             display_name="Triple Text Encode",
             category=CONDITIONING_MENU,
-            description="Encodes a prompt for SD 3.5 (CLIP-L, CLIP-G, T5), Flux (CLIP-L, T5) or SDXL (CLIP-L, CLIP-G, "
-            "size ids) exactly as a trainer does: literal text and exact token lengths. With weighting on and "
-            "T5 length 0 it equals the stock nodes bit for bit.",
+            description="Encodes a prompt for SD 3.5 (CLIP-L, CLIP-G, T5), Flux (CLIP-L, T5) or SDXL (CLIP-L, "
+            "CLIP-G, size ids) exactly as a trainer does, with literal text and exact token lengths. With weighting "
+            "on and T5 length 0 it equals ComfyUI's own nodes bit for bit.",
             search_aliases=["CLIPTextEncode", "CLIPTextEncodeFlux", "CLIPTextEncodeSD3", "CLIPTextEncodeSDXL", "T5"],
             is_input_list=True,
             inputs=[
                 *_prompts(),
                 *_settings(),
-                io.Clip.Input("clip", tooltip="The text encoders. SD 3.5 also works with some of its three missing."),
+                io.Clip.Input(
+                    "clip", tooltip="The text encoders. SD 3.5 also works when some of its three are missing."
+                ),
                 *_special_cases(),
             ],
             outputs=[
                 io.Conditioning.Output(
                     is_output_list=True,
-                    tooltip="The encoded prompt, one per entry of the inputs; for Flux put FluxGuidance behind it.",
+                    tooltip="The encoded prompt, one per entry of the inputs. For Flux, put FluxGuidance after it.",
                 )
             ],
         )
@@ -60,7 +62,7 @@ class EriCacheConditioning(io.ComfyNode):
             display_name="Cache Conditioning",
             category=CONDITIONING_MENU,
             description="Keeps conditionings on disk. When the same text encoders, LoRAs, prompts and settings come "
-            "again, also after a restart, nothing above this node runs and no text encoder is loaded.",
+            "again, also after a restart, no node before this one runs and no text encoder is loaded.",
             search_aliases=["embedding cache", "text encoder", "T5", "VRAM"],
             is_input_list=True,
             hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
@@ -68,32 +70,36 @@ class EriCacheConditioning(io.ComfyNode):
                 io.String.Input(
                     "key",
                     default="",
-                    tooltip="Added to the key that is made of the graph above. Only needed for what the graph does not "
-                    "name, such as a file that a custom node reads by itself.",
+                    tooltip="A text that becomes part of the entry's key, beside the graph before this node. You "
+                    "need it only for things that the graph does not name, such as a file that a custom node reads "
+                    "by itself.",
                 ),
                 io.Int.Input(
                     "size_limit_mb",
                     default=4096,
                     min=1,
                     max=2**20,
-                    tooltip="Largest size of the cache folder in megabytes; the least recently used entries go first. "
-                    "A Flux prompt of 512 tokens takes 8 MB.",
+                    tooltip="The largest size of the cache folder in megabytes. The least recently used entries are "
+                    "deleted first. A Flux prompt of 512 tokens takes 8 MB.",
                 ),
                 io.Combo.Input(
                     "mode",
                     options=["use", "refresh", "off"],
                     default="use",
-                    tooltip="use: read the cache, and store what is not in it. refresh: compute and store anew. "
-                    "off: pass through.",
+                    tooltip="use: reads the cache and stores what is not in it. refresh: computes and stores again. "
+                    "off: passes the conditioning through.",
                 ),
                 io.Conditioning.Input(
                     INPUT,
                     lazy=True,
-                    tooltip="From the text-encode node (or what follows it); computed only when needed.",
+                    tooltip="The conditioning of the text-encode node or of a node after it. It is computed only "
+                    "when it is needed.",
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(is_output_list=True, tooltip="The same conditioning, from the disk or computed.")
+                io.Conditioning.Output(
+                    is_output_list=True, tooltip="The same conditioning, read from disk or computed."
+                )
             ],
         )
 
@@ -121,8 +127,9 @@ def _settings() -> list[io.Input]:
             default=0,
             min=0,
             max=4096,
-            tooltip="Exact number of T5 tokens, padded or cut. 0 = the host's rule (at least 77, Flux 256). "
-            "Trainers: 512 for Flux dev, 256 for schnell, 77, 154 or 256 for SD 3.5. Unused without a T5.",
+            tooltip="The exact number of T5 tokens; the prompt is padded or cut to it. 0 follows ComfyUI's rule (at "
+            "least 77, for Flux 256). Trainers use 512 for Flux dev, 256 for schnell, and 77, 154 or 256 for SD 3.5. "
+            "It has no effect without a T5.",
         ),
         io.Boolean.Input(
             "weighting",
@@ -136,23 +143,23 @@ def _settings() -> list[io.Input]:
             "empty",
             options=["encode", "zeros", "none"],
             default="encode",
-            tooltip="What an empty prompt means. encode: the encoders' answer to an empty text. zeros: all "
-            "zeros, when every prompt is empty (diffusers' SDXL pipeline, some trainers). none: no tokens for "
-            "that encoder (SD 3.5 only, as CLIPTextEncodeSD3's empty_padding).",
+            tooltip="What an empty prompt becomes. encode: what the encoders give for an empty text. zeros: all "
+            "zeros, when every prompt is empty (diffusers' SDXL pipeline, some trainers). none: no tokens for that "
+            "encoder (only SD 3.5, like CLIPTextEncodeSD3's empty_padding).",
         ),
         io.Int.Input(
             "width",
             default=1024,
             min=0,
             max=MAX_RESOLUTION,
-            tooltip="Image width for SDXL's size ids; unused elsewhere.",
+            tooltip="The image's width in pixels, for SDXL's size ids. Other families do not use it.",
         ),
         io.Int.Input(
             "height",
             default=1024,
             min=0,
             max=MAX_RESOLUTION,
-            tooltip="Image height for SDXL's size ids; unused elsewhere.",
+            tooltip="The image's height in pixels, for SDXL's size ids. Other families do not use it.",
         ),
     ]
 
@@ -165,32 +172,37 @@ def _special_cases() -> list[io.Input]:
             options=["chunks", "truncate"],
             default="chunks",
             optional=True,
-            tooltip="More CLIP tokens than 77: further chunks as ComfyUI does, or cut as most trainers do.",
+            tooltip="What happens to more than 77 CLIP tokens. chunks: they go into further chunks, as in ComfyUI. "
+            "truncate: they are cut off, as in most trainers.",
         ),
         io.Combo.Input(
             "missing",
             options=["host", "zeros"],
             default="host",
             optional=True,
-            tooltip="What SD 3.5 gets for text encoders that are not loaded. host: zeros for one missing CLIP, "
-            "no tokens for a missing T5 or both CLIPs. zeros: zero tokens for these too, as diffusers.",
+            tooltip="What SD 3.5 gets for text encoders that are not loaded. host: as ComfyUI does, zeros for one "
+            "missing CLIP, and no tokens for a missing T5 or two missing CLIPs. zeros: zero tokens for these too, as "
+            "in diffusers.",
         ),
     ]
 
 
 def _prompts() -> list[io.Input]:
-    same = "Empty = the same as prompt; a single space = an empty text."
+    same = "Empty means the same as prompt; a single space means an empty text."
     return [
         io.String.Input(
-            "prompt", multiline=True, default="", tooltip="Text for the first encoder (CLIP-L) and the others."
+            "prompt",
+            multiline=True,
+            default="",
+            tooltip="The text for the first encoder (CLIP-L) and for those that have no text of their own.",
         ),
         io.String.Input(
             "prompt_2",
             multiline=True,
             default="",
-            tooltip=f"Text for the second encoder: CLIP-G (SD 3.5, SDXL) or T5 (Flux). {same}",
+            tooltip=f"The text for the second encoder: CLIP-G (SD 3.5, SDXL) or T5 (Flux). {same}",
         ),
         io.String.Input(
-            "prompt_3", multiline=True, default="", tooltip=f"Text for the third encoder: T5 (SD 3.5). {same}"
+            "prompt_3", multiline=True, default="", tooltip=f"The text for the third encoder: T5 (SD 3.5). {same}"
         ),
     ]
