@@ -98,7 +98,7 @@ def main() -> None:
     if arguments.json:
         sys.stdout.write(json.dumps({"script": Path(__file__).name, "rows": rows}) + "\n")
         return
-    lines = ["| base | host: error | change kept | plain merge: error | change kept |", "|---|---:|---:|---:|---:|"]
+    lines = ["| base | ComfyUI: error | change kept | plain merge: error | change kept |", "|---|---:|---:|---:|---:|"]
     for name, row in rows.items():
         lines.append(
             f"| {name} | {row['host']:.2e} | {row['host_kept']:.4f} | {row['plain']:.2e} | {row['plain_kept']:.4f} |"

@@ -1,4 +1,4 @@
-"""Every exit code that the command line's page states for a verb is reached; those of a host's refusals in it.
+"""Every exit code that the command line's page states for a verb is reached; those of ComfyUI's refusals inside it.
 
 That every verb ends with 2 on a mistake in its usage and with 130 on Ctrl-C is held by test_cli_table.
 """
@@ -34,20 +34,20 @@ REACHED = (
     ("lora", 1, "--convert", "{lora} --convert {folder}/a_file/b.safetensors"),
     ("lora", 2, "LoRA", "/nowhere/a.safetensors"),
     ("lora", 2, "model", "{lora} --against /nowhere/model.safetensors"),
-    ("sample", 1, "host", "{flux} --run {run} --host {down}"),
+    ("sample", 1, "ComfyUI", "{flux} --run {run} --host {down}"),
     ("sample", 2, "config", MISSING),
     ("sample", 2, "prompts", "{flux} --prompts {folder}/a_file --host {down}"),
     ("sample", 2, "models", "{flux} --models {folder}/models.yaml --host {down}"),
-    ("sweep", 1, "host", "{flux} --run {run} --host {down}"),
+    ("sweep", 1, "ComfyUI", "{flux} --run {run} --host {down}"),
     ("sweep", 2, "the same", "{flux} --models {folder}/models.yaml --host {down} --steps 0"),
     ("sweep", 2, "run folder", "{flux} --run /nowhere/run --host {down}"),
-    ("watch", 1, "host", "{run} --config {flux} --once --host {down}"),
+    ("watch", 1, "ComfyUI", "{run} --config {flux} --once --host {down}"),
     ("watch", 1, "broken", "{folder}/run --config {flux} --once --host {down}"),
     ("watch", 2, "config", "{folder}/run --once --host {down}"),
     ("watch", 2, "prompts", "{run} --config {flux} --prompts {folder}/a_file --once --host {down}"),
     ("watch", 2, "models", "{run} --config {flux} --models {folder}/models.yaml --once --host {down}"),
     ("watch", 2, "run folder", "/nowhere/run --config {flux} --once --host {down}"),
-    ("demo", 1, "host", "--host {down}"),
+    ("demo", 1, "ComfyUI", "--host {down}"),
     ("host setup", 1, "fetched", ""),
     ("host start", 1, "started", ""),
     ("host stop", 1, "does not stop", ""),
