@@ -11,6 +11,7 @@ Helpers beside tests are imported through the package: `from comfyui_eridiffusio
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import importlib
 import os
@@ -145,10 +146,18 @@ def _load_nodes(names: list[str]) -> None:
 
 
 def _let_models_go() -> None:
-    """Let what is left of ComfyUI's models go while its modules are there, which `ModelPatcher.__del__` uses."""
+    """Let what is left of ComfyUI's models go while its modules are there, which `ModelPatcher.__del__` uses.
+
+    Left are those that helpers of the tests keep in caches, for all tests of the process.
+    """
     import comfy.model_management
 
     comfy.model_management.unload_all_models()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("comfyui_eridiffusion.tests."):
+            for helper in vars(module).values():
+                if isinstance(helper, functools._lru_cache_wrapper):
+                    helper.cache_clear()
     gc.unfreeze()
     gc.collect()
 
