@@ -1,4 +1,4 @@
-"""Argument checks shared by the samplers: each raises ValueError naming the argument, the value and what is allowed."""
+"""Argument checks that the samplers share. Each raises ValueError with the argument, its value and what is allowed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Scalar: TypeAlias = float | Tensor
 
 
 def integer(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
-    """Return `value` as an int within [minimum, maximum]; bools, fractions and tensors with a shape are refused."""
+    """Return `value` as an int within [minimum, maximum]. Bools, fractions and tensors with a shape are refused."""
     if isinstance(value, Tensor):
         if value.ndim != 0 or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
             raise ValueError(f"{name}: needs an integer or a 0-d integer tensor, got {_describe(value)}")
@@ -32,9 +32,9 @@ def integer(name: str, value: object, minimum: int, maximum: int | None = None) 
 
 
 def real(name: str, value: object, low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> float:
-    """Return `value` as a float within [low, high] (with `above`: (low, high]); NaN is always refused.
+    """Return `value` as a float within [low, high], or with `above` within (low, high]. NaN is always refused.
 
-    Infinity passes only where `high` (or `low`) is infinite and the caller's formula allows it.
+    Infinity passes only when `high` (or `low`) is infinite and the caller's formula allows it.
     """
     if isinstance(value, Tensor):
         if value.ndim != 0 or value.is_complex():
@@ -104,7 +104,7 @@ def required_noise(value: Tensor | None, reference: Tensor, why: str) -> Tensor:
 
 
 def compute_dtype(reference: Tensor) -> torch.dtype:
-    """Return the dtype a step computes in: float64 stays, everything else is float32, rounded once at the end."""
+    """Return the dtype in which a step computes: float64 for float64, else float32, rounded once at the end."""
     return torch.float64 if reference.dtype == torch.float64 else torch.float32
 
 

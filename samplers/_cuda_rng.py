@@ -1,10 +1,10 @@
 """`torch.randn` of a freshly seeded CUDA generator, in numpy: Philox4x32-10, Box–Muller, and ATen's launch grid.
 
-What is certain: the integers (Random123's test vectors) and which integer goes to which element (ATen's
+Two things are certain: the integers (Random123's test vectors), and which integer goes to which element (ATen's
 `distribution_elementwise_grid_stride_kernel`, with cuRAND's `curand_init(seed, thread, offset)`). The GPU's own
-`logf` and `__sincosf` are approximations, so values agree to about 1e-6, not to the last bit; after rounding to
-bfloat16 or float16 nearly all are equal. Checked against published output of torch on an RTX A4000, an RTX A6000, an
-A100 and an H100, beyond their threads too; where a GPU is at hand, a test compares with it.
+`logf` and `__sincosf` are approximations, so values agree to about 1e-6, not to the last bit. After rounding to
+bfloat16 or float16 nearly all are equal. The values were checked against published output of torch on an RTX A4000, an
+RTX A6000, an A100 and an H100, also beyond their number of threads. On a machine with a GPU, a test compares with it.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def normal(seed: int, count: int, gpu: str) -> F32:
     """Return the first `count` normals of `torch.randn(count, device="cuda")` after `manual_seed(seed)` on that GPU.
 
     Each of the grid's threads owns a Philox subsequence. In each turn it draws four normals and writes them `threads`
-    elements apart; as long as one turn of single values covers the tensor, only the first of the four is ever used
-    and the GPU makes no difference.
+    elements apart. While one turn of single values covers the tensor, only the first of the four is ever used, and the
+    GPU makes no difference.
     """
     threads = min(grid_limit(gpu), -(-count // _BLOCK) * _BLOCK)
     turns = -(-count // (threads * _UNROLL))

@@ -1,7 +1,7 @@
 """Rust's `StdRng` (rand 0.8: ChaCha12) and what the Rust trainers draw from it, in numpy.
 
-Integers, uniforms and the accepted Ziggurat values are bit-equal to rand 0.8.5 / rand_distr 0.4.3. Box–Muller goes
-through ln, sin and cos in float32, whose last bit is the C library's business: at most 3 ulp away from rustc's (glibc).
+Integers, uniforms and the accepted Ziggurat values are bit-equal to rand 0.8.5 / rand_distr 0.4.3. Box–Muller uses ln,
+sin and cos in float32, whose last bit depends on the C library: values are at most 3 ulp away from rustc's (glibc).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The exact DDIM plan: which sigmas diffusers' DDIMScheduler visits, and which alphas its steps go between.
+"""The exact DDIM plan: which sigmas diffusers' DDIMScheduler visits, and between which alphas its steps go.
 
-A SIGMAS tensor holds one noise level per step. diffusers' DDIM needs more than that: the timestep before t is
-`t - train_timesteps // steps`, which is not always the next one in the list, and the last step lands on a final alpha.
-`ddim_sigmas` writes the sigmas of the timesteps; `plan` finds the timesteps in them again, whole or in a piece (image
+A SIGMAS tensor holds one noise level per step. diffusers' DDIM needs more than that. The timestep before t is
+`t - train_timesteps // steps`, which is not always the next one in the list, and the last step ends at a final alpha.
+`ddim_sigmas` writes the sigmas of the timesteps. `plan` finds the timesteps in them again, whole or in a piece (image
 to image starts late, SplitSigmas cuts anywhere), and says what each step does. Neither needs ComfyUI.
 """
 
@@ -28,7 +28,7 @@ _TOLERANCE: Final = 1e-6
 
 @dataclass(frozen=True)
 class Step:
-    """One DDIM step: the sigma at which the model is asked, the cumulative alphas that it goes from and to."""
+    """One DDIM step: the sigma that the model gets, and the cumulative alphas from which and to which it goes."""
 
     model_sigma: float
     alpha: float
@@ -39,8 +39,11 @@ class Step:
 class Plan:
     """All steps of a run.
 
-    exact: the sigmas are one of diffusers' schedules or a piece of one, so that diffusers' own rules are followed.
-    ends: the last step lands where that schedule ends; otherwise another sampler goes on from there.
+    Args:
+        steps: the steps in order.
+        exact: whether the sigmas are one of diffusers' schedules or a piece of one, so that diffusers' rules are
+            followed.
+        ends: whether the last step ends where that schedule ends. If not, another sampler continues from there.
     """
 
     steps: list[Step]
@@ -50,7 +53,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Piece:
-    """What a run of timesteps is a piece of: t - stride is the timestep before t; ends: nothing is cut off behind."""
+    """The schedule that a run of timesteps is a piece of.
+
+    Args:
+        stride: t - stride is the timestep before t.
+        ends: whether nothing of the schedule is cut off after the timesteps.
+    """
 
     stride: int
     ends: bool
@@ -78,16 +86,16 @@ def ddim_sigmas(
 
     Args:
         alphas: the model's cumulative alphas `[T]`, see `alphas_from` and `schedules.alphas_cumprod`.
-        steps: number of steps.
+        steps: the number of steps.
         spacing: "leading", "trailing" or "linspace", see `schedules.ddim_timesteps`.
         offset: diffusers' steps_offset, used with "leading".
-        final_alpha: where a step lands whose previous timestep lies before the table: "alpha[0]"
-            (set_alpha_to_one=False, SDXL) or "1". The last sigma is that alpha's.
-        total: steps of the whole schedule, of which these are the last ones (image to image); None = all.
+        final_alpha: where a step ends whose previous timestep lies before the table: "alpha[0]"
+            (set_alpha_to_one=False, SDXL) or "1". The last sigma belongs to that alpha.
+        total: the steps of the whole schedule, of which these are the last ones (image to image); None takes all.
 
     Raises:
-        ValueError: (NodeInputError where more steps than timesteps are asked for) for steps and offsets that leave the
-            table.
+        ValueError: for steps and offsets that leave the table; it is a NodeInputError when there are more steps than
+            timesteps.
 
     Source: diffusers `DDIMScheduler.set_timesteps` and `step`.
     """
@@ -107,18 +115,18 @@ def ddim_sigmas(
 def plan(sigmas: Tensor, table: Tensor, spacing: str = "auto", offset: int = 1) -> Plan:
     """Return the DDIM steps that `sigmas` mean on a model.
 
-    Args:
-        sigmas: noise levels `[n + 1]`: those of `ddim_sigmas`, a piece of them, or any others.
-        table: the model's own VP sigmas `[T]`. A schedule with zero terminal SNR is found on any table.
-        spacing: the spacing that the sigmas were made with. With "auto" the timesteps tell it, as far as they can: a
-            linspace schedule down to sigma 0 has the numbers of ComfyUI's `normal` scheduler, and is stepped like that
-            one from each sigma to the next.
-        offset: the offset that they were made with; used with "leading".
+    With "auto", sigmas that are no schedule of diffusers are stepped from each to the next.
 
-    Sigmas that are no schedule of diffusers are stepped from each to the next with "auto".
+    Args:
+        sigmas: the noise levels `[n + 1]`: those of `ddim_sigmas`, a piece of them, or any others.
+        table: the model's own VP sigmas `[T]`. A schedule with zero terminal SNR is found on any table.
+        spacing: the spacing that made the sigmas. "auto" finds it from the timesteps as far as they tell it. A linspace
+            schedule down to sigma 0 has the numbers of ComfyUI's `normal` scheduler, and is stepped like that one, from
+            each sigma to the next.
+        offset: the offset that made them; used with "leading".
 
     Raises:
-        NodeInputError: where `sigmas` are not of the spacing that is named.
+        NodeInputError: when `sigmas` do not have the spacing that is named.
 
     Source: diffusers `DDIMScheduler.step`.
     """
@@ -142,7 +150,7 @@ def plan(sigmas: Tensor, table: Tensor, spacing: str = "auto", offset: int = 1) 
 
 
 def _timesteps(sigmas: Tensor, levels: Tensor) -> list[int]:
-    """The timesteps whose levels these sigmas are; none where they are others'."""
+    """The timesteps to whose levels these sigmas belong; empty when a sigma belongs to none."""
     if len(sigmas) == 0 or float(sigmas.min()) <= 0:
         return []
     wanted = sigmas.cpu().double()
@@ -151,7 +159,7 @@ def _timesteps(sigmas: Tensor, levels: Tensor) -> list[int]:
 
 
 def _find(timesteps: list[int], last_sigma: float, levels: Tensor, spacing: str, offset: int) -> _Piece | None:
-    """The schedule that `timesteps`, with `last_sigma` behind them, are a piece of.
+    """The schedule that `timesteps`, followed by `last_sigma`, are a piece of, or None.
 
     A few timesteps may be a piece of schedules of several lengths, whose strides differ by one. The shortest schedule
     is taken, so that a whole one is always found as such.
@@ -175,7 +183,7 @@ def _find(timesteps: list[int], last_sigma: float, levels: Tensor, spacing: str,
 def _candidates(
     timesteps: list[int], last_sigma: float, train: int, spacing: str, offset: int
 ) -> Iterator[tuple[str, int, int]]:
-    """Spacing, offset and number of steps of the schedules that may hold these timesteps."""
+    """Spacing, offset and number of steps of each schedule that may hold these timesteps."""
     count, width, last = len(timesteps), timesteps[0] - timesteps[-1], timesteps[-1]
     # Timesteps lie at least train // total apart, at most as far as linspace's; but for rounding.
     totals = [
@@ -195,7 +203,7 @@ def _candidates(
 
 
 def _lands(sigma: float, timestep: int, levels: Tensor) -> bool:
-    """Whether `sigma` is the timestep's; before the table, whether it is a final alpha's: 0 or the table's first."""
+    """Whether `sigma` belongs to the timestep. Before the table, whether it is a final alpha's: 0 or the first one."""
     if timestep < 0:
         return sigma <= float(levels[0]) * (1.0 + _TOLERANCE)
     return math.isclose(sigma, float(levels[timestep]), rel_tol=_TOLERANCE)

@@ -1,4 +1,11 @@
-"""Steps for variance-preserving diffusion with discrete timesteps: x_t = sqrt(a_t)·x0 + sqrt(1 - a_t)·noise."""
+"""Steps for variance-preserving diffusion with discrete timesteps: x_t = sqrt(a_t)·x0 + sqrt(1 - a_t)·noise.
+
+float16 and bfloat16 are computed in float32 and rounded once; results have the dtype of the latent. A step's
+coefficients are computed in the dtype of the table of cumulative alphas: exactly with the float64 table of
+`schedules.alphas_cumprod`, and with the float32 table of a diffusers scheduler as diffusers rounds them (near the end
+of the chain, or at eta = 1, that is worth 1e-4). At zero terminal SNR x holds no trace of x0, so an epsilon prediction
+gives none.
+"""
 
 from __future__ import annotations
 
@@ -26,20 +33,23 @@ def ddim_step(
     use_clipped_model_output: bool = False,
     threshold: tuple[float, float | None] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Take one DDIM step (eta = 1: DDPM's variance) from timestep t to t_prev and return (x at t_prev, predicted x0).
+    """Take one DDIM step (eta = 1: DDPM's variance) from timestep t to t_prev; return (x at t_prev, predicted x0).
 
-    `x`, `model_output`, `noise`: `[B, C, H, W]`; `t` in [0, T); `t_prev` < T, where any negative value means the end
-    of the chain, whose cumulative alpha is `final_alpha_cumprod` in (0, 1] (None: alphas_cumprod[0], which is SDXL's
-    `set_alpha_to_one=False`); `alphas_cumprod`: `[T]`, see `schedules.alphas_cumprod`; `eta` in [0, 1], with standard
-    normal `noise` where it is > 0. `prediction` says what `model_output` is: "epsilon", "v_prediction" or "sample".
-    The predicted x0 is thresholded with `threshold` = (percentile, max or None) if given, else clamped to
-    ±`clip_range` if `clip_sample`; `use_clipped_model_output` then derives the noise from that x0 again. float16 and
-    bfloat16 are computed in float32 and rounded once; both results have x's dtype. The step's coefficients are computed
-    in the table's dtype: exactly with the float64 table of `schedules.alphas_cumprod`, and with the float32 table of a
-    diffusers scheduler as diffusers rounds them (near the end of the chain, or at eta = 1, that is worth 1e-4).
+    Args:
+        x: the latent `[B, C, H, W]`.
+        model_output: the model's output, shaped like `x`.
+        t: the timestep of `x`, in [0, T).
+        t_prev: the timestep to step to, below T. A negative one is the end of the chain.
+        alphas_cumprod: the table `[T]`, see `schedules.alphas_cumprod`; coefficients are computed in its dtype.
+        eta: the share of new noise, in [0, 1].
+        noise: standard normal noise shaped like `x`; required when `eta` > 0.
+        prediction: what `model_output` is: "epsilon", "v_prediction" or "sample".
+        final_alpha_cumprod: the cumulative alpha at the end, in (0, 1]; None takes alphas_cumprod[0], as SDXL does.
+        clip_sample, clip_range: whether the predicted x0 is clamped to ±`clip_range`, when there is no `threshold`.
+        use_clipped_model_output: derives the noise again from the clamped or thresholded x0.
+        threshold: (percentile, max or None) of `guidance.dynamic_threshold` for the predicted x0, or None.
 
-    Raises ValueError naming the argument: also for an epsilon prediction at zero terminal SNR, where x holds no trace
-    of x0, and for eta > 0 on a step towards more noise.
+    Raises ValueError naming the argument, also for epsilon at zero terminal SNR and for eta > 0 towards more noise.
     Source: Song et al. 2021, eq. 12 and 16; Salimans & Ho 2022, appendix D (v); diffusers `DDIMScheduler.step`.
     """
     kind = _checks.choice("prediction", prediction, PREDICTIONS)
@@ -73,7 +83,11 @@ def ddim_step(
 def add_noise(x0: Tensor, noise: Tensor, t: int | Tensor, alphas_cumprod: Tensor) -> Tensor:
     """Return sqrt(a_t)·x0 + sqrt(1 - a_t)·noise, the noised latent at timestep t.
 
-    `x0`, `noise`: `[B, C, H, W]`; `t` in [0, T), an int or a 0-d tensor; `alphas_cumprod`: `[T]`.
+    Args:
+        x0: the clean latent `[B, C, H, W]`.
+        noise: standard normal noise shaped like `x0`.
+        t: the timestep, in [0, T), an int or a 0-d tensor.
+        alphas_cumprod: the table of cumulative alphas `[T]`.
 
     Raises ValueError naming the argument.
     Source: Ho et al. 2020, eq. 4; diffusers `DDIMScheduler.add_noise`.
@@ -133,7 +147,7 @@ def _entry(alphas: Tensor, index: int) -> Tensor:
 
 
 def _alphas(alphas_cumprod: Tensor) -> Tensor:
-    """Check the table of cumulative alphas; values are looked up singly, so only the ends are looked at here."""
+    """Check the table of cumulative alphas. Only its two ends are checked, because values are looked up one by one."""
     alphas = _checks.tensor("alphas_cumprod", alphas_cumprod, rank=1)
     first, last = float(alphas[0]), float(alphas[-1])
     if not (0.0 <= last <= first < 1.0):

@@ -1,7 +1,8 @@
 """Steps for flow matching: x = (1 - sigma)·x0 + sigma·noise, and the model predicts the velocity v = noise - x0.
 
-Common to all: latents are `[B, C, H, W]`; a sigma is a number or a 0-d tensor; float16/bfloat16 input is computed in
-float32 and rounded once at the end; the result has x's dtype; arguments are never changed and no noise is drawn.
+All functions keep these rules. Latents are `[B, C, H, W]`. A sigma is a number or a 0-d tensor. float16 and bfloat16
+are computed in float32 and rounded once at the end. The result has x's dtype. Arguments are never changed, and no noise
+is drawn.
 """
 
 from __future__ import annotations
@@ -21,9 +22,14 @@ SigmaT = TypeVar("SigmaT", float, Tensor)
 def euler_step(x: Tensor, velocity: Tensor, sigma: Scalar, sigma_next: Scalar) -> Tensor:
     """Take one Euler step from sigma to sigma_next: x + (sigma_next - sigma)·velocity.
 
-    `x`, `velocity`: `[B, C, H, W]`; `sigma` in (0, 1], `sigma_next` in [0, 1]. On float32 input the result is
-    bit-equal to one step of ComfyUI's `euler` on a flow model: like there, the velocity makes a round trip through
-    the denoised latent, x0 = x - sigma·v and (x - x0) / sigma, which rounds.
+    Args:
+        x: the latent `[B, C, H, W]`.
+        velocity: the model's output, shaped like `x`.
+        sigma: the noise level of `x`, in (0, 1].
+        sigma_next: the noise level to step to, in [0, 1].
+
+    On float32 input the result is bit-equal to one step of ComfyUI's `euler` on a flow model. As there, the velocity
+    makes a round trip through the denoised latent, x0 = x - sigma·v and (x - x0) / sigma, which rounds.
 
     Raises ValueError naming the argument for a sigma out of range, a wrong rank or different shapes.
     Source: Karras et al. 2022, algorithm 1; comfy/k_diffusion/sampling.py `sample_euler`.
@@ -35,9 +41,9 @@ def euler_step(x: Tensor, velocity: Tensor, sigma: Scalar, sigma_next: Scalar) -
 
 
 def euler_from_denoised(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-    """Take `euler_step` where the model gave the denoised latent x0, as ComfyUI's models do, and not the velocity.
+    """Take `euler_step` with the denoised latent x0, which ComfyUI's models give, in place of the velocity.
 
-    The order of operations is that of ComfyUI's `euler`, bit for bit; arguments are not checked.
+    The order of operations is that of ComfyUI's `euler`, bit for bit. Arguments are not checked.
     """
     return x + (x - denoised) / sigma * (sigma_next - sigma)
 
@@ -45,11 +51,15 @@ def euler_from_denoised(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: 
 def ddim_step(
     x: Tensor, velocity: Tensor, sigma: Scalar, sigma_next: Scalar, eta: float = 0.0, noise: Tensor | None = None
 ) -> Tensor:
-    """Take one DDIM step, which puts the share `eta` of the noise that may be replaced in anew.
+    """Take one DDIM step, which replaces the share `eta` of the replaceable noise by new noise.
 
-    `x`, `velocity`, `noise`: `[B, C, H, W]`; `sigma` in (0, 1], `sigma_next` in [0, 1]; `eta` in [0, 1]. eta = 0 is
-    `euler_step`, bit for bit; eta = 1 is the ancestral (DDPM) step. For eta > 0 sigma_next must not exceed sigma and
-    `noise` (standard normal) must be given.
+    Args:
+        x: the latent `[B, C, H, W]`.
+        velocity: the model's output, shaped like `x`.
+        sigma: the noise level of `x`, in (0, 1].
+        sigma_next: the noise level to step to, in [0, 1]; at most `sigma` when `eta` > 0.
+        eta: in [0, 1]. 0 is `euler_step`, bit for bit; 1 is the ancestral (DDPM) step.
+        noise: standard normal noise shaped like `x`; required when `eta` > 0.
 
     Raises ValueError naming the argument.
     Source: Song et al. 2021, eq. 12 and 16, with alpha = 1 - sigma: r = s'(1-s) / (s(1-s')),
@@ -82,12 +92,18 @@ def ancestral_step(
     s_noise: float = 1.0,
     noise: Tensor | None = None,
 ) -> Tensor:
-    """Take one ancestral Euler step: go below sigma_next, then add noise back up to it.
+    """Take one ancestral Euler step: step below sigma_next, then add noise up to it.
 
-    `x`, `velocity`, `noise`: `[B, C, H, W]`; `sigma` in (0, 1], `sigma_next` in [0, sigma]; `eta` >= 0 (0: plain
-    Euler up to rounding, no noise); `s_noise` >= 0 scales the noise. On float32 input the result is bit-equal to one
-    step of ComfyUI's `euler_ancestral` on a flow model, given the same noise. At sigma_next = 0 it is the denoised
-    latent, and no noise is needed.
+    Args:
+        x: the latent `[B, C, H, W]`.
+        velocity: the model's output, shaped like `x`.
+        sigma: the noise level of `x`, in (0, 1].
+        sigma_next: the noise level to step to, in [0, sigma]. At 0 the result is the denoised latent.
+        eta: how far the step goes below, at least 0. 0 is plain Euler up to rounding.
+        s_noise: scales the noise, at least 0.
+        noise: standard normal noise shaped like `x`; required when `eta` and `sigma_next` are above 0.
+
+    On float32 input the result is bit-equal to one step of ComfyUI's `euler_ancestral` on a flow model with that noise.
 
     Raises ValueError naming the argument, also for an `eta` so large that no noise level is left to add.
     Source: comfy/k_diffusion/sampling.py `sample_euler_ancestral_RF`.
@@ -129,15 +145,24 @@ def churn(
     s_noise: float = 1.0,
     noise: Tensor | None = None,
 ) -> tuple[Tensor, SigmaT]:
-    """Raise the noise level a little before a step, keeping the variance right for a flow model.
+    """Raise the noise level a little before a step, with the variance that is right for a flow model.
 
-    `x`, `noise`: `[B, C, H, W]`; `sigma` in [0, 1]; `steps` is the length of the whole schedule; `s_tmin`, `s_tmax`
-    are sigmas, not step fractions; `s_noise` >= 0. Returns the latent and the sigma it now has (a float or a tensor
-    as `sigma` was): gamma = min(s_churn / steps, sqrt 2 - 1), sigma_hat = min(sigma (1 + gamma), 1). Outside the
-    bounds, at gamma = 0, at sigma 0 and at sigma 1 both come back unchanged and no noise is needed.
+    Args:
+        x: the latent `[B, C, H, W]`.
+        sigma: its noise level, in [0, 1].
+        steps: the length of the whole schedule.
+        s_churn: how much noise is added in all, spread over the steps; at least 0.
+        s_tmin: the lowest sigma (not a share of the steps) at which noise is added.
+        s_tmax: the highest sigma at which noise is added.
+        s_noise: scales the noise, at least 0.
+        noise: standard normal noise shaped like `x`; required when noise is added.
 
-    The literal formula of Karras et al., x + sqrt(sigma_hat² - sigma²)·noise, belongs to x = x0 + sigma·noise; here
-    the signal shrinks too: a = (1 - sigma_hat) / (1 - sigma), x_hat = a·x + s_noise·sqrt(sigma_hat² - a² sigma²)·noise.
+    Returns the latent and its new sigma, a float or a tensor as `sigma` was: gamma = min(s_churn / steps, sqrt 2 - 1),
+    sigma_hat = min(sigma (1 + gamma), 1). Outside the bounds, and when gamma is 0 or sigma is 0 or 1, both are
+    unchanged.
+
+    The formula of Karras et al., x + sqrt(sigma_hat² - sigma²)·noise, belongs to x = x0 + sigma·noise. Here the signal
+    shrinks too: a = (1 - sigma_hat) / (1 - sigma), x_hat = a·x + s_noise·sqrt(sigma_hat² - a² sigma²)·noise.
 
     Raises ValueError naming the argument.
     Source: Karras et al. 2022, algorithm 2, restated for x = (1 - sigma)·x0 + sigma·noise.
@@ -167,8 +192,12 @@ def churn(
 def add_noise(x0: Tensor, noise: Tensor, sigma: Scalar) -> Tensor:
     """Return (1 - sigma)·x0 + sigma·noise, the noised latent at that level.
 
-    `x0`, `noise`: `[B, C, H, W]`; `sigma` in [0, 1]. On float32 input bit-equal to ComfyUI's noise scaling of flow
-    models.
+    Args:
+        x0: the clean latent `[B, C, H, W]`.
+        noise: standard normal noise shaped like `x0`.
+        sigma: the noise level, in [0, 1].
+
+    On float32 input the result is bit-equal to ComfyUI's noise scaling of flow models.
 
     Raises ValueError naming the argument.
     Source: Lipman et al. 2023 (optimal-transport path); comfy/model_sampling.py `CONST.noise_scaling`.

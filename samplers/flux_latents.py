@@ -21,10 +21,10 @@ class Tokens(NamedTuple):
 
 
 def patchify(latent: Tensor) -> Tokens:
-    """Pack a latent into Flux tokens of 2×2 cells.
+    """Pack a latent `[B, C, H, W]` into Flux tokens of 2×2 cells.
 
-    `latent`: `[B, C, H, W]`. An odd height or width is first padded to even at the bottom or right, circularly, as
-    ComfyUI does; `unpatchify` with the returned size crops it again, so the round trip is exact.
+    An odd height or width is first padded circularly to even, at the bottom or right, as in ComfyUI. `unpatchify` with
+    the returned size crops it again, so the round trip is exact.
 
     Raises ValueError for another rank or dtype.
     Source: black-forest-labs/flux, sampling.py, `prepare`; comfy/ldm/flux/model.py `process_img`.
@@ -38,12 +38,14 @@ def patchify(latent: Tensor) -> Tokens:
 
 
 def unpatchify(tokens: Tensor | Tokens, height: int, width: int) -> Tensor:
-    """Unpack Flux tokens of 2×2 cells into a latent, cropped to height × width.
+    """Unpack Flux tokens of 2×2 cells into a latent `[B, C, height, width]`.
 
-    `tokens`: `[B, ceil(height / 2) * ceil(width / 2), 4C]` (or what `patchify` returned); `height`, `width` in latent
-    cells. Returns `[B, C, height, width]`.
+    Args:
+        tokens: `[B, ceil(height / 2) * ceil(width / 2), 4C]`, or what `patchify` returned.
+        height: the latent's height in cells.
+        width: the latent's width in cells.
 
-    Raises ValueError if the number of tokens does not belong to that size, or the width of a token is no multiple of 4.
+    Raises ValueError if the number of tokens does not belong to that size, or a token's width is no multiple of 4.
     Source: black-forest-labs/flux, sampling.py, `unpack`.
     """
     packed = _checks.tensor("tokens", tokens.tokens if isinstance(tokens, Tokens) else tokens, rank=3)
@@ -59,10 +61,15 @@ def unpatchify(tokens: Tensor | Tokens, height: int, width: int) -> Tensor:
 
 
 def image_ids(height: int, width: int, batch: int = 1, index: int = 0) -> Tensor:
-    """Return the position ids of an image's tokens: `[index, row, column]`.
+    """Return the position ids of an image's tokens, `[index, row, column]`.
 
-    `height`, `width` in latent cells; `index` is 0 for the picture itself and 1, 2, … for reference pictures, never
-    the position in the batch. Returns float32 `[batch, ceil(height / 2) * ceil(width / 2), 3]`.
+    Args:
+        height: the latent's height in cells.
+        width: the latent's width in cells.
+        batch: the number of images, at least 1.
+        index: 0 for the picture itself and 1, 2, … for reference pictures; never the position in the batch.
+
+    Returns float32 `[batch, ceil(height / 2) * ceil(width / 2), 3]`.
 
     Raises ValueError for a size or batch < 1 or a negative index.
     Source: black-forest-labs/flux, sampling.py, `prepare`; comfy/ldm/flux/model.py `process_img`.
@@ -87,5 +94,5 @@ def text_ids(length: int, batch: int = 1) -> Tensor:
 
 
 def _shares(first: Tensor, second: Tensor) -> bool:
-    """Tell whether both are views of the same memory, as rearranging a latent of 2×2 leaves them."""
+    """Return whether both tensors are views of the same memory, which rearranging a latent of 2×2 cells gives."""
     return first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()

@@ -1,4 +1,4 @@
-"""Guidance: how a conditional and an unconditional prediction are combined, and how the result is tamed."""
+"""Guidance: how a conditional and an unconditional prediction are combined, and how the result is kept in bounds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from . import _checks
 def classifier_free(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
     """Return uncond + scale·(cond - uncond); at scale 1 that is `cond` itself.
 
-    `cond`, `uncond`: same shape, batch first; any parameterisation (noise, velocity, denoised); `scale` any finite
-    number. float16/bfloat16 are computed in float32; the result has cond's dtype. On float32 bit-equal to ComfyUI.
+    Args:
+        cond: the conditional prediction, batch first, in any parameterisation (noise, velocity, denoised).
+        uncond: the unconditional prediction, shaped like `cond`.
+        scale: any finite number.
+
+    float16 and bfloat16 are computed in float32. The result has cond's dtype. On float32 it is bit-equal to ComfyUI.
 
     Raises ValueError naming the argument.
     Source: Ho & Salimans 2022, eq. 6; comfy/samplers.py `cfg_function`.
@@ -30,9 +34,13 @@ def classifier_free(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
 def rescale(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
     """Bring the guided prediction's contrast back to that of the conditional one, by the share phi.
 
-    `guided`, `cond`: same shape, batch first, the model's raw output in its own parameterisation (velocity for flow
-    models); standard deviations are taken over all axes but the batch. `phi` in [0, 1]; 0 changes nothing. A sample
-    without any variance is left as it is. The result has guided's dtype.
+    Args:
+        guided: the guided prediction, batch first, in the model's own parameterisation (velocity for flow models).
+        cond: the conditional prediction, shaped like `guided`.
+        phi: the share, in [0, 1]; 0 changes nothing.
+
+    Standard deviations are taken over all axes but the batch. A sample without any variance is left as it is. The
+    result has guided's dtype.
 
     Raises ValueError naming the argument.
     Source: Lin et al. 2023, eq. 15 and 16; diffusers `rescale_noise_cfg`.
@@ -55,8 +63,14 @@ def rescale(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
 def dynamic_threshold(x0: Tensor, percentile: float, max_value: float | None = None) -> Tensor:
     """Squeeze a predicted x0 into [-1, 1] by each sample's own percentile of absolute values.
 
-    `x0`: batch first; `percentile` in [0, 1]; per sample s = clamp(quantile(|x0|, percentile), 1, max_value) and the
-    result is clamp(x0, -s, s) / s. `max_value` >= 1 or None for no upper bound. The result has x0's dtype.
+    Per sample, s = clamp(quantile(|x0|, percentile), 1, max_value), and the result is clamp(x0, -s, s) / s.
+
+    Args:
+        x0: the predicted x0, batch first.
+        percentile: in [0, 1].
+        max_value: the upper bound of s, at least 1; None sets no bound.
+
+    The result has x0's dtype.
 
     Raises ValueError naming the argument.
     Source: Saharia et al. 2022 (Imagen), section 2.3; diffusers `DDPMScheduler._threshold_sample`.
@@ -70,7 +84,7 @@ def dynamic_threshold(x0: Tensor, percentile: float, max_value: float | None = N
 
 
 def _quantile(values: Tensor, share: float) -> Tensor:
-    """Return each row's linearly interpolated quantile; unlike torch.quantile without a limit on the row's length."""
+    """Return each row's linearly interpolated quantile. Unlike torch.quantile it has no limit on a row's length."""
     ordered = values.sort(dim=1).values
     position = share * (ordered.shape[1] - 1)
     low = int(position)

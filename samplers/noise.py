@@ -1,8 +1,8 @@
-"""The initial noise of each trainer: which generator, in which order, in which dtype.
+"""The initial noise of each trainer: which generator draws it, in which order, and in which dtype.
 
 A profile is written "generator[@gpu]/layout/dtype[/cast]", for example:
 
-- "torch-cpu/nchw/float32": the host's own noise;
+- "torch-cpu/nchw/float32": ComfyUI's own noise;
 - "torch-cpu/nchw/float32/bfloat16": drawn in float32, then rounded to bfloat16;
 - "torch-cuda@rtx-3090/packed/bfloat16": drawn as Flux tokens by torch on that GPU.
 
@@ -52,11 +52,16 @@ _RUST: dict[str, Callable[[int, int], NDArray[np.float32]]] = {
 class NoiseProfile:
     """How initial noise is drawn.
 
-    `generator`, `layout` and `dtype` are names of `GENERATORS`, `LAYOUTS` and `DTYPES`; on the CPU torch draws other
-    numbers in another dtype, all other generators draw float32 and round. `cast`: dtype the noise is rounded to after
-    drawing, or None. `gpu`: whose launch grid "torch-cuda" has (a name of `_cuda_rng.GPUS` or
-    "<multiprocessors>x<threads each>"); it matters only for noise of more values than the GPU has threads (196608 on
-    an RTX 4090; Flux at 1024² has 262144). `note`: what a reader should know about it; no part of equality.
+    Args:
+        generator: what draws the numbers, one of `GENERATORS`.
+        layout: their order, one of `LAYOUTS`.
+        dtype: one of `DTYPES`. On the CPU torch draws other numbers in another dtype; all other generators draw float32
+            and round.
+        cast: the dtype to which the noise is rounded after drawing, or None.
+        gpu: the GPU whose launch grid "torch-cuda" has, a name of `_cuda_rng.GPUS` or "<multiprocessors>x<threads
+            each>". It matters only for noise of more values than the GPU has threads (196608 on an RTX 4090; Flux at
+            1024² has 262144).
+        note: what a reader should know about the profile. It has no part in equality.
 
     Raises ValueError naming the field.
     """
@@ -102,10 +107,17 @@ class NoiseProfile:
 
 
 def initial_noise(profile: NoiseProfile | str, seed: int, batch: int, channels: int, height: int, width: int) -> Tensor:
-    """Return the noise a trainer starts from, drawn at once for the whole batch.
+    """Return the noise that a trainer starts from, drawn at once for the whole batch.
 
-    `profile`: a `NoiseProfile` or its text; `seed` in [0, 2^64); `height`, `width` in latent cells. Returns
-    `[batch, channels, height, width]` on the CPU in the profile's final dtype; packed noise is drawn as tokens
+    Args:
+        profile: a `NoiseProfile` or its text.
+        seed: in [0, 2^64).
+        batch: the number of latents.
+        channels: the latent's channels.
+        height: the latent's height in cells.
+        width: the latent's width in cells.
+
+    Returns `[batch, channels, height, width]` on the CPU in the profile's final dtype. Packed noise is drawn as tokens
     `[batch, ceil(height / 2) * ceil(width / 2), 4 * channels]` and unpacked. The global generators are left alone.
 
     Raises ValueError naming the argument.
@@ -140,13 +152,15 @@ def _draw(profile: NoiseProfile, seed: int, shape: tuple[int, ...]) -> Tensor:
 
 
 def noise_profile(trainer: str, family: str, precision: str = "bfloat16") -> NoiseProfile:
-    """Return how a trainer draws the noise of its sample images.
+    """Return how a trainer draws the noise of its samples. The profile's `note` says what to know about it.
 
-    `trainer`: a trainer's id; `family`: a family's id; `precision`: the dtype the trainer computes
-    in, which some draw or round the noise in. The profile's `note` says what to know about it.
+    Args:
+        trainer: a trainer's id.
+        family: a family's id.
+        precision: the dtype in which the trainer computes; some trainers draw or round their noise in it.
 
-    Raises ValueError for an unknown name, a family the trainer does not sample, or noise whose source is not known,
-    for which only a noise file written by the trainer can match.
+    Raises ValueError for an unknown name, a family that the trainer does not sample, or noise whose source is not
+    known, for which only a noise file written by the trainer can match.
     Source: each trainer's own sampling code, named in the notes.
     """
     dtype = _checks.choice("precision", precision, DTYPES)
@@ -157,7 +171,7 @@ def noise_profile(trainer: str, family: str, precision: str = "bfloat16") -> Noi
 
 
 def _way(trainer: str, family: str) -> Way:
-    """How a trainer samples a family; ValueError for an unknown name or a family that it does not sample."""
+    """Return how a trainer samples a family. ValueError for an unknown name or a family that it does not sample."""
     known = TRAINERS[_checks.choice("trainer", trainer, LISTED)]
     way = known.way(_checks.choice("family", family, tuple(FAMILIES)))
     if way is None:
@@ -168,10 +182,14 @@ def _way(trainer: str, family: str) -> Way:
 def latent_size(family: str, width: int, height: int, trainer: str | None = None) -> tuple[int, int]:
     """Return the latent's (height, width) for a picture of width × height pixels, after the trainer's rounding.
 
-    `family`: a family's id; `width`, `height` in pixels, at least 1; `trainer`: a trainer's id, or
-    None for the family's reference (Flux: 2·ceil(pixels / 16) as black-forest-labs; others: pixels // 8).
+    Args:
+        family: a family's id.
+        width: the picture's width in pixels, at least 1.
+        height: the picture's height in pixels, at least 1.
+        trainer: a trainer's id; None takes the family's reference (Flux: 2·ceil(pixels / 16) as black-forest-labs;
+            others: pixels // 8).
 
-    Raises ValueError for an unknown name, for a size that leaves no latent, and for one the trainer refuses.
+    Raises ValueError for an unknown name, for a size that leaves no latent, and for one that the trainer refuses.
     Source: each trainer's own rounding of sample sizes.
     """
     sizes = _way(NATIVE.id if trainer is None else trainer, family).sizes

@@ -26,9 +26,15 @@ def flux_mu(
 ) -> float:
     """Return Flux's shift exponent mu for an image of so many tokens.
 
-    `image_tokens` is ceil(height / 16) * ceil(width / 16) in pixels. mu is the straight line through
-    (base_tokens, base_shift) and (max_tokens, max_shift), extrapolated on both sides, never clamped: 0.63 at 512²,
-    1.15 at 1024², 1.84333 at 2048×1024.
+    mu is the straight line through (base_tokens, base_shift) and (max_tokens, max_shift). It is extrapolated on both
+    sides and never clamped: 0.63 at 512², 1.15 at 1024², 1.84333 at 2048×1024.
+
+    Args:
+        image_tokens: ceil(height / 16) * ceil(width / 16), in pixels.
+        base_shift: mu at `base_tokens`.
+        max_shift: mu at `max_tokens`.
+        base_tokens: the first number of tokens.
+        max_tokens: the second number of tokens, another than the first.
 
     Raises ValueError for `image_tokens` < 1, non-finite shifts, or equal token bounds.
     Source: black-forest-labs/flux, sampling.py, `get_lin_function`.
@@ -52,12 +58,18 @@ def flux_sigmas(
     shifted: bool = True,
     spacing: str = "linear",
 ) -> Tensor:
-    """Return Flux's sigmas: evenly spaced times, shifted by the image's size.
+    """Return Flux's sigmas, float32 `[steps + 1]`, which descend from exactly 1 to exactly 0.
 
-    float32 `[steps + 1]`, descending from exactly 1 to exactly 0. `steps` >= 1; `image_tokens` as in `flux_mu`;
-    `shifted=False` is schnell's plain line (the shifts then have no effect but are still checked). `spacing`:
-    "linear" is linspace(1, 0, steps + 1); "timesteps" is linspace(1, 0.001, steps) and 0, which a scheduler of
-    diffusers takes when it is given a number of steps only, as OneTrainer does.
+    They are evenly spaced times, shifted by the image's size.
+
+    Args:
+        steps: the number of steps, at least 1.
+        image_tokens: as in `flux_mu`.
+        base_shift: as in `flux_mu`.
+        max_shift: as in `flux_mu`.
+        shifted: False gives schnell's plain line. The shifts then have no effect, but are still checked.
+        spacing: "linear" is linspace(1, 0, steps + 1). "timesteps" is linspace(1, 0.001, steps) and 0, which a
+            scheduler of diffusers takes when it gets only a number of steps, as in OneTrainer.
 
     Raises ValueError as `flux_mu` does, for `steps` < 1 and for an unknown spacing.
     Source: black-forest-labs/flux, sampling.py, `get_schedule`: sigma = e^mu / (e^mu + (1/t - 1)); diffusers
@@ -72,15 +84,21 @@ def flux_sigmas(
 
 
 def flow_sigmas(steps: int, shift: float = 3.0, spacing: str = "timesteps") -> Tensor:
-    """Return the sigmas of a flow-matching model with a constant shift (SD 3.5: 3).
+    """Return a flow model's sigmas with a constant shift, float32 `[steps + 1]`, from 1 down to exactly 0.
 
-    float32 `[steps + 1]`, descending from 1 to exactly 0; sigma = s·t / (1 + (s - 1)·t). `spacing` says what t is:
+    sigma = s·t / (1 + (s - 1)·t).
 
-    - "timesteps": evenly spaced timesteps from 1000 down to the model's smallest one, which is already shifted, and
-      shifted again; bit-equal to ComfyUI's `normal` scheduler, and what Stability and diffusers do.
-    - "linear": linspace(1, 0, steps + 1).
-    - "cosine": CosMap, 1 - 1 / (tan(pi u / 2) + 1) at u = linspace(1, 0, steps + 1) (Esser et al. 2024, sec. 3.1).
-    - "simple": every (1000 / steps)-th entry of the 1000-entry table; bit-equal to ComfyUI's `simple` scheduler.
+    Args:
+        steps: the number of steps, at least 1.
+        shift: s, above 0. SD 3.5 uses 3.
+        spacing: what t is:
+
+            - "timesteps": evenly spaced timesteps from 1000 down to the model's smallest one, which is already shifted,
+              and shifted again. It is bit-equal to ComfyUI's `normal` scheduler, and what Stability and diffusers do.
+            - "linear": linspace(1, 0, steps + 1).
+            - "cosine": CosMap, 1 - 1 / (tan(pi u / 2) + 1) at u = linspace(1, 0, steps + 1) (Esser et al. 2024, sec.
+              3.1).
+            - "simple": every (1000 / steps)-th entry of the 1000-entry table. It is bit-equal to ComfyUI's `simple`.
 
     Raises ValueError for `steps` < 1, `shift` <= 0 or not finite, or an unknown spacing.
     Source: comfy/samplers.py `normal_scheduler`, `simple_scheduler`; diffusers `FlowMatchEulerDiscreteScheduler`.
@@ -106,15 +124,18 @@ def flow_sigmas(steps: int, shift: float = 3.0, spacing: str = "timesteps") -> T
 
 
 def ddim_timesteps(steps: int, spacing: str = "leading", offset: int = 1, train_timesteps: int = 1000) -> Tensor:
-    """Return the timesteps a DDIM-like sampler visits.
+    """Return the timesteps that a DDIM-like sampler visits, int64 `[steps]`, descending.
 
-    int64 `[steps]`, descending, each in [0, train_timesteps). `spacing`: "leading" (multiples of
-    train_timesteps // steps, plus `offset`: SDXL uses offset 1), "trailing" (from train_timesteps - 1 down) or
-    "linspace" (both ends included); `offset` acts on "leading" only, as in diffusers. DDIM's previous timestep is
-    `t - train_timesteps // steps` whatever the spacing, which need not be the next entry.
+    Args:
+        steps: the number of steps, in [1, train_timesteps].
+        spacing: "leading" (multiples of train_timesteps // steps, plus `offset`), "trailing" (from train_timesteps - 1
+            down) or "linspace" (both ends included).
+        offset: acts on "leading" only, as in diffusers. SDXL uses 1.
+        train_timesteps: the number of trained timesteps; each result is in [0, train_timesteps).
 
-    Raises ValueError for `steps` outside [1, train_timesteps], an unknown spacing, or an offset that leads past the
-    last timestep.
+    DDIM's previous timestep is `t - train_timesteps // steps` in every spacing, which need not be the next entry.
+
+    Raises ValueError for `steps` outside its range, an unknown spacing, or an offset that leads past the last timestep.
     Source: Lin et al. 2023, table 2; diffusers `DDIMScheduler.set_timesteps`.
     """
     total = _checks.integer("train_timesteps", train_timesteps, 1)
@@ -144,13 +165,18 @@ def alphas_cumprod(
     schedule: str = "scaled_linear",
     zero_terminal_snr: bool = False,
 ) -> Tensor:
-    """Return the cumulative alphas of a discrete diffusion schedule.
+    """Return the cumulative alphas of a discrete diffusion schedule, float64 `[train_timesteps]`.
 
-    float64 `[train_timesteps]`, strictly descending, in (0, 1) (with `zero_terminal_snr` the last one is exactly 0).
-    `schedule`: "scaled_linear" (betas linear in their square root: SD 1.x, SDXL) or "linear". The k-diffusion sigma of
-    a timestep is sqrt((1 - a) / a).
+    They descend strictly within (0, 1). The k-diffusion sigma of a timestep is sqrt((1 - a) / a).
 
-    Raises ValueError for betas outside (0, 1), beta_end < beta_start, or an unknown schedule.
+    Args:
+        beta_start: the first beta, in (0, 1).
+        beta_end: the last beta, in [beta_start, 1).
+        train_timesteps: the number of timesteps, at least 2.
+        schedule: "scaled_linear" (betas linear in their square root: SD 1.x, SDXL) or "linear".
+        zero_terminal_snr: rescales the table so that the last alpha is exactly 0.
+
+    Raises ValueError for betas outside their range, or an unknown schedule.
     Source: diffusers `DDIMScheduler.__init__`; zero terminal SNR: Lin et al. 2023, algorithm 1.
     """
     total = _checks.integer("train_timesteps", train_timesteps, 2)
