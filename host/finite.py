@@ -1,4 +1,4 @@
-"""Whether the numbers that came in can be computed with. Pure torch."""
+"""Whether the numbers in an input can be computed with. Pure torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from ..errors import NodeInputError
 
 
 def check_finite(name: str, value: Any, remedy: str) -> None:
-    """Raise NodeInputError where a tensor in `value` (lists and dicts searched) holds NaN or infinite values.
+    """Raise NodeInputError when a tensor in `value` holds NaN or infinite values.
 
-    name: what the error calls it; remedy: what to change. Anything but tensors, lists, tuples and dicts is passed over.
+    Args:
+        name: what the error calls the value.
+        value: a tensor, or lists, tuples and dicts that are searched for tensors. Anything else passes.
+        remedy: a sentence that says what to change.
     """
     if not finite(value):
         raise NodeInputError(f"{name} holds NaN or infinite values. {remedy}")

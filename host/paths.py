@@ -1,4 +1,4 @@
-"""Names from a graph to files of this machine, never outside the folders that the host opens to graphs."""
+"""Names from a graph to files of this machine, never outside the folders that ComfyUI opens to graphs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ from ..errors import NodeInputError, OutsideError
 
 
 def input_roots() -> list[Path]:
-    """Folders a config may be read from: the host's input folder and its loras folders (run folders lie there)."""
+    """The folders from which a config may be read: ComfyUI's input folder and its loras folders, where runs lie."""
     return [Path(folder_paths.get_input_directory()), *lora_roots()]
 
 
 def lora_roots() -> list[Path]:
-    """The host's loras folders."""
+    """ComfyUI's loras folders."""
     return [Path(path) for path in folder_paths.get_folder_paths("loras")]
 
 
 def candidates(name: str, roots: list[Path], what: str) -> list[Path]:
-    """Where `name` (relative, or absolute within a root) may lie: one path per root it fits into.
+    """Return where `name` may lie: one path for each root that it fits into.
 
-    `..` is resolved by name, links are left alone: an administrator's link inside a root is meant. Raises
-    NodeInputError when the name leads out of every root; `what` is the input's name.
+    `..` is resolved by name. Links are kept, because an administrator put them inside a root on purpose.
+
+    Args:
+        name: a relative path, or an absolute path within a root.
+        roots: the folders that graphs may read.
+        what: the input's name, for messages.
+
+    Raises NodeInputError when the name leads out of every root.
     """
     if "\x00" in name:
         raise NodeInputError(f"{what} holds a NUL character.")

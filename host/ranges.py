@@ -1,4 +1,4 @@
-"""Numbers that come over a link: the host checks typed ones against an input's range, but not these."""
+"""Numbers that come over a link. ComfyUI checks typed numbers against an input's range, but not linked ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Execute = Callable[..., io.NodeOutput]
 
 
 class Range(NamedTuple):
-    """From where to where an input may be."""
+    """The lowest and the highest value of an input."""
 
     name: str
     low: float
@@ -25,7 +25,7 @@ class Range(NamedTuple):
 def in_range(*, but: Collection[str] = ()) -> Callable[[Execute], Execute]:
     """Decorator for a node's execute, under @classmethod: refuses numbers outside the ranges of the node's schema.
 
-    but: inputs that the node checks by itself. See `check_ranges`.
+    The inputs in `but` are left out, because the node checks them itself. See `check_ranges`.
     """
 
     def decorate(execute: Execute) -> Execute:
@@ -55,7 +55,9 @@ def ranges(schema: io.Schema) -> list[Range]:
 def check_ranges(known: Iterable[Range], inputs: Mapping[str, Any]) -> None:
     """Raise NodeInputError, naming the input, for a number below its minimum, above its maximum, or NaN.
 
-    inputs: by name, single values or lists of them; those that are not there are passed over.
+    Args:
+        known: the ranges.
+        inputs: single values or lists of them by name. Inputs that are missing here pass.
     """
     for name, low, high in known:
         given = inputs.get(name)

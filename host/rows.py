@@ -1,4 +1,4 @@
-"""Lists that run in step: one row per entry, instead of the host's silent repetition of the last one."""
+"""Lists that run side by side, one row per entry. ComfyUI would silently repeat the last entry of a shorter list."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..errors import NodeInputError
 
 
 def rows(lists: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """The inputs of a node that takes lists, row by row.
+    """Return the inputs of a node that takes lists, row by row.
 
-    lists: input name -> its values; one value stands for every row. Raises NodeInputError, naming the inputs, when a
-    list is empty or two lists of more than one entry differ in length.
+    `lists` holds the values of each input by its name; a single value counts for every row. Raises NodeInputError,
+    naming the inputs, when a list is empty or two lists of more than one entry differ in length.
     """
     check_filled(lists)
     longest = max(lists, key=lambda name: len(lists[name]))
@@ -29,7 +29,7 @@ def rows(lists: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def single(lists: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """The values of inputs that a node takes once, although it takes lists: the one, or the same all along.
+    """Return the values of inputs that a node takes once although it takes lists. All entries of a list must be equal.
 
     Raises NodeInputError, naming the input, for an empty list and for different values.
     """

@@ -18,14 +18,14 @@ OUTPUT_MENU: Final = "eridiffusion/output"
 MEMORY_MENU: Final = "eridiffusion/memory"
 
 MAX_RESOLUTION: Final = 16384
-#: Seeds are unsigned 64 bit numbers in trainers and in the host.
+#: Seeds are unsigned 64 bit numbers in trainers and in ComfyUI.
 MAX_SEED: Final = 2**64 - 1
 
 
 def schema(**keywords: Any) -> io.Schema:
-    """An io.Schema from the keywords that the running host knows; the others are left out.
+    """An io.Schema from the keywords that the running ComfyUI knows. The others are left out.
 
-    Newer hosts know more (search_aliases, …), and an unknown keyword would make the host reject the whole pack.
+    Newer versions know more keywords (search_aliases, …), and an unknown one would make ComfyUI reject the whole pack.
     """
     known = {field.name for field in dataclasses.fields(io.Schema)}
     return io.Schema(**{key: value for key, value in keywords.items() if key in known})

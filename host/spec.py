@@ -1,4 +1,4 @@
-"""Turns a training config, as text or as a file, into the lists that a graph runs over."""
+"""Turns a training config, as text or as a file, into the lists over which a graph runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SUFFIXES: Final = (".yaml", ".yml", ".json", ".jsonc", ".toml", ".txt", ".env",
 
 @dataclass(frozen=True)
 class SpecInputs:
-    """EriSampleSpec's inputs; "auto" and "" mean: as the config says."""
+    """EriSampleSpec's inputs. "auto" and "" take what the config says."""
 
     config: str
     family: str = "auto"
@@ -36,9 +36,9 @@ class SpecInputs:
 
 
 def load_spec(inputs: SpecInputs) -> SampleSpec:
-    """Read the spec, take the items asked for, and fill in the trigger word and random seeds, noted in `.notes`.
+    """Read the spec, take the wanted items, and fill in the trigger word and random seeds, which `.notes` name.
 
-    Raises SpecError for the config's faults and NodeInputError for a file that is not there or not allowed.
+    Raises SpecError for faults of the config, and NodeInputError for a file that is missing or not allowed.
     """
     spec = read_config(inputs, config_path(inputs.config))
     spec, notes = draw_seeds(with_trigger(spec.select(inputs.items), inputs.trigger_word.strip()))
@@ -72,10 +72,10 @@ def _parsed(
 
 
 def config_path(config: str) -> Path | None:
-    """The file that `config` names, or None when it is the config's text itself.
+    """Return the file that `config` names, or None when it holds the config's text itself.
 
     One line that ends in a config suffix (.yaml, .json, …) is a name: relative to ComfyUI's input folder or a loras
-    folder, or absolute inside one of them. Raises NodeInputError when it is empty, outside, or not there.
+    folder, or absolute inside one of them. Raises NodeInputError when it is empty, outside these folders, or missing.
     """
     text = config.strip().strip('"')
     if not text:
@@ -92,9 +92,9 @@ def config_path(config: str) -> Path | None:
 
 
 def with_trigger(spec: SampleSpec, trigger: str) -> SampleSpec:
-    """The spec with a trigger word where its prompts still hold a placeholder; "" changes nothing.
+    """Return the spec with a trigger word in place of the placeholders in its prompts; "" changes nothing.
 
-    Raises NodeInputError when the config sets another word itself: its prompts are filled in already.
+    Raises NodeInputError when the config sets another word itself, because its prompts then hold that one.
     """
     if not trigger or trigger == spec.trigger_word:
         return spec
@@ -111,7 +111,7 @@ def with_trigger(spec: SampleSpec, trigger: str) -> SampleSpec:
 
 
 def fingerprint(inputs: SpecInputs) -> str:
-    """What ComfyUI compares to know whether the node must run again: a file's state, and new when a seed is random."""
+    """A text that changes when the node must run again: with the config's file, and always when a seed is random."""
     try:
         path = config_path(inputs.config)
         spec, state = read_config(inputs, path), inputs.config
@@ -126,7 +126,7 @@ def fingerprint(inputs: SpecInputs) -> str:
 
 
 def as_text(spec: SampleSpec) -> str:
-    """What was read, for people: a line for every sample, then the notes and the fields that were not used."""
+    """What was read, for people: a line per sample, then the notes and the fields that were not used."""
     lines = [f"{spec.name}: {spec.trainer}, {spec.family}{f' {spec.variant}' if spec.variant else ''}"]
     for item in spec.items:
         guidance = "" if item.guidance is None else f", guidance {item.guidance:g}"
@@ -141,7 +141,7 @@ def as_text(spec: SampleSpec) -> str:
 
 
 def columns(spec: SampleSpec) -> dict[str, list[object]]:
-    """The spec as parallel lists, one entry per sample, by output id of EriSampleSpec."""
+    """The spec as parallel lists by output id of EriSampleSpec, with one entry per sample."""
     items = spec.items
     return {
         "prompt": [item.prompt for item in items],

@@ -21,11 +21,15 @@ _MARKS = ("latent_format_version_0",)
 
 
 def read_tensor(name: str, names: Sequence[str], seed: int | None = None) -> Tensor:
-    """The one tensor wanted from a file below the input folder or a loras folder, float32, finite.
+    """Return the wanted tensor of a file below the input folder or a loras folder, as finite float32.
 
-    name: relative path; `{seed}` in it is replaced by `seed`. names: what the tensor may be called, best first; a
-    file's only tensor is taken whatever its name. Raises NodeInputError naming the file: not there, outside the
-    folders, no safetensors file, no tensor of these names, not numbers with a fraction, or not finite.
+    Args:
+        name: a relative path; `{seed}` in it becomes `seed`.
+        names: what the tensor may be called, best first. A file's only tensor is taken whatever its name is.
+        seed: the seed for the name, or None.
+
+    Raises NodeInputError naming the file when it is missing, outside the folders or no safetensors file, or when it has
+    no tensor of these names, one that is not of floating point, or one that is not finite.
     """
     path = _find(name if seed is None else name.replace(SEED, str(seed)))
     try:
@@ -52,9 +56,9 @@ def read_tensor(name: str, names: Sequence[str], seed: int | None = None) -> Ten
 
 
 def fingerprint(name: str, seed: int | None = None) -> str:
-    """Paths, times and sizes of the files that `name` may mean; changes when one of them does.
+    """A text of paths, times and sizes of the files that `name` may mean, which changes when one of them does.
 
-    seed: None = linked, not known before the graph runs, so that every file that fits `{seed}` counts.
+    seed is None when it is linked and so not known before the graph runs; then every file that fits `{seed}` counts.
     """
     if not name:
         return ""
@@ -68,7 +72,7 @@ def fingerprint(name: str, seed: int | None = None) -> str:
 
 
 def problem(name: str) -> str | None:
-    """What is wrong with the file's name before the graph runs, None where nothing is or `{seed}` leaves it open."""
+    """What is wrong with the file's name before the graph runs; None when nothing is or `{seed}` leaves it open."""
     try:
         if name and SEED not in name:
             _find(name)

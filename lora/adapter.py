@@ -1,4 +1,4 @@
-"""One adapter: the tensors of one module of a LoRA file, checked, and where they go in the host."""
+"""One adapter: the tensors of one module of a LoRA file, checked, and where they go in ComfyUI."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RANKED = (DOWN, "hada_w1_b", "lokr_w2_b", "lokr_w1_b")  # the tensors whose row
 
 @dataclass(frozen=True)
 class Adapter:
-    """The tensors of one module by kind (see suffixes.py), and its place in the host.
+    """The tensors of one module by kind (see suffixes.py), and its place in ComfyUI.
 
     `alpha` is the effective one, so that scale = alpha / rank; None means scale 1. `rank` is None for a full
     difference.
@@ -47,7 +47,7 @@ class Adapter:
 def factored_rank(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     """The rank that alpha is divided by, from the shapes by kind; None when nothing is factored.
 
-    As the host has it: of LoKr's two factors the second's rank counts when both are factored.
+    As ComfyUI has it: of LoKr's two factors the second's rank counts when both are factored.
     """
     for kind in _RANKED:
         if shapes.get(kind):
@@ -69,7 +69,7 @@ def lycoris_factor(tensors: Mapping[str, Tensor], name: str, core: str) -> Tenso
 def check_shapes(path: Path, module: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse a module whose tensors do not fit together; raises LoraError naming file, module and shapes.
 
-    `shapes`: shape by kind. Checked before any data is read, because the host would only log such a module and go on.
+    `shapes`: shape by kind. Checked before any data is read, because ComfyUI would only log such a module and go on.
     """
     if (UP in shapes) != (DOWN in shapes):
         there, missing = ("up", "down") if UP in shapes else ("down", "up")
@@ -99,7 +99,7 @@ def check_finite(path: Path, key: str, tensor: Tensor) -> None:
 def _check_pair(path: Path, module: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
     up, down, mid = shapes[UP], shapes[DOWN], shapes.get(MID)
     fits = len(up) > 1 and len(down) > 1 and up[1] == down[0] and 0 not in (*up, *down)
-    if not fits or (mid is not None and mid[:2] != (up[1], up[1])):  # the host takes a square middle only
+    if not fits or (mid is not None and mid[:2] != (up[1], up[1])):  # ComfyUI takes a square middle only
         middle = "" if mid is None else f", mid {list(mid)}"
         raise LoraError(
             f"up {list(up)} and down {list(down)}{middle} do not fit together",

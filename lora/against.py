@@ -14,7 +14,7 @@ from .names.table import MODEL_PREFIX
 from .reader import Lora
 from .report import LoadReport, load_report
 
-# As the host's checkpoints name their parts -> as the host names them once loaded.
+# As ComfyUI's checkpoints name their parts -> as ComfyUI names them once loaded.
 _PARTS = (
     (re.compile(r"model\.diffusion_model\."), MODEL_PREFIX),
     (re.compile(r"text_encoders\.(clip_l|clip_g|t5xxl)\.(?:transformer\.)?"), r"\1.transformer."),
@@ -23,10 +23,10 @@ _PARTS = (
 
 
 def model_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
-    """Shape by the host's name of every weight and bias in a model file; only the header is read.
+    """Shape by ComfyUI's name of every weight and bias in a model file; only the header is read.
 
     `path`: a checkpoint (`model.diffusion_model.…`) or a diffusion model under native names, .safetensors. Raises
-    LoraError as `read_header` does, and when the file holds no diffusion model under the host's names.
+    LoraError as `read_header` does, and when the file holds no diffusion model under ComfyUI's names.
     """
     header = read_header(path)
     shapes = {_host_name(name): shape for name, shape in header.shapes.items()}

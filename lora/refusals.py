@@ -58,7 +58,7 @@ def _no_block_number(file: LoraFile) -> bool:
     return bool(file.modules) and all(_FLUX_LAYER.match(module) for module in file.modules)
 
 
-# Names of whole models: full checkpoints, the host's and diffusers' diffusion models.
+# Names of whole models: full checkpoints, ComfyUI's and diffusers' diffusion models.
 _WHOLE_MODEL = (
     r"^(?:model\.diffusion_model|first_stage_model|conditioner|cond_stage_model)\."
     r"|^(?:model\.|diffusion_model\.|transformer\.|unet\.)?(?:double_blocks|single_blocks|joint_blocks|input_blocks"

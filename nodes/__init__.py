@@ -1,4 +1,4 @@
-"""The pack's nodes, by family of job. The only part of the pack that imports the host."""
+"""The pack's nodes, by family of job. With `host/` the only part of the pack that imports ComfyUI."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class EriExtension(ComfyExtension):
-    """What the host asks for the pack's nodes."""
+    """What ComfyUI asks for the pack's nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return list(NODES)
 
 
 async def comfy_entrypoint() -> EriExtension:
-    """The extension object; called once by the host while it loads custom nodes. Adds the routes for trainers."""
+    """Return the extension object and add the routes for trainers. ComfyUI calls this once when it loads the pack."""
     register()
     runs_routes.register()
     return EriExtension()

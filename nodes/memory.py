@@ -13,7 +13,7 @@ from ..host.schema import MEMORY_MENU, schema
 
 
 class EriMemoryPolicy(io.ComfyNode):
-    """CPU offload, sequential offload, attention slicing and VAE tiling through the host's model management."""
+    """CPU offload, sequential offload, attention slicing and VAE tiling through ComfyUI's model management."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -143,7 +143,7 @@ class EriDDIMSampler(io.ComfyNode):
 
 
 class EriSample(io.ComfyNode):
-    """Sampling through the host's guider. It takes lists so that lists which do not fit each other are an error."""
+    """Sampling through ComfyUI's guider. It takes lists whole, so that lists that do not fit are an error."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -16,7 +16,7 @@ from ..host.text.encode import encode_inputs
 class EriTripleTextEncode(io.ComfyNode):
     """One text-encode node for SD 3.5, Flux and SDXL; see `host.text.encode.encode`.
 
-    It takes lists so that lists which do not fit each other are an error, and equal prompts are encoded once.
+    It takes lists whole, so that lists that do not fit each other are an error and equal prompts are encoded once.
     """
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What ComfyUI's history says about a finished prompt, as a trainer wants it: how it ended, which files it wrote."""
+"""ComfyUI's history of a finished prompt in the form that a trainer wants: how it ended, and which files it wrote."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def result_of(prompt_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def described(error: HostError) -> dict[str, Any]:
-    """An error for the answer, entries that it leaves open left out; tracebacks stay in ComfyUI's log and history.
+    """An error for the answer, without empty entries. Tracebacks stay in ComfyUI's log and history.
 
-    details: what else is wrong with a graph that ComfyUI refuses, one fault a line.
+    `details` holds the further faults of a graph that ComfyUI refuses, one a line.
     """
     entry = {
         "kind": error.kind,
@@ -43,7 +43,7 @@ def described(error: HostError) -> dict[str, Any]:
 
 
 def _files(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every node's files, each picture followed by the prompt file that lies beside it."""
+    """Every node's files, each picture followed by the prompt file beside it."""
     saves = (record["prompt"][3].get(EXTRA_KEY) or {}).get("saves", {})
     outputs = (record.get("outputs") or {}).items()
     files = []

@@ -1,4 +1,4 @@
-"""Graphs into ComfyUI's queue as its own POST /prompt puts them there, and what became of them."""
+"""Puts graphs into ComfyUI's queue as its own POST /prompt does, and says what became of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def node_info(workflow: Workflow) -> dict[str, Any]:
 
 
 def _described(name: str) -> dict[str, Any]:
-    """As server.py's `node_info`, which is no function of its own: what the canvas needs of it."""
+    """The part of server.py's `node_info` (which is no function of its own) that the canvas needs."""
     node = nodes.NODE_CLASS_MAPPINGS[name]
     if hasattr(node, "GET_NODE_INFO_V1"):
         info: dict[str, Any] = node.GET_NODE_INFO_V1()
@@ -47,10 +47,16 @@ def _described(name: str) -> dict[str, Any]:
 
 
 async def queue(workflow: Workflow, ui: Mapping[str, Any], *, client_id: str | None, front: bool) -> tuple[str, float]:
-    """Queue a graph and return its prompt id and place number.
+    """Queue a graph and return its prompt id and its place in the queue.
 
-    ui: goes into the saved images. Raises HostError naming node and input where ComfyUI objects to any part of the
-    graph; it would run the rest. Source: server.py `post_prompt`.
+    Args:
+        workflow: the graph.
+        ui: its form for the canvas, which is saved in the pictures.
+        client_id: the WebSocket client that gets the progress.
+        front: puts it before the prompts that wait.
+
+    Raises HostError naming node and input when ComfyUI objects to any part of the graph; it would run the rest.
+    Source: server.py `post_prompt`.
     """
     server = PromptServer.instance
     document: dict[str, Any] = {
@@ -76,7 +82,7 @@ async def queue(workflow: Workflow, ui: Mapping[str, Any], *, client_id: str | N
 
 
 def state(prompt_id: str) -> dict[str, Any] | None:
-    """How far a prompt is: `status` "queued" or "running", or its result; None where ComfyUI does not know it."""
+    """The state of a prompt: `status` "queued" or "running", or its result; None when ComfyUI does not know it."""
     prompts = PromptServer.instance.prompt_queue
     for _ in range(2):  # it may end between the two questions
         record = prompts.get_history(prompt_id=prompt_id, map_function=lambda entry: entry).get(prompt_id)

@@ -1,7 +1,7 @@
-"""The routes for trainers, beside ComfyUI's own: a config's text in; a graph, or a queued prompt and its files, out.
+"""The routes for trainers, beside ComfyUI's own: from a config's text to a graph, or to a queued prompt and its files.
 
-docs/openapi.yaml describes them. ComfyUI's middleware turns away requests whose Origin is another site's; here a body
-must also be declared JSON, which a page of another site cannot send without ComfyUI's consent.
+docs/openapi.yaml describes them. ComfyUI's middleware refuses requests whose Origin is another site's. Here a body must
+also be declared as JSON, which a page of another site cannot send unless ComfyUI allows it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def register() -> None:
-    """Add the routes to the running host, once, before ComfyUI's `add_routes`; without a server there are none."""
+    """Add the routes to the running ComfyUI, once, before ComfyUI's `add_routes`; without a server there are none."""
     server = getattr(PromptServer, "instance", None)
     if server is None or any(getattr(route, "path", "").startswith(f"{PREFIX}/") for route in server.routes):
         return
@@ -54,7 +54,7 @@ def register() -> None:
 
 
 def answered(handler: Handler) -> Handler:
-    """The handler with this pack's errors as JSON; any other is a defect, which aiohttp logs and answers with 500."""
+    """The handler with this pack's errors as JSON. Any other error is a defect, which aiohttp answers with 500."""
 
     @functools.wraps(handler)
     async def answer(request: web.Request) -> web.Response:
@@ -75,7 +75,7 @@ def answered(handler: Handler) -> Handler:
 
 
 def _config_kind(error: SpecError) -> str:
-    """What is wrong with a config, in one word; two say that the text may not be one, so that a program can tell."""
+    """What is wrong with a config, in one word. Two words tell a program that the text may be no config at all."""
     if isinstance(error, UnknownConfigError):
         return "not_config"
     return "family_unknown" if isinstance(error, FamilyUnknownError) else "config"
@@ -89,7 +89,7 @@ def _error(status: int, kind: str, error: Exception, **places: Any) -> web.Respo
 
 
 def _check_site(request: web.Request) -> None:
-    """Turn away what a browser itself marks as another site's, also where ComfyUI is not on a loopback address."""
+    """Refuse what a browser itself marks as another site's, also when ComfyUI is not on a loopback address."""
     if request.headers.get("Sec-Fetch-Site") == "cross-site" and not args.enable_cors_header:
         raise RequestError(
             403, "origin", "the request comes from another site's page", remedy="Send it from a program."
@@ -165,7 +165,7 @@ async def _read(request: web.Request, kind: type[Request]) -> Request:
 
 
 async def _built(request: GraphRequest) -> tuple[Workflow, dict[str, Any]]:
-    """The graph and its canvas form; large configs take a while, so ComfyUI answers others meanwhile."""
+    """The graph and its form for the canvas. Large configs take a while, and ComfyUI answers others meanwhile."""
     run = None if request.run is None else _run_name(request.run)
     offered = offered_files() if request.models is None else None
     workflow = await asyncio.to_thread(graph_for, request, run, offered)
@@ -173,9 +173,10 @@ async def _built(request: GraphRequest) -> tuple[Workflow, dict[str, Any]]:
 
 
 def _run_name(run: str) -> str:
-    """The run as ComfyUI's nodes name it, relative to an allowed folder; RequestError 403 where it lies outside.
+    """The run as ComfyUI's nodes name it, relative to an allowed folder. RequestError 403 when it lies outside.
 
-    It need not exist yet: a graph may be made before its run. Queueing one whose run is missing is refused later.
+    The run need not exist yet, because a graph may be made before its run. Queueing a graph without its run is refused
+    later.
     """
     try:
         places = candidates(run.strip(), run_roots(), "run")

@@ -1,4 +1,4 @@
-"""The routes behind the sidebar: the training runs that ComfyUI can see, and what there is of one of them."""
+"""The routes for the sidebar: the training runs that ComfyUI can see, and what exists of one of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .routes import PREFIX, answered
 
 
 def register() -> None:
-    """Add the routes to the running host, once; without a server there are none."""
+    """Add the routes to the running ComfyUI, once; without a server there are none."""
     server = getattr(PromptServer, "instance", None)
     if server is None or any(getattr(route, "path", "").startswith(f"{PREFIX}/runs") for route in server.routes):
         return
@@ -63,7 +63,7 @@ async def _thumbnail(request: web.Request) -> web.Response:
 
 
 def _small_copy(name: str, folder: str) -> bytes:
-    """A picture below the output folder, made small; RequestError 403 outside, 404 missing, 422 not a whole picture."""
+    """A small copy of a picture below the output folder; RequestError 403 outside, 404 missing, 422 not whole."""
     output = Path(folder_paths.get_output_directory()).resolve()
     path = (output / folder / name).resolve() if "\x00" not in folder + name else output
     if not path.is_relative_to(output):
@@ -77,7 +77,7 @@ def _small_copy(name: str, folder: str) -> bytes:
 
 
 def _all_runs() -> list[dict[str, Any]]:
-    """Every run folder with its steps; one that cannot be listed has the reason instead."""
+    """Every run folder with its steps. A run that cannot be listed has the reason instead."""
     entries: list[dict[str, Any]] = []
     for name in list_runs():
         if name.endswith(".safetensors"):
@@ -95,13 +95,13 @@ def _all_runs() -> list[dict[str, Any]]:
 
 
 def _steps(checkpoints: list[Checkpoint]) -> dict[str, Any]:
-    """Steps that a graph can name, ascending, and how many checkpoints have none."""
+    """The steps that a graph can name, ascending, and the number of checkpoints of unknown step."""
     steps = sorted({entry.step for entry in checkpoints if entry.step is not None})
     return {"steps": steps, "unknown": sum(entry.step is None for entry in checkpoints)}
 
 
 def _overview(name: str, config: str) -> dict[str, Any]:
-    """One run; RequestError 403 where name or config lead outside, 404 where there is no such run or config."""
+    """One run. RequestError 403 when name or config lie outside, 404 when there is no such run or config."""
     try:
         place, checkpoints = find_run(name)
     except NodeInputError as error:
@@ -121,7 +121,7 @@ def _overview(name: str, config: str) -> dict[str, Any]:
 
 
 def _chosen(name: str, config: str, found: Configs) -> tuple[str, SampleSpec | None]:
-    """The config that was asked for, else the one in the folder that is named as the run, else the newest there."""
+    """The wanted config, else the one in the folder with the run's name, else the newest there."""
     if config:
         try:
             path = config_path(config)

@@ -1,8 +1,8 @@
-"""A LoRA for a part of the denoising: the sampler's sigmas are split and the parts sampled one after the other.
+"""A LoRA for a part of the denoising: the sampler's sigmas are split, and the parts are sampled one after the other.
 
-The parts are whole calls of ComfyUI's guider, the first with the noise and the others with none, as a chain of
-SamplerCustomAdvanced nodes with DisableNoise over SplitSigmas makes them. Hooks are not used: they need marked
-conditioning, and weights that change inside one sampler call are not reliable on hosts that load weights on demand.
+The parts are whole calls of ComfyUI's guider, the first with the noise and the others without, as in a chain of
+SamplerCustomAdvanced nodes with DisableNoise over SplitSigmas. Hooks are not used: they need marked conditioning, and
+weights that change inside one sampler call are not reliable on a ComfyUI that loads weights on demand.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NEAR: Final = 1.0 + 1e-5  # a sigma this near to a limit lies on it: schedules 
 
 @dataclass(frozen=True)
 class RangedLora:
-    """Patches that count from `start` up to but not including `end` of the denoising, each 0..1 as ComfyUI counts."""
+    """Patches that act from `start` up to but not including `end` of the denoising, each 0..1 as ComfyUI counts."""
 
     patches: dict[Any, Any]
     strength: float
@@ -40,7 +40,7 @@ class RangedLora:
     key: str = field(default_factory=lambda: f"eridiffusion_lora_range_{uuid.uuid4()}")
 
     def on(self, model: Any) -> Any:
-        """A clone of MODEL that samples with the patches in their part only. Several may lie on one model."""
+        """A clone of MODEL that samples with the patches only in their part. One model may have several."""
         clone = model.clone()
         clone.add_wrapper_with_key(_WHEN, self.key, self._sample)
         return clone
@@ -50,7 +50,7 @@ class RangedLora:
         mask: Tensor | None = None, callback: Any = None, disable_pbar: bool = False, seed: int | None = None,
         latent_shapes: Any = (), **_: Any,
     ) -> Tensor:  # fmt: skip
-        """Stands for the guider's outer sampling; see `_Call`."""
+        """Replaces the guider's outer sampling; see `_Call`."""
         if len(latent_shapes) > 1:
             raise NodeInputError("latent holds several kinds of latents: use start 0 and end 1 with such a model.")
         without = executor.class_obj.model_patcher.clone()
@@ -88,7 +88,7 @@ class _Call:
     def one_after_the_other(
         self, parts: list[tuple[Any, Tensor]], noise: Tensor, latent: Tensor, mask: Tensor | None, seed: int | None
     ) -> Tensor:
-        """Sample each part on its patcher, beginning with `noise` and `latent`, going on from the last one's result.
+        """Sample each part on its patcher: the first from `noise` and `latent`, each next one from the last result.
 
         Only the first part gets the seed; the others get 0, DisableNoise's.
         """
@@ -104,7 +104,7 @@ class _Call:
         return result
 
     def _part(self, patcher: Any) -> Any:
-        """The guider on another patcher, with what it was told beyond its model's options."""
+        """The guider on another patcher, with the settings that it has beside its model's options."""
         part = copy.copy(self.guider)
         told = {name: value for name, value in self.guider.model_options.items() if name not in _MADE_ANEW}
         part.model_patcher, part.model_options = patcher, {**patcher.model_options, **told}
@@ -121,10 +121,10 @@ class _Call:
 
 
 def _go_on(noise: Tensor, latent: Tensor, result: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Noise and latent of a further part: none and the result; outside an inpainting mask still the first ones.
+    """Noise and latent of a further part: no noise and the result. Outside an inpainting mask they stay the first ones.
 
-    With a hard mask the sampler then finds exactly its own state at the sigma it goes on from. Raises NodeInputError
-    for a soft one, where it would not.
+    With a hard mask the sampler then finds exactly its own state at the sigma at which it continues. Raises
+    NodeInputError for a soft mask, with which it would not.
     """
     if mask is None:
         return torch.zeros_like(noise), result

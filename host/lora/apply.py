@@ -1,4 +1,4 @@
-"""A training step's LoRA onto ComfyUI's MODEL and CLIP, with a report of what matched."""
+"""Puts a training step's LoRA onto ComfyUI's MODEL and CLIP, with a report of what matched."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Use:
 
 
 class Applied(NamedTuple):
-    """What EriLoraAtStep hands out: MODEL, CLIP, the step found (-1 = unknown), the report as text and as JSON."""
+    """EriLoraAtStep's outputs: MODEL, CLIP, the loaded step (-1 is unknown), the report as text and as JSON."""
 
     model: Any
     clip: Any
@@ -53,11 +53,13 @@ class Applied(NamedTuple):
 
 
 def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
-    """MODEL and CLIP with the chosen step's LoRA.
+    """Return MODEL and CLIP with the LoRA of the chosen step.
 
-    clip may be None. The given objects keep their weights and patches; one that the LoRA does not change is handed on
-    as it is. Step 0 of a run without one is the model as it is. Raises NodeInputError for an empty range, LoraError
-    when no key matches or a shape does not fit, naming file and keys, and for files that cannot be used.
+    clip may be None. The given objects keep their weights and patches, and one that the LoRA does not change is
+    returned as it is. Step 0 of a run that saved none is the model as it is.
+
+    Raises NodeInputError for an empty range. Raises LoraError, naming file and keys, when no key matches or a shape
+    does not fit, and for files that cannot be used.
     """
     if not 0.0 <= use.start < use.end <= 1.0:
         raise NodeInputError(f"start is {use.start:g} and end {use.end:g}. Set 0 ≤ start < end ≤ 1.")
@@ -119,7 +121,7 @@ def _patched_clip(clip: Any, found: Patches, use: Use) -> Any:
 
 
 def _base(lora: Lora, model: Any) -> dict[str, Tensor]:
-    """The model's own weights that the LoRA's change depends on (DoRA), whatever it is patched with at the moment."""
+    """The model's own weights on which the LoRA's change depends (DoRA), whatever patches the model has just now."""
     wanted = {f"{adapter.target.weight}.weight" for adapter in lora.adapters if depends_on_base(adapter)}
     if not wanted:
         return {}
@@ -128,7 +130,7 @@ def _base(lora: Lora, model: Any) -> dict[str, Tensor]:
 
 
 def _remarks(lora: Lora, clip: Any, use: Use) -> list[str]:
-    """What of the LoRA has no effect, or another than one might think, because of how it is used."""
+    """What of the LoRA has no effect, or another effect than one might expect, because of how it is used."""
     parts = {adapter.target.part == "model" for adapter in lora.adapters}
     remarks = []
     if False in parts and clip is None:

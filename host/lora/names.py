@@ -1,4 +1,4 @@
-"""ComfyUI's names for the weights of a model: looked up once per model, kept as long as the model lives."""
+"""ComfyUI's names for the weights of a model. They are looked up once per model and kept while the model lives."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Target = Any
 
 
 class Names(NamedTuple):
-    """ComfyUI's own key map, name in a LoRA file -> weight, and the shape of every weight."""
+    """ComfyUI's own key map, from a name in a LoRA file to a weight, and the shape of every weight."""
 
     key_map: dict[str, Target]
     shapes: dict[str, tuple[int, ...]]
 
 
 class Patches(NamedTuple):
-    """What ComfyUI's loader made of LoRA keys: patches by weight, and the LoRA keys that are in them."""
+    """What ComfyUI's loader made of LoRA keys: patches by weight, and the LoRA keys that they use."""
 
     patches: dict[Target, Any]
     loaded: set[str]
@@ -45,8 +45,8 @@ def clip_names(clip: Any) -> Names:
 def host_patches(keys: dict[str, Tensor], names: Names) -> Patches:
     """Let ComfyUI's own loader read LoRA keys (`lora.to_host_keys`) for the weights of one model.
 
-    The loader asks for every name of the map it is given; it is given those that the keys speak of. Weights that the
-    model does not have are left out. Nothing is logged: what did not match shows in the report.
+    The loader looks for every name of the map that it gets, so it gets only those that the keys mention. Weights that
+    the model does not have are left out. Nothing is logged, because the report says what did not match.
     """
     if not names.key_map:
         return Patches({}, set())
@@ -74,7 +74,7 @@ def _owner(key: str, key_map: dict[str, Target]) -> str | None:
 
 
 def _target(key: str, target: Target) -> Target:
-    """Where a key's tensor goes: beside the weight for a bias, else into it."""
+    """Where a key's tensor goes: to the bias beside the weight, or into the weight itself."""
     return f"{_weight(target).removesuffix('.weight')}.bias" if key.endswith(f".{DIFF_BIAS}") else target
 
 

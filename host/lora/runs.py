@@ -1,4 +1,4 @@
-"""Which runs a graph may name, and which checkpoint of one it means."""
+"""Which runs a graph may name, and which of a run's checkpoints it means."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ALLOW = f"Move it there, or allow its folder: a line '{RUNS_KIND}: <folder>' in
 
 @dataclass(frozen=True)
 class Choice:
-    """Which checkpoint is wanted: `run` below an allowed folder, `step`, `mode` (see lora.select_checkpoint)."""
+    """The wanted checkpoint: `run` below an allowed folder, `step`, and `mode` (see lora.select_checkpoint)."""
 
     run: str
     step: int
@@ -42,7 +42,7 @@ def _kinds() -> list[str]:
 
 
 def list_runs() -> list[str]:
-    """Below the allowed folders: every run by the names of its .safetensors files, then every such file."""
+    """All runs below the allowed folders, by the names of their .safetensors files, followed by all these files."""
     return list(_listed(tuple(_file_names())))
 
 
@@ -60,16 +60,17 @@ def _file_names() -> Iterator[str]:
 
 
 def runs_version() -> str:
-    """Changes when a file below an allowed folder appears or goes."""
+    """A text that changes when a file below an allowed folder appears or disappears."""
     names = "\n".join(_file_names())
     return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def find(choice: Choice) -> Checkpoint | None:
-    """The checkpoint that `choice` names; None = step 0 of a run that has none: the model before training.
+    """Return the checkpoint that `choice` names; None is the model before training: step 0 of a run that saved none.
 
-    run: a run folder, `<folder>/<name>` for one of several runs in a folder, or a file. Raises NodeInputError when it
-    is empty, outside the allowed folders or a link that leads out of them, LoraError when there is no such run or step.
+    `choice.run` is a run folder, `<folder>/<name>` for one of several runs in a folder, or a file. Raises
+    NodeInputError when it is empty, outside the allowed folders or a link that leads out of them, and LoraError when
+    there is no such run or step.
     """
     place, checkpoints = find_run(choice.run)
     if place.is_file():
@@ -80,7 +81,7 @@ def find(choice: Choice) -> Checkpoint | None:
 
 
 def find_run(run: str) -> tuple[Path, list[Checkpoint]]:
-    """The first place below the allowed folders where `run` is something, and the checkpoints there."""
+    """Return the first place below the allowed folders at which `run` exists, and the checkpoints there."""
     if not run.strip():
         raise NodeInputError("run is empty. Choose a run folder or a LoRA file below a loras folder.")
     places = candidates(run.strip(), run_roots(), "run")
@@ -93,7 +94,7 @@ def find_run(run: str) -> tuple[Path, list[Checkpoint]]:
 
 
 def steps_of(run: str, steps: str, at_most: int) -> tuple[list[int], list[Checkpoint]]:
-    """The training steps that `steps` names (see lora.select_steps), at most `at_most` of them, spread; 0 = no limit.
+    """Return the training steps that `steps` names (see lora.select_steps), spread to `at_most`; 0 sets no limit.
 
     Also returns the run's checkpoints of unknown step, which no step reaches. Raises as `find_run` and `select_steps`.
     """
@@ -114,7 +115,7 @@ def fingerprint(choice: Choice) -> str:
 
 
 def fingerprint_run(run: str) -> str:
-    """Path, time and size of every checkpoint of a run; changes when one appears, goes or is written again."""
+    """Path, time and size of every checkpoint of a run; changes when one appears, disappears or is written again."""
     try:
         return "\n".join(_stamp(checkpoint) for checkpoint in find_run(run)[1])
     except (ValueError, OSError) as error:
@@ -127,14 +128,14 @@ def _stamp(checkpoint: Checkpoint) -> str:
 
 
 def _inside(place: Path) -> Path:
-    """`place` itself, once what it leads to is seen to lie below an allowed folder too."""
+    """Return `place` itself, after checking that what it leads to also lies below an allowed folder."""
     if not leads_inside(place):
         raise NodeInputError(f"run: {place} is a link to {place.resolve()}, outside the allowed folders. {_ALLOW}.")
     return place
 
 
 def _allowed(place: Path, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
-    """The checkpoints without links that lead out; NodeInputError where none is left."""
+    """The checkpoints without links that lead out. NodeInputError when none is left."""
     roots = [root.resolve() for root in run_roots()]
     real = [(entry, entry.path.resolve()) for entry in checkpoints]
     inside = [entry for entry, path in real if any(path.is_relative_to(root) for root in roots)]

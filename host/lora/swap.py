@@ -1,10 +1,10 @@
 """From one training step's patches to another's on a model that is loaded, without unloading it.
 
-When the patches of a loaded model change, the host takes every weight off the device, restores the patched ones, and
-loads and patches the model anew. Here only the weights that either step patches are touched: restored from the host's
-own backup, and patched by the host's own functions as its `patch_weight_to_device` does. What the host keeps about a
+When the patches of a loaded model change, ComfyUI takes every weight off the device, restores the patched ones, and
+loads and patches the model anew. Here only the weights that either step patches are touched: restored from ComfyUI's
+own backup, and patched by ComfyUI's own functions as its `patch_weight_to_device` does. What ComfyUI keeps about a
 loaded model (backup, id of the patches) is left as its own loading leaves it, so it goes on from there. Where a model
-is loaded in another way than completely, nothing is done and the host does it all.
+is loaded in another way than completely, nothing is done and ComfyUI does it all.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _WHEN: Final = comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING
 _CLONED: Final = comfy.patcher_extension.CallbacksMP.ON_CLONE
 
 
-#: The types for which the host's rounding looks at its seed.
+#: The types for which ComfyUI's rounding looks at its seed.
 _ROUNDED_BY_CHANCE: Final = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 class _Backup(NamedTuple):
-    """A base weight as the host's patcher keeps it; the host makes a class of its own for every weight."""
+    """A base weight as ComfyUI's patcher keeps it; ComfyUI makes a class of its own for every weight."""
 
     weight: Tensor
     inplace_update: bool
@@ -53,7 +53,7 @@ def _before_loading(executor: Any, model: Any, *args: Any, **kwargs: Any) -> Any
 
 @dataclass(frozen=True)
 class _AtLoading:
-    """Stands among the patches of a patcher. The host asks each of them, at the very start of a loading, which further
+    """Stands among the patches of a patcher. ComfyUI asks each of them, at the very start of a loading, which further
     models it needs; this one needs none and swaps then. It does not keep the patcher alive."""
 
     patcher: ReferenceType[Any]
@@ -66,7 +66,7 @@ class _AtLoading:
 
 
 def swap_when_loading(patcher: Any) -> None:
-    """The same for a CLIP's patcher (a clone of our own) and its clones, which the host loads without a sampler."""
+    """The same for a CLIP's patcher (a clone of our own) and its clones, which ComfyUI loads without a sampler."""
     if not patcher.get_callbacks(_CLONED, KEY):
         patcher.add_callback_with_key(_CLONED, KEY, lambda _, clone: _watch_loading(clone))
     _watch_loading(patcher)
@@ -80,8 +80,8 @@ def _watch_loading(patcher: Any) -> None:
 def swap(patcher: Any) -> bool:
     """Put `patcher`'s patches on its model if that is loaded with others; says whether it did.
 
-    Base weights come back bit for bit from the host's backup. If patching fails halfway the model is marked as holding
-    unknown patches, so that the host restores all of them before it is used again.
+    Base weights come back bit for bit from ComfyUI's backup. If patching fails halfway the model is marked as holding
+    unknown patches, so that ComfyUI restores all of them before it is used again.
     """
     model = patcher.model
     if not _can_swap(patcher):
@@ -141,7 +141,7 @@ class _Scratch:
 
 def _patch(patcher: Any, key: str, scratch: _Scratch) -> None:
     """Patch a weight from its backup, which is made the first time; for layers that store weights in a form of their
-    own, and where the host writes into the weight in place, by the host's method."""
+    own, and where ComfyUI writes into the weight in place, by ComfyUI's method."""
     saved = patcher.backup.get(key)
     path, _, name = key.rpartition(".")
     layer = comfy.utils.get_attr(patcher.model, path) if path else patcher.model
@@ -175,5 +175,5 @@ def _may_be_overwritten(now: Tensor, base: Tensor, weight: Tensor) -> bool:
 
 @lru_cache(maxsize=1 << 14)
 def _seed(key: str) -> int:
-    """The host's seed for rounding a weight to 8 bits; a loop over every bit of the name, so it is remembered."""
+    """ComfyUI's seed for rounding a weight to 8 bits; a loop over every bit of the name, so it is remembered."""
     return int(comfy.model_patcher.string_to_seed(key))

@@ -1,4 +1,4 @@
-"""Reading a checkpoint that its trainer may still be writing."""
+"""Reads a checkpoint that its trainer may still be writing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _POLL: Final = 0.2  # seconds between two looks at the file
 
 
 def read_when_written(path: Path, family: str | None, wait: float) -> Lora:
-    """Read a LoRA file; one that is half written is looked at again for up to `wait` seconds, with progress shown.
+    """Read a LoRA file. A half-written one is read again for up to `wait` seconds, with progress shown.
 
-    ComfyUI's interrupt ends the waiting. Raises LoraError as `read_lora` does, and for a file that is still
-    incomplete after `wait` seconds.
+    ComfyUI's interrupt ends the wait. Raises LoraError as `read_lora` does, and for a file that is still incomplete
+    after `wait` seconds.
     """
     began = time.monotonic()
     bar = None

@@ -1,1 +1,1 @@
-"""Little memory: out-of-memory steps, offloading, slices."""
+"""Sampling with little memory: smaller calls, offloading, slices."""

@@ -1,4 +1,4 @@
-"""Attention in slices of queries, through the host's attention override."""
+"""Attention in slices of queries, through ComfyUI's attention override."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from torch import Tensor
 
 from ...errors import NodeInputError
 
-#: Name of the override in transformer_options (hosts before 0.3.51 do not know it).
+#: Name of the override in transformer_options (ComfyUI before 0.3.51 does not know it).
 OVERRIDE: Final = "optimized_attention_override"
 
 
 def can_slice() -> bool:
-    """Whether the running host lets its attention be overridden."""
+    """Whether the running ComfyUI lets its attention be overridden."""
     return hasattr(comfy.ldm.modules.attention, "wrap_attn")
 
 
 def slice_attention(transformer_options: dict[str, Any], size: int) -> dict[str, Any]:
-    """A copy of `transformer_options` whose attention takes `size` queries at a time; an override in it stays in use.
+    """Return a copy of `transformer_options` whose attention takes `size` queries at a time.
+
+    An override in it stays in use.
 
     Every query attends to all keys as before, so the result differs by no more than float rounding. Raises
-    NodeInputError where the host has no attention override.
+    NodeInputError when ComfyUI has no attention override.
     """
     if not can_slice():
         raise NodeInputError("This ComfyUI cannot slice attention. Update it, or choose another mode.")
@@ -32,7 +34,7 @@ def slice_attention(transformer_options: dict[str, Any], size: int) -> dict[str,
 
 
 class _Slices:
-    """The override: called as (attention function, q, k, v, heads, mask, …) by the host."""
+    """The override. ComfyUI calls it as (attention function, q, k, v, heads, mask, …)."""
 
     def __init__(self, size: int, inner: Callable[..., Tensor] | None) -> None:
         self.size = size

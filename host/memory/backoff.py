@@ -1,4 +1,4 @@
-"""What EriSample does when the device runs out of memory: free caches, halve the batch, offload, slice attention."""
+"""What EriSample does when memory runs out: it frees caches, halves the batch, offloads, and slices attention."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ LAST_SLICE: Final = 64
 
 
 class Backoff:
-    """A model function wrapper that answers an out-of-memory error of a call with the same call in smaller parts.
+    """A model function wrapper that repeats a call in smaller parts when it ran out of memory.
 
-    The sampler never notices: it sees one call on the whole batch, so its noise, step sizes and history are those of an
-    unhindered run, whatever sampler it is, and no step is done twice. `taken` lists what was done, in order.
+    The sampler does not notice: it sees one call on the whole batch. So its noise, step sizes and history are those of
+    a run with enough memory, whatever sampler it is, and no step is done twice. `taken` lists the measures in order.
     """
 
     def __init__(self, guider: Any) -> None:
@@ -45,12 +45,12 @@ class Backoff:
         self._slice: int | None = None
 
     def follow(self, guider: Any) -> None:
-        """`guider` makes a part of the run, on a patcher of its own, which is loaded anew."""
+        """`guider` makes a part of the run, on a patcher of its own, which is loaded again."""
         self._running = weakref.ref(guider)
         self._offloaded = self._streams
 
     def __call__(self, apply_model: Callable[..., Tensor], params: dict[str, Any]) -> Tensor:
-        """The model's output [rows, C, H, W]; see the host's set_model_unet_function_wrapper for the arguments."""
+        """The model's output [rows, C, H, W]; see ComfyUI's set_model_unet_function_wrapper for the arguments."""
         while True:
             try:
                 return self._run(apply_model, params)
@@ -109,7 +109,7 @@ class Backoff:
         self.took("other models unloaded" + (", this model's weights streamed layer by layer" if streamed else ""))
 
     def restart(self) -> bool:
-        """Prepare a new run after an error outside of the model's calls (loading, control nets); False = give up."""
+        """Prepare a new run after an error outside of the model's calls (loading, control nets). False gives up."""
         guider = self._guider()
         if self.exhausted or guider is None or (self._freed and self._offloaded):
             return False
@@ -126,17 +126,17 @@ class Backoff:
         return True
 
     def took(self, step: str) -> None:
-        """Note a step, in the log and under the node."""
+        """Record a measure, in the log and under the node."""
         self.taken.append(step)
         announce(f"Out of memory: {step}.")
 
 
 def sample_with_backoff(guider: Any, start: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """`guider.sample(start, *args, **kwargs)`, in smaller parts where the device runs out of memory.
+    """Return `guider.sample(start, *args, **kwargs)`, in smaller parts when the device runs out of memory.
 
-    The result is that of an unhindered run (within the rounding of matrix products of another size). The error is
-    raised as it came when every step was taken. `guider.model_options` is replaced by a copy of its own, and where the
-    run starts again with streamed weights `guider.model_patcher` by a clone.
+    The result is that of a run with enough memory, within the rounding of matrix products of another size. The error is
+    raised unchanged when every measure was taken. `guider.model_options` is replaced by a copy of its own. When the run
+    starts again with streamed weights, a clone replaces `guider.model_patcher`.
     """
     guider.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
     backoff = Backoff(guider)
@@ -176,7 +176,7 @@ def _empty_caches(thoroughly: bool) -> None:
 
 
 class _RandomState:
-    """The global generators as they were: samplers that draw from them draw the same again after a restart."""
+    """The state of the global generators. Samplers that draw from them draw the same numbers after a restart."""
 
     def __init__(self, device: torch.device) -> None:
         self._cpu = torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""CLIP and VAE with another way to be run: an object in front of the host's own, which stays as it is."""
+"""CLIP and VAE that run in another way: an object in front of ComfyUI's own, which stays as it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .residency import release_others
 
 
 class _Delegate:
-    """Everything that is not defined here is the inner object's: reading, calling and setting."""
+    """Everything that is not defined here belongs to the inner object: reading, calling and setting."""
 
     def __init__(self, inner: Any) -> None:
         object.__setattr__(self, "_inner", inner)
@@ -62,8 +62,8 @@ class OffloadedVAE(_Delegate):
 class TiledVAE(_Delegate):
     """A VAE that decodes and encodes in tiles of `tile` pixels, as VAEDecodeTiled and VAEEncodeTiled do.
 
-    What fits into one tile is done whole, and is then exact. The overlap is the stock nodes' 64 pixels, at most a
-    quarter of a tile.
+    A picture that fits into one tile is done whole, and is then exact. The overlap is the stock nodes' 64 pixels, at
+    most a quarter of a tile.
     """
 
     def __init__(self, inner: Any, tile: int) -> None:

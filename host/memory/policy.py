@@ -1,4 +1,4 @@
-"""A memory policy for MODEL, CLIP and VAE, as patches of clones and through the host's own model management."""
+"""A memory policy for MODEL, CLIP and VAE, as patches of clones and through ComfyUI's own model management."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEY: Final = "eridiffusion_memory"
 
 
 class Models(NamedTuple):
-    """What a policy acts on; each may be None."""
+    """The models on which a policy acts; each may be None."""
 
     model: Any
     clip: Any
@@ -25,13 +25,23 @@ class Models(NamedTuple):
 
 
 def apply_policy(models: Models, mode: str, slice_size: int = 1024, tile_size: int = 512) -> Models:
-    """The models with a policy; the given objects stay as they are. Policies one after another add up.
+    """Return the models with a policy. The given objects stay as they are, and several policies in a row add up.
 
-    mode: "auto": the host decides. "offload": a model has its device to itself: others are moved off before it runs.
-    "sequential": the MODEL's weights come over layer by layer; CLIP and VAE as in "offload", for the host has no way to
-    ask for that. "attention slicing": the MODEL's attention takes slice_size queries at a time. "VAE tiling": the VAE
-    works in tiles of tile_size pixels. A kind of model that a mode does not concern is handed on. Raises NodeInputError
-    when nothing is connected, for an unknown mode, and where the host cannot do it.
+    Args:
+        models: the MODEL, CLIP and VAE. One on which the mode does not act is returned as it is.
+        mode: one of these:
+
+            - "auto": ComfyUI decides.
+            - "offload": a model has its device to itself; others are moved off before it runs.
+            - "sequential": the MODEL's weights come over layer by layer. CLIP and VAE are handled as in "offload",
+              because ComfyUI has no way to ask for more.
+            - "attention slicing": the MODEL's attention takes slice_size queries at a time.
+            - "VAE tiling": the VAE works in tiles of tile_size pixels.
+
+        slice_size: queries per slice.
+        tile_size: pixels per tile.
+
+    Raises NodeInputError when nothing is connected, for an unknown mode, and when ComfyUI cannot do it.
     """
     if models == Models(None, None, None):
         raise NodeInputError("EriMemoryPolicy has nothing to work on. Connect a model, a clip or a vae.")

@@ -1,4 +1,4 @@
-"""Which weights stay on the device, through the host's model management."""
+"""Which weights stay on the device, through ComfyUI's model management."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVERYTHING = 1e30
 
 
 def release_others(patchers: Iterable[Any], device: Any) -> None:
-    """Take every model off `device` but those of `patchers`."""
+    """Move every model but those of `patchers` off `device`."""
     used = [patcher.model for patcher in patchers if hasattr(patcher, "model")]
     keep = [
         loaded
@@ -24,10 +24,10 @@ def release_others(patchers: Iterable[Any], device: Any) -> None:
 
 
 def stream_weights(patcher: Any) -> bool:
-    """Move a loaded model's weights off the device; the host then brings each layer's over while the layer runs.
+    """Move a loaded model's weights off the device; ComfyUI then brings each layer's over while the layer runs.
 
     LoRA patches are then applied to each layer's weights as they come. Returns False where there is nothing to do:
-    the model is not loaded, the host streams it of its own accord (dynamic), or hooks that change weights over time
+    the model is not loaded, ComfyUI streams it of its own accord (dynamic), or hooks that change weights over time
     are in force, which streaming would drop.
     """
     dynamic = getattr(patcher, "is_dynamic", None)
@@ -41,10 +41,10 @@ def stream_weights(patcher: Any) -> bool:
 
 
 def prepare_streamed(executor: Any, model: Any, noise_shape: list[int], *args: Any, **kwargs: Any) -> Any:
-    """A wrapper for the host's prepare_sampling: load the model so that as good as no weights stay on the device.
+    """A wrapper for ComfyUI's prepare_sampling: load the model so that almost no weights stay on the device.
 
-    Asks for as much memory as the device has, which leaves nothing for weights; what the host loads nevertheless (it
-    does on the CPU, where it has no budget) is moved off afterwards.
+    It asks for as much memory as the device has, which leaves none for weights. If ComfyUI loads some nevertheless (it
+    does on the CPU, which has no budget), they are moved off afterwards.
     """
     batch, *size = noise_shape
     device = model.load_device
@@ -55,7 +55,7 @@ def prepare_streamed(executor: Any, model: Any, noise_shape: list[int], *args: A
 
 
 def outer_sample_alone(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    """A wrapper for the host's outer_sample: every other model leaves the device before this one samples."""
+    """A wrapper for ComfyUI's outer_sample: every other model leaves the device before this one samples."""
     patcher = executor.class_obj.model_patcher
     release_others([patcher], patcher.load_device)
     return executor(*args, **kwargs)

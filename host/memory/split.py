@@ -1,4 +1,4 @@
-"""Dividing one call of the diffusion model into calls on fewer rows. Pure torch."""
+"""Divides one call of the diffusion model into calls on fewer rows. Pure torch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ Span = tuple[int, int]
 
 
 def spans(passes: int, pictures: int, limit: int) -> list[Span]:
-    """Row ranges of at most `limit` rows that never mix a part of one pass with another pass.
+    """Return row ranges of at most `limit` rows that never mix a part of one pass with another pass.
 
-    The rows of a call are `passes` (positive, negative, …) blocks of `pictures` latents. limit >= 1. A limit of several
-    blocks keeps whole blocks together; a smaller one cuts within each block.
+    Args:
+        passes: the number of passes (positive, negative, …), each a block of rows in the call.
+        pictures: the number of latents in each block.
+        limit: at least 1. A limit of several blocks keeps whole blocks together; a smaller one cuts within each block.
     """
     total = passes * pictures
     if limit >= pictures:
@@ -28,11 +30,14 @@ def spans(passes: int, pictures: int, limit: int) -> list[Span]:
 
 
 def part(params: dict[str, Any], span: Span) -> dict[str, Any]:
-    """The arguments of a model function wrapper for the rows of `span`, one of `spans`.
+    """Return the arguments of a model function wrapper for the rows of `span`. The given arguments are not changed.
 
-    params: the host's "input" [rows, C, H, W], "timestep" [rows], "c" and "cond_or_uncond" (one entry a pass).
-    Everything in "c" that has the call's number of rows is cut, lists and controls included; the lists in
-    "transformer_options" that have an entry a pass keep those of the span. The arguments are left as they are.
+    Everything in "c" that has as many rows as the call is cut, also lists and controls. Lists in "transformer_options"
+    that have an entry per pass keep those of the span.
+
+    Args:
+        params: ComfyUI's "input" [rows, C, H, W], "timestep" [rows], "c" and "cond_or_uncond" (one entry per pass).
+        span: one of `spans`.
     """
     start, stop = span
     passes = params["cond_or_uncond"]

@@ -1,4 +1,4 @@
-"""Finished pictures into ComfyUI's output folder, in a trainer's layout."""
+"""Writes finished pictures into ComfyUI's output folder, in a trainer's layout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SaveSettings:
-    """How samples are written; "auto" = as the trainer does. See `save_samples`."""
+    """How samples are written. "auto" does as the trainer does. See `save_samples`."""
 
     layout: str = "auto"
     image_format: str = "auto"
@@ -43,7 +43,7 @@ class SaveSettings:
 
 @dataclass(frozen=True)
 class _Sample:
-    """One picture, where it goes and what is known about it."""
+    """One picture, its place, and what is known about it."""
 
     pixels: Tensor
     path: PurePosixPath
@@ -162,7 +162,7 @@ def _one_each(what: str, values: Sequence[Any], batches: Sequence[Tensor], count
 
 
 def _check(samples: Sequence[_Sample], root: Path, texts: bool, settings: SaveSettings) -> None:
-    """Everything that can be known before the first file is written."""
+    """Check everything that can be known before the first file is written."""
     paths: set[str] = set()
     for number, sample in enumerate(samples, start=1):
         _check_picture(number, sample.pixels, settings.rounding)
@@ -179,7 +179,7 @@ def _check(samples: Sequence[_Sample], root: Path, texts: bool, settings: SaveSe
 
 
 def _check_picture(number: int, pixels: Tensor, rounding: str) -> None:
-    """Raise NodeInputError for the picture, counted from 1, that no file can be made of."""
+    """Raise NodeInputError for a picture, counted from 1, from which no file can be made."""
     if pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4) and bool(torch.isfinite(pixels).all()):
         return
     try:
@@ -239,7 +239,7 @@ def _format(settings: SaveSettings, spec: SampleSpec | None) -> str | None:
 
 
 def _graph_metadata(hidden: Any) -> dict[str, str]:
-    """What the stock saver writes: the graph as it was queued, and whatever the front end sent along."""
+    """What ComfyUI's own saver writes: the graph as it was queued, and whatever the front end sent with it."""
     if args.disable_metadata or hidden is None:
         return {}
     texts = {} if hidden.prompt is None else {"prompt": json.dumps(hidden.prompt)}
@@ -249,9 +249,9 @@ def _graph_metadata(hidden: Any) -> dict[str, str]:
 
 
 def _own_metadata(spec: SampleSpec | None, sample: _Sample, marks: list[str]) -> dict[str, str]:
-    """The sample as plain values, as a spec of this one image that EriSampleSpec reads back, and the LoRA's report.
+    """The sample as plain values, as a spec of this one picture that EriSampleSpec reads, and the LoRA's report.
 
-    marks: of the graph's savers, for a JPEG that has no room for the graph itself.
+    `marks` are those of the graph's savers, for a JPEG that has no room for the graph itself.
     """
     if args.disable_metadata:
         return {}
@@ -266,7 +266,7 @@ def _own_metadata(spec: SampleSpec | None, sample: _Sample, marks: list[str]) ->
 
 
 def _as_json(report: str) -> str:
-    """The report as JSON: EriLoraAtStep's details are that already, its report for people becomes a string."""
+    """The report as JSON. EriLoraAtStep's details already are; its report for people becomes a string."""
     try:
         json.loads(report)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Pictures from ComfyUI onto one contact sheet."""
+"""Puts pictures from ComfyUI onto one contact sheet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...images import contact_sheet, to_array, to_image
 
 
 class _Pictures(Sequence[Image.Image]):
-    """8-bit pictures of IMAGE tensors, made one at a time when they are drawn; an interrupt stops in between."""
+    """8-bit pictures of IMAGE tensors, made one at a time when they are drawn; an interrupt stops between two."""
 
     def __init__(self, pictures: Sequence[Tensor]) -> None:
         self._pictures = pictures
@@ -44,10 +44,15 @@ class _Pictures(Sequence[Image.Image]):
 def make_sheet(
     batches: Sequence[Tensor], rows: Sequence[str], columns: Sequence[str], title: str = "", cell: int = 0
 ) -> Tensor:
-    """One IMAGE [1, H, W, 3] showing all pictures row by row, labelled.
+    """Return one IMAGE [1, H, W, 3] that shows all pictures row by row, with labels.
 
-    rows, columns: labels; a single text of several lines is one label per line. Raises NodeInputError when counts and
-    pictures do not match.
+    Args:
+        batches: IMAGE tensors.
+        rows, columns: labels. A single text of several lines is one label per line.
+        title: the heading.
+        cell: the longest side of a picture in pixels; 0 chooses it.
+
+    Raises NodeInputError when the numbers of labels and pictures do not match.
     """
     pictures = [picture for batch in batches for picture in batch]
     sizes = [(picture.shape[1], picture.shape[0]) for picture in pictures]

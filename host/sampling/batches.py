@@ -1,7 +1,8 @@
-"""Rows of EriSample's lists that can be denoised as one batch: how to tell, and their inputs joined.
+"""Rows of EriSample's lists that can be denoised as one batch: how to recognise them, and their inputs joined.
 
-In a batch every image must come out as it does alone, but for the order of summation in matrix products of another
-size. So this is a list of what is known to keep the images of a batch apart; anything else is sampled alone.
+Every image of a batch must be the same as when it is denoised alone. Only the order of summation may differ, in matrix
+products of another size. So this file lists what is known to keep the images of a batch apart; anything else is sampled
+alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 from ..family import family_of
 from .samplers import sample_ddim, sample_flow_euler
 
-#: The host's samplers that draw nothing (unless an option below is on) and whose steps never look at other images.
+#: ComfyUI's samplers that draw nothing (unless an option below is on) and whose steps never look at other images.
 QUIET_SAMPLERS: Final = (
     "euler", "euler_cfg_pp", "heun", "dpm_2", "lms", "dpmpp_2m", "dpmpp_2m_cfg_pp", "ipndm", "ipndm_v", "deis",
     "gradient_estimation", "gradient_estimation_cfg_pp",
@@ -37,9 +38,9 @@ class Alone(Exception):  # noqa: N818 - an answer, not an error
 
 
 def batch_key(row: Mapping[str, Any]) -> Hashable:
-    """What rows that share a batch have in common. row: `_host_sampling.sample`'s arguments by name, checked.
+    """Return what rows that share a batch have in common.
 
-    Raises Alone for a row that must not share one.
+    `row` holds `sample`'s arguments by name, already checked. Raises Alone for a row that must not share a batch.
     """
     model, latent, sigmas = row["model"], row["latent"], row["sigmas"]
     family = family_of(model)
@@ -56,7 +57,7 @@ def batch_key(row: Mapping[str, Any]) -> Hashable:
         _conditioning_key(row["negative"]),
         type(row["noise"]),  # another class may draw in another precision
         _form(samples),
-        bool(torch.count_nonzero(samples)),  # the host and DDIM start from an empty batch in another way
+        bool(torch.count_nonzero(samples)),  # ComfyUI and DDIM start from an empty batch in another way
         None if mask is None else (mask.shape[-2:], mask.dtype, mask.device),
     )
 
@@ -89,7 +90,7 @@ def _conditioning_key(conditioning: list[Any]) -> Hashable:
 
 
 def _form(value: Any) -> Hashable:
-    """What tensors must have in common to be joined along their first axis."""
+    """What must be equal in tensors to join them along their first axis."""
     if value is None:
         return None
     if not torch.is_tensor(value) or value.ndim < 2:
@@ -98,7 +99,7 @@ def _form(value: Any) -> Hashable:
 
 
 def _plain(value: Any, owner: str, name: str = "") -> Hashable:
-    """Numbers and texts, in lists and dicts too, as something to compare; Alone for anything else."""
+    """Numbers and texts, also in lists and dicts, in a form that can be compared. Raises Alone for anything else."""
     if value is None or isinstance(value, int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -109,7 +110,7 @@ def _plain(value: Any, owner: str, name: str = "") -> Hashable:
 
 
 def joined_conditioning(conditionings: Sequence[list[Any]], counts: Sequence[int]) -> list[Any]:
-    """The CONDITIONING of a batch from its rows', which have the same key. counts: images in each row."""
+    """The CONDITIONING of a batch from that of its rows, which have the same key. counts: images in each row."""
     if len(conditionings) == 1:
         return conditionings[0]
     joined = []
@@ -123,7 +124,7 @@ def joined_conditioning(conditionings: Sequence[list[Any]], counts: Sequence[int
 
 
 def joined_mask(masks: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor | None:
-    """The noise mask of a batch [B, 1, H, W] from its rows' ([H, W] or more axes; all or none have one)."""
+    """The noise mask of a batch [B, 1, H, W] from its rows' masks ([H, W] or more axes), which all or none have."""
     if len(masks) == 1:
         return masks[0]
     found = [mask.reshape(-1, 1, *mask.shape[-2:]) for mask in masks if mask is not None]
@@ -131,6 +132,6 @@ def joined_mask(masks: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor
 
 
 def joined_tensor(tensors: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
-    """Tensors one after the other, each with as many rows as its row has images: as the host repeats or cuts it."""
+    """Tensors one after the other, each with as many rows as its row has images, repeated or cut as in ComfyUI."""
     repeated = [comfy.utils.repeat_to_batch_size(tensor, count) for tensor, count in zip(tensors, counts, strict=True)]
     return torch.cat(repeated)

@@ -24,17 +24,23 @@ _NAMES: Final = ("tokens", "packed_latents", "latents", "latent_tensor", "latent
 def patchify_latent(
     latent: Latent, text_length: int, index: int = 0, model_space: bool = False
 ) -> tuple[Latent, Latent, Latent]:
-    """Tokens [B, N, 64], image ids [B, N, 3] and text ids [B, text_length, 3] of a latent, as LATENT dictionaries.
+    """Return a latent's tokens [B, N, 64], image ids [B, N, 3] and text ids [B, text_length, 3] as LATENT dictionaries.
 
-    index: 0 for the picture itself, 1, 2, … for reference pictures. model_space: scale and shift the values as the
-    model sees them, which is what trainers pack. The tokens keep the latent's noise_mask and batch_index. Raises
-    NodeInputError for a latent that is not Flux', or holds NaN.
+    The tokens keep the latent's noise_mask and batch_index.
+
+    Args:
+        latent: a Flux latent.
+        text_length: the number of text tokens.
+        index: 0 for the picture itself, 1, 2, … for reference pictures.
+        model_space: scales and shifts the values to those that the model sees, which trainers pack.
+
+    Raises NodeInputError for a latent that is not Flux's, or holds NaN.
     """
     samples = _finite(latent["samples"], "latent")
     if samples.ndim != 4 or samples.shape[1] != CHANNELS:
         raise NodeInputError(
-            f"latent is {list(samples.shape)}; Flux' latents are [B, {CHANNELS}, H, W]. Use EmptySD3LatentImage, or "
-            "VAE Encode with Flux' VAE."
+            f"latent is {list(samples.shape)}; Flux's latents are [B, {CHANNELS}, H, W]. Use EmptySD3LatentImage, or "
+            "VAE Encode with Flux's VAE."
         )
     if samples.shape[0] == 0:
         raise NodeInputError("latent is an empty batch. Set batch_size to 1 or more.")
@@ -47,11 +53,16 @@ def patchify_latent(
 def unpatchify_latent(
     tokens: Latent | None, width: int, height: int, file: str = "", model_space: bool = False
 ) -> Latent:
-    """A latent [B, 16, height/8, width/8] of tokens [B, N, 64]; width, height in pixels, rounded up to whole cells.
+    """Return a latent [B, 16, height/8, width/8] of tokens [B, N, 64].
 
-    tokens: LATENT dictionary, or None to read `file` (see `_tensor_files.read_tensor`), which may also hold an
-    unpacked latent [B, 16, H, W]. model_space: the values are as the model sees them; bring them to the host's scale.
-    Raises NodeInputError for both or neither, and for tokens that are not Flux' or not of that size.
+    Args:
+        tokens: a LATENT dictionary, or None to read `file`.
+        width: the picture's width in pixels, rounded up to whole cells.
+        height: the picture's height in pixels.
+        file: a path as `tensor_files.read_tensor` takes it. The file may also hold an unpacked latent [B, 16, H, W].
+        model_space: says that the values are those that the model sees, and brings them to ComfyUI's scale.
+
+    Raises NodeInputError when both or neither are given, and for tokens that are not Flux's or not of that size.
     """
     if bool(file) == (tokens is not None):
         which = "both tokens and file are" if file else "neither tokens nor file is"
@@ -69,7 +80,7 @@ def unpatchify_latent(
 def _unpacked(samples: Tensor, rows: int, columns: int) -> Tensor:
     if samples.ndim != 3 or samples.shape[2] != 4 * CHANNELS:
         raise NodeInputError(
-            f"tokens are {list(samples.shape)}; Flux' tokens are [B, N, {4 * CHANNELS}]. Connect EriFluxPatchify's "
+            f"tokens are {list(samples.shape)}; Flux's tokens are [B, N, {4 * CHANNELS}]. Connect EriFluxPatchify's "
             "tokens, or name a file of packed latents."
         )
     if samples.shape[0] == 0:
@@ -84,7 +95,7 @@ def _unpacked(samples: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _batched(tensor: Tensor, rows: int, columns: int) -> Tensor:
-    """With a batch axis: [N, 64] and [16, H, W] get one."""
+    """Add a batch axis to [N, 64] and [16, H, W]."""
     return tensor[None] if tensor.ndim == 2 or tuple(tensor.shape) == (CHANNELS, rows, columns) else tensor
 
 

@@ -1,4 +1,4 @@
-"""Guidance as patches of a cloned MODEL, through the host's own hooks."""
+"""Guidance as patches of a cloned MODEL, through ComfyUI's own hooks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from ...samplers import guidance
 def guided_model(
     model: Any, rescale: float = 0.0, percentile: float = 0.0, maximum: float = 0.0, mode: str = "cfg"
 ) -> Any:
-    """A clone of `model` with other guidance; at rescale 0, percentile 0 and mode "cfg" it samples the same bits.
+    """Return a clone of `model` with other guidance. With the defaults it samples the same bits.
 
-    rescale: phi of Lin et al. 2023, 0..1, applied to the model's raw output. percentile: of dynamic thresholding,
-    0..1, 0 = off; maximum: its upper bound, >= 1, 0 = none. mode: "cfg", "embedded" (the positive pass only) or
-    "bypass" (no guidance embedding). Patches that the model already has stay in force. Raises NodeInputError for a
-    maximum between 0 and 1, for a mode that needs a guidance embedding on a model without one, and for rescale on a
-    model of another kind.
+    Patches that the model already has stay.
+
+    Args:
+        model: a MODEL.
+        rescale: phi of Lin et al. 2023, 0..1, applied to the model's raw output.
+        percentile: that of dynamic thresholding, 0..1; 0 switches it off.
+        maximum: the upper bound of the threshold, at least 1; 0 sets none.
+        mode: "cfg", "embedded" (only the positive pass) or "bypass" (no guidance embedding).
+
+    Raises NodeInputError for a maximum between 0 and 1, for a mode that needs a guidance embedding on a model without
+    one, and for rescale on a model of another kind.
     """
     if mode != "cfg" and not has_guidance_embedding(model):
         raise NodeInputError(
@@ -57,7 +63,9 @@ def has_guidance_embedding(model: Any) -> bool:
 
 
 def rescaled(args: dict[str, Any], phi: float) -> Tensor:
-    """The host's post-CFG arguments to a denoised latent whose raw output has the conditional one's spread.
+    """Return the denoised latent whose raw output has the spread of the conditional one.
+
+    `args` are ComfyUI's post-CFG arguments.
 
     The raw output is what the network gave, an affine function of x0: x0 = base - scale * output.
     """
@@ -69,7 +77,7 @@ def rescaled(args: dict[str, Any], phi: float) -> Tensor:
 
 
 def _raw_output(sampling: Any, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """base and scale of `rescaled` for each of the host's parameterisations (comfy.model_sampling)."""
+    """base and scale of `rescaled` for each of ComfyUI's parameterisations (comfy.model_sampling)."""
     kinds = comfy.model_sampling
     if isinstance(sampling, kinds.X0):
         return torch.zeros_like(x), -torch.ones_like(sigma)

@@ -16,7 +16,7 @@ from ...samplers.noise import DTYPES, GENERATORS, LAYOUTS, NoiseProfile, initial
 from ..schema import MAX_SEED
 from ..tensor_files import read_tensor
 
-#: The plain profile texts of samplers.noise, the host's own (torch-cpu/nchw/float32) first.
+#: The plain profile texts of samplers.noise, ComfyUI's own (torch-cpu/nchw/float32) first.
 PROFILES: Final = [f"{g}/{layout}/{dtype}" for g in GENERATORS for layout in LAYOUTS for dtype in DTYPES]
 
 #: How the seed goes on through a batch.
@@ -27,10 +27,15 @@ WALKS: Final = ("one draw", "seed + index", "same seed")
 class TrainerNoise:
     """NOISE: `.seed`, and `.generate_noise(latent)` giving float32 noise of the latent's shape on the CPU.
 
-    profile: a profile text of samplers.noise. family: "auto", or the family whose channel count the latent
-    must have. walk: "one draw": a batch is drawn in one go from one generator, as in the host; "seed + index", "same
-    seed": each picture by itself, as trainers do. A latent's batch_index picks from the batch that would hold all of
-    its indices. stored: noise to give instead, see `stored_noise`.
+    A latent's batch_index picks from the batch that would hold all of its indices.
+
+    Args:
+        seed: the seed of the noise.
+        profile: a profile text of samplers.noise.
+        family: the family whose number of channels the latent must have, or "auto".
+        walk: how a batch is drawn. "one draw": at once from one generator, as in ComfyUI. "seed + index", "same seed":
+            each picture by itself, as in trainers.
+        stored: noise to give in place of drawn noise, see `stored_noise`.
     """
 
     seed: int
@@ -40,7 +45,7 @@ class TrainerNoise:
     stored: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Raise NodeInputError for a profile or a walk that there is not."""
+        """Raise NodeInputError for an unknown profile or walk."""
         try:
             NoiseProfile.parse(self.profile)
         except ValueError as error:
@@ -49,7 +54,7 @@ class TrainerNoise:
             raise NodeInputError(f"walk is {self.walk!r}. Choose one of {', '.join(WALKS)}.")
 
     def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
-        """Noise for a latent dictionary; raises NodeInputError for one of another family or without four axes."""
+        """Noise for a latent dictionary. Raises NodeInputError for one of another family or without four axes."""
         samples = input_latent["samples"]
         if samples.ndim != 4:
             raise NodeInputError(f"EriTrainerNoise draws for image latents [B, C, H, W], got {list(samples.shape)}.")
@@ -75,10 +80,14 @@ class TrainerNoise:
 
 
 def stored_noise(file: str, seed: int) -> Tensor:
-    """Noise that a trainer wrote: [B, C, H, W], packed Flux tokens [B, N, 4C], or either without the batch axis.
+    """Read noise that a trainer wrote: [B, C, H, W], packed Flux tokens [B, N, 4C], or either without the batch axis.
 
-    file: see `_tensor_files.read_tensor`. In a file of several tensors it is called seed_<seed>, noise_<seed>, <seed>,
-    noise, latents or latent_tensor. Raises NodeInputError for a file or a tensor that is something else.
+    Args:
+        file: a path as `tensor_files.read_tensor` takes it.
+        seed: the seed. Of several tensors, the one called seed_<seed>, noise_<seed>, <seed>, noise, latents or
+            latent_tensor is taken.
+
+    Raises NodeInputError for a file or a tensor that is something else.
     """
     named = (f"seed_{seed}", f"noise_{seed}", str(seed), "noise", "latents", "latent_tensor")
     tensor = read_tensor(file, named, seed)

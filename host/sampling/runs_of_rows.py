@@ -6,10 +6,12 @@ from collections.abc import Hashable, Sequence
 
 
 def batches(keys: Sequence[Hashable | None], sizes: Sequence[int], limit: int) -> list[list[int]]:
-    """Row numbers (from 0) batch by batch, ascending in each, the batches by their first row.
+    """Return row numbers (from 0) batch by batch: ascending in each batch, and batches ordered by their first row.
 
-    keys: rows of equal keys may share a batch, None = this one may not. sizes: images in each row, >= 1. limit: the
-    most images in a batch, >= 1; a row that has more by itself is a batch of its own.
+    Args:
+        keys: rows of equal keys may share a batch; a row with None may not.
+        sizes: the number of images in each row, at least 1.
+        limit: the most images in a batch, at least 1. A row that has more by itself is a batch of its own.
     """
     made: list[list[int]] = []
     room: dict[Hashable, int] = {}

@@ -1,4 +1,4 @@
-"""Sampling runs through the host's guider, after checks that say what to change."""
+"""Sampling runs through ComfyUI's guider, after checks that say what to change."""
 
 from __future__ import annotations
 
@@ -29,18 +29,23 @@ from .samplers import check_flow_start, shown
 log = logging.getLogger(__name__)
 
 _OVERFLOWED = (
-    "The text encoders overflowed in half precision, or the node before this one failed: start the host with "
+    "The text encoders overflowed in half precision, or the node before this one failed: start ComfyUI with "
     "--fp32-text-enc, or load other weights of the encoders."
 )
 
 
 def sample_inputs(inputs: Mapping[str, Any]) -> Any:
-    """EriSample's inputs to LATENT: a list of them for lists, one for single values.
+    """Return LATENT for EriSample's inputs: a list for lists, one for single values.
 
-    inputs: `sample`'s arguments and batch_size by name; the host gives lists, one entry per row or one for all (of
-    batch_size: one). Rows are sampled one after the other; with batch_size > 1, rows that can share a batch together,
-    at most so many images at once (see _host_batches). Raises NodeInputError for lists that do not fit each other, and
-    as `check_inputs` for every row before the first is sampled.
+    Rows are sampled one after the other. With batch_size > 1, rows that can share a batch are sampled together, at most
+    so many images at once (see `batches`).
+
+    Args:
+        inputs: `sample`'s arguments and batch_size by name. ComfyUI gives lists, with one entry per row or one for all;
+            batch_size has one.
+
+    Raises NodeInputError for lists that do not fit each other, and as `check_inputs` for every row before the first row
+    is sampled.
     """
     given = dict(inputs)
     most = given.pop("batch_size", [1])
@@ -66,7 +71,7 @@ def sample_inputs(inputs: Mapping[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def _named(numbers: Sequence[int], count: int) -> Iterator[None]:
-    """Put the rows at fault before a NodeInputError where there are several rows; numbers: from 0."""
+    """Put the numbers of the faulty rows (from 0) before a NodeInputError, when there are several rows."""
     try:
         yield
     except NodeInputError as error:
@@ -81,7 +86,7 @@ def _entries(numbers: Sequence[int]) -> str:
 
 
 def _keys(table: Sequence[Mapping[str, Any]], limit: int) -> list[Hashable | None]:
-    """Each row's key for `batches`; tells which rows are sampled alone although batches are asked for, and why."""
+    """Each row's key for `batches`. Says which rows are sampled alone although batches are wanted, and why."""
     if limit == 1 or len(table) == 1:
         return [None] * len(table)
     keys: list[Hashable | None] = []
@@ -107,13 +112,14 @@ def sample(
     latent: dict[str, Any],
     cfg: float,
 ) -> dict[str, Any]:
-    """Denoise one latent batch as SamplerCustomAdvanced with CFGGuider does; CFG 1 makes no unconditional pass.
+    """Denoise one latent batch as SamplerCustomAdvanced with CFGGuider does. CFG 1 makes no unconditional pass.
 
-    The host loads and unloads the model, decides on devices, shows previews and heeds interrupts. Where the device runs
-    out of memory the model's calls are made smaller (see _host_backoff); the samples stay the same. Returns a new
-    latent dictionary (noise_mask, batch_index and the rest kept); every argument is left as it is. Raises
-    NodeInputError for empty conditioning, conditioning or a latent of another model family, NaN in any of them or in
-    the noise, and sigmas that rise or do not fit the model.
+    ComfyUI loads and unloads the model, decides on devices, shows previews and obeys interrupts. When the device runs
+    out of memory, the model's calls are made smaller (see `memory.backoff`), and the samples stay the same. Returns a
+    new latent dictionary, which keeps noise_mask, batch_index and the rest. No argument is changed.
+
+    Raises NodeInputError for empty conditioning, for conditioning or a latent of another model family, for NaN in any
+    of them or in the noise, and for sigmas that rise or do not fit the model.
     """
     check_inputs(model, positive, negative, sigmas, latent, cfg)
     row = {"model": model, "positive": positive, "negative": negative, "noise": noise, "sampler": sampler}
@@ -122,17 +128,17 @@ def sample(
 
 
 class Start(NamedTuple):
-    """What a row starts from. samples: its latents, noise: for them, both [B, C, H, W]."""
+    """What a row starts from: its latents and the noise for them, both [B, C, H, W]."""
 
     samples: Tensor
     noise: Tensor
 
 
 def start_of(model: Any, noise: Any, sigmas: Tensor, latent: dict[str, Any]) -> Start:
-    """A row's latents as the model wants them, and its noise, drawn for them alone.
+    """Return a row's latents as the model wants them, and its noise, drawn for them alone.
 
-    Raises NodeInputError for noise of another shape or with NaN in it, and for a flow schedule on another model's
-    empty latent.
+    Raises NodeInputError for noise of another shape or with NaN in it, and for a flow schedule on another model's empty
+    latent.
     """
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     drawn = noise.generate_noise({**latent, "samples": samples})
@@ -148,7 +154,7 @@ def start_of(model: Any, noise: Any, sigmas: Tensor, latent: dict[str, Any]) -> 
 
 
 def denoised(table: Sequence[Mapping[str, Any]], starts: Sequence[Start]) -> list[dict[str, Any]]:
-    """The latent dictionaries of rows that are denoised as one batch: one row, or several of one `batch_key`."""
+    """Return the latent dictionaries of rows that are denoised as one batch: one row, or several of one `batch_key`."""
     first, counts = table[0], [len(start.samples) for start in starts]
     guider = comfy.samplers.CFGGuider(first["model"])
     guider.set_conds(*(joined_conditioning([row[side] for row in table], counts) for side in ("positive", "negative")))
@@ -173,7 +179,7 @@ def denoised(table: Sequence[Mapping[str, Any]], starts: Sequence[Start]) -> lis
 
 
 def _callback(model: Any, steps: int, count: int) -> Callable[..., None]:
-    """The host's preview and progress; a step of a batch of `count` rows counts as many steps."""
+    """ComfyUI's preview and progress; a step of a batch of `count` rows counts as many steps."""
     report: Callable[..., None] = latent_preview.prepare_callback(model, steps * count)
     return lambda step, x0, x, total: report((step + 1) * count - 1, x0, x, total * count)
 
@@ -181,7 +187,7 @@ def _callback(model: Any, steps: int, count: int) -> Callable[..., None]:
 def check_inputs(
     model: Any, positive: list[Any], negative: list[Any], sigmas: Tensor, latent: dict[str, Any], cfg: float
 ) -> None:
-    """Raise NodeInputError for what can be told of `sample`'s arguments without noise; see the checks below."""
+    """Raise NodeInputError for faults of `sample`'s arguments that show without noise; see the checks below."""
     check_conditioning(positive, negative, cfg)
     check_latent(model, latent)
     check_sigmas(model, sigmas)
@@ -192,7 +198,7 @@ def check_inputs(
 
 
 def check_conditioning(positive: list[Any], negative: list[Any], cfg: float) -> None:
-    """Raise NodeInputError where the positive, or at a CFG other than 1 the negative, conditioning is empty."""
+    """Raise NodeInputError when the positive conditioning is empty, or the negative one at a CFG other than 1."""
     if not positive:
         raise NodeInputError("positive is empty. Connect an encoded prompt.")
     if not negative and cfg != 1.0:
@@ -202,7 +208,7 @@ def check_conditioning(positive: list[Any], negative: list[Any], cfg: float) -> 
 
 
 def check_widths(model: Any, name: str, conditioning: list[Any]) -> None:
-    """Raise NodeInputError for conditioning [B, T, width] of another family's encoders, where its family is known."""
+    """Raise NodeInputError for conditioning [B, T, width] of another family's encoders, if the family is known."""
     family = family_of(model)
     if family is None:
         return
@@ -250,7 +256,9 @@ def check_latent(model: Any, latent: dict[str, Any]) -> None:
 
 
 def check_sigmas(model: Any, sigmas: Tensor) -> None:
-    """Raise NodeInputError unless sigmas are two or more finite values, not rising, 0 at the end only, flow's <= 1."""
+    """Raise NodeInputError unless sigmas are two or more finite values that do not rise, are 0 only at the end, and in
+    0..1 on a flow model.
+    """
     values = [float(value) for value in sigmas.flatten()]
     if sigmas.ndim != 1 or len(values) < 2:
         raise NodeInputError(f"sigmas must hold at least two values, got {len(values)}. Set steps to 1 or more.")

@@ -1,4 +1,4 @@
-"""Sampler functions for comfy.samplers.KSAMPLER: the same arguments as the host's own, the steps from `samplers`."""
+"""Sampler functions for comfy.samplers.KSAMPLER, with the arguments of ComfyUI's own and the steps of `samplers`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Callback = Callable[[dict[str, Any]], None]
 class StepNoise:
     """Noise for the steps of one run, on the CPU, from the run's seed.
 
-    Starts behind as many values as the initial noise has: as diffusers, where one torch generator draws first the
+    It starts after as many values as the initial noise has, as in diffusers, where one torch generator draws first the
     latent and then each step's noise. The global generator is not touched.
     """
 
@@ -36,7 +36,7 @@ class StepNoise:
         return torch.randn(self._like.shape, generator=self._generator, dtype=torch.float32)
 
     def __call__(self) -> Tensor:
-        """The next standard normal tensor, shaped and placed like the latent."""
+        """The next standard normal tensor, with the latent's shape, dtype and device."""
         return self._draw().to(self._like)
 
 
@@ -53,12 +53,13 @@ def sample_flow_euler(
     s_tmax: float = math.inf,
     s_noise: float = 1.0,
 ) -> Tensor:
-    """Flow-matching Euler; with s_churn 0 bit-equal to the host's `euler`.
+    """Sample with flow-matching Euler. With s_churn 0 it is bit-equal to ComfyUI's `euler`.
 
-    model(x, sigma [B], **extra_args) -> x0; x [B, C, H, W]; sigmas [n + 1]. s_churn > 0 adds noise before a step
-    whose sigma lies within s_tmin..s_tmax, with the right variance for x = (1 - sigma) x0 + sigma eps (see
-    samplers.flow.churn). Raises NodeInputError for churn on a model that is no flow model, and for sigmas that no step
-    can be made of.
+    Args, beside those of every sampler of ComfyUI (model(x, sigma [B], **extra_args) -> x0; x [B, C, H, W]; sigmas [n +
+    1]): s_churn: adds noise before a step, with the right variance for x = (1 - sigma) x0 + sigma eps; see
+    `samplers.flow.churn`. s_tmin, s_tmax: the sigmas within which noise is added. s_noise: scales that noise.
+
+    Raises NodeInputError for churn on a model that is no flow model, and for sigmas from which no step can be made.
     """
     extra_args = extra_args or {}
     check_levels(model, sigmas, "s_churn" if s_churn > 0 else None)
@@ -136,7 +137,7 @@ def sample_ddim(
             clip_range=clip_range,
             use_clipped_model_output=use_clipped_model_output,
         )
-    if not todo.ends:  # a further sampler goes on from the host's own scaling
+    if not todo.ends:  # a further sampler goes on from ComfyUI's own scaling
         return x * math.sqrt(1.0 + float(sigmas[-1]) ** 2)
     return _keep_unmasked(model, x, denoised, sigmas, extra_args)
 
@@ -214,7 +215,7 @@ def _prediction(sampling: Any) -> str | None:
 
 
 def _model_output(asked: Tensor, denoised: Tensor, step: Step, prediction: str) -> Tensor:
-    """The (guided) raw output that the host turned into `denoised` at model_sigma."""
+    """The (guided) raw output that ComfyUI turned into `denoised` at model_sigma."""
     sigma = step.model_sigma
     if prediction == "epsilon":
         return (asked - denoised) / sigma
@@ -226,8 +227,8 @@ def _model_output(asked: Tensor, denoised: Tensor, step: Step, prediction: str) 
 def _start(model: Any, x: Tensor, sigma: float) -> Tensor:
     """The VP latent to begin with: x / sqrt(1 + sigma^2), but for an empty latent the noise as it is.
 
-    The host scales noise by sigma and so gives it less than unit variance unless sigma is the model's largest;
-    DDIM pipelines start from unit noise at whatever timestep comes first.
+    ComfyUI scales noise by sigma, so its variance is below 1 unless sigma is the model's largest. DDIM pipelines start
+    from noise of variance 1 at whatever timestep comes first.
     """
     if _starts_empty(model) and model.noise.shape == x.shape:
         noise: Tensor = model.noise
@@ -244,10 +245,10 @@ def _starts_empty(model: Any) -> bool:
 
 
 def _keep_unmasked(model: Any, x: Tensor, denoised: Tensor, sigmas: Tensor, extra_args: dict[str, Any]) -> Tensor:
-    """The end of an inpainting run: outside the mask the last x0, which there is the latent that came in.
+    """The end of an inpainting run: outside the mask the last x0, which is the latent that came in.
 
-    Only matters where the last step leaves noise in (alpha[0]) or clamped x0. A mask that changes with the noise level
-    (Differential Diffusion) is taken as it was at the last step, as the host takes it.
+    It matters only when the last step leaves noise in (alpha[0]) or clamps x0. A mask that changes with the noise level
+    (Differential Diffusion) is taken as it was at the last step, as ComfyUI does.
     """
     mask = extra_args.get("denoise_mask")
     if mask is None:
@@ -260,9 +261,9 @@ def _keep_unmasked(model: Any, x: Tensor, denoised: Tensor, sigmas: Tensor, extr
 
 
 def check_levels(model: Any, sigmas: Tensor, drawn_by: str | None = None) -> None:
-    """Raise NodeInputError for sigmas that no step can be made of on this model: stock nodes pass on any.
+    """Raise NodeInputError for sigmas from which no step can be made on this model; stock nodes pass on any sigmas.
 
-    Rising sigmas are fine (inversion) unless an option that draws noise, `drawn_by`, is on.
+    Rising sigmas are allowed (inversion) unless an option that draws noise, `drawn_by`, is on.
     """
     values = [float(value) for value in sigmas]
     if len(values) < 2:
@@ -283,9 +284,12 @@ def check_levels(model: Any, sigmas: Tensor, drawn_by: str | None = None) -> Non
 
 
 def check_flow_start(sampling: Any, first: float, starts_empty: Callable[[], bool]) -> None:
-    """Raise NodeInputError for a flow schedule on another model's empty latent: most of the noise would stay in.
+    """Raise NodeInputError for a flow schedule on another model's empty latent, where most of the noise would stay.
 
-    sampling: the host's model_sampling. first: the first sigma. starts_empty: asked only where the answer matters.
+    Args:
+        sampling: ComfyUI's model_sampling.
+        first: the first sigma.
+        starts_empty: says whether the run starts from an empty latent; it is called only when the answer matters.
     """
     if first == 1.0 and not isinstance(sampling, comfy.model_sampling.CONST) and starts_empty():
         raise NodeInputError(

@@ -22,9 +22,14 @@ def flux_schedule(
     denoise: float = 1.0,
     spacing: str = "linear",
 ) -> Tensor:
-    """Flux sigmas, float32 [steps + 1], for an image of width x height pixels (tokens of 16 x 16, rounded up).
+    """Return Flux's sigmas, float32 `[steps + 1]`.
 
-    denoise: see `total_steps`; spacing: see samplers.schedules.flux_sigmas.
+    Args:
+        steps: the number of steps that run.
+        width: the image's width in pixels; tokens of 16 x 16 pixels are rounded up.
+        height: the image's height in pixels.
+        base_shift, max_shift, shifted, spacing: as in `samplers.schedules.flux_sigmas`.
+        denoise: how much of the schedule runs, see `total_steps`.
     """
     image_tokens = -(-height // 16) * -(-width // 16)
     sigmas = flux_sigmas(total_steps(steps, denoise), image_tokens, base_shift, max_shift, shifted, spacing)
@@ -32,19 +37,22 @@ def flux_schedule(
 
 
 def flow_schedule(steps: int, shift: float, spacing: str, denoise: float = 1.0) -> Tensor:
-    """Sigmas of a constant shift, float32 [steps + 1], see samplers.schedules.flow_sigmas; denoise: `total_steps`."""
+    """Return sigmas of a constant shift, float32 `[steps + 1]`; see `samplers.schedules.flow_sigmas`, `total_steps`."""
     return flow_sigmas(total_steps(steps, denoise), shift, spacing)[-(steps + 1) :]
 
 
 def ddim_schedule(
     model: Any, steps: int, spacing: str, offset: int, zero_snr: bool, final_alpha: str, denoise: float = 1.0
 ) -> Tensor:
-    """SIGMAS, float32 [steps + 1], of diffusers' DDIM timesteps on a MODEL's noise table; see
-    samplers.ddim_plan.ddim_sigmas.
+    """Return the sigmas, float32 `[steps + 1]`, of diffusers' DDIM timesteps on a MODEL's noise table.
 
-    zero_snr: rescale the table first (it stays as it is where the model's own already ends on pure noise). denoise:
-    see `total_steps`. Raises NodeInputError for flow models and others without a table of discrete timesteps, and for
-    steps and offsets that leave the table.
+    Args:
+        model: a MODEL with a table of discrete timesteps.
+        steps, spacing, offset, final_alpha: as in `samplers.ddim_plan.ddim_sigmas`.
+        zero_snr: rescales the table first. A table that already ends on pure noise stays as it is.
+        denoise: how much of the schedule runs, see `total_steps`.
+
+    Raises NodeInputError for flow models and others without such a table, and for steps and offsets that leave it.
     """
     sampling = model.get_model_object("model_sampling")
     if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
@@ -64,9 +72,9 @@ def ddim_schedule(
 
 
 def total_steps(steps: int, denoise: float) -> int:
-    """Steps of the schedule whose last `steps` run at `denoise`, as the host's BasicScheduler counts them.
+    """Return the steps of the schedule whose last `steps` run at `denoise`, as ComfyUI's BasicScheduler counts them.
 
-    Raises NodeInputError for a denoise outside (0, 1] and for no steps.
+    Raises NodeInputError for a denoise outside (0, 1] and for less than one step.
     """
     if steps < 1:
         raise NodeInputError(f"steps is {steps}; nothing would be sampled. Set it to 1 or more.")

@@ -1,4 +1,4 @@
-"""Conditionings from the disk instead of the text encoders, and onto it."""
+"""Conditionings from disk in place of the text encoders, and onto disk."""
 
 from __future__ import annotations
 
@@ -41,7 +41,13 @@ _loaded: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """key: texts that are part of the key. limit_mb: size of the folder. mode: "use", "refresh" or "off"."""
+    """Settings of the cache.
+
+    Args:
+        key: texts that are part of the key.
+        limit_mb: the largest size of the folder in megabytes.
+        mode: "use", "refresh" or "off".
+    """
 
     key: tuple[str, ...] = ()
     limit_mb: int = 4096
@@ -54,10 +60,12 @@ def cache_folder() -> Path:
 
 
 def needed(hidden: Any, settings: CacheSettings, conditioning: Sequence[Any]) -> list[str]:
-    """The inputs that must be computed: none when the cache holds the result, which `recall` then hands out.
+    """Return the inputs that must be computed: none when the cache holds the result, which `recall` then returns.
 
-    hidden: the node's hidden inputs, with dynprompt and unique_id. conditioning: as ComfyUI gives it, [None] = not
-    computed yet.
+    Args:
+        hidden: the node's hidden inputs, with dynprompt and unique_id.
+        settings: the cache's settings.
+        conditioning: as ComfyUI gives it; [None] is not computed yet.
     """
     _memory.found = None
     if not _missing(conditioning):
@@ -77,10 +85,10 @@ def needed(hidden: Any, settings: CacheSettings, conditioning: Sequence[Any]) ->
 
 
 def recall(hidden: Any, settings: CacheSettings, conditioning: Sequence[Any]) -> list[Any]:
-    """The conditionings, one per entry of the list: from the cache, or those given, stored for the next time.
+    """Return the conditionings, one per entry of the list: from the cache, or the given ones, stored for the next time.
 
-    What cannot be stored passes through as it is, with a notice on the node and in the log. Raises NodeInputError when
-    there is nothing to pass, or what came is not finite.
+    What cannot be stored passes through unchanged, with a notice on the node and in the log. Raises NodeInputError when
+    there is nothing to pass, or when the conditioning is not finite.
     """
     found, _memory.found = _memory.found, None
     if _missing(conditioning):
@@ -113,11 +121,11 @@ def _remember(hidden: Any, settings: CacheSettings, conditioning: list[Any]) -> 
 
 
 def _refuse_stale(key: GraphKey) -> None:
-    """Refuse a key whose files may not be the ones that ComfyUI has loaded.
+    """Refuse a key whose files may not be those that ComfyUI has loaded.
 
-    ComfyUI keeps a loaded model as long as the graph names the same file, also when another file has taken its place
-    since. Storing what the old one gave under the new one's key would be wrong for good. A file counts as loaded as it
-    is now when its loader ran in this very run, when it was so when the loader was last seen to run, or when it has
+    ComfyUI keeps a loaded model while the graph names the same file, even when another file took its place. Storing the
+    old model's result under the new file's key would be wrong for good. A file counts as loaded in its present state
+    when its loader ran in this very run, when it had this state when the loader was last seen to run, or when it has
     not changed since ComfyUI started.
     """
     executed = get_progress_state().nodes
@@ -137,7 +145,7 @@ def _missing(conditioning: Sequence[Any]) -> bool:
 
 
 def _notice(hidden: Any, text: str, level: int) -> None:
-    """A line in the log, and below the node where ComfyUI can show it."""
+    """Write a line to the log, and below the node when ComfyUI can show it."""
     log.log(level, "EriCacheConditioning (node %s): %s", hidden.unique_id, text)
     from server import PromptServer  # not at the top: ComfyUI makes it after it has loaded the pack
 

@@ -1,4 +1,4 @@
-"""What a file holds, told without reading all of it, and whether it may have changed since ComfyUI started."""
+"""Fingerprints of files without reading them whole, and whether they may have changed since ComfyUI started."""
 
 from __future__ import annotations
 

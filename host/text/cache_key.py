@@ -1,9 +1,9 @@
-"""What a conditioning is made of, told from the graph above it: nothing there runs and no model is loaded.
+"""What a conditioning is made from, found in the graph before it. No node runs for it and no model is loaded.
 
 Two conditionings with the same key came from the same nodes (class, code, settings, links), the same files (size, time,
-content samples) and the same host, torch and device. Where the pack knows more, the key says less: an EriSampleSpec
+content samples) and the same ComfyUI, torch and device. When the pack knows more, the key holds less: an EriSampleSpec
 counts with the values of the one output that is used, and an EriLoraAtStep whose checkpoint has no text-encoder part
-does not count, because it leaves the CLIP alone.
+does not count, because it does not change the CLIP.
 """
 
 from __future__ import annotations
@@ -42,14 +42,19 @@ _EMBEDDING_SUFFIXES: Final = ("", ".safetensors", ".pt", ".bin")
 
 
 class NotCacheableError(ValueError):
-    """A graph whose result cannot be told from what it says: which node, and why."""
+    """The graph does not say what the result will be. The text names the node and the reason."""
 
 
 @dataclass
 class GraphKey:
-    """`digest`: the key, 64 hexadecimal digits. `files`: fingerprint by path. `readers`: the nodes that name a path.
+    """The key of a graph and the files behind it.
 
     Files that a node itself watches for ComfyUI (EriLoraAtStep's checkpoint) are in the digest only.
+
+    Args:
+        digest: the key, 64 hexadecimal digits.
+        files: a fingerprint by path.
+        readers: the nodes that name a path.
     """
 
     digest: str = ""
@@ -58,9 +63,15 @@ class GraphKey:
 
 
 def graph_key(dynprompt: Any, node_id: str, input_name: str, more: list[str]) -> GraphKey:
-    """The key of what is linked to one input of a node.
+    """Return the key of what is linked to one input of a node.
 
-    dynprompt: ComfyUI's hidden DYNPROMPT. more: texts that are part of the key. Raises NotCacheableError.
+    Args:
+        dynprompt: ComfyUI's hidden DYNPROMPT.
+        node_id: the node's id.
+        input_name: the input's name.
+        more: texts that are part of the key.
+
+    Raises NotCacheableError.
     """
     walk = _Walk(dynprompt)
     source = dynprompt.get_node(node_id)["inputs"][input_name]
@@ -69,7 +80,7 @@ def graph_key(dynprompt: Any, node_id: str, input_name: str, more: list[str]) ->
 
 
 def environment() -> list[str]:
-    """What else decides the numbers: versions, the text encoders' device and dtype, this pack's own text code."""
+    """What else decides the numbers: versions, the text encoders' device and dtype, and this pack's own text code."""
     device = comfy.model_management.text_encoder_device()
     return [
         comfyui_version.__version__,
@@ -81,7 +92,7 @@ def environment() -> list[str]:
 
 
 class _Walk:
-    """One walk up a graph; every node is described once."""
+    """One walk up a graph, which describes every node once."""
 
     def __init__(self, dynprompt: Any) -> None:
         self.key = GraphKey()
@@ -177,7 +188,7 @@ def _spec_output(walk: _Walk, node_id: str, node: Mapping[str, Any], slot: int) 
 
 
 def _lora_output(walk: _Walk, node_id: str, node: Mapping[str, Any], slot: int) -> str | None:
-    """EriLoraAtStep's CLIP: the one checkpoint it takes, and nothing at all when that leaves the CLIP alone."""
+    """EriLoraAtStep's CLIP: the checkpoint that it takes, or nothing when that does not change the CLIP."""
     inputs = node["inputs"]
     output = nodes.NODE_CLASS_MAPPINGS[node["class_type"]].GET_SCHEMA().outputs[slot]
     run, step, mode = (inputs.get(name) for name in ("run", "step", "mode"))
@@ -231,7 +242,7 @@ def _changed(kind: Any, node_id: str, node: Mapping[str, Any]) -> Any:
         answer = node["is_changed"]
     elif inspect.iscoroutinefunction(method):
         raise NotCacheableError(f"node {node_id} ({node['class_type']}) has a fingerprint that is not known yet")
-    else:  # a host without its own cache never asks
+    else:  # a ComfyUI without its own cache never asks
         answer = method(**{name: None if is_link(value) else value for name, value in node["inputs"].items()})
     if _has_nan(answer):
         raise NotCacheableError(f"node {node_id} ({node['class_type']}) says that it changes with every run")

@@ -1,5 +1,6 @@
-"""Prompt embeddings on disk: one safetensors file per key, checked when read, written whole, least recently used first
-to go. Nothing here needs ComfyUI."""
+"""Prompt embeddings on disk: one safetensors file per key. A file is checked when it is read and written whole, and the
+least recently used file is deleted first. Nothing here needs ComfyUI.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ _ABANDONED_SECONDS: Final = 3600.0
 
 
 class NotStorableError(ValueError):
-    """A value that a file cannot hold and give back exactly (hooks, control nets, …), with its place."""
+    """A value that a file cannot hold and give back exactly (hooks, control nets, …). The text names its place."""
 
 
 class CorruptEntryError(ValueError):
@@ -35,10 +36,10 @@ class CorruptEntryError(ValueError):
 
 
 def pack(value: Any, key: str = "") -> bytes:
-    """`value` as the bytes of a safetensors file that says its key; equal tensors are stored once.
+    """Return `value` as the bytes of a safetensors file that holds its key. Equal tensors are stored once.
 
-    value: lists, tuples, dicts, tensors of any shape and stored dtype, str, int, float, bool and None, nested. Numbers
-    and tensors come back bit for bit. Raises NotStorableError naming the place of anything else.
+    A value may be lists, tuples, dicts, tensors of any shape and stored dtype, str, int, float, bool and None, nested.
+    Numbers and tensors come back bit for bit. Raises NotStorableError naming the place of anything else.
     """
     tensors: dict[str, Tensor] = {}
     names: dict[str, str] = {}
@@ -61,9 +62,9 @@ def pack(value: Any, key: str = "") -> bytes:
 
 
 def unpack(data: bytes, key: str = "", device: torch.device | str = "cpu") -> Any:
-    """The value of `pack`'s bytes, tensors on `device`.
+    """Return the value of `pack`'s bytes, with tensors on `device`.
 
-    Raises ValueError when one bit of it is not as it was, or when it is another key's.
+    Raises ValueError when one bit has changed, or when the bytes belong to another key.
     """
     length = int.from_bytes(data[:8], "little")
     if not 2 <= length <= len(data) - 8:
@@ -90,7 +91,7 @@ def unpack(data: bytes, key: str = "", device: torch.device | str = "cpu") -> An
 
 @dataclass(frozen=True)
 class Store:
-    """Entries below one folder. Threads and processes may share it: files appear and disappear whole."""
+    """Entries below one folder. Threads and processes may share it, because files appear and disappear whole."""
 
     folder: Path
 
@@ -99,7 +100,7 @@ class Store:
         return self.folder / f"{key}{SUFFIX}"
 
     def load(self, key: str, device: torch.device | str = "cpu") -> Any:
-        """The stored value, None when there is none; marks it as used. Raises CorruptEntryError."""
+        """Return the stored value, or None when there is none, and mark it as used. Raises CorruptEntryError."""
         path = self.path(key)
         try:
             data = path.read_bytes()
@@ -116,10 +117,10 @@ class Store:
         return value
 
     def save(self, key: str, value: Any, limit: int) -> int:
-        """Store a value and evict others until the folder holds at most `limit` bytes; returns the entry's bytes.
+        """Store a value, delete others until the folder holds at most `limit` bytes, and return the entry's bytes.
 
-        Raises NotStorableError, also for an entry larger than the limit, and OSError when the disk refuses; whatever
-        was stored under the key before stays whole then.
+        Raises NotStorableError, also for an entry larger than the limit, and OSError when the disk refuses. The value
+        that was stored under the key before then stays whole.
         """
         data = pack(value, key)
         if len(data) > limit:
@@ -130,7 +131,10 @@ class Store:
         return len(data)
 
     def evict(self, limit: int, keep: str = "") -> list[Path]:
-        """Remove the least recently used entries (never `keep`) until `limit` bytes are left; what was removed."""
+        """Delete the least recently used entries until at most `limit` bytes are left, and return the deleted ones.
+
+        The entry of the key `keep` is never deleted.
+        """
         entries = []
         for path in self.folder.iterdir():
             with contextlib.suppress(FileNotFoundError):  # another process was faster

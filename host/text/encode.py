@@ -1,4 +1,4 @@
-"""Prompts to CONDITIONING through the host's own tokenizers and encoders, with exact lengths and literal text."""
+"""Prompts to CONDITIONING through ComfyUI's own tokenizers and encoders, with exact lengths and literal text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SD35_WIDTH: Final = 4096
 
 @dataclass(frozen=True)
 class TextSettings:
-    """How prompts are turned into tokens; see `encode`."""
+    """How prompts become tokens; see `encode`."""
 
     t5_length: int = 0
     weighting: bool = False
@@ -54,11 +54,15 @@ class TextSettings:
 
 
 def encode_inputs(inputs: Mapping[str, Any]) -> Any:
-    """EriTripleTextEncode's inputs to CONDITIONING: a list of them for lists, one for single values.
+    """Return CONDITIONING for EriTripleTextEncode's inputs: a list for lists, one for single values.
 
-    inputs: by name; the host gives lists, one entry per row or one for all. Equal rows are encoded once and share one
-    result, which nobody changes in place; so do later runs with the same CLIP. Raises NodeInputError for lists that do
-    not fit each other, and as `encode`.
+    Equal rows are encoded once and share one result, which nobody changes in place. Later runs with the same CLIP share
+    it too.
+
+    Args:
+        inputs: the inputs by name. ComfyUI gives lists, with one entry per row or one for all.
+
+    Raises NodeInputError for lists that do not fit each other, and as `encode`.
     """
     if isinstance(inputs["prompt"], str):
         return _encode_row(inputs)
@@ -80,19 +84,28 @@ def _encode_row(row: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> list[list[Any]]:
-    """CONDITIONING of up to three prompts.
+    """Return the CONDITIONING of up to three prompts.
 
-    clip: CLIP of SD 3.5 (any subset of its encoders), Flux, SDXL, or with one encoder. prompts: for CLIP-L, CLIP-G and
-    T5 (SD 3.5), CLIP-L and T5 (Flux), CLIP-L and CLIP-G (SDXL); an empty second or third one repeats the first, a
-    blank one (" ") is an empty text of its own.
-    t5_length: exact number of T5 tokens, padded or cut, 0 = the host's own rule (at least 77, Flux 256, open end).
-    weighting: True = `(word:1.2)` and `embedding:` act as in the host, False = they are text. empty: what an empty
-    prompt gives: "encode" (the encoders' answer to ""), "zeros" (all of them empty: all zeros) or "none" (SD 3.5: an
-    encoder with an empty prompt gets no tokens, CLIPTextEncodeSD3's empty_padding "none"). width, height: pixels for
-    SDXL's size ids. long_prompt: more CLIP tokens than fit: "chunks" (the host: further chunks of 77) or "truncate"
-    (most trainers). missing: what an SD 3.5 CLIP without some encoder gives: "host" (zeros for one missing CLIP, no
-    tokens for a missing T5 or for both CLIPs) or "zeros" (zero tokens there too, as diffusers).
-    Equals CLIPTextEncodeSD3 / -Flux / -SDXL / CLIPTextEncode bit for bit where settings agree. Raises NodeInputError.
+    It equals CLIPTextEncodeSD3, -Flux, -SDXL and CLIPTextEncode bit for bit when the settings agree.
+
+    Args:
+        clip: a CLIP of SD 3.5 (with any of its encoders), Flux or SDXL, or one with a single encoder.
+        prompts: the texts for CLIP-L, CLIP-G and T5 (SD 3.5), CLIP-L and T5 (Flux), or CLIP-L and CLIP-G (SDXL). An
+            empty second or third text repeats the first; a blank one (" ") is an empty text of its own.
+        settings: has these fields:
+
+            - t5_length: the exact number of T5 tokens, padded or cut. 0 follows ComfyUI's own rule (at least 77, for
+              Flux 256, without an upper limit).
+            - weighting: True lets `(word:1.2)` and `embedding:` act as in ComfyUI; False takes them as text.
+            - empty: what an empty prompt gives. "encode": what the encoders give for "". "zeros": all zeros, when all
+              of them are empty. "none": no tokens for that encoder (SD 3.5; CLIPTextEncodeSD3's empty_padding "none").
+            - width, height: pixels for SDXL's size ids.
+            - long_prompt: what happens to more CLIP tokens than fit. "chunks": further chunks of 77, as in ComfyUI.
+              "truncate": they are cut off, as in most trainers.
+            - missing: what an SD 3.5 CLIP without some encoder gives. "host": as in ComfyUI, zeros for one missing
+              CLIP, no tokens for a missing T5 or for both CLIPs. "zeros": zero tokens there too, as in diffusers.
+
+    Raises NodeInputError.
     """
     if clip is None:
         raise NodeInputError(
@@ -118,7 +131,7 @@ def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> 
 
 
 def tokenize(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> Tokens:
-    """The host's token dictionary for `encode`'s arguments; the CLIP is left as it is."""
+    """ComfyUI's token dictionary for `encode`'s arguments; the CLIP is left as it is."""
     keywords: dict[str, Any] = {}
     if settings.t5_length:
         keywords["tokenizer_options"] = {"t5xxl_min_length": settings.t5_length}
@@ -147,7 +160,7 @@ def tokenize(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -
 
 
 def _order(tokens: Tokens, prompts: tuple[str, str, str], settings: TextSettings) -> tuple[str, ...]:
-    """The encoders of a CLIP in the prompts' order; refuses what this CLIP cannot do."""
+    """The encoders of a CLIP in the order of the prompts. Refuses what this CLIP cannot do."""
     order = _ORDERS.get(frozenset(tokens))
     if order is None:
         raise NodeInputError(
@@ -174,7 +187,7 @@ def _titles(families: Iterable[Family]) -> str:
 
 
 def _loaders() -> str:
-    """ComfyUI's loaders of text encoders, each with the families that it is for."""
+    """ComfyUI's loaders of text encoders, each with the families for which it is."""
     loaders = sorted({family.clip_loader for family in FAMILIES.values()})
     listed = (
         f"{loader} ({_titles(family for family in FAMILIES.values() if family.clip_loader == loader)})"
@@ -199,7 +212,7 @@ def exact_length(chunks: list[list[tuple[Any, ...]]], length: int) -> list[list[
 
 
 def literal(text: str) -> str:
-    r"""Text that the host's tokenizer turns back into `text` itself: its `\(` and `\)` escapes are escaped."""
+    r"""Text that ComfyUI's tokenizer turns back into `text` itself: its `\(` and `\)` escapes are escaped."""
     return re.sub(r"\\(?=[()])", r"\\\\", text)
 
 
@@ -216,7 +229,7 @@ def literal_clip(clip: Any) -> Any:
 
 
 def _first_chunk(clip: Any, key: str, chunks: list[list[tuple[Any, ...]]]) -> list[list[tuple[Any, ...]]]:
-    """One chunk: what truncation at the encoder's length gives, also where the host would break at a word."""
+    """One chunk: what truncation at the encoder's length gives, also when ComfyUI would break at a word."""
     if len(chunks) <= 1:
         return chunks
     tokenizer = getattr(clip.tokenizer, f"clip_{key}", None)
@@ -252,7 +265,7 @@ def _zeroed(cond: torch.Tensor, extra: dict[str, Any]) -> list[Any]:
 
 
 def _with_missing(model: Any, tokens: Tokens, entry: list[Any]) -> list[Any]:
-    """SD 3.5's conditioning with zero tokens where the host leaves out both CLIPs or T5."""
+    """SD 3.5's conditioning with zero tokens when ComfyUI leaves out both CLIPs or T5."""
     cond, extra = entry
     clip_there = model.clip_l is not None or model.clip_g is not None
     t5_there = model.t5xxl is not None
@@ -260,6 +273,6 @@ def _with_missing(model: Any, tokens: Tokens, entry: list[Any]) -> list[Any]:
     def zeros(key: str) -> torch.Tensor:
         return cond.new_zeros((cond.shape[0], sum(len(chunk) for chunk in tokens[key]), _SD35_WIDTH))
 
-    before = [] if clip_there or not t5_there else [zeros("l")]  # without any encoder the host has put them there
+    before = [] if clip_there or not t5_there else [zeros("l")]  # without any encoder ComfyUI has put them there
     after = [] if t5_there else [zeros("t5xxl")]
     return [torch.cat([*before, cond, *after], dim=1), extra]

@@ -1,8 +1,8 @@
-"""What a CLIP has encoded, remembered while it lives.
+"""The results of a CLIP, remembered while the CLIP lives.
 
-From one training step to the next the same CLIP comes out of a LoRA that leaves the text encoders alone, but the host
-runs every node behind the LoRA again. The prompts need not be encoded again then; above all, where memory is short, the
-text encoders need not push the model off its device and the model them.
+From one training step to the next, a LoRA that does not change the text encoders gives the same CLIP, but ComfyUI runs
+every node after the LoRA again. The prompts need not be encoded again then. When memory is short, this also means that
+the text encoders and the model need not push each other off the device.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _KEPT: WeakKeyDictionary[Any, OrderedDict[tuple[Any, ...], _Kept]] = WeakKeyDict
 
 
 def recall(clip: Any, key: tuple[Any, ...], encode: Callable[[], Conditioning]) -> Conditioning:
-    """What `encode()` gives, from memory where this CLIP was asked the same before.
+    """Return what `encode()` gives, from memory when this CLIP was asked the same before.
 
-    key: texts and settings. The tensors are shared: nobody may change them in place. A CLIP with hooks, and one whose
-    texts name embedding files, which may change, is always asked.
+    The tensors are shared, so nobody may change them in place. `encode` is always called for a CLIP with hooks, and for
+    texts that name embedding files, because these may change. `key` holds the texts and settings.
     """
     named = any("embedding:" in part for part in key if isinstance(part, str))
     if not isinstance(clip, comfy.sd.CLIP) or _has_hooks(clip) or named:

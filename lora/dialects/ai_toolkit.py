@@ -1,7 +1,7 @@
 """ai-toolkit's Flux and SD 3.5 files: PEFT's names and endings, no alpha because the trainer sets alpha = rank there.
 
 Its header carries `training_info`. SDXL is saved in kohya's spelling (kohya_diffusers.py). Whole modules are `.diff`,
-a DoRA's `.magnitude` has no counterpart in the host and is left out by name.
+a DoRA's `.magnitude` has no counterpart in ComfyUI and is left out by name.
 Source: github ostris/ai-toolkit, toolkit/network_mixins.py, toolkit/lora_special.py, toolkit/models/DoRA.py.
 """
 

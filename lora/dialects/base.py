@@ -40,7 +40,7 @@ class Dialect:
         return "embedding" if name in _EMBEDDING_NAMES or name.startswith(_EMBEDDING_PREFIX) else None
 
     def target(self, module: str, names: NameTable) -> Target | None:
-        """The place in the host of a module named as in the file; None when the family has no such module."""
+        """The place in ComfyUI of a module named as in the file; None when the family has no such module."""
         raise NotImplementedError
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:

@@ -1,7 +1,7 @@
 """ComfyUI's own generic names, `diffusion_model.<native>` and `text_encoders.<host name>`: OneTrainer's COMFY format.
 
-The host reads these itself, alphas and biases included. What `to_host_keys` gives is of this form too, with parts of
-fused layers as the host's `transformer.<diffusers>`.
+ComfyUI reads these itself, alphas and biases included. What `to_host_keys` gives is of this form too, with parts of
+fused layers as ComfyUI's `transformer.<diffusers>`.
 Source: github comfyanonymous/ComfyUI, comfy/lora.py `model_lora_keys_unet`; github Nerogar/OneTrainer,
 modules/modelSaver/mixin/LoRASaverMixin.py `_save_comfy`.
 """
@@ -36,7 +36,7 @@ class Comfy(Dialect):
         if not module.startswith(PREFIX):
             return None
         name = module.removeprefix(PREFIX)
-        if name.endswith(_LINEAR1_QKV):  # the host's name for q ‖ k ‖ v of a single block
+        if name.endswith(_LINEAR1_QKV):  # ComfyUI's name for q ‖ k ‖ v of a single block
             block = name.removesuffix(_LINEAR1_QKV).replace("single_blocks", "single_transformer_blocks")
             return names.diffusers(f"{block}.attn.to_qkv")
         return names.native(name)

@@ -1,7 +1,7 @@
 """diffusers before PEFT: `unet.….attn1.processor.to_q_lora.down.weight`, later `unet.….attn1.to_q.lora.down.weight`.
 
 The out projection is `to_out_lora` in the oldest form, without `.0`. Text encoders end in `.lora_linear_layer.down`.
-The host reads the oldest form of SDXL and none of the attention of the later one.
+ComfyUI reads the oldest form of SDXL and none of the attention of the later one.
 Source: github huggingface/diffusers, loaders/ before version 0.22.
 """
 

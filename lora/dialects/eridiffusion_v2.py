@@ -2,7 +2,7 @@
 
 In `--save-mode full` (the default) the optimizer's moments lie in the same file under `__opt__/` and alpha stands only
 in the header's JSON; in `--save-mode weights` there is an `.alpha` scalar per module. Flux keeps the native block names
-but splits the fused projections. The text encoder may be trained too; its names are the host's own. `--algo` saves
+but splits the fused projections. The text encoder may be trained too; its names are ComfyUI's own. `--algo` saves
 LyCORIS tensors under the same module names.
 Source: github CodeAlexx/EriDiffusionV2, crates/eridiffusion-core (lora.rs, models/*.rs, training/checkpoint.rs).
 """

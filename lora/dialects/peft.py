@@ -1,7 +1,7 @@
 """PEFT and diffusers: diffusers' module names behind a component prefix, lora_A/lora_B, alpha in a configuration.
 
 Alpha, rank patterns and rsLoRA stand in `adapter_config.json` beside the file (PEFT's `save_pretrained`) or in the
-header's `lora_adapter_metadata` (diffusers' `save_lora_weights`, keys prefixed by component). The host reads neither.
+header's `lora_adapter_metadata` (diffusers' `save_lora_weights`, keys prefixed by component). ComfyUI reads neither.
 Source: github huggingface/peft, tuners/lora/layer.py (scaling) and utils/other.py `get_pattern_key`; github
 huggingface/diffusers, loaders/lora_base.py.
 """

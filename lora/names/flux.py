@@ -1,4 +1,4 @@
-"""Module names of Flux: the host's (Black Forest Labs') and diffusers'.
+"""Module names of Flux: ComfyUI's (Black Forest Labs') and diffusers'.
 
 Source: comfy/ldm/flux/model.py and comfy/utils.py `flux_to_diffusers` (github comfyanonymous/ComfyUI). The fused
 weights are `qkv` = q ‖ k ‖ v and `linear1` = q ‖ k ‖ v ‖ mlp, one model width each and four for the mlp.

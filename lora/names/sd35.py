@@ -1,8 +1,8 @@
-"""Module names of Stable Diffusion 3.5: the host's (Stability's MMDiT) and diffusers'.
+"""Module names of Stable Diffusion 3.5: ComfyUI's (Stability's MMDiT) and diffusers'.
 
 Source: comfy/ldm/modules/diffusionmodules/mmdit.py and comfy/utils.py `mmdit_to_diffusers` (github
 comfyanonymous/ComfyUI). The last block's context stream has no proj and no mlp, and a shorter modulation whose halves
-diffusers keeps in the other order; which block is the last is known to the host, not to a LoRA file.
+diffusers keeps in the other order; which block is the last is known to ComfyUI, not to a LoRA file.
 """
 
 from __future__ import annotations

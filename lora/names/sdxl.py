@@ -1,4 +1,4 @@
-"""Module names of SDXL: the host's (Stability's UNet) and diffusers'.
+"""Module names of SDXL: ComfyUI's (Stability's UNet) and diffusers'.
 
 Source: comfy/utils.py `unet_to_diffusers` (github comfyanonymous/ComfyUI) for SDXL's layout: three levels, two residual
 blocks each, attention in the second and third. No weight is fused. Native names are taken for any layout; the numbers

@@ -1,4 +1,4 @@
-"""How a module name of a LoRA file becomes a name that the host's loader knows: the parts shared by all families."""
+"""How a module name of a LoRA file becomes a name that ComfyUI's loader knows: the parts shared by all families."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MODEL = "model"
 MODEL_PREFIX = "diffusion_model."
 DIFFUSERS_PREFIX = "transformer."
 
-# "always": the two halves of the rows are exchanged (the host keeps shift and scale in the other order);
+# "always": the two halves of the rows are exchanged (ComfyUI keeps shift and scale in the other order);
 # "last block": only where the module is the short, two-part one of the last block.
 Swap = Literal["never", "always", "last block"]
 
@@ -28,10 +28,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Target:
-    """Where an adapter goes in the host.
+    """Where an adapter goes in ComfyUI.
 
-    `name` is the key before the ending in a file for the host's loader, `part` the piece of the pipeline ("model",
-    "clip_l", "clip_g", "t5xxl"), `weight` the host's weight without `.weight`, `rows` the slice of it (None = all).
+    `name` is the key before the ending in a file for ComfyUI's loader, `part` the piece of the pipeline ("model",
+    "clip_l", "clip_g", "t5xxl"), `weight` ComfyUI's weight without `.weight`, `rows` the slice of it (None = all).
     """
 
     name: str
@@ -51,7 +51,7 @@ class Rule:
     """One module, or one per block: `source` and `native` are dotted names, `{}` stands for an index.
 
     `native` may be a function of the indices where numbers change; it returns None for blocks that do not exist.
-    `host` is the host's name for a slice that it knows under a name of its own.
+    `host` is ComfyUI's name for a slice that it knows under a name of its own.
     """
 
     source: str
@@ -65,13 +65,13 @@ class Rule:
         return _pattern(self.source, separator)
 
     def target(self, indices: Iterable[str]) -> Target | None:
-        """The place in the host for these indices; None when the block does not exist."""
+        """The place in ComfyUI for these indices; None when the block does not exist."""
         numbers = [int(index) for index in indices]
         native = self.native.format(*numbers) if isinstance(self.native, str) else self.native(*numbers)
         if native is None:
             return None
         weight = MODEL_PREFIX + native
-        # Slices and swapped halves are left to the host, which knows the model's width and depth.
+        # Slices and swapped halves are left to ComfyUI, which knows the model's width and depth.
         by_host = self.rows is not None or self.swap != "never"
         name = DIFFUSERS_PREFIX + self.source.format(*numbers) if by_host else weight
         if self.host is not None:

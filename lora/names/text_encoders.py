@@ -1,4 +1,4 @@
-"""Module names of the text encoders CLIP-L, CLIP-G and T5-XXL, as the host's CLIP object and as the trainers have them.
+"""Module names of the text encoders CLIP-L, CLIP-G and T5-XXL, as ComfyUI's CLIP object and as the trainers have them.
 
 The encoder's number in a file differs between trainers and families (`te2` is CLIP-G or T5), but the names below it
 tell the two apart, so no family is needed. Source: github comfyanonymous/ComfyUI, comfy/lora.py `model_lora_keys_clip`.
@@ -23,7 +23,7 @@ _CLIP_BY_NUMBER = {"1": "clip_l", "2": "clip_g"}
 
 
 def host_name(name: str) -> Target | None:
-    """A name that is the host's already, `text_encoders.clip_l.transformer.…`; None for anything else."""
+    """A name that is ComfyUI's already, `text_encoders.clip_l.transformer.…`; None for anything else."""
     match = _HOST.match(name)
     return None if match is None else _target(match[1], match["module"])
 
@@ -50,12 +50,12 @@ def trainer_name(name: str) -> Target | None:
 
 
 def is_text_encoder(name: str) -> bool:
-    """Whether a module name speaks of a text encoder, known to the host or not."""
+    """Whether a module name speaks of a text encoder, known to ComfyUI or not."""
     return name.removeprefix(_WRAPPER).startswith((HOST_PREFIX, "text_encoder.", "text_encoder_", "lora_te"))
 
 
 def target_of(name: str) -> Target | None:
-    """The place of a text encoder's module, under the host's, kohya's or diffusers' name; None for anything else."""
+    """The place of a text encoder's module, under ComfyUI's, kohya's or diffusers' name; None for anything else."""
     return host_name(name) or trainer_name(name)
 
 

@@ -191,7 +191,7 @@ def test_a_trainers_latents_become_the_hosts(comfy_host: Any, folder: Path, form
 
 def test_flux_refusals(comfy_host: Any, folder: Path) -> None:
     patchify, size = comfy_host.nodes["EriFluxPatchify"].execute, {"width": 64, "height": 64}
-    with pytest.raises(ValueError, match=r"\[1, 4, 8, 8\]; Flux' latents are \[B, 16, H, W\]"):
+    with pytest.raises(ValueError, match=r"\[1, 4, 8, 8\]; Flux's latents are \[B, 16, H, W\]"):
         patchify(text_length=1, latent={"samples": torch.zeros(1, 4, 8, 8)})
     with pytest.raises(ValueError, match="latent holds NaN"):
         patchify(text_length=1, latent={"samples": torch.full((1, 16, 8, 8), float("nan"))})
@@ -205,5 +205,5 @@ def test_flux_refusals(comfy_host: Any, folder: Path) -> None:
         unpatchify(tokens={"samples": torch.zeros(1, 16, 64)}, file="x.safetensors")
     with pytest.raises(ValueError, match="tokens are 8 per picture, but 64 x 64 pixels have 16"):
         unpatchify(tokens={"samples": torch.zeros(1, 8, 64)})
-    with pytest.raises(ValueError, match=r"Flux' tokens are \[B, N, 64\]"):
+    with pytest.raises(ValueError, match=r"Flux's tokens are \[B, N, 64\]"):
         unpatchify(tokens={"samples": torch.zeros(1, 16, 16)})
