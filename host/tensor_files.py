@@ -44,14 +44,14 @@ def read_tensor(name: str, names: Sequence[str], seed: int | None = None) -> Ten
             tensor: Tensor = file.get_tensor(key)
     except (SafetensorError, OSError) as error:
         raise NodeInputError(
-            f"file: {path.name} is no readable safetensors file ({error}). Write it with safetensors' save_file."
+            f"file: {path.name} is not a readable safetensors file ({error}). Write it with safetensors' save_file."
         ) from error
     if not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
         raise NodeInputError(f"file: {key} in {path.name} is of type {kind}. Write float32, float16 or bfloat16.")
     tensor = tensor.to(torch.float32)
     if not bool(torch.isfinite(tensor).all()):
-        raise NodeInputError(f"file: {key} in {path.name} holds NaN or infinite values. Write it anew.")
+        raise NodeInputError(f"file: {key} in {path.name} holds NaN or infinite values. Write it again.")
     return tensor
 
 

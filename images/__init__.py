@@ -1,6 +1,6 @@
-"""Images on disk and on one sheet: each trainer's file layout, atomic saving with metadata, contact sheets.
+"""Pictures on disk and on one sheet: each trainer's file layout, atomic saving with metadata, contact sheets.
 
-Pure Pillow and numpy; used by the nodes and by the command line.
+It needs only Pillow and numpy. The nodes and the command line use it.
 """
 
 from __future__ import annotations

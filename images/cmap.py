@@ -10,9 +10,9 @@ from typing import BinaryIO
 
 
 def character_table(font: BinaryIO) -> bytes:
-    """The Unicode character table of a font, of its first face where a file holds several.
+    """Return the Unicode character table of a font, or of its first face when a file holds several.
 
-    It is empty where there is none, and where the glyphs are coloured pictures. Raises struct.error for a damaged font.
+    It is empty when there is none, and when the glyphs are coloured pictures. Raises struct.error for a damaged font.
     """
     head = font.read(16)
     font.seek(4 + (struct.unpack(">I", head[12:16])[0] if head[:4] == b"ttcf" else 0))
@@ -27,7 +27,7 @@ def character_table(font: BinaryIO) -> bytes:
 
 
 def glyph(table: bytes, code: int) -> int:
-    """The glyph number of a character in a table that `character_table` gave; 0 where the font has none."""
+    """Return the glyph number of a character in a table from `character_table`; 0 when the font has none."""
     if struct.unpack_from(">H", table)[0] == 12:
         low, high = 0, struct.unpack_from(">I", table, 12)[0]
         while low < high:

@@ -1,4 +1,4 @@
-"""Writing pictures: whole or not at all, never outside the folder they belong to, with what made them inside."""
+"""Writes pictures whole or not at all, never outside the folder to which they belong, with what made them inside."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _EXIF_MODEL, _EXIF_MAKE = 0x0110, 0x010F
 
 @dataclass(frozen=True)
 class SavedImage:
-    """What was written: the picture and its prompt file (None where there is none).
+    """What was written: the picture and its prompt file (None when there is none).
 
-    `metadata_left_out` names the keywords for which the file type has no room. `written` is False where an existing
-    file was kept.
+    `metadata_left_out` names the keywords for which the file type has no room. `written` is False when an existing file
+    was kept.
     """
 
     path: Path
@@ -85,7 +85,7 @@ def save_image(
 
 
 def taken(root: Path, relative: PurePosixPath, with_text: bool = False) -> Path | None:
-    """The file below `root` that stands where `save_image` would write, None = there is none; ImagesError as there."""
+    """Return the file below `root` that exists where `save_image` would write, or None. ImagesError as there."""
     target = _inside(root, relative)
     places = [target, target.with_suffix(".txt")] if with_text else [target]
     return next((place for place in places if os.path.lexists(place)), None)
@@ -110,7 +110,7 @@ def _inside(root: Path, relative: PurePosixPath) -> Path:
 
 
 def _publish(target: Path, data: bytes, text: bytes | None, existing: str) -> tuple[Path, Path | None]:
-    """Both files under one stem; the prompt first: whoever sees the picture appear finds its text there."""
+    """Write both files under one stem, the prompt first, so that whoever sees the picture appear finds its text."""
     if existing == "overwrite":
         text_path = None if text is None else write_whole(target.with_suffix(".txt"), text)
         return write_whole(target, data), text_path
@@ -151,8 +151,8 @@ def _encode(image: Image.Image, kind: str, metadata: Mapping[str, str], quality:
 def _findable_exif(webp: bytes) -> bytes:
     """The same WebP with its EXIF chunk before any chunk of odd length (transparency often is one).
 
-    Chunks are padded to even lengths; ComfyUI's front end forgets that and would look for the EXIF one byte too early.
-    The format allows metadata anywhere behind the VP8X header.
+    Chunks are padded to even lengths. ComfyUI's front end forgets that and would look for the EXIF one byte too early.
+    The format allows metadata anywhere after the VP8X header.
     """
     chunks, place = [], 12
     while place < len(webp):
@@ -167,7 +167,7 @@ def _findable_exif(webp: bytes) -> bytes:
 
 
 def _fitting(metadata: Mapping[str, str]) -> dict[str, str]:
-    """What a JPEG has room for: the largest texts are left out first."""
+    """The metadata for which a JPEG has room. The largest texts are left out first."""
     kept = dict(metadata)
     while kept and len(_exif(kept).tobytes()) > _JPEG_EXIF_LIMIT:
         del kept[max(kept, key=lambda key: len(kept[key]))]

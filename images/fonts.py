@@ -1,8 +1,8 @@
 """Fonts for labels: Pillow's own for ASCII, a small one of ours for Europe, the system's for the rest; gaps are named.
 
-Pillow's built-in font has ASCII and little more. Labels beyond that are set in the DejaVu Sans subset that lies here
-(Latin, Vietnamese, Greek, Cyrillic, common signs); what it lacks is looked for in the fonts installed on this machine.
-Which characters a font has is read from its file (`cmap`).
+Pillow's built-in font has little more than ASCII. Labels beyond that use the DejaVu Sans subset in this folder (Latin,
+Vietnamese, Greek, Cyrillic, common signs). For what it lacks, the fonts installed on this machine are searched. A
+font's own file says which characters it has (`cmap`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class FontFile:
 
 
 class TextFont:
-    """Sets text in one size; what the first font lacks is taken from the others. Made by `Typeface.at`."""
+    """Sets text in one size. Characters that the first font lacks come from the others. `Typeface.at` makes it."""
 
     def __init__(self, size: int, files: Sequence[FontFile] = ()) -> None:
         self.size = size
@@ -56,7 +56,7 @@ class TextFont:
         return sum(font.getlength(piece) for font, piece in self._pieces(text))
 
     def draw(self, draw: ImageDraw.ImageDraw, position: tuple[float, float], text: str, fill: str) -> None:
-        """Draw one line; position: left end of the line, top of its tallest letters."""
+        """Draw one line. `position` is the left end of the line and the top of its tallest letters."""
         x, y = position
         for font, piece in self._pieces(text):
             draw.text((x, y + self._ascent), piece, fill=fill, font=font, anchor="ls")
@@ -80,9 +80,9 @@ class TextFont:
 
 @dataclass(frozen=True)
 class Typeface:
-    """The fonts that a sheet's labels need, none = the built-in one.
+    """The fonts that a sheet's labels need; no fonts mean the built-in one.
 
-    missing: characters that no font has, in the order of their numbers.
+    `missing` holds the characters that no font has, in the order of their numbers.
     """
 
     files: tuple[FontFile, ...] = ()
@@ -93,7 +93,7 @@ class Typeface:
         return _text_font(self.files, size)
 
     def drawable(self, text: str) -> str:
-        """The text with a missing character written as its number, `[U+5927]`, and invisible ones left out."""
+        """The text with each missing character written as its number, `[U+5927]`, and without invisible ones."""
         out = []
         for character in unicodedata.normalize("NFC", text):
             if character in self.missing:
@@ -106,7 +106,7 @@ class Typeface:
 def typeface(texts: Iterable[str], folders: Sequence[Path] | None = None) -> Typeface:
     """As few fonts as draw all characters of `texts`: the built-in one, or the packaged one and some of the system's.
 
-    folders: where to look for fonts; None = where the system keeps them.
+    `folders` are searched for fonts; None means where the system keeps them.
     """
     wanted = {c for text in texts for c in unicodedata.normalize("NFC", text)}
     wanted = {c for c in wanted if not c.isspace() and not _invisible(c)}
@@ -153,7 +153,7 @@ def _font_files(folders: tuple[Path, ...]) -> tuple[FontFile, ...]:
 
 
 def _faces(path: Path) -> list[FontFile]:
-    """The first face of a font file; none where it is damaged, unreadable or made of coloured pictures."""
+    """The first face of a font file; none when it is damaged, unreadable or made of coloured pictures."""
     try:
         with open(path, "rb") as file:
             table = character_table(file)

@@ -1,8 +1,8 @@
-"""Which samples of a run lie on disk already: file names read back by the layouts that wrote them.
+"""Which samples of a run are on disk already: the layouts that wrote the file names read them back.
 
-No file is opened, so that thousands are told within the time of a request, and the trainer's own pictures count too.
-What `eri sweep` keeps is told by the records inside the files instead (`client.sample_records`): a name does not say
-which models and settings made a picture.
+No file is opened, so thousands can be found within the time of a request, and the trainer's own pictures count too.
+What `eri sweep` keeps is decided by the records inside the files instead (`client.sample_records`), because a name does
+not say which models and settings made a picture.
 """
 
 from __future__ import annotations
@@ -30,11 +30,17 @@ Key = tuple[tuple[str, str], ...]
 
 
 def samples_by_name(output: Path, trainer: str, samples: Iterable[SampleFile]) -> dict[tuple[int, int], Path]:
-    """(step, index) -> the newest image file of that sample below the output folder.
+    """Return (step, index) -> the newest picture of that sample below the output folder.
 
-    trainer: a key of LAYOUTS. samples: one per sample of the run, all of the same run; `step` and `created` do not
-    matter. Only files in the trainer's own layout are found, links to folders are not followed, and of more than
-    MAX_FILES files below the run's folder the rest is not looked at. Raises ImagesError for an unknown trainer.
+    Only files in the trainer's own layout are found. Links to folders are not followed. Of more than MAX_FILES files
+    below the run's folder, the rest is not looked at.
+
+    Args:
+        output: the output folder.
+        trainer: a key of LAYOUTS.
+        samples: one per sample of the run, all of the same run. Their `step` and `created` do not matter.
+
+    Raises ImagesError for an unknown trainer.
     """
     expected: dict[Key, int] = {}
     run = ""
@@ -56,7 +62,7 @@ def samples_by_name(output: Path, trainer: str, samples: Iterable[SampleFile]) -
 
 
 def _read(trainer: str, path: PurePosixPath) -> tuple[int, Key] | None:
-    """The step in a path without suffix, and what tells which sample it is; None = not of this layout."""
+    """The step in a path without suffix, and what says which sample it is; None when it is not of this layout."""
     match = _pattern(trainer).fullmatch(str(path))
     if match is None:
         return None
@@ -73,7 +79,7 @@ def _read(trainer: str, path: PurePosixPath) -> tuple[int, Key] | None:
 
 @lru_cache(maxsize=32)
 def _pattern(trainer: str) -> re.Pattern[str]:
-    """A layout's template as a pattern with one group per placeholder; the second time a name comes it must repeat."""
+    """A layout's template as a pattern with one group per placeholder; a name that comes again repeats its value."""
     pattern, seen = "", set()
     for piece in _PIECE.finditer(layout_for(trainer).template):
         if piece["field"] and piece["field"] in seen:

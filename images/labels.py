@@ -17,7 +17,7 @@ SMALLEST: Final = 11  # pixels; smaller type is no longer read
 
 @dataclass(frozen=True)
 class Label:
-    """Wrapped text. whole: whether all of it is there; otherwise the last line ends in "…"."""
+    """Wrapped text. `whole` says whether all of it is there; if not, the last line ends in "…"."""
 
     lines: list[str]
     font: TextFont
@@ -39,7 +39,14 @@ class Label:
         return max((self.font.getlength(line) for line in self.lines), default=0.0)
 
     def draw(self, draw: ImageDraw.ImageDraw, x: int, y: int, width: int, align: str) -> None:
-        """Draw it into a box. x, y: its top left corner. align: "left", "center" or "right" within width."""
+        """Draw it into a box.
+
+        Args:
+            draw: the picture's drawing.
+            x, y: the box's top left corner.
+            width: the box's width.
+            align: "left", "center" or "right" within the width.
+        """
         for number, line in enumerate(self.lines):
             free = width - self.font.getlength(line)
             shift = {"left": 0.0, "center": free / 2, "right": free}[align]
@@ -49,9 +56,13 @@ class Label:
 def fit_all(
     texts: Sequence[str], boxes: Sequence[tuple[int, int]], face: Typeface, largest: int, smallest: int = SMALLEST
 ) -> list[Label]:
-    """All texts in the same type: the largest in which each fits its box, else the smallest, cut where needed.
+    """Set all texts in the same type: the largest in which each fits its box, else the smallest, cut when needed.
 
-    boxes: width and height in pixels, one per text.
+    Args:
+        texts: the texts.
+        boxes: width and height in pixels, one per text.
+        face: the fonts.
+        largest, smallest: the sizes of type to try.
     """
     drawable = [face.drawable(text) for text in texts]
     low, high = min(smallest, largest), largest
@@ -69,7 +80,7 @@ def _room(box: tuple[int, int], font: TextFont) -> int:
 
 
 def _fits(text: str, box: tuple[int, int], font: TextFont) -> bool:
-    """Whether the text fits without breaking a word that would stand whole in smaller type."""
+    """Whether the text fits without breaking a word that would be whole in smaller type."""
     if len(wrap(text, font, box[0])) > _room(box, font):
         return False
     return font.size <= SMALLEST or all(font.getlength(word) <= box[0] for word in text.split() if len(word) <= 24)
@@ -87,7 +98,7 @@ def _label(text: str, box: tuple[int, int], font: TextFont) -> Label:
 
 
 def wrap(text: str, font: TextFont, width: int) -> list[str]:
-    """Lines no wider than `width` pixels: broken at blanks, and within words where one alone is wider."""
+    """Return lines no wider than `width` pixels, broken at blanks, and within a word when it alone is wider."""
     lines: list[str] = []
     for paragraph in text.splitlines() or [""]:
         line = ""

@@ -1,4 +1,4 @@
-"""Where each trainer puts its sample images: the trainers' own layouts, applied to one sample."""
+"""Where each trainer puts its samples: the trainers' own layouts, applied to one sample."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ from .template import Layout, Value, render
 
 @dataclass(frozen=True)
 class SampleFile:
-    """One sample image about to be named.
+    """One sample whose file is about to be named.
 
-    run: name of the training run. step: training step (0 = before training). index: the sample's position in the
-    trainer's numbering, from 0. name: file stem for layouts that take one. count: samples of this step.
-    prompt, seed (None = random), width, height (pixels): of this sample. created: moment of writing, local time.
-    label: the trainer's own name of the sample within a step, None where it has none. trainer, family: ids of the
-    spec, "" = none.
+    Args:
+        run: the name of the training run.
+        step: the training step; 0 is before training.
+        index: the sample's position in the trainer's numbering, from 0.
+        name: the file stem for layouts that take one.
+        count: the number of samples at this step.
+        prompt, width, height, seed: those of this sample; the size in pixels, a seed of None is random.
+        created: the moment of writing, in local time.
+        label: the trainer's own name of the sample within a step, or None when it has none.
+        trainer, family: ids of the spec; "" means none.
     """
 
     run: str
@@ -41,7 +46,7 @@ class SampleFile:
 
 
 def sample_name(index: int) -> str:
-    """File stem by which graphs name sample `index` (0, 1, …): "sample_00"."""
+    """Return the file stem by which graphs name sample `index` (0, 1, …): "sample_00"."""
     return f"sample_{index:02d}"
 
 
@@ -50,7 +55,7 @@ LAYOUTS: Final[dict[str, Layout]] = {name: TRAINERS[name].layout for name in LIS
 
 
 def layout_for(trainer: str) -> Layout:
-    """The layout of a trainer id; raises ImagesError naming the known ones."""
+    """Return the layout of a trainer id. Raises ImagesError naming the known ones."""
     try:
         return LAYOUTS[trainer]
     except KeyError:
@@ -60,11 +65,15 @@ def layout_for(trainer: str) -> Layout:
 def relative_path(
     trainer: str, sample: SampleFile, image_format: str | None = None, template: str = ""
 ) -> PurePosixPath:
-    """Path of one sample below the output folder, as `trainer` would name it.
+    """Return the path of one sample below the output folder, as `trainer` would name it.
 
-    trainer: a key of LAYOUTS. image_format: "png", "jpg", "webp"; None = the trainer's own. template: used instead of
-    the trainer's own when not empty. step and index must be >= 0. The result is relative, has no ".." and only names
-    that every system accepts. Raises ImagesError.
+    Args:
+        trainer: a key of LAYOUTS.
+        sample: the sample; its step and index are at least 0.
+        image_format: "png", "jpg" or "webp"; None takes the trainer's own.
+        template: is used in place of the trainer's own when it is not empty.
+
+    The result is relative, has no "..", and only names that every system accepts. Raises ImagesError.
     """
     if sample.step < 0 or sample.index < 0:
         raise ImagesError(f"step and index are counted from 0, got step {sample.step}, index {sample.index}.")

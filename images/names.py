@@ -12,11 +12,11 @@ _MAX_NAME: Final = 120
 
 
 def safe_name(text: str, fallback: str = "samples", limit: int = 200) -> str:
-    """One file or folder name that every system accepts, as near to `text` as that allows.
+    """Return a file or folder name that every system accepts, as near to `text` as possible.
 
-    Characters that Windows or POSIX forbid become "_", trailing dots and spaces go, device names (CON, NUL, …) get a
-    leading "_", more than `limit` bytes are cut (at the default limit also more than 120 characters), and nothing left
-    gives `fallback`. Never contains a separator, never is "." or "..".
+    Characters that Windows or POSIX forbid become "_". Trailing dots and spaces are removed. Device names (CON, NUL, …)
+    get a leading "_". More than `limit` bytes are cut (at the default limit also more than 120 characters). When
+    nothing is left, the name is `fallback`. It never contains a separator and never is "." or "..".
     """
     name = cut(clean(text), _MAX_NAME if limit <= 200 else limit)
     while len(name.encode("utf-8")) > limit:
@@ -38,7 +38,7 @@ def cut(text: str, length: int) -> str:
 
 
 def problem_with(name: str) -> str | None:
-    """Why a system may not take `name` as a file or folder name; None = every system takes it."""
+    """Why a system may refuse `name` as a file or folder name; None when every system accepts it."""
     if name in ("", ".", ".."):
         return "is no name"
     if _FORBIDDEN.search(name):

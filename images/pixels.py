@@ -1,4 +1,4 @@
-"""Between arrays of 0..1 and 8-bit pictures."""
+"""Converts between arrays of 0..1 and 8-bit pictures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def to_image(pixels: np.ndarray[Any, Any], rounding: str = "truncate") -> Image.Image:
-    """An 8-bit picture of a float array.
+    """Return an 8-bit picture of a float array.
 
-    pixels: [H, W, C] with C in 1, 3, 4, values 0..1 (outside is clipped). rounding: "truncate" (what ComfyUI's own
-    saver does) or "round" (to nearest, what diffusers and most Python trainers do); they differ by at most one level.
-    Raises ImagesError on another shape, NaN or infinite values, or an unknown rounding.
+    Args:
+        pixels: [H, W, C] with C in 1, 3, 4, and values in 0..1 (others are clipped).
+        rounding: "truncate" (as ComfyUI's own saver) or "round" (to nearest, as diffusers and most Python trainers).
+            They differ by at most one level.
+
+    Raises ImagesError for another shape, NaN or infinite values, or an unknown rounding.
     """
     if pixels.ndim != 3 or pixels.shape[2] not in _MODES or 0 in pixels.shape:
         raise ImagesError(f"An image must be [height, width, 1, 3 or 4 channels], got {list(pixels.shape)}.")
@@ -35,12 +38,12 @@ def to_image(pixels: np.ndarray[Any, Any], rounding: str = "truncate") -> Image.
 
 
 def to_array(image: Image.Image) -> np.ndarray[Any, Any]:
-    """Float32 [H, W, 3] in 0..1 of any picture; transparency is laid on white."""
+    """Return float32 [H, W, 3] in 0..1 of any picture, with transparency on white."""
     return np.asarray(on_white(image), dtype=np.float32) / 255.0
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """An RGB picture of any other, transparency laid on white."""
+    """Return an RGB picture of any other, with transparency on white."""
     if image.mode not in ("RGBA", "LA", "P", "PA"):
         return image.convert("RGB")
     background = Image.new("RGBA", image.size, "white")

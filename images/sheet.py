@@ -71,7 +71,7 @@ def contact_sheet(
 
 @dataclass(frozen=True)
 class _Plan:
-    """Where everything stands on the sheet, in pixels."""
+    """The place of everything on the sheet, in pixels."""
 
     size: Size
     pictures: list[Size]
@@ -157,7 +157,7 @@ def _grid(count: int, n_rows: int, n_columns: int) -> tuple[int, int]:
 
 
 def _scaled_sizes(sizes: Sequence[Size | None], cell: int) -> list[Size]:
-    """Width and height on the sheet, (0, 0) for a missing picture: all scaled by one factor."""
+    """Width and height on the sheet, all scaled by one factor; (0, 0) for a missing picture."""
     longest = max((max(size) for size in sizes if size is not None), default=0)
     if longest == 0:
         raise ImagesError("Every image of the contact sheet is missing.")
@@ -197,7 +197,7 @@ def _face(texts: Sequence[str]) -> Typeface:
 
 
 def _type_sizes(widths: Sequence[int], heights: Sequence[int]) -> tuple[int, int]:
-    """Usual and largest size of type: it grows with the pictures, and with the sheet they make."""
+    """The usual and the largest size of type. It grows with the pictures and with the sheet that they make."""
     cell = max(max(widths), max(heights))
     base = max(14, round(cell / 17))
     whole = max(sum(widths), sum(heights))

@@ -1,4 +1,4 @@
-"""Paths from templates: `{run}/step_{step:06}/{name}[_{seed}]`, nothing evaluated, nothing that leaves the folder."""
+"""Paths from templates: `{run}/step_{step:06}/{name}[_{seed}]`. Nothing is evaluated, and nothing leaves the folder."""
 
 from __future__ import annotations
 

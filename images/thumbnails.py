@@ -16,10 +16,10 @@ _QUALITY: Final = 80
 
 
 def thumbnail(path: Path, size: int = SIZE) -> bytes:
-    """The picture in `path` as a WebP file whose longer side is at most `size` pixels.
+    """Return the picture in `path` as a WebP file whose longer side is at most `size` pixels.
 
-    A smaller picture keeps its size, transparency stays. Raises ImagesError where the file is missing or no picture
-    that Pillow reads whole.
+    A smaller picture keeps its size, and transparency stays. Raises ImagesError when the file is missing or is no
+    picture that Pillow reads whole.
     """
     try:
         with Image.open(path) as image:

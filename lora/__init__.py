@@ -1,6 +1,6 @@
-"""LoRA checkpoints: find them in a run's folder, read every trainer's key names, give them ComfyUI's names. Pure torch.
+"""LoRA checkpoints: found in a run's folder, read under every trainer's key names, named as in ComfyUI. Pure torch.
 
-Importing this package imports neither torch nor ComfyUI; the functions do when they are first asked for.
+Importing this package imports neither torch nor ComfyUI. The functions do so when they are first used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One adapter: the tensors of one module of a LoRA file, checked, and where they go in ComfyUI."""
+"""One adapter: the checked tensors of one module of a LoRA file, and their place in ComfyUI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RANKED = (DOWN, "hada_w1_b", "lokr_w2_b", "lokr_w1_b")  # the tensors whose row
 class Adapter:
     """The tensors of one module by kind (see suffixes.py), and its place in ComfyUI.
 
-    `alpha` is the effective one, so that scale = alpha / rank; None means scale 1. `rank` is None for a full
+    `alpha` is the effective one, so that scale = alpha / rank. None means scale 1. `rank` is None for a full
     difference.
     """
 
@@ -45,9 +45,9 @@ class Adapter:
 
 
 def factored_rank(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-    """The rank that alpha is divided by, from the shapes by kind; None when nothing is factored.
+    """The rank by which alpha is divided, from the shapes by kind; None when nothing is factored.
 
-    As ComfyUI has it: of LoKr's two factors the second's rank counts when both are factored.
+    As in ComfyUI, the second factor's rank counts when both factors of a LoKr are factored.
     """
     for kind in _RANKED:
         if shapes.get(kind):
@@ -67,9 +67,9 @@ def lycoris_factor(tensors: Mapping[str, Tensor], name: str, core: str) -> Tenso
 
 
 def check_shapes(path: Path, module: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse a module whose tensors do not fit together; raises LoraError naming file, module and shapes.
+    """Refuse a module whose tensors do not fit together. Raises LoraError naming file, module and shapes.
 
-    `shapes`: shape by kind. Checked before any data is read, because ComfyUI would only log such a module and go on.
+    The shapes, by kind, are checked before any data is read, because ComfyUI would only log such a module and go on.
     """
     if (UP in shapes) != (DOWN in shapes):
         there, missing = ("up", "down") if UP in shapes else ("down", "up")
@@ -85,7 +85,7 @@ def check_shapes(path: Path, module: str, shapes: Mapping[str, tuple[int, ...]])
 
 
 def check_finite(path: Path, key: str, tensor: Tensor) -> None:
-    """Refuse NaN and infinity; raises LoraError naming file and key. Any floating dtype, 8-bit ones included."""
+    """Refuse NaN and infinity. Raises LoraError naming file and key. Any floating dtype is allowed, 8-bit ones too."""
     if not tensor.is_floating_point():
         return
     values = tensor if tensor.element_size() > 1 else tensor.float()

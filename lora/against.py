@@ -1,4 +1,4 @@
-"""A LoRA file against a model file: what would match, from the model's header alone."""
+"""Compares a LoRA file with a model file: what would match, from the model's header alone."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _PARTS = (
 
 
 def model_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
-    """Shape by ComfyUI's name of every weight and bias in a model file; only the header is read.
+    """Return the shape of every weight and bias in a model file by ComfyUI's name. Only the header is read.
 
-    `path`: a checkpoint (`model.diffusion_model.…`) or a diffusion model under native names, .safetensors. Raises
-    LoraError as `read_header` does, and when the file holds no diffusion model under ComfyUI's names.
+    `path` is a .safetensors file: a checkpoint (`model.diffusion_model.…`) or a diffusion model under native names.
+    Raises LoraError as `read_header` does, and when the file holds no diffusion model under ComfyUI's names.
     """
     header = read_header(path)
     shapes = {_host_name(name): shape for name, shape in header.shapes.items()}
@@ -41,10 +41,10 @@ def model_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 
 def report_against(lora: Lora, shapes: dict[str, tuple[int, ...]]) -> LoadReport:
-    """What of `lora` a model with these weights (`model_shapes`) takes.
+    """Return what a model with these weights (`model_shapes`) takes of `lora`.
 
-    Text encoders that the file does not hold are not judged; a note says so. Raises LoraError when nothing matches or
-    a shape does not fit.
+    Text encoders that the model file does not hold are not judged, and a note says so. Raises LoraError when nothing
+    matches or a shape does not fit.
     """
     check_fit(lora, shapes)
     loaded = [adapter.target.name for adapter in lora.adapters if f"{adapter.target.weight}.weight" in shapes]

@@ -1,8 +1,8 @@
 """Training runs on disk: which files are checkpoints, of which step, and which of them to take.
 
-The rules: one entry per step, in numeric order; the number in the name wins; a final file without a number takes its
-step from its header or the state JSON beside it; the same step twice keeps the numbered file; no step at all comes last
-and is reachable only as "latest".
+These are the rules. There is one entry per step, in numeric order. The number in the name wins. A final file without a
+number takes its step from its header or from the state JSON beside it. When two files have the same step, the numbered
+one is kept. Files of unknown step come last and are found only with "latest".
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ _NESTED = 3  # levels of folders above runs, e.g. output/project/run
 class Checkpoint:
     """One saved step of a run.
 
-    step: training step, None = unknown. path: its file. trainer: id of the trainer that names its files so. run: name
-    of the run where a folder holds several, else None. epoch: where the file tells it, else None.
+    Args:
+        step: the training step, or None when it is unknown.
+        path: the file.
+        trainer: the id of the trainer that names its files like this.
+        run: the run's name when a folder holds several, else None.
+        epoch: the epoch when the file tells it, else None.
     """
 
     step: int | None
@@ -44,7 +48,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A file that its name makes a checkpoint, with the step resolved."""
+    """A file with a checkpoint's name, and its step."""
 
     path: Path
     reading: Reading
@@ -52,7 +56,7 @@ class _Candidate:
 
     @property
     def preference(self) -> tuple[bool, bool, bool, bool, int, str]:
-        """Sorts the files of one step, the one to keep first."""
+        """Sorts the files of one step; the first one is kept."""
         reading, text = self.reading, str(self.path)
         return (reading.step is None, reading.epoch is None, reading.twin, reading.rolling, len(text), text)
 
@@ -61,12 +65,13 @@ _FOUND: Remembered[Checkpoint] = Remembered()
 
 
 def find_checkpoints(run_dir: str | Path) -> list[Checkpoint]:
-    """List the LoRA checkpoints of a training run, ascending by step, those of unknown step last.
+    """List the LoRA checkpoints of a training run, ascending by step, with those of unknown step last.
 
-    `run_dir`: a run folder; or `<folder>/<name>` for one of several runs in a folder; or a single file. A folder with
-    several runs gives all of them, each entry with its `.run`; one that holds no checkpoint itself gives those of the
-    run folders below it, `.run` being their path. An existing folder without checkpoints gives [].
-    A folder is searched again only when something in it has changed.
+    `run_dir` is a run folder, `<folder>/<name>` for one of several runs in a folder, or a single file. A folder with
+    several runs gives all of them, and each entry has its `.run`. A folder that holds no checkpoint itself gives those
+    of the run folders below it, with their path as `.run`. An existing folder without checkpoints gives []. A folder is
+    searched again only when something in it has changed.
+
     Raises LoraError, naming what is there, when the path is neither a folder nor a run in one.
     """
     return _FOUND.ask(Path(run_dir), _search)
@@ -90,11 +95,16 @@ def _search(path: Path) -> list[Checkpoint]:
 
 
 def select_checkpoint(checkpoints: Iterable[Checkpoint], step: int | None, mode: str = "exact") -> Checkpoint:
-    """Pick one checkpoint of one run by training step.
+    """Return one checkpoint of one run by training step.
 
-    `mode`: "exact"; "nearest" (of two equally near the earlier); "at_or_before" (the last one not after `step`);
-    "latest" (`step` is not used; a final file of unknown step counts as the latest). Raises LoraError when there are no
-    checkpoints, when they belong to several runs, or when none fits; the text lists the steps that exist.
+    Args:
+        checkpoints: those of the run.
+        step: the wanted training step.
+        mode: "exact"; "nearest" (of two that are equally near, the earlier); "at_or_before" (the last one not after
+            `step`); or "latest" (`step` is not used, and a final file of unknown step counts as the latest).
+
+    Raises LoraError when there are no checkpoints, when they belong to several runs, or when none fits. The text lists
+    the steps that exist.
     """
     entries = list(checkpoints)
     if mode not in get_args(Mode):
@@ -114,7 +124,7 @@ def select_checkpoint(checkpoints: Iterable[Checkpoint], step: int | None, mode:
 
 
 def step_of(path: str | Path) -> int | None:
-    """The training step of one file: the number in its name, else what its header or a state JSON beside it says."""
+    """The training step of one file: the number in its name, else that of its header or of a state JSON beside it."""
     return _single(Path(path)).step
 
 
@@ -147,7 +157,7 @@ def refuse_several_runs(entries: Sequence[Checkpoint]) -> None:
 
 
 def _order(entry: Checkpoint) -> tuple[bool, int, bool, int, str, str]:
-    """Ascending by step; unknown steps last, among them epochs in order and a file without any number at the end."""
+    """Ascending by step. Unknown steps come last: first epochs in order, then a file without any number."""
     epoch = entry.epoch if entry.step is None else 0
     return (entry.step is None, entry.step or 0, epoch is None, epoch or 0, entry.run or "", entry.path.name)
 
@@ -174,7 +184,7 @@ def _entries(candidates: Iterable[_Candidate], folder: str, name_runs: bool = Fa
 
 
 def _nested(root: Path, levels: int) -> Iterator[Checkpoint]:
-    """The checkpoints of run folders below a folder that is none itself, each run named by its path."""
+    """The checkpoints of run folders below a folder that is none itself. Each run's name is its path."""
     for folder in _listing(root) if levels else ():
         if not folder.is_dir() or is_clutter_folder(folder.name):
             continue
@@ -198,7 +208,7 @@ def _candidates(root: Path) -> list[_Candidate]:
 
 
 def _is_checkpoint(path: Path, reading: Reading, folder: str, numbered: set[str]) -> bool:
-    """Whether a file is a checkpoint: by its name where that is enough, else by what its header shows."""
+    """Whether a file is a checkpoint: by its name when that is enough, else by what its header shows."""
     if reading.sure:
         return True
     facts = _facts(path)
@@ -210,7 +220,7 @@ def _is_checkpoint(path: Path, reading: Reading, folder: str, numbered: set[str]
 
 
 def _not_a_date(path: Path, reading: Reading) -> Reading:
-    """Undo the reading of `name-240501` as epoch 240501 where sd-scripts' header says that this is the run's name."""
+    """Undo the reading of `name-240501` as epoch 240501 when sd-scripts' header says that this is the run's name."""
     if reading.step is None and reading.epoch is not None:
         facts = _facts(path)
         if facts is not None and facts.output_name == path.stem:
@@ -273,7 +283,7 @@ def _resolve(path: Path, reading: Reading) -> _Candidate:
 
 
 class _Facts(NamedTuple):
-    """What discovery needs from a header: does it show an adapter, is it an embedding, its step, its run's name."""
+    """What the search needs from a header: whether it shows an adapter or an embedding, its step, its run's name."""
 
     adapter: bool
     embedding: bool
@@ -298,7 +308,7 @@ def _cached_facts(path: Path, mtime_ns: int, size: int) -> _Facts:
 
 
 def _trainer(candidate: _Candidate) -> str:
-    """The trainer behind a name that several use, told by the files beside it."""
+    """The trainer behind a name that several trainers use, found from the files beside it."""
     named_by, path = candidate.reading.trainer, candidate.path
     look(path.parent)
     for trainer in TRAINERS.values():

@@ -1,4 +1,4 @@
-"""A LoRA in the names and the scale that ComfyUI's own loader understands."""
+"""Gives a LoRA the names and the scale that ComfyUI's own loader understands."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from .suffixes import ALPHA, DIFF_BIAS, DORA, DOWN, MAGNITUDE, OFT, UP, UP_BIAS
 
 
 def to_host_keys(lora: Lora) -> dict[str, Tensor]:
-    """The LoRA as a state dict for ComfyUI's `comfy.lora.load_lora`, alphas included.
+    """Return the LoRA as a state dict for ComfyUI's `comfy.lora.load_lora`, alphas included.
 
-    Split projections are named `transformer.<diffusers>` and everything else `diffusion_model.<native>`, so that the
-    host, which knows the model's width and depth, places slices and swapped halves; text encoders are
-    `text_encoders.<host name>`. Pairs end in `.lora_down.weight`/`.lora_up.weight` with an explicit 0-d float32
-    `.alpha`; magnitudes become `.dora_scale` [out, 1] or [1, in] (rows in ComfyUI's order) and PEFT's biases
-    full-length `.diff_b`. Tensors keep their dtype and are shared with `lora`, not copied. Raises LoraError for biases
-    of a layer whose width cannot be told.
+    Split projections are named `transformer.<diffusers>`, and everything else `diffusion_model.<native>`. ComfyUI knows
+    the model's width and depth, so it places slices and swapped halves. Text encoders are `text_encoders.<ComfyUI's
+    name>`. Pairs end in `.lora_down.weight` and `.lora_up.weight` with an explicit 0-d float32 `.alpha`. Magnitudes
+    become `.dora_scale` [out, 1] or [1, in] (rows in ComfyUI's order), and PEFT's biases full-length `.diff_b`. Tensors
+    keep their dtype and are shared with `lora`, not copied.
+
+    Raises LoraError for biases of a layer of unknown width.
     Source of the accepted names: github comfyanonymous/ComfyUI, comfy/lora.py.
     """
     converted: dict[str, Tensor] = {}
@@ -47,9 +48,10 @@ def to_host_keys(lora: Lora) -> dict[str, Tensor]:
 
 
 def _for_host(adapter: Adapter) -> Mapping[str, Tensor]:
-    """The adapter's tensors by kind; a LoKr with a Tucker core multiplied out, because ComfyUI fails on it.
+    """The adapter's tensors by kind. A LoKr with a Tucker core is multiplied out, because ComfyUI fails on it.
 
-    (Its Kronecker product of the core's transposed result raises under current torch and only logs the error.)
+    (ComfyUI's Kronecker product of the core's transposed result raises under current torch, and ComfyUI only logs the
+    error.)
     """
     tensors = adapter.tensors
     if "lokr_t2" not in tensors:
@@ -86,9 +88,13 @@ def bias_name(target: Target) -> str:
 
 
 def place_rows(target: Target, values: Tensor, width_in: int | None = None) -> Tensor:
-    """Put the rows of a split projection where the fused weight has them, zeros elsewhere; swap halves where needed.
+    """Put the rows of a split projection where the fused weight has them, and zeros elsewhere; swap halves if needed.
 
-    `values`: [rows, …]; `width_in`: columns of the weight, which tell the short modulation of a last block (2 widths).
+    Args:
+        target: the place in ComfyUI.
+        values: [rows, …].
+        width_in: the columns of the weight, which show the short modulation of a last block (2 widths).
+
     Returns [all rows, …]. Raises ValueError when the rows are not a whole number of model widths.
     """
     values = swap_halves(target, values, width_in)
@@ -101,14 +107,14 @@ def place_rows(target: Target, values: Tensor, width_in: int | None = None) -> T
 
 
 def swap_halves(target: Target, values: Tensor, width_in: int | None = None) -> Tensor:
-    """Exchange the two halves of the rows where ComfyUI keeps them the other way round (arguments as `place_rows`)."""
+    """Exchange the two halves of the rows when ComfyUI keeps them in the other order (arguments as in `place_rows`)."""
     if target.swap == "always" or (target.swap == "last block" and width_in and values.shape[0] == 2 * width_in):
         return torch.cat(values.chunk(2, dim=0)[::-1], dim=0)
     return values
 
 
 def row_span(rows: Rows, height: int) -> tuple[int, int]:
-    """First row and total rows of the fused weight for a slice of `height` rows; ValueError when they do not divide."""
+    """First row and all rows of the fused weight for a slice of `height` rows. ValueError when they do not divide."""
     width, rest = divmod(height, rows.count)
     if rest:
         raise ValueError(f"{height} rows are not {rows.count} model widths")
@@ -125,7 +131,7 @@ def _add_bias(lora: Lora, converted: dict[str, Tensor], adapter: Adapter, bias: 
 
 
 def _alpha_for_host(adapter: Adapter) -> float | None:
-    """Alpha to write; a pair always gets one, other algorithms only what is known (ComfyUI then uses scale 1)."""
+    """The alpha to write. A pair always gets one; others only what is known (ComfyUI then uses scale 1)."""
     if adapter.alpha is not None:
         return adapter.alpha
     if OFT in adapter.tensors:

@@ -1,4 +1,4 @@
-"""The change that a LoRA makes to each of ComfyUI's weights, computed without ComfyUI: for checks, small models."""
+"""The change that a LoRA makes to each of ComfyUI's weights, computed without ComfyUI, for checks and small models."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from .suffixes import ALPHA, DIFF, DIFF_BIAS, DORA, DOWN, MAGNITUDE, MID, OFT, U
 
 
 def merged_delta(lora: Lora, strength: float = 1.0, base: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The sum that the LoRA adds to each host weight, by the weight's name in ComfyUI.
+    """Return what the LoRA adds to each weight, by the weight's name in ComfyUI: float32 in the whole weight's shape.
 
-    `strength`: any float. `base`: ComfyUI's weights by name (`diffusion_model.….weight`, `clip_l.….weight`), needed
-    for DoRA and OFT, whose change depends on them. Returns float32 tensors of the whole weight's shape; slices of a
-    fused weight are put together, zeros elsewhere; without `base` a LoHa or LoKr of a convolution stays flat, [out, in
-    · kh · kw]. Plain pairs: strength · alpha / rank · up @ down (Hu et al. 2021, eq. 3).
-    DoRA follows ComfyUI: magnitude · (W + change) / norm, the norm per row of W or per column of W + change, and the
+    Slices of a fused weight are put together, with zeros elsewhere. Without `base` a LoHa or LoKr of a convolution
+    stays flat, [out, in · kh · kw]. Plain pairs give strength · alpha / rank · up @ down (Hu et al. 2021, eq. 3). DoRA
+    follows ComfyUI: magnitude · (W + change) / norm, with the norm per row of W or per column of W + change, and the
     result is W + strength · (W' - W) (github comfyanonymous/ComfyUI, comfy/weight_adapter/base.py `weight_decompose`).
     OFT follows ComfyUI too: strength² · (R - 1) W (comfy/weight_adapter/oft.py).
+
+    Args:
+        lora: the LoRA.
+        strength: any float.
+        base: ComfyUI's weights by name (`diffusion_model.….weight`, `clip_l.….weight`). DoRA and OFT need it, because
+            their change depends on the weights.
+
     Raises LoraError for DoRA and OFT without their base weight, for shapes that do not fit it, and for what is not
     computed here (BOFT, DoRA on OFT).
     """
@@ -86,14 +91,14 @@ def _changes(lora: Lora, adapter: Adapter, strength: float, base: Mapping[str, T
 
 
 def depends_on_base(adapter: Adapter) -> bool:
-    """Whether the adapter's change cannot be told without the weight it is added to (DoRA, OFT)."""
+    """Whether the adapter's change depends on the weight to which it is added (DoRA, OFT)."""
     return any(kind in adapter.tensors for kind in (DORA, MAGNITUDE, OFT))
 
 
 def _placed_on_base(
     lora: Lora, adapter: Adapter, change: Tensor | None, strength: float, weight: Tensor | None
 ) -> Tensor:
-    """The change of a DoRA or OFT, in the rows of the whole weight that it belongs to."""
+    """The change of a DoRA or OFT, in the rows of the whole weight to which it belongs."""
     if weight is None:
         raise LoraError(
             "needs base: the change of a DoRA or OFT depends on the weight it is added to",
@@ -116,10 +121,14 @@ def _placed_on_base(
 
 
 def dora_change(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool = True) -> Tensor:
-    """W' - W of a DoRA, for the rows `weight` that the unscaled `change` belongs to; float32, shaped as `weight`.
+    """Return W' - W of a DoRA for the rows `weight`, float32, in the shape of `weight`.
 
-    by_host: per row ComfyUI divides by the norm of W; False divides by that of W + change, as the trainers do (Liu et
-    al. 2024, eq. 5). Per column both divide by the norm of W + change.
+    Args:
+        adapter: the DoRA.
+        weight: the rows of the weight to which the change belongs.
+        change: the unscaled change.
+        by_host: True divides per row by the norm of W, as ComfyUI does. False divides by that of W + change, as the
+            trainers do (Liu et al. 2024, eq. 5). Per column both divide by the norm of W + change.
     """
     if adapter.target.swap != "never":
         down = adapter.tensors.get(DOWN)
@@ -135,9 +144,9 @@ def dora_change(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool 
 
 
 def dora_gaps(lora: Lora, base: Mapping[str, Tensor]) -> dict[str, float]:
-    """Per module how far ComfyUI's DoRA is from the trainer's: |difference| / |the trainer's change|.
+    """Return per module how far ComfyUI's DoRA is from the trainer's: |difference| / |the trainer's change|.
 
-    `base`: as in `merged_delta`; modules whose weight is not in it, and those without a magnitude, are left out.
+    `base` is as in `merged_delta`. Modules whose weight is not in it, and those without a magnitude, are left out.
     """
     gaps = {}
     for adapter in lora.adapters:

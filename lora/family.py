@@ -1,4 +1,4 @@
-"""Which model family a LoRA file is for: from its module names, then its widths, then what its metadata says."""
+"""Which model family a LoRA file is for: from its module names, then its widths, then its metadata."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _V2_BINARY = "train_"
 
 
 def named_families(file: LoraFile) -> tuple[str, ...]:
-    """The families that all of the telling module names allow; none where no name tells.
+    """The families that every module name which tells a family allows; none when no name tells one.
 
     Raises LoraError when the names of several families occur in one file.
     """
@@ -39,7 +39,7 @@ def named_families(file: LoraFile) -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)  # the checkpoints of a run have the same names
 def _told(modules: tuple[str, ...]) -> Mapping[frozenset[str], str]:
-    """The sets of families that telling names allow, each with the first such name."""
+    """The sets of families that such names allow, each with the first such name."""
     patterns = {family.id: re.compile(family.lora.modules) for family in FAMILIES.values()}
     told: dict[frozenset[str], str] = {}
     for module in modules:
@@ -53,9 +53,9 @@ def _told(modules: tuple[str, ...]) -> Mapping[frozenset[str], str]:
 def detect_family(file: LoraFile, asked: str | None = None) -> str | None:
     """The family of a LoRA file; None only for files that hold nothing but text encoders.
 
-    `asked`: a family's id or None (find out); it settles what the names leave open. Where nothing else settles it, the
-    first family that the names allow is taken. Raises LoraError for an unknown family, for one that the names
-    contradict, for other models' files that have a family's names, and when nothing tells.
+    `asked` is a family's id, which settles what the names leave open, or None. When nothing else settles it, the first
+    family that the names allow is taken. Raises LoraError for an unknown family, for one that the names contradict, for
+    other models' files that have a family's names, and when nothing tells a family.
     """
     if asked is not None and asked not in FAMILIES:
         raise LoraError(f"unknown family '{asked}'", path=file.path, remedy=_choose())
@@ -129,7 +129,7 @@ def _families_by_width(file: LoraFile) -> tuple[str, ...]:
 
 
 def _refuse_older(file: LoraFile, named: Iterable[str]) -> None:
-    """Refuse another model's LoRA that has a family's module names: the width of its text tells it."""
+    """Refuse another model's LoRA that has a family's module names. The width of its text shows which model it is."""
     for family in (FAMILIES[name] for name in named):
         traits = family.lora
         for name, part in file.parts.items():

@@ -1,7 +1,7 @@
 """What a checkpoint's file name says: trainer, run, step or epoch. The first scheme that matches wins.
 
-A trainer's schemes stand in its folder, from its save code; the others here (XLabs-AI/x-flux, huggingface/diffusers'
-training scripts, and names that tell no trainer).
+A trainer's schemes are in its folder and come from its save code. The others are here: XLabs-AI/x-flux, huggingface/
+diffusers' training scripts, and names that tell no trainer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NOT_A_CHECKPOINT_FOLDER = re.compile(
 
 @dataclass(frozen=True)
 class Reading:
-    """What a name says. `run` is "" where only the folder names the run; a final file has neither step nor epoch."""
+    """What a name says. `run` is "" when only the folder names the run. A final file has neither step nor epoch."""
 
     run: str
     trainer: str
@@ -61,7 +61,7 @@ class Reading:
 
 
 def read_name(relative: str) -> Reading | None:
-    """Read a path relative to the run folder, `.safetensors` included; None when it is no checkpoint by its name.
+    """Read a path relative to the run folder, with `.safetensors`. None when its name is not a checkpoint's.
 
     A file without a number is a final one: its reading has the stem as `run` and is not sure.
     """

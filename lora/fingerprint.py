@@ -1,4 +1,4 @@
-"""What a file holds, in a short text that tells it from another of the same name; a large one is not read whole."""
+"""A short text that tells a file from another of the same name. A large file is not read whole."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SAMPLE: Final = 64 * 2**10
 
 
 def fingerprint(path: str | Path) -> str:
-    """A text that is the same for equal files, and another one for a file that was trained anew.
+    """Return a text that is the same for equal files, and another one for a file that was trained again.
 
-    `path`: a file. Training changes every tensor; of a large file a change by hand between two of the pieces that
-    `content` looks at is not seen. Raises LoraError for what is no file or cannot be read.
+    Training changes every tensor. In a large file, a change by hand between two of the pieces that `content` reads is
+    not seen. Raises LoraError for what is no file or cannot be read.
     """
     path = Path(path)
     with opened(path):
@@ -29,10 +29,11 @@ def fingerprint(path: str | Path) -> str:
 
 
 def content(path: str | Path) -> str:
-    """SHA-256 of a file's size and content: all of it up to 16 MiB; of larger files both ends (where safetensors keeps
-    every name and shape) and 64 samples between, so that any costs at most 6 MiB of reading.
+    """Return the SHA-256 of a file's size and content.
 
-    A file is read again when its place, size or time changed. Raises OSError.
+    Files of up to 16 MiB are read whole. Of larger files both ends (where safetensors keeps every name and shape) and
+    64 samples between are read, so that any file costs at most 6 MiB of reading. A file is read again when its place,
+    size or time changed. Raises OSError.
     """
     path = os.path.realpath(path)
     stat = os.stat(path)

@@ -23,9 +23,9 @@ _STEP_FIELDS = ("global_step", "step")
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A LoRA file before its tensors are read: header, names taken apart, JSON companions.
+    """A LoRA file before its tensors are read: its header, its names taken apart, and the JSON files beside it.
 
-    `parts` maps each adapter tensor's name to module and kind; tensors with another ending are not in it.
+    `parts` maps each adapter tensor's name to module and kind. Tensors with another ending are not in it.
     """
 
     header: Header
@@ -66,7 +66,7 @@ class LoraFile:
     def adapter_config(self) -> dict[str, Any]:
         """PEFT's `adapter_config.json` beside an `adapter_model` file; empty when there is none.
 
-        LoraError when it is there and is no JSON object: without it the alpha would be another.
+        LoraError when it exists and is no JSON object, because alpha would then be another.
         """
         beside = self.path.with_name("adapter_config.json")
         if not self.path.stem.startswith("adapter_model") or not beside.exists():

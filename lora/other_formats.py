@@ -1,4 +1,4 @@
-"""What a file is that bears a LoRA's name and is no safetensors file, told by its first bytes."""
+"""What a file with a LoRA's name is when it is no safetensors file, by its first bytes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _FORMATS: Final = (
 
 
 def format_of(start: bytes) -> Format:
-    """What the file is whose first `ENOUGH` bytes (fewer where it is shorter) are `start`."""
+    """Return what a file is that begins with `start`, its first `ENOUGH` bytes or all of a shorter file."""
     found = next((kind for pattern, kind in _FORMATS if pattern.match(start)), None)
     if found is not None:
         return found

@@ -1,4 +1,4 @@
-"""What a LoRA is for when it is for none of the supported families: told by names that only the other model has."""
+"""What a LoRA is for when it is for none of the supported families, by names that only the other model has."""
 
 from __future__ import annotations
 

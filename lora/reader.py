@@ -1,4 +1,4 @@
-"""Reading a LoRA file: recognise the dialect, find the family, check every module, take the tensors."""
+"""Reads a LoRA file: recognises the dialect, finds the family, checks every module, and takes the tensors."""
 
 from __future__ import annotations
 
@@ -35,14 +35,22 @@ DROPPED = frozenset({_NOT_AN_ADAPTER, _NO_WEIGHTS})  # reasons in Lora.ignored t
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA file, read and checked.
+    """A LoRA file that was read and checked.
 
-    `tensors`: the adapter tensors under the file's own names. `ignored`: names that were rightly left out, with the
-    reason (optimizer state, embeddings). `unmatched`: adapter tensors of modules that the family does not have.
-    `family` is None only when the file holds text-encoder modules alone. `rank` and `alpha` are the most frequent ones,
-    as the file states them; each adapter has its own. `alpha_source` says where alpha came from: "argument", "tensors",
-    "header", the name of a JSON file beside it, "the trainer's rule" or "none" (the file states none; scale 1, alpha =
-    rank). `notes` is worth knowing; `warnings` name what makes the image another than the trainer's.
+    Args:
+        path: the file.
+        dialect: the name of its dialect.
+        family: None only when the file holds text-encoder modules alone.
+        rank, alpha: the most frequent ones, as the file states them. Each adapter has its own.
+        step: the training step, or None when it is unknown.
+        tensors: the adapter tensors under the file's own names.
+        ignored: names that were rightly left out (optimizer state, embeddings), with the reason.
+        unmatched: adapter tensors of modules that the family does not have.
+        adapters: the modules.
+        alpha_source: where alpha came from: "argument", "tensors", "header", the name of a JSON file beside it, "the
+            trainer's rule" or "none" (the file states none, so scale 1, alpha = rank).
+        notes: what is worth knowing.
+        warnings: what makes the picture another than the trainer's.
     """
 
     path: Path
@@ -63,12 +71,17 @@ class Lora:
 def read_lora(path: str | Path, family: str | None = None, alpha: float | None = None) -> Lora:
     """Read a LoRA checkpoint in any known dialect.
 
-    `path`: a .safetensors file. `family`: its id where the file does not tell. `alpha`: overrides
-    what the file says for every module (with rsLoRA it is still divided by the root of the rank). Only the
-    ranges of the adapter's tensors are read, so optimizer state costs nothing and a trainer that overwrites the file
-    cannot disturb a loaded model.
-    Raises LoraError, naming file, keys and remedy: half-written files (`.retryable`), pickled or damaged files, files
-    that are not LoRAs, unknown dialects, another family's modules, up/down shapes that do not fit, NaN or infinity.
+    Only the ranges of the adapter's tensors are read. So optimizer state costs nothing, and a trainer that overwrites
+    the file cannot disturb a loaded model.
+
+    Args:
+        path: a .safetensors file.
+        family: the family's id, for a file that does not tell it.
+        alpha: replaces what the file says for every module (with rsLoRA it is still divided by the root of the rank).
+
+    Raises LoraError, naming file, keys and remedy, for half-written files (`.retryable`), pickled or damaged files,
+    files that are not LoRAs, unknown dialects, another family's modules, up/down shapes that do not fit, NaN and
+    infinity.
     """
     file = LoraFile.open(path)
     dialect = _recognise(file)
@@ -122,9 +135,12 @@ def _recognise(file: LoraFile) -> Dialect:
 
 
 class _Layout(NamedTuple):
-    """Which names of a file are what; nothing of its numbers.
+    """Which names of a file are what, without its numbers.
 
-    `grouped`: keys by module and kind. `placed`: the modules that the family has; `ranks`: theirs, as `factored_rank`.
+    Args:
+        grouped: keys by module and kind.
+        placed: the modules that the family has.
+        ranks: their ranks, as `factored_rank` gives them.
     """
 
     grouped: dict[str, dict[str, str]]
@@ -212,7 +228,7 @@ def _refuse_same_place(file: LoraFile, placed: Mapping[str, Target]) -> None:
 def _alpha(
     file: LoraFile, dialect: Dialect, module: str, tensors: Mapping[str, Tensor], rank: int | None, asked: float | None
 ) -> Alpha | None:
-    """The alpha of one module: the argument's, else the tensor's, else what the file states elsewhere."""
+    """The alpha of one module: that of the argument, else of a tensor, else what the file states elsewhere."""
     if rank is None:  # OFT's alpha is a bound on its rotations, not a scale, and belongs to its module alone
         return _tensor_alpha(file, module, tensors) if OFT in tensors and ALPHA in tensors else None
     stated = dialect.alpha(file, module, rank)

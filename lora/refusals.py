@@ -1,4 +1,4 @@
-"""Files that look like LoRAs and cannot be used: each with the reason, before a dialect is asked."""
+"""Files that look like LoRAs and cannot be used. Each has its reason, before any dialect is tried."""
 
 from __future__ import annotations
 

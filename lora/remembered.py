@@ -1,4 +1,4 @@
-"""Searches of folders whose result is remembered as long as nothing that they looked at has changed."""
+"""Searches of folders whose result is remembered while nothing that they looked at has changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SETTLED_NS: Final = 2 * 10**9
 
 
 def look(path: Path) -> Path:
-    """Note that the search that runs at this moment depends on this file or folder, before it is read."""
+    """Note, before reading it, that the search that runs now depends on this file or folder."""
     looked = _LOOKED.get()
     if looked is not None and path not in looked:
         looked[path] = _state(path)
@@ -26,16 +26,16 @@ def look(path: Path) -> Path:
 
 
 class Remembered(Generic[_T]):
-    """The results of a search by path; asked again, a path is searched only where a place that it `look`ed at changed.
+    """The results of a search by path. A path is searched again only when a place that the search `look`ed at changed.
 
-    Several threads may ask. What changed within the last two seconds is searched each time.
+    Several threads may use it. What changed within the last two seconds is searched each time.
     """
 
     def __init__(self) -> None:
         self._known: dict[Path, tuple[dict[Path, _State], list[_T]]] = {}
 
     def ask(self, path: Path, search: Callable[[Path], list[_T]]) -> list[_T]:
-        """What `search` finds at `path`, as a new list; errors are raised and not remembered."""
+        """Return what `search` finds at `path`, as a new list. Errors are raised and not remembered."""
         looked, found = self._known.get(path, ({}, []))
         if looked and all(_state(place) == then for place, then in looked.items()):
             return list(found)

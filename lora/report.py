@@ -31,11 +31,12 @@ class PartReport:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a LoRA file is and what of it arrived in ComfyUI; `as_text` for people, `as_dict` for machines.
+    """What a LoRA file is and what of it arrived in ComfyUI: `as_text` for people, `as_dict` for programs.
 
-    `parts`: "model", "clip_l", "clip_g", "t5xxl", and "unknown" for keys that name no module of the family. `norms`:
-    Frobenius norm of the change at strength 1, per group of blocks (without what depends on the base: DoRA, OFT).
-    `notes` is worth knowing; `warnings` name what did not arrive and what acts otherwise than in the trainer.
+    Its parts are "model", "clip_l", "clip_g", "t5xxl", and "unknown" for keys that name no module of the family.
+    `norms` are Frobenius norms of the change at strength 1, per group of blocks (without what depends on the base:
+    DoRA, OFT). `notes` are worth knowing. `warnings` name what did not arrive and what acts otherwise than in the
+    trainer.
     """
 
     path: str
@@ -91,10 +92,14 @@ def load_report(
 ) -> LoadReport:
     """Compare what the LoRA holds with what ComfyUI took.
 
-    `loaded`: names that ComfyUI knows, as keys of `to_host_keys` or the same without their ending (the keys of the
-    host's own key map). `judged`: the parts that `loaded` speaks of, None = all; others are named in a note. `base`:
-    ComfyUI's weights by name, to say by how much ComfyUI's DoRA differs from the trainer's. Raises LoraError, naming
-    file and keys, when ComfyUI took nothing at all.
+    Args:
+        lora: the LoRA.
+        loaded: names that ComfyUI knows, as keys of `to_host_keys` or without their ending (the keys of ComfyUI's own
+            key map).
+        judged: the parts that `loaded` covers; None means all. A note names the others.
+        base: ComfyUI's weights by name, to say by how much ComfyUI's DoRA differs from the trainer's.
+
+    Raises LoraError, naming file and keys, when ComfyUI took nothing at all.
     """
     parts = _parts(lora, set(loaded), judged)
     if not any(part.matched for part in parts.values()):

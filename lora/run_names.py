@@ -1,4 +1,4 @@
-"""Names of the training runs among LoRA files, told by their paths alone: what a list can offer without reading."""
+"""Names of the training runs among LoRA files, from their paths alone: what a list can offer without reading files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ _SEVERAL = 2
 
 
 def run_names(files: Iterable[str]) -> list[str]:
-    """Every run that `find_checkpoints` finds under such a name below the same folder, sorted.
+    """Return every run that `find_checkpoints` finds under such a name below the same folder, sorted.
 
-    `files`: paths of .safetensors files relative to that folder, with `/`. A run is the folder that holds its files, or
-    their step folders; `<folder>/<name>` where a folder holds several runs; `<name>` for numbered files in none.
+    `files` are paths of .safetensors files relative to that folder, with `/`. A run is the folder that holds its files
+    or their step folders, `<folder>/<name>` when a folder holds several runs, or `<name>` for numbered files in no
+    folder.
     """
     runs: dict[str, list[str]] = defaultdict(list)
     for file in files:
@@ -33,7 +34,7 @@ def run_names(files: Iterable[str]) -> list[str]:
 
 
 def _run_folder(folder: PurePosixPath) -> str:
-    """The folder of a run from that of one of its files: above step folders and the trainers' own containers."""
+    """The folder of a run, from the folder of one of its files: above step folders and the trainers' own containers."""
     run = folder
     while len(run.parts) > 1:
         if run.name == "lora" and run.parts[-3:-2] == ("backup",):
@@ -48,7 +49,7 @@ def _run_folder(folder: PurePosixPath) -> str:
 
 
 def _run(path: PurePosixPath, folder: str) -> str:
-    """The run that the name of a numbered file tells; "" where it tells none."""
+    """The run in the name of a numbered file; "" when the name has none."""
     above = PurePosixPath(folder)
     inside = [part for part in path.relative_to(above).parts if part not in CONTAINERS]
     reading = read_name("/".join(inside))

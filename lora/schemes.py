@@ -1,4 +1,4 @@
-"""How a naming scheme of checkpoints is written down, and the pieces that several of them share.
+"""How a naming scheme of checkpoints is written, and the pieces that several schemes share.
 
 Names are matched without `.safetensors` and relative to the run folder, with `/` between folders. Zero padding varies
 between versions of the trainers, so digits are parsed and never formatted.
@@ -27,10 +27,11 @@ class Scheme:
     """One way to name checkpoints.
 
     Args:
-        pattern: the whole name, with the groups `number`, and where it has them `run`, `epoch`, `twin`, `rolling`.
+        pattern: the whole name, with the group `number`, and the groups `run`, `epoch`, `twin`, `rolling` if it has
+            them.
         counts_epochs: whether the number counts epochs, not steps.
-        sure: False where the name alone does not show that this is a LoRA.
-        run_names: names that stand for the same run -> what to call it.
+        sure: False when the name alone does not show that this is a LoRA.
+        run_names: maps names of the same run to its one name.
     """
 
     pattern: str
@@ -45,12 +46,12 @@ class Scheme:
 
 @dataclass(frozen=True)
 class Beside:
-    """What tells a trainer whose checkpoints carry another's names: a file in the same folder.
+    """A file in the same folder that shows a trainer whose checkpoints have another trainer's names.
 
     Args:
-        named_by: whose names they are, as `Checkpoint.trainer` says it otherwise.
-        file: name of the JSON file beside the checkpoint.
-        key: key that the file must hold, "" = the file itself is enough.
+        named_by: the trainer whose names they are, which `Checkpoint.trainer` would be otherwise.
+        file: the name of the JSON file beside the checkpoint.
+        key: a key that the file must hold; "" means that the file itself is enough.
     """
 
     named_by: str

@@ -14,7 +14,7 @@ _RANGE = re.compile(r"(?P<first>\d*)\s*-\s*(?P<last>\d*)$")
 
 
 def known_steps(checkpoints: Iterable[Checkpoint]) -> list[int]:
-    """The training steps of a run's checkpoints, ascending, each once; those of unknown step are left out.
+    """The training steps of a run's checkpoints, ascending, each once. Those of unknown step are left out.
 
     Raises LoraError when the checkpoints belong to several runs.
     """
@@ -24,11 +24,12 @@ def known_steps(checkpoints: Iterable[Checkpoint]) -> list[int]:
 
 
 def select_steps(checkpoints: Iterable[Checkpoint], text: str = ALL) -> list[int]:
-    """The training steps that `text` names among a run's checkpoints, ascending, each once.
+    """Return the training steps that `text` names among a run's checkpoints, ascending, each once.
 
-    `text`: parts joined by commas; each one "all", a number, or a range of saved steps with both ends included and
-    either end open. 0 may be named without having been saved: the model before training. Raises LoraError for other
-    texts, for a number that was not saved and for a range that holds no saved step; the text lists the steps there are.
+    `text` is "all", a number, or a range of saved steps with both ends included and either end open, or several of
+    these joined by commas. 0 may be named even when it was not saved: it is the model before training. Raises LoraError
+    for other texts, for a number that was not saved and for a range without a saved step. The text lists the saved
+    steps.
     """
     steps = known_steps(checkpoints)
     chosen: set[int] = set()
@@ -38,7 +39,7 @@ def select_steps(checkpoints: Iterable[Checkpoint], text: str = ALL) -> list[int
 
 
 def spread(steps: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the ascending `steps`, evenly spread by position, first and last included; count >= 2."""
+    """Return at most `count` (2 or more) of the ascending `steps`, spread evenly by position, first and last included."""
     if count < 2:
         raise ValueError(f"count must be at least 2, not {count}")
     if len(steps) <= count:

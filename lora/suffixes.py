@@ -1,7 +1,7 @@
 """The endings of adapter tensor names, in every spelling, and the kind of tensor that each one means.
 
-A name such as `double_blocks.0.img_attn.to_q.lora_A.weight` is a module name plus an ending. The kinds are spelt as the
-host's own loader spells its endings, so that a converted file needs no second table.
+A name such as `double_blocks.0.img_attn.to_q.lora_A.weight` is a module name plus an ending. The kinds are spelled as
+ComfyUI's own loader spells its endings, so that a converted file needs no second table.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Split(NamedTuple):
 
 @lru_cache(maxsize=1 << 16)  # the checkpoints of a run have the same names
 def split(name: str) -> Split | None:
-    """Take an adapter tensor's name apart; None when its ending is none of the known ones."""
+    """Take an adapter tensor's name apart. None when its ending is not a known one."""
     words = name.rsplit(".", _LONGEST)
     for count in range(min(_LONGEST, len(words) - 1), 0, -1):
         kind = _kind(words[-count:])

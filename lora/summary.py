@@ -1,4 +1,4 @@
-"""A load report cut down to what belongs into a picture's metadata: counts instead of long lists, no machine paths."""
+"""A load report in the short form for a picture's metadata: counts in place of long lists, and no machine paths."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _SHOWN_KEYS = 20
 
 
 def summary(report: LoadReport, **how: Any) -> dict[str, Any]:
-    """What was loaded, in plain types; `how` (run, strengths, active range …) is put first.
+    """Return what was loaded, in plain types, beginning with `how` (run, strengths, active range …).
 
-    Of the keys that did not match the first 20 are named and all are counted; keys that were left out are counted by
+    Of the keys that did not match, the first 20 are named and all are counted. Keys that were left out are counted by
     reason. `file` is the file's name and its folder's.
     """
     document = report.as_dict()

@@ -1,9 +1,9 @@
-"""The tensors of a safetensors file, read from their ranges in as few reads as possible.
+"""Reads the tensors of a safetensors file from their ranges, in as few reads as possible.
 
-The ranges are read and not mapped: a trainer that overwrites a checkpoint would change the weights of a loaded model
-under a mapping, and one that truncates it would end the process (SIGBUS; Rust's `File::create` truncates). Nor is
-mapping faster: every number is needed once in any case, to be checked, and with many small tensors the library's one
-call per tensor takes three times as long. Ranges that are not asked for (optimizer state) are never touched.
+The ranges are read and not mapped. With a mapping, a trainer that overwrites a checkpoint would change the weights of a
+loaded model, and one that truncates it would end the process (SIGBUS; Rust's `File::create` truncates). Mapping is not
+faster either: every number is needed once in any case, to be checked, and with many small tensors the library's one
+call per tensor takes three times as long. Ranges that are not wanted (optimizer state) are never touched.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _view(header: Header, key: str, data: Tensor, span: Span) -> Tensor:
 
 
 def _check_finite(header: Header, data: Tensor, run: _Run, tensors: dict[str, Tensor]) -> None:
-    """Refuse NaN and infinity; one test over the whole run where nothing else lies in it."""
+    """Refuse NaN and infinity, with one test over the whole run when it holds nothing else."""
     dtype, gapless = _DTYPES[run[0][1].dtype], data.numel() == sum(span.end - span.begin for _, span in run)
     if gapless and data.numel() and dtype.is_floating_point and dtype.itemsize > 1:
         ends = torch.stack(torch.aminmax(data.view(dtype)))  # NaN comes through; far faster than testing every number

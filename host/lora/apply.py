@@ -142,7 +142,7 @@ def _remarks(lora: Lora, clip: Any, use: Use) -> list[str]:
     if use.ranged:
         remarks.append(f"active from {use.start:.0%} to {use.end:.0%} of the denoising; the sigmas are split there")
     if use.ranged and False in parts and clip is not None and use.strength_clip != 0.0:
-        remarks.append("note: the text-encoder part counts for all of it: the prompt is encoded once")
+        remarks.append("note: the text-encoder part acts on all of the denoising, because the prompt is encoded once")
     return remarks
 
 

@@ -101,7 +101,7 @@ def save_samples(
             left_out = ", ".join(saved.metadata_left_out)
             log.warning("EriSaveSamples: %s: no room in a JPEG for: %s. Use png or webp.", saved.path, left_out)
         if not saved.written:
-            log.info("EriSaveSamples: %s is there already and was kept.", saved.path)
+            log.info("EriSaveSamples: %s exists already and was kept.", saved.path)
         if progress is not None:
             progress.update(1)
         subfolder = str(sample.path.parent) if str(sample.path.parent) != "." else ""

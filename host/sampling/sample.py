@@ -98,7 +98,7 @@ def _keys(table: Sequence[Mapping[str, Any]], limit: int) -> list[Hashable | Non
             keys.append(None)
             alone.setdefault(str(reason), []).append(number)
     for why, numbers in alone.items():
-        announce(f"batch_size {limit}: {_entries(numbers)} of {len(table)} not in a batch: {why}.")
+        announce(f"batch_size {limit}: {_entries(numbers)} of {len(table)} are sampled alone: {why}.")
     return keys
 
 
@@ -147,7 +147,7 @@ def start_of(model: Any, noise: Any, sigmas: Tensor, latent: dict[str, Any]) -> 
             f"noise has the shape {list(drawn.shape)}, the latent {list(samples.shape)}. Use a noise node that draws "
             "for the latent it is given."
         )
-    check_finite("noise", drawn, "Use another noise node, or write the file it reads anew.")
+    check_finite("noise", drawn, "Use another noise node, or write the file that it reads again.")
     sampling = model.get_model_object("model_sampling")
     check_flow_start(sampling, float(sigmas[0]), lambda: not samples.count_nonzero() and bool(drawn.count_nonzero()))
     return Start(samples, drawn)

@@ -80,7 +80,7 @@ def needed(hidden: Any, settings: CacheSettings, conditioning: Sequence[Any]) ->
         except NotCacheableError:
             log.debug("EriCacheConditioning: the graph has no key; `recall` says why")
         except CorruptEntryError as error:
-            log.warning("EriCacheConditioning: damaged entry, computed anew: %s", error)
+            log.warning("EriCacheConditioning: a damaged entry is computed again: %s", error)
     return [INPUT] if _memory.found is None else []
 
 
@@ -99,7 +99,7 @@ def recall(hidden: Any, settings: CacheSettings, conditioning: Sequence[Any]) ->
     check_finite(
         INPUT,
         list(conditioning),
-        "It can not be kept, and gives no picture: start ComfyUI with --fp32-text-enc, or load other text encoders.",
+        "It cannot be kept and gives no picture: start ComfyUI with --fp32-text-enc, or load other text encoders.",
     )
     if settings.mode != "off":
         try:

@@ -1,4 +1,4 @@
-"""What a dialect is: one trainer's (or library's) way to name and to scale the same low-rank pairs."""
+"""What a dialect is: the way in which one trainer (or library) names and scales the same low-rank pairs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class Alpha(NamedTuple):
 
 
 class Dialect:
-    """The questions that reading a file asks; one small file per dialect answers them.
+    """The questions that reading a file asks. One small file per dialect answers them.
 
-    Text-encoder modules never reach `target`: their names are the same few in all dialects (names/text_encoders.py).
+    Text-encoder modules never reach `target`, because their names are the same few in all dialects
+    (names/text_encoders.py).
     """
 
     name: ClassVar[str]
@@ -34,7 +35,7 @@ class Dialect:
         raise NotImplementedError
 
     def ignored(self, name: str) -> str | None:
-        """Why a tensor is not part of the adapter although it is rightly in the file; None when it may be part."""
+        """Why a tensor that is rightly in the file is not part of the adapter; None when it may be part of it."""
         if name.startswith(OPTIMIZER_PREFIX):
             return "optimizer state"
         return "embedding" if name in _EMBEDDING_NAMES or name.startswith(_EMBEDDING_PREFIX) else None
@@ -48,7 +49,7 @@ class Dialect:
         return None
 
     def warnings(self, file: LoraFile) -> tuple[str, ...]:
-        """What makes the image another than the trainer's although every key is read."""
+        """What makes the picture another than the trainer's although every key is read."""
         return ()
 
 

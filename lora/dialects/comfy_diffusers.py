@@ -1,6 +1,6 @@
 """`diffusion_model.` in front of diffusers' names: SimpleTuner's `lora_format: comfyui` for Flux and SD 3.5.
 
-The prefix is ComfyUI's, the names are not: ComfyUI alone matches nothing. Alphas are tensors.
+The prefix is ComfyUI's, but the names are not, so ComfyUI alone matches nothing. Alphas are tensors.
 Source: github bghira/SimpleTuner, `lora_format` conversion at saving.
 """
 

@@ -1,4 +1,4 @@
-"""How a module name of a LoRA file becomes a name that ComfyUI's loader knows: the parts shared by all families."""
+"""How a module name of a LoRA file becomes a name that ComfyUI's loader knows. All families share these parts."""
 
 from __future__ import annotations
 
@@ -30,8 +30,12 @@ class Rows:
 class Target:
     """Where an adapter goes in ComfyUI.
 
-    `name` is the key before the ending in a file for ComfyUI's loader, `part` the piece of the pipeline ("model",
-    "clip_l", "clip_g", "t5xxl"), `weight` ComfyUI's weight without `.weight`, `rows` the slice of it (None = all).
+    Args:
+        name: the key before the ending in a file for ComfyUI's loader.
+        part: the part of the pipeline: "model", "clip_l", "clip_g" or "t5xxl".
+        weight: ComfyUI's weight without `.weight`.
+        rows: the slice of the weight; None means all of it.
+        swap: whether its two halves are exchanged, see `Swap`.
     """
 
     name: str
@@ -48,10 +52,14 @@ class Target:
 
 @dataclass(frozen=True)
 class Rule:
-    """One module, or one per block: `source` and `native` are dotted names, `{}` stands for an index.
+    """One module, or one per block.
 
-    `native` may be a function of the indices where numbers change; it returns None for blocks that do not exist.
-    `host` is ComfyUI's name for a slice that it knows under a name of its own.
+    Args:
+        source: a dotted name, in which `{}` is an index.
+        native: the native name, written likewise, or a function of the indices when numbers change. It returns None for
+            blocks that do not exist.
+        rows, swap: as in `Target`.
+        host: ComfyUI's name for a slice that has a name of its own.
     """
 
     source: str
@@ -81,7 +89,7 @@ class Rule:
 
 @lru_cache(maxsize=1 << 10)
 def _pattern(source: str, separator: str) -> re.Pattern[str]:
-    """Compiled when a file first asks for it: most files speak of a few of a family's hundred rules."""
+    """Compiled when a file first needs it, because most files use few of a family's hundred rules."""
     return re.compile(re.escape(source.replace(".", separator)).replace(r"\{\}", r"(\d+)") + "$")
 
 

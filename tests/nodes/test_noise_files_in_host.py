@@ -90,7 +90,7 @@ BAD_FILES = [
     ("../outside.safetensors", None, "outside the folders"),
     ("/etc/passwd.safetensors", None, "outside the folders"),
     ("noise.pt", None, "no safetensors file"),
-    ("text.safetensors", b"not a tensor", "no readable safetensors"),
+    ("text.safetensors", b"not a tensor", "not a readable safetensors"),
     ("two.safetensors", {"a": torch.zeros(1, 4, 4, 4), "b": torch.zeros(1)}, "holds a, b"),
     ("whole.safetensors", {"noise": torch.zeros(1, 4, 4, 4, dtype=torch.int64)}, "int64"),
     ("nan.safetensors", {"noise": torch.full((1, 4, 4, 4), float("nan"))}, "NaN"),

@@ -203,7 +203,7 @@ def test_what_is_not_in_a_batch_is_told(comfy_host: Any, caplog: pytest.LogCaptu
     rows = table(comfy_host, "sdxl", 3, sampler=lambda row: ksampler("euler_ancestral" if row else "euler"))
     sampled(comfy_host, rows, 4)
     assert [text for text in caplog.messages if "batch" in text] == [
-        "EriSample: batch_size 4: entries 2, 3 of 3 not in a batch: the sampler draws noise, or is not known not to."
+        "EriSample: batch_size 4: entries 2, 3 of 3 are sampled alone: the sampler draws noise, or is not known not to."
     ]
 
 
