@@ -5,20 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from ..families import FLUX, SD35, SDXL
+from ..families.family import Family
 from ..spec import SampleItem, SampleSpec
 from ..workflows.builder import build, config_text
 from ..workflows.canvas.ui import write
 from ..workflows.graph import Graph, Link, Literal
 from ..workflows.models import add_loaders
-
-_FLUX_FILES, _SD35_FILES, _SDXL_FILES = (
-    {part: file.name for part, file in family.files.items()} for family in (FLUX, SD35, SDXL)
-)
 
 
 @dataclass(frozen=True)
@@ -37,232 +33,215 @@ class Example:
 
 def examples() -> list[Example]:
     """All examples, in the order of the README."""
-    return [make() for make in _EXAMPLES]
+    return [
+        _training_run(), _lora_steps(), _flux_dev(), _flux_schnell(), _sd35_triple(), _sd35_turbo(), _sdxl_ddim(),
+        _image_to_image(), _guidance(), _packed(),
+    ]  # fmt: skip
 
 
-def _encode(graph: Graph, node_id: str, title: str, clip: Link, text: str | Link, **changes: Literal) -> Link:
-    settings: dict[str, Literal | Link] = {
-        "prompt": text, "prompt_2": "", "prompt_3": "", "t5_length": 0, "weighting": False, "empty": "encode",
-        "width": 1024, "height": 1024,
-    }  # fmt: skip
-    return graph.add(node_id, "EriTripleTextEncode", title, clip=clip, **(settings | changes)).out("conditioning")
+class _Draft(Graph):
+    """The graph of an example in the making: it begins with the loaders of a family's usual files.
+
+    Args:
+        files: names to load instead of the usual ones, by part.
+    """
+
+    def __init__(self, family: Family, **files: str) -> None:
+        super().__init__()
+        self.family = family
+        self.loaded = add_loaders(self, {"files": _usual_files(family) | files}, family.id)
+
+    def encode(self, text: str | Link, *, clip: Link | None = None, negative: bool = False, **changes: Literal) -> Link:
+        """Add the encoding of a prompt."""
+        node_id, title = ("negative", "Negative prompt") if negative else ("positive", "Prompt")
+        settings: dict[str, Literal | Link] = {
+            "prompt": text, "prompt_2": "", "prompt_3": "", "t5_length": 0, "weighting": False, "empty": "encode",
+            "width": 1024, "height": 1024,
+        }  # fmt: skip
+        settings |= changes
+        node = self.add(node_id, "EriTripleTextEncode", title, clip=clip or self.loaded.clip, **settings)
+        return node.out("conditioning")
+
+    def zeroed(self, conditioning: Link) -> Link:
+        """Add zeros in the place of a negative prompt, for sampling without CFG."""
+        return self.add("negative", "ConditioningZeroOut", "No negative", conditioning=conditioning).out("conditioning")
+
+    def guided(self, conditioning: Link) -> Link:
+        """Add Flux dev's embedded guidance."""
+        node = self.add("guidance", "FluxGuidance", "Embedded guidance", conditioning=conditioning, guidance=3.5)
+        return node.out("conditioning")
+
+    def sample(
+        self, positive: Link, negative: Link, steps: int | Link = 0, cfg: float | Link = 1.0, *, seed: int | Link = 42,
+        model: Link | None = None, sampler: Link | None = None, sigmas: Link | None = None, latent: Link | None = None,
+        **schedule: Literal,
+    ) -> Link:  # fmt: skip
+        """Add noise, sampler, schedule, latent (each unless it is given), EriSample and VAEDecode; returns the images.
+
+        schedule: what differs from the defaults of the family's schedule node.
+        """
+        profile = "torch-cpu/nchw/float32"
+        noise = self.add("noise", "EriTrainerNoise", "Noise", seed=seed, profile=profile, family=self.family.id)
+        sampled = self.add(
+            "sample", "EriSample", "Sample", cfg=cfg, model=model or self.loaded.model, positive=positive,
+            negative=negative, noise=noise.out("noise"), sampler=sampler or self._euler(),
+            sigmas=sigmas or self._sigmas(steps, schedule), latent=latent or self._empty_latent(),
+        )  # fmt: skip
+        decoded = self.add("decode", "VAEDecode", "Decode", samples=sampled.out("latent"), vae=self.loaded.vae)
+        return decoded.out("image")
+
+    def _euler(self) -> Link:
+        node = self.add("sampler", "EriFlowEulerSampler", "Euler", s_churn=0.0, s_tmin=0.0, s_tmax=1.0, s_noise=1.0)
+        return node.out("sampler")
+
+    def _sigmas(self, steps: int | Link, changes: dict[str, Literal]) -> Link:
+        settings: dict[str, Literal]
+        if self.family is FLUX:
+            kind, title = "EriFluxSchedule", "Flux schedule"
+            settings = {"width": 1024, "height": 1024, "base_shift": 0.5, "max_shift": 1.15, "shifted": True}
+            settings |= {"denoise": 1.0}
+        else:
+            kind, title = "EriFlowSchedule", "Flow schedule"
+            settings = {"shift": 3.0, "spacing": "timesteps"}
+        return self.add("sigmas", kind, title, steps=steps, **(settings | changes)).out("sigmas")
+
+    def _empty_latent(self) -> Link:
+        kind = self.family.empty_latent
+        return self.add("latent", kind, "Empty latent", width=1024, height=1024, batch_size=1).out("latent")
+
+    def sheet(self, images: Link, columns: str | Link, title: str) -> Link:
+        """Add a contact sheet of one row."""
+        node = self.add(
+            "sheet", "EriContactSheet", "Contact sheet", rows="", columns=columns, title=title, cell=0, images=images
+        )
+        return node.out("image")
+
+    def done(self, name: str, images: Link, note: str) -> Example:
+        """Save the images; the example."""
+        return _saved(self, name, self.family, images, note)
 
 
-def _noise(graph: Graph, family: str, seed: int | Link) -> Link:
-    node = graph.add("noise", "EriTrainerNoise", "Noise", seed=seed, profile="torch-cpu/nchw/float32", family=family)
-    return node.out("noise")
-
-
-def _euler(graph: Graph) -> Link:
-    node = graph.add("sampler", "EriFlowEulerSampler", "Euler", s_churn=0.0, s_tmin=0.0, s_tmax=1.0, s_noise=1.0)
-    return node.out("sampler")
-
-
-def _latent(graph: Graph, kind: str = "EmptySD3LatentImage") -> Link:
-    return graph.add("latent", kind, "Empty latent", width=1024, height=1024, batch_size=1).out("latent")
-
-
-def _flux_sigmas(graph: Graph, steps: int, *, shifted: bool = True, denoise: float = 1.0) -> Link:
-    node = graph.add(
-        "sigmas", "EriFluxSchedule", "Flux schedule", steps=steps, width=1024, height=1024, base_shift=0.5,
-        max_shift=1.15, shifted=shifted, denoise=denoise,
-    )  # fmt: skip
-    return node.out("sigmas")
-
-
-def _flow_sigmas(graph: Graph, steps: int | Link) -> Link:
-    node = graph.add("sigmas", "EriFlowSchedule", "Flow schedule", steps=steps, shift=3.0, spacing="timesteps")
-    return node.out("sigmas")
-
-
-def _sample(graph: Graph, vae: Link, cfg: float | Link, **inputs: Link) -> Link:
-    """EriSample and VAEDecode; returns the images."""
-    sample = graph.add("sample", "EriSample", "Sample", cfg=cfg, **inputs)
-    return graph.add("decode", "VAEDecode", "Decode", samples=sample.out("latent"), vae=vae).out("image")
-
-
-def _save(graph: Graph, images: Link, name: str) -> None:
+def _saved(graph: Graph, name: str, family: Family, images: Link, note: str) -> Example:
     graph.add("save", "SaveImage", "Save image", images=images, filename_prefix=f"eridiffusion/{name}")
+    return Example(name, family.id, graph, note)
 
 
-def _zeroed(graph: Graph, conditioning: Link) -> Link:
-    return graph.add("negative", "ConditioningZeroOut", "No negative", conditioning=conditioning).out("conditioning")
-
-
-def _guided(graph: Graph, conditioning: Link, guidance: float | Link = 3.5) -> Link:
-    node = graph.add("guidance", "FluxGuidance", "Embedded guidance", conditioning=conditioning, guidance=guidance)
-    return node.out("conditioning")
+def _usual_files(family: Family) -> dict[str, str]:
+    return {part: file.name for part, file in family.files.items()}
 
 
 def _sdxl_ddim() -> Example:
-    graph = Graph()
-    loaded = add_loaders(graph, {"files": _SDXL_FILES}, SDXL.id)
-    positive = _encode(graph, "positive", "Prompt", loaded.clip, "a red circle on a blue background")
-    negative = _encode(graph, "negative", "Negative prompt", loaded.clip, "")
-    sigmas = graph.add(
-        "sigmas", "EriDDIMSchedule", "DDIM schedule", model=loaded.model, steps=30, spacing="leading", offset=1,
+    draft = _Draft(SDXL)
+    positive, negative = draft.encode("a red circle on a blue background"), draft.encode("", negative=True)
+    sigmas = draft.add(
+        "sigmas", "EriDDIMSchedule", "DDIM schedule", model=draft.loaded.model, steps=30, spacing="leading", offset=1,
         zero_terminal_snr=False, final_alpha="alpha[0]",
     )  # fmt: skip
-    sampler = graph.add(
+    sampler = draft.add(
         "sampler", "EriDDIMSampler", "DDIM", eta=0.0, clip_sample=False, clip_range=1.0,
         use_clipped_model_output=False, spacing="leading", offset=1,
     )  # fmt: skip
-    images = _sample(
-        graph, loaded.vae, 5.0, model=loaded.model, positive=positive, negative=negative,
-        noise=_noise(graph, SDXL.id, 42), sampler=sampler.out("sampler"), sigmas=sigmas.out("sigmas"),
-        latent=_latent(graph, "EmptyLatentImage"),
-    )  # fmt: skip
-    _save(graph, images, "sdxl_ddim")
-    return Example(
-        "sdxl_ddim", SDXL.id, graph,
+    images = draft.sample(positive, negative, cfg=5.0, sampler=sampler.out("sampler"), sigmas=sigmas.out("sigmas"))
+    return draft.done(
+        "sdxl_ddim", images,
         "**SDXL with real DDIM.** Schedule and sampler give the result of diffusers' DDIMScheduler; ComfyUI's own "
         "`ddim` is Euler.",
     )  # fmt: skip
 
 
 def _sd35_triple() -> Example:
-    graph = Graph()
-    loaded = add_loaders(graph, {"files": _SD35_FILES}, SD35.id)
+    draft = _Draft(SD35)
     text = "a green star on a yellow background"
-    positive = _encode(
-        graph, "positive", "Prompt", loaded.clip, text, prompt_2=text,
-        prompt_3="a large green star on a yellow background", t5_length=256,
-    )  # fmt: skip
-    negative = _encode(graph, "negative", "Negative prompt", loaded.clip, "", t5_length=256)
-    images = _sample(
-        graph, loaded.vae, 4.5, model=loaded.model, positive=positive, negative=negative,
-        noise=_noise(graph, SD35.id, 42), sampler=_euler(graph), sigmas=_flow_sigmas(graph, 28), latent=_latent(graph),
-    )  # fmt: skip
-    _save(graph, images, "sd35_triple_encode")
-    return Example(
-        "sd35_triple_encode", SD35.id, graph,
+    third = "a large green star on a yellow background"
+    positive = draft.encode(text, prompt_2=text, prompt_3=third, t5_length=256)
+    negative = draft.encode("", negative=True, t5_length=256)
+    return draft.done(
+        "sd35_triple_encode", draft.sample(positive, negative, steps=28, cfg=4.5),
         "**SD 3.5, three text encoders, CFG.** `prompt` goes to CLIP-L, `prompt_2` to CLIP-G, `prompt_3` to T5 with "
         "exactly 256 tokens. An empty one takes the first prompt.",
     )  # fmt: skip
 
 
 def _sd35_turbo() -> Example:
-    graph = Graph()
-    loaded = add_loaders(graph, {"files": {**_SD35_FILES, "checkpoint": "sd3.5_large_turbo.safetensors"}}, SD35.id)
-    positive = _encode(graph, "positive", "Prompt", loaded.clip, "a white cross on a purple background", t5_length=256)
-    images = _sample(
-        graph, loaded.vae, 1.0, model=loaded.model, positive=positive, negative=_zeroed(graph, positive),
-        noise=_noise(graph, SD35.id, 42), sampler=_euler(graph), sigmas=_flow_sigmas(graph, 4), latent=_latent(graph),
-    )  # fmt: skip
-    _save(graph, images, "sd35_large_turbo")
-    return Example(
-        "sd35_large_turbo", SD35.id, graph,
+    draft = _Draft(SD35, checkpoint="sd3.5_large_turbo.safetensors")
+    positive = draft.encode("a white cross on a purple background", t5_length=256)
+    return draft.done(
+        "sd35_large_turbo", draft.sample(positive, draft.zeroed(positive), steps=4),
         "**SD 3.5 Large Turbo.** Four steps, CFG 1: one pass per step, so the negative prompt is never run.",
     )  # fmt: skip
 
 
 def _flux_dev() -> Example:
-    graph = Graph()
-    loaded = add_loaders(graph, {"files": _FLUX_FILES}, FLUX.id)
-    prompt = _encode(graph, "positive", "Prompt", loaded.clip, "a blue ring on an orange background", t5_length=512)
-    images = _sample(
-        graph, loaded.vae, 1.0, model=loaded.model, positive=_guided(graph, prompt), negative=_zeroed(graph, prompt),
-        noise=_noise(graph, FLUX.id, 42), sampler=_euler(graph), sigmas=_flux_sigmas(graph, 20), latent=_latent(graph),
-    )  # fmt: skip
-    _save(graph, images, "flux_dev")
-    return Example(
-        "flux_dev", FLUX.id, graph,
+    draft = _Draft(FLUX)
+    prompt = draft.encode("a blue ring on an orange background", t5_length=512)
+    return draft.done(
+        "flux_dev", draft.sample(draft.guided(prompt), draft.zeroed(prompt), steps=20),
         "**Flux dev.** 512 T5 tokens, embedded guidance 3.5, and the schedule of Black Forest Labs' code, shifted by "
         "the size: keep width and height of schedule and latent the same.",
     )  # fmt: skip
 
 
 def _flux_schnell() -> Example:
-    graph = Graph()
-    files = {**_FLUX_FILES, "unet": "flux1-schnell.safetensors"}
-    loaded = add_loaders(graph, {"files": files}, FLUX.id)
-    prompt = _encode(graph, "positive", "Prompt", loaded.clip, "a black triangle on a white background", t5_length=256)
-    images = _sample(
-        graph, loaded.vae, 1.0, model=loaded.model, positive=prompt, negative=_zeroed(graph, prompt),
-        noise=_noise(graph, FLUX.id, 42), sampler=_euler(graph), sigmas=_flux_sigmas(graph, 4, shifted=False),
-        latent=_latent(graph),
-    )  # fmt: skip
-    _save(graph, images, "flux_schnell")
-    return Example(
-        "flux_schnell", FLUX.id, graph,
+    draft = _Draft(FLUX, unet="flux1-schnell.safetensors")
+    prompt = draft.encode("a black triangle on a white background", t5_length=256)
+    return draft.done(
+        "flux_schnell", draft.sample(prompt, draft.zeroed(prompt), steps=4, shifted=False),
         "**Flux schnell.** Four evenly falling steps (`shifted` off), 256 T5 tokens, no guidance.",
     )  # fmt: skip
 
 
 def _lora_steps() -> Example:
-    graph = Graph()
-    loaded = add_loaders(graph, {"files": _FLUX_FILES}, FLUX.id)
-    steps = graph.add("steps", "EriLoraSteps", "Which steps", run="my_run", steps="all", at_most=5)
-    lora = graph.add(
-        "lora", "EriLoraAtStep", "LoRA at training step", model=loaded.model, clip=loaded.clip, run="my_run",
-        step=steps.out("step"), mode="exact", strength_model=1.0, strength_clip=1.0,
+    draft = _Draft(FLUX)
+    steps = draft.add("steps", "EriLoraSteps", "Which steps", run="my_run", steps="all", at_most=5)
+    lora = draft.add(
+        "lora", "EriLoraAtStep", "LoRA at training step", model=draft.loaded.model, clip=draft.loaded.clip,
+        run="my_run", step=steps.out("step"), mode="exact", strength_model=1.0, strength_clip=1.0,
     )  # fmt: skip
-    prompt = _encode(graph, "positive", "Prompt", lora.out("clip"), "a red zorp on a white background", t5_length=512)
-    images = _sample(
-        graph, loaded.vae, 1.0, model=lora.out("model"), positive=_guided(graph, prompt),
-        negative=_zeroed(graph, prompt), noise=_noise(graph, FLUX.id, 42), sampler=_euler(graph),
-        sigmas=_flux_sigmas(graph, 20), latent=_latent(graph),
-    )  # fmt: skip
-    sheet = graph.add(
-        "sheet", "EriContactSheet", "Contact sheet", rows="", columns=steps.out("label"), title="LoRA step by step",
-        cell=0, images=images,
-    )  # fmt: skip
-    _save(graph, sheet.out("image"), "lora_step_comparison")
-    return Example(
-        "lora_step_comparison", FLUX.id, graph,
+    prompt = draft.encode("a red zorp on a white background", clip=lora.out("clip"), t5_length=512)
+    images = draft.sample(draft.guided(prompt), draft.zeroed(prompt), steps=20, model=lora.out("model"))
+    return draft.done(
+        "lora_step_comparison", draft.sheet(images, steps.out("label"), "LoRA step by step"),
         "**What each training step learned.** Choose your run in both LoRA nodes. The steps are a list: everything "
         "behind it runs once per step, with the same noise, and the sheet shows them side by side.",
     )  # fmt: skip
 
 
 def _image_to_image() -> Example:
-    graph = Graph()
-    loaded = add_loaders(graph, {"files": _FLUX_FILES}, FLUX.id)
-    picture = graph.add("image", "LoadImage", "Picture to start from", image="example.png")
-    latent = graph.add("latent", "VAEEncode", "Encode", pixels=picture.out("image"), vae=loaded.vae)
-    prompt = _encode(graph, "positive", "Prompt", loaded.clip, "a red star on a blue background", t5_length=512)
-    images = _sample(
-        graph, loaded.vae, 1.0, model=loaded.model, positive=_guided(graph, prompt), negative=_zeroed(graph, prompt),
-        noise=_noise(graph, FLUX.id, 42), sampler=_euler(graph), sigmas=_flux_sigmas(graph, 20, denoise=0.9),
-        latent=latent.out("latent"),
-    )  # fmt: skip
-    _save(graph, images, "image_to_image")
-    return Example(
-        "image_to_image", FLUX.id, graph,
+    draft = _Draft(FLUX)
+    picture = draft.add("image", "LoadImage", "Picture to start from", image="example.png")
+    latent = draft.add("latent", "VAEEncode", "Encode", pixels=picture.out("image"), vae=draft.loaded.vae)
+    prompt = draft.encode("a red star on a blue background", t5_length=512)
+    images = draft.sample(
+        draft.guided(prompt), draft.zeroed(prompt), steps=20, latent=latent.out("latent"), denoise=0.9
+    )
+    return draft.done(
+        "image_to_image", images,
         "**Image to image.** `denoise` of the schedule says how much of the picture is made anew: lower keeps more. "
         "Set the schedule's width and height to the picture's.",
     )  # fmt: skip
 
 
 def _guidance() -> Example:
-    graph = Graph()
-    loaded = add_loaders(graph, {"files": _SD35_FILES}, SD35.id)
+    draft = _Draft(SD35)
     values = (1.0, 2.5, 4.5, 8.0)
     text = "a yellow square on a black background"
     items = [SampleItem(i, text, 1024, 1024, 28, seed=42, cfg_scale=value) for i, value in enumerate(values)]
     spec = SampleSpec(SD35.id, "native", items, name="guidance_comparison")
-    source = graph.add(
+    source = draft.add(
         "spec", "EriSampleSpec", "The same sample at four CFG values", config=config_text(spec), family="auto",
         trainer="auto", trigger_word="", items="",
     )  # fmt: skip
-    positive = _encode(graph, "positive", "Prompt", loaded.clip, source.out("prompt"), t5_length=256)
-    negative = _encode(graph, "negative", "Negative prompt", loaded.clip, source.out("negative"), t5_length=256)
-    guided = graph.add(
-        "patch", "EriGuidance", "Guidance", model=loaded.model, rescale=0.0, threshold_percentile=0.0,
+    positive = draft.encode(source.out("prompt"), t5_length=256)
+    negative = draft.encode(source.out("negative"), negative=True, t5_length=256)
+    guided = draft.add(
+        "patch", "EriGuidance", "Guidance", model=draft.loaded.model, rescale=0.0, threshold_percentile=0.0,
         threshold_max=0.0, mode="cfg",
     )  # fmt: skip
-    images = _sample(
-        graph, loaded.vae, source.out("cfg"), model=guided.out("model"), positive=positive, negative=negative,
-        noise=_noise(graph, SD35.id, source.out("seed")), sampler=_euler(graph),
-        sigmas=_flow_sigmas(graph, source.out("steps")), latent=_latent(graph),
-    )  # fmt: skip
-    labels = "\n".join(f"CFG {value:g}" for value in values)
-    sheet = graph.add(
-        "sheet", "EriContactSheet", "Contact sheet", rows="", columns=labels, title="", cell=0, images=images
+    images = draft.sample(
+        positive, negative, source.out("steps"), source.out("cfg"), seed=source.out("seed"), model=guided.out("model")
     )
-    _save(graph, sheet.out("image"), "guidance_comparison")
-    return Example(
-        "guidance_comparison", SD35.id, graph,
+    return draft.done(
+        "guidance_comparison", draft.sheet(images, "\n".join(f"CFG {value:g}" for value in values), ""),
         "**One sample at several CFG values.** The spec's lists run one after the other. Set `rescale` to 0.7 or "
         "`threshold_percentile` to 0.995 in the Guidance node to see how they tame high values.",
     )  # fmt: skip
@@ -277,9 +256,8 @@ def _packed() -> Example:
     )  # fmt: skip
     graph.stages[latent.id] = "image"
     decode = graph.add("decode", "VAEDecode", "Decode", samples=latent.out("latent"), vae=loaded_vae)
-    _save(graph, decode.out("image"), "packed_latents")
-    return Example(
-        "packed_latents", FLUX.id, graph,
+    return _saved(
+        graph, "packed_latents", FLUX, decode.out("image"),
         "**Packed latents from a trainer.** Put a safetensors file with Flux' packed tokens [B, N, 64] into ComfyUI's "
         "input folder. `model_space` on: the numbers are as the model sees them, which is what trainers store.",
     )  # fmt: skip
@@ -289,15 +267,9 @@ def _training_run() -> Example:
     prompts = ("a red zorp on a white background", "a yellow zorp on a blue background")
     items = [SampleItem(i, text, 1024, 1024, 20, seed=42 + i, guidance=3.5) for i, text in enumerate(prompts)]
     spec = SampleSpec(FLUX.id, "ai-toolkit", items, name="my_run", layout="ai-toolkit", variant="dev")
-    workflow = build(spec, {"files": _FLUX_FILES}, "my_run", None)
+    workflow = build(spec, {"files": _usual_files(FLUX)}, "my_run", None)
     return Example(
         "training_run", FLUX.id, workflow.graph,
         "**A training run's samples.** What `eri graph` and dropping a config on the canvas build: the spec spreads "
         "into lists, one entry per sample. Paste your config into *Samples of my_run* and choose your run.",
     )  # fmt: skip
-
-
-_EXAMPLES: Final[tuple[Callable[[], Example], ...]] = (
-    _training_run, _lora_steps, _flux_dev, _flux_schnell, _sd35_triple, _sd35_turbo, _sdxl_ddim, _image_to_image,
-    _guidance, _packed,
-)  # fmt: skip
