@@ -1,13 +1,13 @@
 """What a canvas must know of a node: its sockets, its widgets in order, its outputs.
 
 Read from the host's `/object_info`, or from `data/nodes.json`, a cut of it for the nodes that the builders use; a test
-holds the cut against the running host, and `python dev/tasks.py node-table` writes it anew.
+holds the cut against the running host and can write it anew (`tests/workflows/test_node_table.py`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -22,8 +22,6 @@ TABLE: Final = Path(__file__).with_name("data") / "nodes.json"
 
 #: Input types that the front end draws as a widget; everything else is a socket.
 _WIDGETS: Final = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
-#: Options of an input that matter on the canvas; the rest of `/object_info` (tooltips, file lists) is left out.
-_KEPT: Final = ("default", "multiline", "dynamicPrompts", "control_after_generate", "forceInput", "image_upload")
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,12 @@ class Input:
     control: bool = False
     upload: bool = False
     dynamic: bool = False
+
+    @property
+    def blank(self) -> Any:
+        """What its widget holds where a graph gives no value."""
+        zeros = {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False}
+        return zeros.get(self.type, "") if self.default is None else self.default
 
 
 @dataclass(frozen=True)
@@ -152,38 +156,3 @@ def _input(name: str, spec: Any, *, optional: bool) -> Input:
         upload=bool(options.get("image_upload")),
         dynamic=bool(options.get("dynamicPrompts")),
     )
-
-
-def cut(object_info: Mapping[str, Any], classes: Iterable[str]) -> dict[str, Any]:
-    """The table's content for `classes`: `/object_info` without what the canvas does not need.
-
-    File lists go, so that the table is the same on every host; an optional choice keeps its first entry as default.
-    """
-    return {class_type: _cut_node(object_info[class_type]) for class_type in sorted(classes)}
-
-
-def _cut_node(entry: Mapping[str, Any]) -> dict[str, Any]:
-    groups = entry.get("input") or {}
-    inputs = {
-        group: {name: _cut_input(spec, optional=group == "optional") for name, spec in groups[group].items()}
-        for group in ("required", "optional")
-        if groups.get(group)
-    }
-    kept: dict[str, Any] = {"display_name": entry.get("display_name") or None, "input": inputs}
-    kept["output"], kept["output_name"] = [_type(kind) for kind in entry["output"]], list(entry["output_name"])
-    if any(entry.get("output_is_list") or ()):
-        kept["output_is_list"] = list(entry["output_is_list"])
-    return {key: value for key, value in kept.items() if value is not None}
-
-
-def _cut_input(spec: Any, *, optional: bool) -> list[Any]:
-    kind, options = spec[0], dict(spec[1]) if len(spec) > 1 and spec[1] else {}
-    choices = kind if isinstance(kind, list) else options.get("options") or ()
-    kept = {key: options[key] for key in _KEPT if options.get(key) is not None and options[key] is not False}
-    if _type(kind) == "BOOLEAN":
-        kept["default"] = bool(options.get("default"))
-    if _type(kind) == "COMBO":  # builders name every required choice; its default may be one of the host's files
-        kept.pop("default", None)
-        if optional and choices:
-            kept["default"] = options.get("default", choices[0])
-    return [_type(kind), kept] if kept else [_type(kind)]

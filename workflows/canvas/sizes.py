@@ -69,13 +69,7 @@ def _text_box(value: Any, width: float) -> float:
 def _lines(text: str, width: float) -> int:
     """Lines a text takes; a text of a thousand prompts is not counted to its end."""
     columns = int(width / 6.5)
-    return sum(_wrapped(line, columns) for line in text[:4000].splitlines()[:40]) or 1
-
-
-def _wrapped(line: str, columns: int) -> int:
-    if len(line) <= columns and "\t" not in line:  # most prompts: no need to look for words
-        return 1
-    return max(1, len(textwrap.wrap(line, columns)))
+    return sum(max(1, len(textwrap.wrap(line, columns))) for line in text[:4000].splitlines()[:40]) or 1
 
 
 def _width(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link]) -> float:

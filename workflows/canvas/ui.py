@@ -43,11 +43,12 @@ def write(
     Raises WorkflowError.
     """
     canvas = CanvasNodes(graph, object_info)
-    nodes = canvas.written[1:]
+    nodes = [*canvas.written]
     boxes = _boxes(canvas)
     if note:
-        nodes.append(_note(len(canvas.nodes), note, note_size(note)))
-        boxes.append(layout.Box(len(canvas.nodes), "note", 0, *note_size(note)))
+        number, size = len(nodes) + 1, note_size(note)
+        nodes.append(_note(number, note, size))
+        boxes.append(layout.Box(number, "note", 0, *size))
     wires = [(source, target) for _, source, _, target, _, _ in canvas.links]
     placed = (layout.arrange_samples if graph.repeated else layout.arrange)(boxes, wires)
     for node in nodes:
@@ -68,19 +69,19 @@ def write(
 
 def _boxes(canvas: CanvasNodes) -> list[layout.Box]:
     """The nodes as boxes to place. In a graph of many samples these are of stage "shared" or "sample"."""
-    graph, nodes = canvas.graph, canvas.nodes
+    graph = canvas.graph
     shared: Collection[int] = ()
     if graph.repeated:
-        bands = [graph.bands.get(node.id) for node in nodes]
+        bands = [None, *map(graph.bands.get, graph.nodes)]  # no node has the number 0
         shared = layout.shared_nodes(bands, [(source, target) for _, source, _, target, _, _ in canvas.links])
     boxes = []
-    for number, node in enumerate(nodes[1:], 1):
-        stage, band = graph.stages.get(node.id), graph.bands.get(node.id, 0)
+    for written, node in zip(canvas.written, graph.nodes.values(), strict=True):
+        number, stage, band = written["id"], graph.stages.get(node.id), graph.bands.get(node.id, 0)
         if graph.repeated:
             stage, band = ("shared", 0) if number in shared else ("sample", band)
         stage = stage or stage_of(node.class_type, fed=number in canvas.fed)
-        badge = canvas.kinds[node.class_type].schema.pack != CORE
-        boxes.append(layout.Box(number, stage, band, *canvas.sizes[number], badge))
+        badge = canvas.schemas[node.class_type].pack != CORE
+        boxes.append(layout.Box(number, stage, band, *written["size"], badge))
     return boxes
 
 
