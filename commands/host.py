@@ -28,7 +28,7 @@ def host_setup(as_json: options.AsJson = False) -> None:
     """
     shown = err if as_json else out
     with reported(as_json):
-        install = from_dev("local_host").set_up_host(
+        install = from_dev("host_install").set_up_host(
             report=lambda line: shown.print(escape(line), highlight=False, soft_wrap=True)
         )
     if as_json:

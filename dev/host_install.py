@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import os
 import re
 import shutil
@@ -118,29 +117,22 @@ class TorchBuild:
     torchvision: bool
 
 
+# torchvision's distribution is looked for: the stand-in, which may be on the path already, could be imported too.
+_TELL_TORCH = """
+import importlib.metadata, importlib.util, pathlib
+torch = importlib.util.find_spec("torch")
+print(int(any(importlib.metadata.distributions(name="torchvision"))))
+print(pathlib.Path(torch.origin).with_name("version.py").read_text() if torch else "")
+"""
+
+
 def torch_build(python: Path) -> TorchBuild:
     """Describe the torch that `python` would import; HostError when it has none."""
-    if _same_python(python):
-        return _torch_build_here()
-    code = (
-        "import importlib.util as u, pathlib, sys\n"
-        "t = u.find_spec('torch')\n"
-        "print(int(u.find_spec('torchvision') is not None))\n"
-        "print(pathlib.Path(t.origin).with_name('version.py').read_text() if t else '')"
-    )
-    found = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False)
+    found = subprocess.run([str(python), "-c", _TELL_TORCH], capture_output=True, text=True, check=False)
     if found.returncode:
         raise HostError(f"The host's Python {python} does not run: {found.stderr.strip()[-300:]}")
     flag, _, text = found.stdout.partition("\n")
     return _parse_torch_version(text, flag.strip() == "1", python)
-
-
-def _torch_build_here() -> TorchBuild:
-    spec = importlib.util.find_spec("torch")
-    text = ""
-    if spec is not None and spec.origin:
-        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
-    return _parse_torch_version(text, _has_distribution("torchvision"), Path(sys.executable))
 
 
 def _parse_torch_version(text: str, torchvision: bool, python: Path) -> TorchBuild:
@@ -167,15 +159,6 @@ def torch_pin() -> str:
             f"pip does not know the torch of {sys.executable}, so what depends on it would bring another one. "
             "Install torch there with pip."
         ) from None
-
-
-def _has_distribution(name: str) -> bool:
-    # not find_spec: the stand-in may already be on this process's path
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _usual_places(workspace: Path) -> list[tuple[Path, str]]:

@@ -21,24 +21,11 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ..errors import HostError
-from .host_install import WORKSPACE, HostInstall, find_host, set_up_host, torch_build, write_shim
+from .host_install import WORKSPACE, HostInstall, find_host, torch_build, write_shim
 from .host_links import link_custom_nodes, write_model_paths
-
-__all__ = [
-    "BackgroundHost",
-    "HostError",
-    "HostInstall",
-    "LocalHost",
-    "background_host",
-    "find_host",
-    "set_up_host",
-    "start_background",
-    "stop_background",
-]
 
 KEPT_LOGS = 10
 QUOTED_LINES = 25
@@ -155,9 +142,7 @@ class LocalHost:
     def __enter__(self) -> LocalHost:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.stop()
 
     def _launch(self) -> None:
@@ -230,12 +215,12 @@ class LocalHost:
             f"Last lines of {self.log_path}:\n{tail}"
         )
 
-    def log_tail(self, lines: int = QUOTED_LINES) -> str:
+    def log_tail(self) -> str:
         """Return the last lines that the host printed, indented, for an error message."""
         if not self.log_path.is_file():
             return "  (no log)"
         text = self.log_path.read_text(encoding="utf-8", errors="replace")
-        return "\n".join(f"  {line}" for line in text.splitlines()[-lines:]) or "  (nothing printed)"
+        return "\n".join(f"  {line}" for line in text.splitlines()[-QUOTED_LINES:]) or "  (nothing printed)"
 
     def _require_started(self) -> subprocess.Popen[bytes]:
         if self._process is None:

@@ -1,12 +1,7 @@
-"""Makes docs/native-spec.schema.json, by which editors complete and check the native form.
-
-python -m comfyui_eridiffusion.dev.native_schema > docs/native-spec.schema.json
-"""
+"""The JSON Schema by which editors complete and check the native form; `trainer_tables` writes it into docs/."""
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import fields
 from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
@@ -65,7 +60,3 @@ def _fields(model: type[SampleItem] | type[SampleSpec], shapes: dict[str, dict[s
                 shape |= {"default": entry.default}
         found[entry.name] = shape | {"description": says.text}
     return found
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(native_schema(), indent=2) + "\n")

@@ -26,6 +26,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - said here, before an older Pytho
 import argparse
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -95,8 +96,9 @@ def runs(python: Path) -> bool:
 
 
 def make_environment() -> None:
-    """Create `.venv`; a broken one (its Python was removed or replaced) is made anew."""
+    """Create `.venv`; a broken one (its Python was removed or replaced) is made anew, with nothing installed in it."""
     say(f"  creating the environment {VENV}")
+    notes_of(in_environment(VENV)).unlink(missing_ok=True)
     made = subprocess.run(
         [sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True, check=False
     )
@@ -117,19 +119,17 @@ def install_torch(python: Path, own: bool, pip: ModuleType) -> str:
     The project's own environment gets the pinned build; a named environment keeps what it has unless ERI_TORCH is set.
     """
     wanted = os.environ.get("ERI_TORCH") or (TORCH if own else "")
-    version = installed_torch(python)
     chosen = f"{wanted} {os.environ.get('ERI_TORCH_INDEX', '')}"
-    stamp = stamp_file(python, "torch")
-    changed = bool(os.environ.get("ERI_TORCH")) and read(stamp) != chosen
-    if version and not changed and (not wanted.startswith(TORCH) or version.split("+")[0] == TORCH.split("==")[1]):
-        return version
-    if not wanted:
+    version = installed_torch(python)
+    if wanted and not (version and noted(python).get("torch") == chosen):
+        pip.check_disk(ROOT, TORCH_BYTES, "torch")
+        say(f"  installing {wanted} (the largest part; GPU builds take several GB)")
+        pip.run_pip(["install", *pip.index_options(), *wanted.split()], wanted, str(python))
+        note(python, {"torch": chosen})
+        version = installed_torch(python)
+    if not version:
         raise SetUpError(f"{python} has no torch. Install one there, or set ERI_TORCH (for example {TORCH}).")
-    pip.check_disk(ROOT, TORCH_BYTES, "torch")
-    say(f"  installing {wanted} (the largest part; GPU builds take several GB)")
-    pip.run_pip(["install", *pip.index_options(), *wanted.split()], wanted, str(python))
-    write(stamp, chosen)
-    return installed_torch(python)
+    return version
 
 
 def installed_torch(python: Path) -> str:
@@ -147,34 +147,36 @@ def install_project(python: Path, own: bool, extras: Sequence[str], torch: str, 
     pins = f"{constraints}\ntorch=={torch}\n"
     text = pins + (ROOT / "pyproject.toml").read_text(encoding="utf-8") + str(ROOT)
     key = hashlib.sha256(text.encode()).hexdigest()
-    missing = [extra for extra in extras if read(stamp_file(python, f"extra-{extra}")) != key]
-    if not missing:
+    if all(noted(python).get(extra) == key for extra in extras):
         return
     pip.check_disk(ROOT, PACKAGES_BYTES, "the Python packages")
     say(f"  installing the packages for {', '.join(extras)}")
-    pins_file = stamp_file(python, "constraints.txt")
-    write(pins_file, pins)
+    pins_file = notes_of(python).with_suffix(".constraints.txt")
+    pins_file.parent.mkdir(parents=True, exist_ok=True)
+    pins_file.write_text(pins, encoding="utf-8")
     pip.run_pip(["install", "-c", str(pins_file), "-e", f"{ROOT}[{','.join(extras)}]"], "the packages", str(python))
     for left_over in ROOT.glob("*.egg-info"):
         shutil.rmtree(left_over, ignore_errors=True)
-    for extra in extras:
-        write(stamp_file(python, f"extra-{extra}"), key)
+    note(python, dict.fromkeys(extras, key))
 
 
-def stamp_file(python: Path, name: str) -> Path:
-    """Return the file that notes, per environment, what was installed last."""
-    return WORKSPACE / "stamps" / f"{hashlib.sha256(str(python).encode()).hexdigest()[:12]}-{name}"
+def notes_of(python: Path) -> Path:
+    """Return the file that notes what was installed last in an environment: torch, and the packages of each extra."""
+    return WORKSPACE / "stamps" / f"{hashlib.sha256(str(python).encode()).hexdigest()[:12]}.json"
 
 
-def read(path: Path) -> str:
-    """Return a file's text, "" when there is none."""
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+def noted(python: Path) -> dict[str, str]:
+    """Return what is noted of an environment."""
+    notes = notes_of(python)
+    found: dict[str, str] = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else {}
+    return found
 
 
-def write(path: Path, text: str) -> None:
-    """Write a small file, folders included."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+def note(python: Path, installed: dict[str, str]) -> None:
+    """Note what was installed now, beside what is noted already."""
+    notes = notes_of(python)
+    notes.parent.mkdir(parents=True, exist_ok=True)
+    notes.write_text(json.dumps(noted(python) | installed), encoding="utf-8")
 
 
 def set_up(options: argparse.Namespace, extras: Sequence[str], host: bool = True) -> Path:
@@ -182,7 +184,7 @@ def set_up(options: argparse.Namespace, extras: Sequence[str], host: bool = True
     started = time.monotonic()
     pip = load_installer()
     python, own = environment_python(options.env or os.environ.get("ERI_PYTHON"))
-    if own and any(not stamp_file(python, f"extra-{extra}").is_file() for extra in extras):
+    if own and not noted(python).keys() >= set(extras):
         say("Setting up (once; a few minutes, mostly downloads)")
     try:
         torch = install_torch(python, own, pip)

@@ -21,7 +21,7 @@ from comfyui_eridiffusion.client import describe
 from comfyui_eridiffusion.client.console import sweep_progress
 from comfyui_eridiffusion.commands import demo, explain, graph, sample, shared, spec, watch
 from comfyui_eridiffusion.commands.app import app
-from comfyui_eridiffusion.dev import local_host
+from comfyui_eridiffusion.dev import host_install, local_host
 from comfyui_eridiffusion.errors import HostError
 from comfyui_eridiffusion.tests.waiting import PATIENCE
 
@@ -246,7 +246,7 @@ def test_addresses_that_are_none(name: str, url: str) -> None:
         ("watch", (watch, "read_spec")),
         ("lora", (describe, "describe_lora")),
         ("demo", (demo, "open_host")),
-        ("host setup", (local_host, "set_up_host")),
+        ("host setup", (host_install, "set_up_host")),
         ("host start", (local_host, "start_background")),
         ("host stop", (local_host, "stop_background")),
         ("host status", (local_host, "background_host")),

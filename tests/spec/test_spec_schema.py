@@ -32,7 +32,7 @@ GOOD: dict[str, Any] = {
 
 def test_the_published_file_is_the_one_the_model_gives() -> None:
     Draft202012Validator.check_schema(SCHEMA)
-    assert native_schema() == SCHEMA, "write it again: python -m comfyui_eridiffusion.dev.native_schema > docs/…"
+    assert native_schema() == SCHEMA, "write it again: python -m comfyui_eridiffusion.dev.trainer_tables"
 
 
 def test_it_has_every_field_and_no_other() -> None:

@@ -80,8 +80,9 @@ def _boxes(canvas: CanvasNodes) -> list[layout.Box]:
         if graph.repeated:
             stage, band = ("shared", 0) if number in shared else ("sample", band)
         stage = stage or stage_of(node.class_type, fed=number in canvas.fed)
+        width, height = written["size"]
         badge = canvas.schemas[node.class_type].pack != CORE
-        boxes.append(layout.Box(number, stage, band, *written["size"], badge))
+        boxes.append(layout.Box(number, stage, band, width, height, badge))
     return boxes
 
 
