@@ -18,7 +18,8 @@ def write_sheet(
     """
     from PIL import Image
 
-    from ..images import contact_sheet, save_image
+    from ..images.files import save_image
+    from ..images.sheet import contact_sheet
 
     pictures: list[Image.Image | None] = []
     for item in spec.items:

@@ -12,7 +12,7 @@ from typing import Final
 from ..configs.second_file import Folders, text_of
 from ..configs.tree import check_length, open_source
 from ..errors import NodeInputError
-from ..images import sample_name
+from ..images.layouts import sample_name
 from ..spec import SampleSpec
 from ..spec.readers import TEXT, read_opened
 from ..spec.seeds import draw_seeds

@@ -6,6 +6,7 @@ Source: the OpenType specification, table directory and table `cmap`, formats 4 
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from typing import BinaryIO
 
 
@@ -28,30 +29,21 @@ def character_table(font: BinaryIO) -> bytes:
 
 def glyph(table: bytes, code: int) -> int:
     """Return the glyph number of a character in a table from `character_table`; 0 when the font has none."""
+    # Groups and segments are sorted; the first that ends at or behind the character is the one that may have it.
     if struct.unpack_from(">H", table)[0] == 12:
-        low, high = 0, struct.unpack_from(">I", table, 12)[0]
-        while low < high:
-            middle = (low + high) // 2
-            first, last, glyph = struct.unpack_from(">III", table, 16 + 12 * middle)
-            if code < first:
-                high = middle
-            elif code > last:
-                low = middle + 1
-            else:
-                return int(glyph + code - first)
-        return 0
+        groups = range(struct.unpack_from(">I", table, 12)[0])
+        group = bisect_left(groups, code, key=lambda number: struct.unpack_from(">I", table, 20 + 12 * number)[0])
+        if group == len(groups):
+            return 0
+        first, _last, glyph = struct.unpack_from(">III", table, 16 + 12 * group)
+        return int(glyph + code - first) if code >= first else 0
     if code > 0xFFFF:
         return 0
     double = struct.unpack_from(">H", table, 6)[0]  # twice the number of segments
-    low, high = 0, double // 2
-    while low < high:  # the first segment that ends at or behind the character
-        middle = (low + high) // 2
-        if struct.unpack_from(">H", table, 14 + 2 * middle)[0] < code:
-            low = middle + 1
-        else:
-            high = middle
-    place = 16 + double + 2 * low
-    if low == double // 2 or (start := struct.unpack_from(">H", table, place)[0]) > code:
+    segments = range(double // 2)
+    segment = bisect_left(segments, code, key=lambda number: struct.unpack_from(">H", table, 14 + 2 * number)[0])
+    place = 16 + double + 2 * segment
+    if segment == len(segments) or (start := struct.unpack_from(">H", table, place)[0]) > code:
         return 0
     delta = struct.unpack_from(">H", table, place + double)[0]
     skip = struct.unpack_from(">H", table, place + 2 * double)[0]

@@ -90,7 +90,7 @@ class Typeface:
 
     def at(self, size: int) -> TextFont:
         """The fonts in one size."""
-        return _text_font(self.files, size)
+        return TextFont(size, self.files)
 
     def drawable(self, text: str) -> str:
         """The text with each missing character written as its number, `[U+5927]`, and without invisible ones."""
@@ -180,7 +180,6 @@ def _built_in(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-@functools.lru_cache(maxsize=4096)
 def _in_built_in(character: str) -> bool:
     return glyph(_built_in_table(), ord(character)) != 0
 
@@ -193,8 +192,3 @@ def _built_in_table() -> bytes:
 @functools.lru_cache(maxsize=64)
 def _load(path: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)
-
-
-@functools.lru_cache(maxsize=64)
-def _text_font(files: tuple[FontFile, ...], size: int) -> TextFont:
-    return TextFont(size, files)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -65,14 +67,13 @@ def fit_all(
         largest, smallest: the sizes of type to try.
     """
     drawable = [face.drawable(text) for text in texts]
-    low, high = min(smallest, largest), largest
-    while low < high:
-        middle = (low + high + 1) // 2
-        if all(_fits(text, box, face.at(middle)) for text, box in zip(drawable, boxes, strict=True)):
-            low = middle
-        else:
-            high = middle - 1
-    return [_label(text, box, face.at(low)) for text, box in zip(drawable, boxes, strict=True)]
+
+    def too_large(size: int) -> bool:
+        return not all(_fits(text, box, face.at(size)) for text, box in zip(drawable, boxes, strict=True))
+
+    size = min(smallest, largest)
+    size += bisect_left(range(size + 1, largest + 1), True, key=too_large)
+    return [_label(text, box, face.at(size)) for text, box in zip(drawable, boxes, strict=True)]
 
 
 def _room(box: tuple[int, int], font: TextFont) -> int:
@@ -120,11 +121,4 @@ def wrap(text: str, font: TextFont, width: int) -> list[str]:
 
 def _longest(word: str, font: TextFont, width: int) -> int:
     """How many characters of the word fit, at least one."""
-    low, high = 1, len(word) - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        if font.getlength(word[:middle]) <= width:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return max(1, bisect_right(range(1, len(word)), width, key=lambda end: math.ceil(font.getlength(word[:end]))))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from PIL import Image, ImageDraw
@@ -58,10 +57,10 @@ def contact_sheet(
     """
     if sizes is None:
         sizes = [None if image is None else image.size for image in images]
-    plan = _plan(sizes, _grid(len(images), len(rows), len(columns)), rows, columns, title, cell)
+    plan = _Plan(sizes, rows, columns, title, cell)
     sheet = Image.new("RGB", plan.size, "white")
     draw = ImageDraw.Draw(sheet)
-    _draw_labels(draw, plan)
+    plan.draw_labels(draw)
     for place, image in enumerate(images):
         row, column = divmod(place, len(plan.widths))
         box = (plan.lefts[column], plan.tops[row], plan.widths[column], plan.heights[row])
@@ -69,74 +68,50 @@ def contact_sheet(
     return sheet
 
 
-@dataclass(frozen=True)
 class _Plan:
     """The place of everything on the sheet, in pixels."""
 
-    size: Size
-    pictures: list[Size]
-    lefts: list[int]
-    tops: list[int]
-    widths: list[int]
-    heights: list[int]
-    heading: Label | None
-    row_labels: list[Label]
-    row_width: int
-    column_labels: list[Label]
-    small_type: int
+    def __init__(
+        self, sizes: Sequence[Size | None], rows: Sequence[str], columns: Sequence[str], title: str, cell: int
+    ) -> None:
+        n_rows, n_columns = _grid(len(sizes), len(rows), len(columns))
+        self.pictures = pictures = _scaled_sizes(sizes, cell)
+        widths = [max(pictures[r * n_columns + c][0] for r in range(n_rows)) for c in range(n_columns)]
+        heights = [max(pictures[r * n_columns + c][1] for c in range(n_columns)) for r in range(n_rows)]
+        self.widths = widths = [w or max(widths) for w in widths]
+        self.heights = heights = [h or max(heights) for h in heights]
 
+        face = _face([*rows, *columns, title])
+        base, largest = _type_sizes(widths, heights)
+        floor = max(SMALLEST, round(base * 0.7))
+        self.small_type = max(SMALLEST, round(base * 0.8))
+        self.row_width, self.row_labels = _row_labels(rows, heights, face, max(widths), (floor, largest))
+        shown = columns if any(columns) else ()
+        boxes = [(width, 6 * base) for width in widths[: len(shown)]]
+        self.column_labels = fit_all(shown, boxes, face, largest, floor)
+        # The label panel, every column with the gap before it, and nothing after the last one.
+        left = _MARGIN + (self.row_width + base if self.row_width else 0)
+        self.lefts = [left + sum(widths[:c]) + _GAP * c for c in range(n_columns)]
+        full_width = self.lefts[-1] + widths[-1] + _MARGIN
+        heading_type = round(largest * 1.5)
+        box = (full_width - 2 * _MARGIN, 3 * heading_type)
+        self.heading = fit_all([title], [box], face, heading_type, floor)[0] if title.strip() else None
+        top = _MARGIN + (self.heading.height + _GAP * 2 if self.heading else 0)
+        top += max((label.height + _GAP for label in self.column_labels), default=0)
+        self.tops = [top + sum(heights[:r]) + _GAP * r for r in range(n_rows)]
+        self.size = (full_width, self.tops[-1] + heights[-1] + _MARGIN)
+        if math.prod(self.size) > _MAX_PIXELS:
+            size = " x ".join(map(str, self.size))
+            raise ImagesError(f"The sheet would be {size} pixels. Use a smaller cell or fewer images.")
 
-def _plan(
-    sizes: Sequence[Size | None], grid: Size, rows: Sequence[str], columns: Sequence[str], title: str, cell: int
-) -> _Plan:
-    n_rows, n_columns = grid
-    pictures = _scaled_sizes(sizes, cell)
-    widths = [max(pictures[r * n_columns + c][0] for r in range(n_rows)) for c in range(n_columns)]
-    heights = [max(pictures[r * n_columns + c][1] for c in range(n_columns)) for r in range(n_rows)]
-    widths, heights = [w or max(widths) for w in widths], [h or max(heights) for h in heights]
-
-    face = _face([*rows, *columns, title])
-    base, largest = _type_sizes(widths, heights)
-    floor = max(SMALLEST, round(base * 0.7))
-    row_width, row_labels = _row_labels(rows, heights, face, max(widths), (floor, largest))
-    shown = columns if any(columns) else ()
-    column_labels = fit_all(shown, [(width, 6 * base) for width in widths[: len(shown)]], face, largest, floor)
-    # The label panel, every column with the gap before it, and nothing after the last one.
-    left = _MARGIN + (row_width + base if row_width else 0)
-    lefts = [left + sum(widths[:c]) + _GAP * c for c in range(n_columns)]
-    full_width = lefts[-1] + widths[-1] + _MARGIN
-    heading_type = round(largest * 1.5)
-    box = (full_width - 2 * _MARGIN, 3 * heading_type)
-    heading = fit_all([title], [box], face, heading_type, floor)[0] if title.strip() else None
-    top = _MARGIN + (heading.height + _GAP * 2 if heading else 0)
-    top += max((label.height + _GAP for label in column_labels), default=0)
-    tops = [top + sum(heights[:r]) + _GAP * r for r in range(n_rows)]
-    full_height = tops[-1] + heights[-1] + _MARGIN
-    if full_width * full_height > _MAX_PIXELS:
-        size = f"{full_width} x {full_height}"
-        raise ImagesError(f"The sheet would be {size} pixels. Use a smaller cell or fewer images.")
-    return _Plan(
-        size=(full_width, full_height),
-        pictures=pictures,
-        lefts=lefts,
-        tops=tops,
-        widths=widths,
-        heights=heights,
-        heading=heading,
-        row_labels=row_labels,
-        row_width=row_width,
-        column_labels=column_labels,
-        small_type=max(SMALLEST, round(base * 0.8)),
-    )
-
-
-def _draw_labels(draw: ImageDraw.ImageDraw, plan: _Plan) -> None:
-    if plan.heading:
-        plan.heading.draw(draw, _MARGIN, _MARGIN, plan.size[0] - 2 * _MARGIN, "left")
-    for label, y, height in zip(plan.row_labels, plan.tops, plan.heights, strict=False):
-        label.draw(draw, _MARGIN, y + (height - label.height) // 2, plan.row_width, "right")
-    for label, x, width in zip(plan.column_labels, plan.lefts, plan.widths, strict=False):
-        label.draw(draw, x, plan.tops[0] - _GAP - label.height, width, "center")
+    def draw_labels(self, draw: ImageDraw.ImageDraw) -> None:
+        """Draw the title and the labels of rows and columns."""
+        if self.heading:
+            self.heading.draw(draw, _MARGIN, _MARGIN, self.size[0] - 2 * _MARGIN, "left")
+        for label, y, height in zip(self.row_labels, self.tops, self.heights, strict=False):
+            label.draw(draw, _MARGIN, y + (height - label.height) // 2, self.row_width, "right")
+        for label, x, width in zip(self.column_labels, self.lefts, self.widths, strict=False):
+            label.draw(draw, x, self.tops[0] - _GAP - label.height, width, "center")
 
 
 def _grid(count: int, n_rows: int, n_columns: int) -> tuple[int, int]:

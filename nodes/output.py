@@ -11,8 +11,8 @@ from ..host.output.sheet import make_sheet
 from ..host.ranges import in_range
 from ..host.rows import check_filled, single
 from ..host.schema import OUTPUT_MENU, SPEC, schema
-from ..images import LAYOUTS
 from ..images.files import EXISTING
+from ..images.layouts import LAYOUTS
 
 
 def _names() -> list[io.Input]:

@@ -13,8 +13,8 @@ from aiohttp import web
 from server import PromptServer
 
 from ...errors import ImagesError, LoraError, NodeInputError, OutsideError, RequestError
-from ...images import SampleFile, sample_name
 from ...images.found import samples_by_name
+from ...images.layouts import SampleFile, sample_name
 from ...images.thumbnails import thumbnail
 from ...lora import Checkpoint
 from ...spec import SampleSpec, read_spec

@@ -18,8 +18,9 @@ from comfy.cli_args import args
 from torch import Tensor
 
 from ...errors import ImagesError, NodeInputError
-from ...images import SampleFile, layout_for, relative_path, sample_name, save_image, to_image
-from ...images.files import taken
+from ...images.files import save_image, taken
+from ...images.layouts import SampleFile, layout_for, relative_path, sample_name
+from ...images.pixels import to_image
 from ...protocol.events import PROMPT_FILES
 from ...protocol.graph_marks import saver_marks
 from ...spec import SampleItem, SampleSpec

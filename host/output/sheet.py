@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from ...errors import ImagesError, NodeInputError
-from ...images import contact_sheet, to_array, to_image
+from ...images.pixels import to_array, to_image
+from ...images.sheet import contact_sheet
 
 
 class _Pictures(Sequence[Image.Image]):

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
-from comfyui_eridiffusion.images import ImagesError, contact_sheet
+from comfyui_eridiffusion.errors import ImagesError
 from comfyui_eridiffusion.images.fonts import typeface
 from comfyui_eridiffusion.images.labels import fit_all
+from comfyui_eridiffusion.images.sheet import contact_sheet
 
 COLOURS = ["#ff0000", "#00ff00", "#0000ff", "#ffff00", "#00ffff", "#ff00ff"]
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comfyui_eridiffusion.images import ImagesError, save_image, to_array, to_image
+from comfyui_eridiffusion.errors import ImagesError
 from comfyui_eridiffusion.images import files as files_module
+from comfyui_eridiffusion.images.files import save_image
+from comfyui_eridiffusion.images.pixels import to_array, to_image
 
 PICTURE = Image.new("RGB", (16, 8), "#336699")
 

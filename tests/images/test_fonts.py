@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from comfyui_eridiffusion.images import contact_sheet
 from comfyui_eridiffusion.images import fonts as fonts_module
 from comfyui_eridiffusion.images.fonts import font_folders, typeface
+from comfyui_eridiffusion.images.sheet import contact_sheet
 
 BUILT_IN = ImageFont.load_default(20)
 PACKAGED = fonts_module._PACKAGED

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comfyui_eridiffusion.images import save_image
+from comfyui_eridiffusion.images.files import save_image
 
 NODE = shutil.which("node")
 PARTS = ("getFromPngBuffer", "getFromPngFile", "getPngMetadata", "parseExifData", "getWebpMetadata")

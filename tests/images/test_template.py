@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.images import ImagesError, SampleFile, relative_path
+from comfyui_eridiffusion.errors import ImagesError
+from comfyui_eridiffusion.images.layouts import SampleFile, relative_path
 from comfyui_eridiffusion.images.names import problem_with
 from comfyui_eridiffusion.images.template import PLACEHOLDERS, render
 
