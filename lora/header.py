@@ -97,14 +97,22 @@ def read_header(path: str | Path) -> Header:
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """A file to read from; LoraError for what is no file (a named pipe would be waited for) or cannot be read."""
-    _refuse_all_but_files(path)
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise LoraError("is a folder, not a LoRA file", path=path, remedy="Name a file inside it")
+        if not stat.S_ISREG(mode):
+            raise LoraError("is a device or a pipe, not a LoRA file", path=path, remedy="Name a file")
         with path.open("rb") as stream:
             yield stream
-    except FileNotFoundError as error:
+    except LoraError:
+        raise
+    except (FileNotFoundError, ValueError) as error:  # ValueError: a NUL character in the path
         raise _missing(path) from error
     except OSError as error:
-        raise _unreadable(path, error) from error
+        denied = isinstance(error, PermissionError)
+        remedy = "Give the user that runs this the right to read it" if denied else "Check the path and the disk"
+        raise LoraError(f"cannot be read ({error.strerror})", path=path, remedy=remedy) from error
 
 
 def bytes_written(path: str | Path) -> tuple[int, int | None]:
@@ -120,19 +128,6 @@ def bytes_written(path: str | Path) -> tuple[int, int | None]:
         return size, 8 + length + _end(_parsed(Path(path), stream.read(length))[1])
 
 
-def _refuse_all_but_files(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, ValueError) as error:  # ValueError: a NUL character in the path
-        raise _missing(path) from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    if stat.S_ISDIR(mode):
-        raise LoraError("is a folder, not a LoRA file", path=path, remedy="Name a file inside it")
-    if not stat.S_ISREG(mode):
-        raise LoraError("is a device or a pipe, not a LoRA file", path=path, remedy="Name a file")
-
-
 def _missing(path: Path) -> LoraError:
     try:
         target = os.readlink(path)
@@ -141,12 +136,6 @@ def _missing(path: Path) -> LoraError:
     return LoraError(
         f"is a link to {target}, which is not there", path=path, remedy="Link it to the file, or copy that"
     )
-
-
-def _unreadable(path: Path, error: OSError) -> LoraError:
-    denied = isinstance(error, PermissionError)
-    remedy = "Give the user that runs this the right to read it" if denied else "Check the path and the disk"
-    return LoraError(f"cannot be read ({error.strerror})", path=path, remedy=remedy)
 
 
 def _parsed(path: Path, text: bytes) -> tuple[dict[str, tuple[int, ...]], dict[str, Span], dict[str, str]]:

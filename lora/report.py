@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import LoraError, shorten
@@ -18,7 +18,7 @@ from .reader import DROPPED, Lora
 from .suffixes import DOWN, LOKR, MID, UP
 
 _UNPLACED = "unknown"
-_AT_ONCE = 1 << 22  # numbers of pairs whose norms are computed together: 16 MB in float32
+_SHOWN_KEYS = 20
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,27 @@ def load_report(
     )
 
 
+def summary(report: LoadReport, **how: Any) -> dict[str, Any]:
+    """A report cut down to what belongs into a picture's metadata: counts instead of long lists, no machine paths.
+
+    `how` (run, strengths, active range …) is put first. Of the keys that did not match the first 20 are named and all
+    are counted; keys that were left out are counted by reason. `file` is the file's name and its folder's.
+    """
+    document = report.as_dict()
+    path = Path(document.pop("path"))
+    document["ignored"] = dict(Counter(report.ignored.values()))
+    document["parts"] = {
+        name: {
+            "matched": part.matched,
+            "unmatched": len(part.unmatched),
+            "unmatched_keys": list(part.unmatched[:_SHOWN_KEYS]),
+        }
+        for name, part in report.parts.items()
+    }
+    document["norms"] = {group: float(f"{norm:.4g}") for group, norm in report.norms.items()}
+    return {**how, "file": f"{path.parent.name}/{path.name}", **document}
+
+
 def _parts(lora: Lora, names: Collection[str], judged: Collection[str] | None) -> dict[str, PartReport]:
     matched: dict[str, int] = defaultdict(int)
     unmatched: dict[str, list[str]] = defaultdict(list)
@@ -176,45 +197,19 @@ def change_norms(lora: Lora) -> dict[str, float]:
     factors', so that no full matrix is built for them.
     """
     squares: dict[str, float] = defaultdict(float)
-    for adapter, square in _squared_norms(lora):
-        squares[adapter.target.group] += adapter.scale**2 * square
-    groups = dict.fromkeys(adapter.target.group for adapter in lora.adapters)  # in the order of the file
-    return {group: squares[group] ** 0.5 for group in groups if group in squares}
-
-
-def _squared_norms(lora: Lora) -> Iterator[tuple[Adapter, float]]:
-    """Each adapter with the squared norm of its unscaled change; pairs of the same shapes are computed together."""
-    alike: dict[tuple[torch.Size | torch.dtype, ...], list[Adapter]] = defaultdict(list)
     for adapter in lora.adapters:
-        if depends_on_base(adapter):
-            continue
-        tensors = adapter.tensors
-        if UP in tensors and MID not in tensors:
-            up, down = tensors[UP], tensors[DOWN]
-            alike[up.shape, down.shape, up.dtype, down.dtype].append(adapter)
-            continue
-        square = _squared_norm(adapter)
+        square = None if depends_on_base(adapter) else _squared_norm(adapter)
         if square is not None:
-            yield adapter, square
-    for adapters in alike.values():
-        count = max(1, _AT_ONCE // sum(adapters[0].tensors[kind].numel() for kind in (UP, DOWN)))
-        for start in range(0, len(adapters), count):
-            some = adapters[start : start + count]
-            yield from zip(some, _pair_squares(some), strict=True)
-
-
-def _pair_squares(adapters: Sequence[Adapter]) -> list[float]:
-    """|up @ down|² of pairs of the same shapes and types."""
-    ups, downs = (
-        torch.stack([adapter.tensors[kind] for adapter in adapters]).float().flatten(2) for kind in (UP, DOWN)
-    )
-    products = (ups.mT @ ups) * (downs @ downs.mT)
-    squares: list[float] = products.sum(dim=(1, 2)).clamp_min(0.0).tolist()
-    return squares
+            squares[adapter.target.group] += adapter.scale**2 * square
+    return {group: square**0.5 for group, square in squares.items()}
 
 
 def _squared_norm(adapter: Adapter) -> float | None:
+    """The squared norm of an adapter's unscaled change; None where it changes no weight."""
     tensors = {kind: tensor.float() for kind, tensor in adapter.tensors.items()}
+    if UP in tensors and MID not in tensors:
+        up, down = tensors[UP].flatten(1), tensors[DOWN].flatten(1)
+        return float(((up.mT @ up) * (down @ down.mT)).sum().clamp_min(0.0))
     if any(kind in LOKR for kind in tensors):
         factors = (lycoris_factor(tensors, "lokr_w1", ""), lycoris_factor(tensors, "lokr_w2", "lokr_t2"))
         return float(factors[0].square().sum() * factors[1].square().sum())

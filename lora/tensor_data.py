@@ -80,25 +80,9 @@ def _read_run(header: Header, stream: BinaryIO, run: _Run) -> dict[str, Tensor]:
         if not count:
             raise _changed(header)
         done += count
-    tensors = dict(zip((key for key, _ in run), _views(header, data, run), strict=True))
+    tensors = {key: _view(header, key, data[span.begin - first : span.end - first], span) for key, span in run}
     _check_finite(header, data, run, tensors)
     return tensors
-
-
-def _views(header: Header, data: Tensor, run: _Run) -> Iterator[Tensor]:
-    """The tensors of a run, as parts of its `data`."""
-    first, dtype = run[0][1].begin, _DTYPES.get(run[0][1].dtype)
-    sizes = [span.end - span.begin for _, span in run]
-    if dtype is None or sum(sizes) != data.numel() or any(size % dtype.itemsize for size in sizes):
-        for key, span in run:
-            yield _view(header, key, data[span.begin - first : span.end - first], span)
-        return
-    numbers = [size // dtype.itemsize for size in sizes]  # without gaps and aligned: taken apart in one call
-    for (key, _), count, part in zip(run, numbers, data.view(dtype).split(numbers), strict=True):
-        shape = header.shapes[key]
-        if count != math.prod(shape):
-            raise _misshapen(header, key)
-        yield part.view(shape)
 
 
 def _view(header: Header, key: str, data: Tensor, span: Span) -> Tensor:
@@ -108,7 +92,7 @@ def _view(header: Header, key: str, data: Tensor, span: Span) -> Tensor:
             f"holds numbers of the type {span.dtype}", path=header.path, keys=[key], remedy="Save it as BF16"
         )
     if data.numel() != math.prod(shape) * dtype.itemsize:
-        raise _misshapen(header, key)
+        raise LoraError("data and shape do not fit", path=header.path, keys=[key], remedy=_DAMAGED)
     if data.storage_offset() % dtype.itemsize:
         data = data.clone()  # written without alignment
     return data.view(dtype).view(shape)
@@ -123,10 +107,6 @@ def _check_finite(header: Header, data: Tensor, run: _Run, tensors: dict[str, Te
             return
     for key, tensor in tensors.items():
         check_finite(header.path, key, tensor)
-
-
-def _misshapen(header: Header, key: str) -> LoraError:
-    return LoraError("data and shape do not fit", path=header.path, keys=[key], remedy=_DAMAGED)
 
 
 def _changed(header: Header) -> LoraError:

@@ -15,8 +15,7 @@ from ...lora import Checkpoint, Lora, to_host_keys
 from ...lora.delta import depends_on_base
 from ...lora.fingerprint import fingerprint
 from ...lora.fit import check_fit
-from ...lora.report import LoadReport, load_report
-from ...lora.summary import summary
+from ...lora.report import LoadReport, load_report, summary
 from ..family import class_of, family_of
 from .active_range import RangedLora
 from .names import Names, Patches, clip_names, host_patches, model_names
