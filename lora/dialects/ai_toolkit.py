@@ -7,8 +7,6 @@ Source: github ostris/ai-toolkit, toolkit/network_mixins.py, toolkit/lora_specia
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ..metadata import LoraFile
 from .base import Alpha
 from .peft import Peft
@@ -19,7 +17,7 @@ _HEADER_KEY = "training_info"
 class AiToolkit(Peft):
     """PEFT's dialect as ai-toolkit writes it."""
 
-    name: ClassVar[str] = "ai-toolkit"
+    name = "ai-toolkit"
 
     def recognises(self, file: LoraFile) -> bool:
         return _HEADER_KEY in file.metadata and super().recognises(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, NamedTuple
 
 from ...errors import LoraError
@@ -29,10 +30,12 @@ class Dialect:
     """
 
     name: ClassVar[str]
+    #: A module name that begins so shows the dialect; where that is not enough, `recognises` says more.
+    modules: ClassVar[re.Pattern[str]]
 
     def recognises(self, file: LoraFile) -> bool:
         """Whether the file is written in this dialect, from its names and header alone."""
-        raise NotImplementedError
+        return any(self.modules.match(module) for module in file.modules)
 
     def ignored(self, name: str) -> str | None:
         """Why a tensor that is rightly in the file is not part of the adapter; None when it may be part of it."""

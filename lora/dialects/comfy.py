@@ -8,8 +8,6 @@ modules/modelSaver/mixin/LoRASaverMixin.py `_save_comfy`.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ..metadata import LoraFile
 from ..names import NameTable, Target
 from ..names.text_encoders import HOST_PREFIX
@@ -23,7 +21,7 @@ _PARTS = "transformer."
 class Comfy(Dialect):
     """`diffusion_model.` and the model's own module names; diffusers' behind `transformer.`"""
 
-    name: ClassVar[str] = "comfy"
+    name = "comfy"
 
     def recognises(self, file: LoraFile) -> bool:
         return any(module.startswith(PREFIX) for module in file.modules) or all(

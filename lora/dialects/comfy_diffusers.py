@@ -7,9 +7,7 @@ Source: github bghira/SimpleTuner, `lora_format` conversion at saving.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
-from ..metadata import LoraFile
 from ..names import NameTable, Target
 from .base import Dialect
 
@@ -23,10 +21,8 @@ _DIFFUSERS = re.compile(
 class ComfyDiffusers(Dialect):
     """`diffusion_model.` and diffusers' module names."""
 
-    name: ClassVar[str] = "comfy-diffusers"
-
-    def recognises(self, file: LoraFile) -> bool:
-        return any(_DIFFUSERS.match(module) for module in file.modules)
+    name = "comfy-diffusers"
+    modules = _DIFFUSERS
 
     def target(self, module: str, names: NameTable) -> Target | None:
         if not module.startswith(PREFIX):

@@ -8,7 +8,6 @@ Source: github huggingface/diffusers, loaders/ before version 0.22.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
 from ..metadata import LoraFile
 from ..names import NameTable, Target
@@ -22,7 +21,7 @@ _OUT = re.compile(r"\.to_out$")
 class DiffusersOld(Dialect):
     """diffusers' module names with the endings of its time before PEFT."""
 
-    name: ClassVar[str] = "diffusers-old"
+    name = "diffusers-old"
 
     def recognises(self, file: LoraFile) -> bool:
         return any(name.endswith(_ENDINGS) for name in file.header.shapes)

@@ -8,9 +8,7 @@ Source: github CodeAlexx/EriDiffusion, crates/training.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
-from ..metadata import LoraFile
 from ..names import NameTable, Target
 from .base import Dialect
 
@@ -28,10 +26,8 @@ _DIFFUSERS = {
 class EriDiffusionV1Flux(Dialect):
     """The dialect of EriDiffusion V1's Flux trainer."""
 
-    name: ClassVar[str] = "eridiffusion-v1-flux"
-
-    def recognises(self, file: LoraFile) -> bool:
-        return any(_MODULE.match(module) for module in file.modules)
+    name = "eridiffusion-v1-flux"
+    modules = _MODULE
 
     def target(self, module: str, names: NameTable) -> Target | None:
         match = _MODULE.match(module)

@@ -6,8 +6,6 @@ Source: github CodeAlexx/EriDiffusion, its checkpoint managers.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ..metadata import LoraFile, read_json
 from ..names import NameTable, Target
 from .base import Alpha, Dialect, stated_alpha
@@ -21,7 +19,7 @@ _PREFIXES = ("model.", "diffusion_model.")
 class EriDiffusionV1Generic(Dialect):
     """Native or diffusers' names with the managers' endings."""
 
-    name: ClassVar[str] = "eridiffusion-v1-generic"
+    name = "eridiffusion-v1-generic"
 
     def recognises(self, file: LoraFile) -> bool:
         return any(name.endswith(_ENDINGS) for name in file.header.shapes)

@@ -6,8 +6,6 @@ Source: github CodeAlexx/EriDiffusion, src/trainers (sdxl).
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ..metadata import LoraFile
 from ..names import NameTable, Target
 from .base import Alpha, Dialect, stated_alpha
@@ -20,7 +18,7 @@ _BLOCKS = ("input_blocks.", "middle_block.", "output_blocks.")
 class EriDiffusionV1Sdxl(Dialect):
     """The dialect of EriDiffusion V1's SDXL trainer."""
 
-    name: ClassVar[str] = "eridiffusion-v1-sdxl"
+    name = "eridiffusion-v1-sdxl"
 
     def recognises(self, file: LoraFile) -> bool:
         return any(

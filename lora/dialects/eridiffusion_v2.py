@@ -10,7 +10,6 @@ Source: github CodeAlexx/EriDiffusionV2, crates/eridiffusion-core (lora.rs, mode
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
 from ..file_names import read_name
 from ..metadata import ERIDIFFUSION_KEY, LoraFile
@@ -31,7 +30,7 @@ _HYBRID = re.compile(r"(?:double_blocks\.\d+\.(?:img|txt)_attn\.to_|single_block
 class EriDiffusionV2(Dialect):
     """The dialect of EriDiffusion V2's binaries (`train_flux`, `train_sd35`, `train_sdxl`)."""
 
-    name: ClassVar[str] = "eridiffusion-v2"
+    name = "eridiffusion-v2"
 
     def recognises(self, file: LoraFile) -> bool:
         if ERIDIFFUSION_KEY in file.metadata or any(n.startswith(OPTIMIZER_PREFIX) for n in file.header.shapes):

@@ -8,7 +8,7 @@ Source: github kohya-ss/sd-scripts, networks/lora.py, lora_flux.py, lora_sd3.py.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
 
 from ..metadata import LoraFile
 from ..names import NameTable, Target
@@ -16,17 +16,14 @@ from ..suffixes import DOWN
 from .base import Dialect
 
 PREFIX = "lora_unet_"
-_TEXT_ENCODERS = "lora_te"
 _SEPARATOR = "_"
 
 
 class Kohya(Dialect):
     """The dialect of sd-scripts, which many other trainers can also write."""
 
-    name: ClassVar[str] = "kohya"
-
-    def recognises(self, file: LoraFile) -> bool:
-        return any(module.startswith((PREFIX, _TEXT_ENCODERS)) for module in file.modules)
+    name = "kohya"
+    modules = re.compile("lora_unet_|lora_te")
 
     def target(self, module: str, names: NameTable) -> Target | None:
         return names.native(module.removeprefix(PREFIX), _SEPARATOR) if module.startswith(PREFIX) else None

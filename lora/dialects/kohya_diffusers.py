@@ -8,9 +8,7 @@ toolkit/lora_special.py; github comfyanonymous/ComfyUI, comfy/lora.py.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
-from ..metadata import LoraFile
 from ..names import NameTable, Target
 from .base import Dialect
 
@@ -22,10 +20,8 @@ _SEPARATOR = "_"
 class KohyaDiffusers(Dialect):
     """`lora_transformer_` or `lora_unet_` and diffusers' module names, dots as underscores."""
 
-    name: ClassVar[str] = "kohya-diffusers"
-
-    def recognises(self, file: LoraFile) -> bool:
-        return any(_DIFFUSERS.match(module) for module in file.modules)
+    name = "kohya-diffusers"
+    modules = _DIFFUSERS
 
     def target(self, module: str, names: NameTable) -> Target | None:
         match = _PREFIX.match(module)

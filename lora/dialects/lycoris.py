@@ -5,9 +5,8 @@ Source: github bghira/SimpleTuner (adapters through github KohakuBlueleaf/LyCORI
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
 
-from ..metadata import LoraFile
 from ..names import NameTable, Target
 from .base import Dialect
 
@@ -18,10 +17,8 @@ _SEPARATOR = "_"
 class Lycoris(Dialect):
     """`lycoris_` and diffusers' (or, from native models, native) module names."""
 
-    name: ClassVar[str] = "lycoris"
-
-    def recognises(self, file: LoraFile) -> bool:
-        return any(module.startswith(_PREFIX) for module in file.modules)
+    name = "lycoris"
+    modules = re.compile(_PREFIX)
 
     def target(self, module: str, names: NameTable) -> Target | None:
         if not module.startswith(_PREFIX):

@@ -7,9 +7,7 @@ Source: github Nerogar/OneTrainer, modules/modelSaver/mixin/LoRASaverMixin.py `_
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
-from ..metadata import LoraFile
 from ..names import NameTable, Target
 from .base import Dialect
 
@@ -22,10 +20,8 @@ NATIVE = re.compile(
 class Native(Dialect):
     """Bare native module names, any endings."""
 
-    name: ClassVar[str] = "native"
-
-    def recognises(self, file: LoraFile) -> bool:
-        return any(NATIVE.match(module) for module in file.modules)
+    name = "native"
+    modules = NATIVE
 
     def target(self, module: str, names: NameTable) -> Target | None:
         return names.native(module)

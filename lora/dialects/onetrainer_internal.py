@@ -5,8 +5,6 @@ Source: github Nerogar/OneTrainer, modules/modelSaver/mixin/LoRASaverMixin.py `_
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ..metadata import LoraFile
 from ..names import NameTable, Target
 from .base import Dialect
@@ -19,7 +17,7 @@ _COMPONENTS = ("transformer.", "unet.", "text_encoder.", "text_encoder_2.", "tex
 class OneTrainerInternal(Dialect):
     """The canonical names of OneTrainer's modules."""
 
-    name: ClassVar[str] = "onetrainer-internal"
+    name = "onetrainer-internal"
 
     def recognises(self, file: LoraFile) -> bool:
         return any(name.startswith(_COMPONENTS) and name.endswith(_ENDINGS) for name in file.header.shapes)

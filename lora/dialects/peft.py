@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import LoraError
 from ..metadata import LoraFile
@@ -45,7 +45,7 @@ def place(module: str) -> Place:
 class Peft(Dialect):
     """The dialect of PEFT's and diffusers' own savers."""
 
-    name: ClassVar[str] = "peft"
+    name = "peft"
 
     def recognises(self, file: LoraFile) -> bool:
         places = [place(module) for module in file.modules]

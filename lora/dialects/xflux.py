@@ -8,7 +8,6 @@ Source: github XLabs-AI/x-flux, src/flux/modules/layers.py.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
 from ..metadata import LoraFile
 from ..names import NameTable, Target
@@ -22,7 +21,7 @@ _STREAM = {"1": "img", "2": "txt"}
 class XFlux(Dialect):
     """The dialect of XLabs' x-flux."""
 
-    name: ClassVar[str] = "x-flux"
+    name = "x-flux"
 
     def recognises(self, file: LoraFile) -> bool:
         return any(_DOUBLE.match(module) or _SINGLE.match(module) for module in file.modules)
