@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ..protocol.schemas import combo_choices
 from ..spec import SampleSpec
 from ..workflows import build, choose_models
 from .host_client import HostClient
-from .schemas import combo_choices
 
 #: ComfyUI's model folders, and a node input that lists each.
 _LISTINGS: Final = {

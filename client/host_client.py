@@ -28,10 +28,10 @@ from ..protocol.events import (
     executed_in,
 )
 from ..protocol.refusals import failed, missing_node, refused
+from ..protocol.schemas import combo_choices
 from .event_socket import EventSocket
 from .outages import forgotten, no_comfyui, stayed_away, unreachable
 from .saving import save_file
-from .schemas import combo_choices
 
 #: Seconds of silence until ComfyUI's history is looked into: at first, as the prompt may have ended before it was
 #: followed (then after twice as long, and so on); at most, and once events flow; while the WebSocket is down.
@@ -136,26 +136,20 @@ class HostClient:
         socket = await self._connected()
         queue = socket.subscribe(prompt_id)
         seen: set[str] = set()
-        getter = asyncio.ensure_future(queue.get())
         silence = _FIRST_POLL
         try:
             while True:
-                # asyncio.wait, not wait_for: the latter swallows cancellation up to Python 3.11.
-                quiet = socket.connected and self._away_since is None
-                await asyncio.wait({getter}, timeout=silence if quiet else _DOWN_POLL)
-                event = getter.result() if getter.done() else None
+                reachable = socket.connected and self._away_since is None
+                event = await _next(queue, silence if reachable else _DOWN_POLL)
                 if event is not None:
-                    getter = asyncio.ensure_future(queue.get())
+                    yield event
                 if event is not None and not isinstance(event, Disconnected | Reconnected):
                     silence = _QUIET_POLL
                     if isinstance(event, Executed):
                         seen.add(event.node)
-                    yield event
                     if isinstance(event, FINAL):
                         return
                     continue
-                if event is not None:
-                    yield event
                 silence = min(2 * silence, _QUIET_POLL)
                 try:
                     ending = await self._ending(prompt_id)
@@ -168,7 +162,6 @@ class HostClient:
                 if ending:
                     return
         finally:
-            getter.cancel()
             socket.unsubscribe(prompt_id)
 
     @property
@@ -381,6 +374,17 @@ class HostClient:
                 details=body[:2000].decode("utf-8", "replace"),
             )
         return response.status, body
+
+
+async def _next(queue: asyncio.Queue[Event], timeout: float) -> Event | None:
+    """The next event, None where `timeout` seconds bring none."""
+    getter = asyncio.ensure_future(queue.get())
+    try:
+        # asyncio.wait, not wait_for: the latter swallows cancellation up to Python 3.11.
+        await asyncio.wait({getter}, timeout=timeout)
+        return getter.result() if getter.done() else None
+    finally:
+        getter.cancel()
 
 
 async def _end(task: asyncio.Future[None]) -> None:

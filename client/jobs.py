@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from .host_client import HostClient
 from .resume import Plan
 from .runs import host_run_name
 from .sheets import write_sheet
-from .sweep import Report, SweepImage, fetch, sample_step
+from .sweep import Report, fetch, sample_step
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,9 +47,9 @@ async def sample_plan(
         with _progress(console, plan) as report:
             for step, indices in plan.todo.items():
                 done = await sample_step(client, plan.graphs.at(step, name, indices), step, report, timeout)
-                fetched = await fetch(client, done, folder, local_output)
-                made |= {_key(image): path for image, path in fetched.files.items()}
-                if step is not None and plan.samples.are_of_another(step, list(fetched.files.values())):
+                files = await fetch(client, done, folder, local_output)
+                made |= {(image.step, image.item.index): path for image, path in files.items()}
+                if step is not None and plan.samples.are_of_another(step, list(files.values())):
                     plan.notes.append(f"step {step}: ComfyUI sampled another checkpoint than the one in {run} here.")
     return made
 
@@ -82,16 +82,9 @@ def document_of(plan: Plan, steps: Sequence[int | None], made: Made, sheet: str 
     return {"images": images, "sheet": None if sheet_path is None else str(sheet_path), "notes": plan.notes}
 
 
-def _key(image: SweepImage) -> tuple[int, int]:
-    return image.step, image.item.index
-
-
-@contextlib.contextmanager
-def _progress(console: Console | None, plan: Plan) -> Iterator[Report | None]:
+def _progress(console: Console | None, plan: Plan) -> AbstractContextManager[Report | None]:
     if console is None or not plan.images:
-        yield None
-        return
+        return nullcontext()
     from .console import sweep_progress
 
-    with sweep_progress(console, plan.spec.name, plan.images) as report:
-        yield report
+    return sweep_progress(console, plan.spec.name, plan.images)

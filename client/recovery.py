@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from typing import Any, Final
 
 from ..errors import HostError
@@ -13,6 +15,7 @@ from .host_client import HostClient, PromptResult
 
 #: Starts of one graph after which a host that dies each time is not trusted with it again.
 _MOST_STARTS: Final = 3
+_TIME: Final = re.compile(r"\{time:([^{}]*)\}")
 
 
 async def run_through(
@@ -46,6 +49,26 @@ async def run_through(
         remedy="Memory probably ran out: sample fewer or smaller images at once, and read ComfyUI's log.",
         kind="lost",
     )
+
+
+def fix_times(graph: dict[str, Any], moment: datetime | None = None) -> dict[str, Any]:
+    """Write `moment` (None = now, local time) into the savers of an API graph whose layout names files by the time.
+
+    Some trainers' layouts do (`{ms}`, `{time:…}`): queued again after an outage, such a graph would write a second set
+    of files beside the first instead of over it. Changes `graph` and returns it; the names keep the trainer's form.
+    """
+    from ..images.layouts import layout_for
+
+    moment = moment or datetime.now(tz=timezone.utc).astimezone()
+    for node in graph.values():
+        if node["class_type"] != "EriSaveSamples":
+            continue
+        template = node["inputs"]["template"] or layout_for(node["inputs"]["layout"]).template
+        fixed = _TIME.sub(lambda match: moment.strftime(match[1]), template)
+        fixed = fixed.replace("{ms}", str(int(moment.timestamp() * 1000)))
+        if fixed != template:
+            node["inputs"]["template"] = fixed
+    return graph
 
 
 class _Clock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import HostError
@@ -12,9 +12,8 @@ from ..protocol.events import Event, ImageRef, StepProgress, prompt_files_of
 from ..spec import SampleItem, SampleSpec
 from ..workflows import Workflow
 from ..workflows.models import Models
-from .file_times import fix_times
 from .host_client import HostClient, PromptResult
-from .recovery import run_through
+from .recovery import fix_times, run_through
 from .step_graphs import StepGraphs
 
 #: What a sweep tells while it runs: the step's graph, and ComfyUI's event (None = the step begins).
@@ -161,16 +160,10 @@ class Tally:
         self._runs[event.node] = _Run(first, items, value, event.maximum)
 
 
-@dataclass(frozen=True)
-class Fetched:
-    """Where the images of a sweep are on this machine; sheet: the contact sheet's file, None when none was made."""
-
-    files: Mapping[SweepImage, Path] = field(default_factory=dict)
-    sheet: Path | None = None
-
-
-async def fetch(client: HostClient, done: Sweep, folder: Path, local_output: Path | None = None) -> Fetched:
-    """Bring the images (and prompt files) of a sweep into `folder`, in the trainer's layout.
+async def fetch(
+    client: HostClient, done: Sweep, folder: Path, local_output: Path | None = None
+) -> dict[SweepImage, Path]:
+    """Bring the images (and prompt files) of a sweep into `folder`, in the trainer's layout; where each is there.
 
     local_output: ComfyUI's output folder where it is on this machine; images already below `folder` are left alone.
     """
@@ -183,4 +176,4 @@ async def fetch(client: HostClient, done: Sweep, folder: Path, local_output: Pat
                 await client.download(image.text, target.with_suffix(".txt"))
             await client.download(image.ref, target)
         files[image] = target
-    return Fetched(files)
+    return files

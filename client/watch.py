@@ -222,8 +222,8 @@ class Watch:
                 raise
             self._judge(entry.path, stamp, "failed", str(error))
             return
-        fetched = await fetch(client, done, self.folder, self.local_output)
-        images = {image.item.index: path for image, path in fetched.files.items()}
+        files = await fetch(client, done, self.folder, self.local_output)
+        images = {image.item.index: path for image, path in files.items()}
         self._samples.add(step, images)
         if self._samples.are_of_another(step, list(images.values())) and stamp == _stamp(entry.path):
             self._judge(entry.path, stamp, "failed", f"ComfyUI's run {name} holds another file of this name")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from rich.markup import escape
 
 from ..client.host_client import HostClient
 from ..client.sweep import Report
-from ..client.watch import Log, Summary, Told, Watch, sees_changes
+from ..client.watch import Log, Summary, Told, Watch, no_progress, sees_changes
 from ..errors import SpecError
 from ..spec import SampleSpec, read_spec
 from ..workflows.models import read_models
@@ -59,7 +58,7 @@ def watch(
         summary = Summary()
         watcher = Watch(
             found, run_dir, output, models=models, new_only=new_only, again=again, batch=batch, logs=logs, tell=_tell,
-            progress=_silent if as_json else _bar, summary=summary,
+            progress=no_progress if as_json else _bar, summary=summary,
         )  # fmt: skip
         stopped = False
         try:
@@ -111,16 +110,10 @@ def _logs(spec: SampleSpec, run_dir: Path, tensorboard: Path | None, wandb: str 
     return tuple(logs)
 
 
-@contextlib.contextmanager
-def _bar(title: str, spec: SampleSpec) -> Iterator[Report | None]:
+def _bar(title: str, spec: SampleSpec) -> AbstractContextManager[Report]:
     from ..client.console import sweep_progress
 
-    with sweep_progress(err, title, len(spec.items)) as report:
-        yield report
-
-
-def _silent(_title: str, _spec: SampleSpec) -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext()
+    return sweep_progress(err, title, len(spec.items))
 
 
 def _tell(told: Told) -> None:

@@ -14,7 +14,6 @@ _scan_string: Final = JSONDecoder().parse_string  # type: ignore[attr-defined]
 _SPACE: Final = r"[ \t\r\n]*(?:(?://[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)[ \t\r\n]*)*"
 _BLANK: Final = re.compile(_SPACE)
 _COLON: Final = re.compile(f"{_SPACE}:{_SPACE}")
-_PLAIN_KEY: Final = re.compile(rf'"([ !#-\[\]-~]*)"{_SPACE}:{_SPACE}')  # no escapes: the usual key, in one match
 _MARK: Final = re.compile(f"{_SPACE}([,}}\\]]){_SPACE}")
 _LITERAL: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?(?![\w.+-])|(?:true|false|null)\b")
 _STARTS: Final = frozenset((("{", '"'), ("{", "}"), ("[", "{"), ("[", '"'), ("[", "]")))
@@ -106,9 +105,6 @@ class _Parser:
 
     def _key(self, members: dict[str, Node], offset: int) -> tuple[str, int]:
         """A new key and the offset of its value."""
-        plain = _PLAIN_KEY.match(self.text, offset)
-        if plain is not None and plain[1] not in members:
-            return plain[1], plain.end()
         key, end = self.string(offset)
         if key in members:
             raise self.error(f"the key {key!r} is given twice", offset)

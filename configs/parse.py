@@ -91,7 +91,7 @@ def parse(
         root = parse_command(text, source, programs.names, repeats=programs.repeats)
     else:
         root = parsers[kind](text, source)
-    return Document(root, source, suffix, kind, folders)
+    return Document(root, source, kind, folders)
 
 
 def _refuse_script(text: str, source: str, suffix: str, programs: Programs | None) -> None:
@@ -143,11 +143,11 @@ def _programs(text: str, notations: Sequence[Notations]) -> Programs | None:
 def _json(text: str, source: str, suffix: str, folders: Folders | None) -> Document:
     """Read JSON; a text that only looks like it may still be YAML."""
     try:
-        return Document(parse_json(text, source), source, suffix, "json", folders)
+        return Document(parse_json(text, source), source, "json", folders)
     except SpecError as json_error:
         if suffix in (".json", ".jsonc"):
             raise
         try:
-            return Document(parse_yaml(text, source), source, suffix, "yaml", folders)
+            return Document(parse_yaml(text, source), source, "yaml", folders)
         except SpecError:
             raise json_error from None

@@ -7,18 +7,18 @@ Sources: kohya-ss/sd-scripts `library/train_util.py::line_to_prompt_dict`, kohya
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-#: How a flag's value is read: the beginning that looks right counts, and the rest is dropped.
-_PATTERNS: Final = {
-    "int": re.compile(r"\d+"),
-    "steps": re.compile(r"\d+"),
-    "float": re.compile(r"[\d.]+"),
-    "any float": re.compile(r".+"),
-    "text": re.compile(r".+"),
-    "path": re.compile(r".+"),
+#: How a flag's value is read: the beginning that looks right counts, and the rest is dropped; what it is turned into.
+_KINDS: Final[dict[str, tuple[re.Pattern[str], Callable[[str], Any]]]] = {
+    "int": (re.compile(r"\d+"), int),
+    "steps": (re.compile(r"\d+"), lambda word: max(1, min(_MOST_STEPS, int(word)))),
+    "float": (re.compile(r"[\d.]+"), float),
+    "any float": (re.compile(r".+"), float),
+    "text": (re.compile(r".+"), str),
+    "path": (re.compile(r".+"), str.strip),
 }
 _MOST_STEPS: Final = 1000
 #: The dashes and the minus sign that a word processor makes of hyphens.
@@ -35,7 +35,7 @@ class Grammar:
     """The flags of one trainer.
 
     Args:
-        flags: the setting and its kind, one of `_PATTERNS`, by the flag's letters.
+        flags: the setting and its kind, one of `_KINDS`, by the flag's letters.
     """
 
     def __init__(self, flags: Mapping[str, tuple[str, str]]) -> None:
@@ -114,8 +114,12 @@ def parse_prompt_line(line: str, grammar: Grammar) -> PromptLine:
         # (ignoring case, "ſ" equals "s" and "K" (Kelvin) equals "k"; the trainers' patterns share this)
         name = flag[1].lower().replace("ſ", "s") if flag else ""
         setting, kind = grammar.flags.get(name, ("", "text"))
-        value = _PATTERNS[kind].match(part, flag.end()) if flag and setting else None
-        number = _value(value[0], kind) if value else None
+        pattern, convert = _KINDS[kind]
+        value = pattern.match(part, flag.end()) if flag and setting else None
+        try:
+            number = convert(value[0]) if value else None
+        except ValueError:  # Python reads no number in it; the trainers log that and go on
+            number = None
         if value is None or number is None:
             if position:
                 found.dropped.append(f"--{part}")
@@ -127,17 +131,3 @@ def parse_prompt_line(line: str, grammar: Grammar) -> PromptLine:
         elif rest:
             found.dropped.append(rest)
     return found
-
-
-def _value(word: str, kind: str) -> Any:
-    """A flag's value, None where Python reads no number in it (the trainers log that and go on)."""
-    try:
-        if kind == "int":
-            return int(word)
-        if kind == "steps":
-            return max(1, min(_MOST_STEPS, int(word)))
-        if kind in ("float", "any float"):
-            return float(word)
-    except ValueError:
-        return None
-    return word.strip() if kind == "path" else word

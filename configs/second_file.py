@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .fields import Section
 
 
-@dataclass(frozen=True)
+@dataclass
 class Folders:
     """Where files that a config names may come from.
 
@@ -25,6 +25,7 @@ class Folders:
         prompts: a file to take instead of the one that the config names.
         given: the texts of files that came with the config, by name; they win, and need no disk.
         opened: every path that was looked at on the way, and the text that was there (None = no file).
+        prompts_used: a reader has asked for the file to take instead, so that its prompts count.
     """
 
     base: Path | None = None
@@ -32,12 +33,7 @@ class Folders:
     prompts: str | os.PathLike[str] | None = None
     given: Mapping[str, str] = field(default_factory=dict)
     opened: dict[Path, str | None] = field(default_factory=dict, repr=False)
-    _asked: list[None] = field(default_factory=list, repr=False)  # one entry per reader's question for `prompts`
-
-    @property
-    def prompts_used(self) -> bool:
-        """True when a reader has asked for the file to take instead, so that its prompts count."""
-        return bool(self._asked)
+    prompts_used: bool = field(default=False, init=False)
 
     def read(self, section: Section, key: str, name: str) -> tuple[str, str, str]:
         """Read the file that a config's field names; returns its text, its name for messages and its suffix.
@@ -69,7 +65,7 @@ class Folders:
 
     def override(self) -> tuple[str, str, str] | None:
         """Read the file given instead of the config's own: its text, name and suffix; None when none was given."""
-        self._asked.append(None)
+        self.prompts_used = True
         if self.prompts is None:
             return None
         path = Path(self.prompts)

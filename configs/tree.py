@@ -55,14 +55,12 @@ class Document:
     Attributes:
         root: the tree.
         source: what the config is called in messages.
-        suffix: the file's extension in lower case, "" for text.
         kind: the notation that it was read in: "json", "yaml", "toml", "env", "command" or "lines".
         folders: where the files that the config names may come from.
     """
 
     root: Node
     source: str
-    suffix: str = ""
     kind: str = "yaml"
     folders: Folders | None = None
 

@@ -53,7 +53,7 @@ class Outcome:
         }  # fmt: skip
 
 
-def jobs(families: Sequence[str], columns: int, examples: Path = EXAMPLES) -> list[Job]:
+def jobs(families: Sequence[str], columns: int) -> list[Job]:
     """The demo's jobs from the example configs, models and runs.
 
     columns: training steps per sheet, step 0 (no LoRA) included, >= 3. Raises SpecError, or HostError naming the
@@ -61,9 +61,9 @@ def jobs(families: Sequence[str], columns: int, examples: Path = EXAMPLES) -> li
     """
     found = []
     for family in families:
-        config, models = examples / "configs" / f"{family}.yaml", examples / "models" / f"{family}.yaml"
+        config, models = EXAMPLES / "configs" / f"{family}.yaml", EXAMPLES / "models" / f"{family}.yaml"
         spec = read_spec(config)
-        run = examples / "runs" / spec.name
+        run = EXAMPLES / "runs" / spec.name
         for path in (models, run):
             if not path.exists():
                 raise HostError(f"The demo's {path} is missing", remedy="Clone the repository again, weights included.")
@@ -80,10 +80,10 @@ async def run_job(client: HostClient, job: Job, folder: Path, local_output: Path
     with sweep_progress(console, f"{spec.family}  {spec.name}", len(job.steps) * len(spec.items)) as report:
         done = await sweep(client, spec, job.steps, models=job.models, run=run, report=report)
     fetched = await fetch(client, done, folder, local_output)
-    paths = {(image.step, image.item.index): path for image, path in fetched.files.items()}
+    paths = {(image.step, image.item.index): path for image, path in fetched.items()}
     name = f"{spec.family}_contact_sheet.png"
     sheet = await asyncio.to_thread(write_sheet, paths, done.spec, done.steps, folder, name)
-    images = sorted(fetched.files.values())
+    images = sorted(fetched.values())
     top = folder / images[0].relative_to(folder).parts[0]
     return Outcome(spec.family, top, sheet, len(images), time.monotonic() - began, done.notes)
 

@@ -47,7 +47,10 @@ Prompt = dict[str, dict[str, Any]]
 def swap(prompt: Mapping[str, Mapping[str, Any]], family: str) -> Prompt:
     """The API graph `prompt` for the small models of `family`: other loaders, run and size, and nothing else."""
     loaders = yaml.safe_load((MODELS / f"{family}.yaml").read_text(encoding="utf-8"))["loaders"]
-    swapped: Prompt = {f"small_{part}": _small(entry) for part, entry in loaders.items()}
+    swapped: Prompt = {
+        f"small_{part}": {"class_type": entry["class_type"], "inputs": dict(entry["inputs"])}
+        for part, entry in loaders.items()
+    }
     parts = {
         node_id: _LOADERS[node["class_type"]] for node_id, node in prompt.items() if node["class_type"] in _LOADERS
     }
@@ -58,10 +61,6 @@ def swap(prompt: Mapping[str, Mapping[str, Any]], family: str) -> Prompt:
         for name, value in node["inputs"].items():
             swapped[node_id]["inputs"][name] = _input(name, value, parts, loaders)
     return swapped
-
-
-def _small(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {"class_type": entry["class_type"], "inputs": dict(entry["inputs"])}
 
 
 def _input(name: str, value: Any, parts: Mapping[str, Sequence[str]], loaders: Mapping[str, Any]) -> Any:

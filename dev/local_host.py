@@ -39,10 +39,10 @@ TORCH_HAS_GPU = (
 class LocalHost:
     """A ComfyUI process on a port of this machine; a context manager.
 
-    `install` None finds one (`find_host`). `port` None takes a free one. `output_dir`, `input_dir` None are temporary
-    folders, removed by `stop()`. `model_paths` adds folders by kind (`{"loras": [run_folder]}`) to the examples'.
-    `isolated` loads only this pack and the example loaders, not a user's other custom nodes. `extra_args` go to
-    `main.py`. The process ends with this one, however this one ends, unless `detached`.
+    `install` None finds one (`find_host`). `port` None takes a free one. `output_dir` None is a temporary
+    folder, removed by `stop()`. `model_paths` adds folders by kind (`{"loras": [run_folder]}`) to the examples'.
+    `extra_args` go to `main.py`. Only this pack and the example loaders are loaded, not a user's other custom nodes.
+    The process ends with this one, however this one ends, unless `detached`.
     """
 
     def __init__(
@@ -52,10 +52,8 @@ class LocalHost:
         workspace: Path = WORKSPACE,
         port: int | None = None,
         output_dir: Path | None = None,
-        input_dir: Path | None = None,
         model_paths: Mapping[str, Sequence[Path]] | None = None,
         extra_args: Sequence[str] = (),
-        isolated: bool = True,
         detached: bool = False,
         start_timeout: float = 240.0,
     ) -> None:
@@ -63,10 +61,9 @@ class LocalHost:
         self.workspace = workspace
         self.detached = detached
         self._requested_port = port
-        self._output_dir, self._input_dir = output_dir, input_dir
+        self._output_dir = output_dir
         self._model_paths = dict(model_paths or {})
         self._extra_args = tuple(extra_args)
-        self._isolated = isolated
         self._start_timeout = start_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
@@ -91,7 +88,7 @@ class LocalHost:
     @property
     def input_dir(self) -> Path:
         """Folder the host reads inputs from; HostError before `start()`."""
-        return self._input_dir or self._run_folder() / "input"
+        return self._run_folder() / "input"
 
     @property
     def log_path(self) -> Path:
@@ -174,8 +171,7 @@ class LocalHost:
         command += ["--output-directory", str(self.output_dir), "--input-directory", str(self.input_dir)]
         command += ["--user-directory", str(folder / "user"), "--temp-directory", str(folder / "temp")]
         command += ["--database-url", "sqlite:///:memory:"]
-        if self._isolated:
-            command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", *names]
+        command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", *names]
         if not has_gpu(self.install.python):
             command += ["--cpu"]
         return [*command, *self._extra_args]

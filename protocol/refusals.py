@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ..errors import HostError
 from .events import Failed
+from .schemas import choices_of
 
 _MISSING_NODE: Final = re.compile(r"node '?(?P<name>[^'\s]+)'? (?:does not exist|not found)")
 _MAX_CHOICES: Final = 12
@@ -102,19 +103,12 @@ def _node_error(node: str, entry: Mapping[str, Any], reason: Mapping[str, Any]) 
 
 def _offered(config: object, field: str) -> str:
     """What can be chosen instead; ComfyUI sends the list only while it is short."""
-    choices: list[Any] = []
-    if isinstance(config, list | tuple) and config:
-        if isinstance(config[0], list):
-            choices = config[0]
-        elif len(config) > 1 and isinstance(config[1], Mapping):
-            choices = list(config[1].get("options") or ())
-        else:
-            return f"Look up what it offers for {field}, or put the file where ComfyUI looks for it."
-        if not choices:
-            return f"It offers nothing for {field}: put the file where ComfyUI looks for it."
-    if not choices:
+    choices = choices_of(config)
+    if choices is None:
         return f"Look up what it offers for {field}, or put the file where ComfyUI looks for it."
-    listed = ", ".join(str(choice) for choice in choices[:_MAX_CHOICES])
+    if not choices:
+        return f"It offers nothing for {field}: put the file where ComfyUI looks for it."
+    listed = ", ".join(choices[:_MAX_CHOICES])
     return f"It offers: {listed}" + (", …" if len(choices) > _MAX_CHOICES else ".")
 
 

@@ -87,7 +87,7 @@ async def measure(url: str, output: Path, family: str, prompts: int, trigger_pro
         started = time.monotonic()
         spec = spec_of(family, scenes, f"adherence_{family}")
         done = await sweep(client, spec, [0], models=models)
-        files = (await fetch(client, done, output, output)).files
+        files = await fetch(client, done, output, output)
         result["held_out"] = vars(score([files[image] for image in done.images], scenes))
         result["seconds_per_image"] = round((time.monotonic() - started) / len(scenes), 3)
         log.info("%s held-out: %s", family, result["held_out"])
@@ -95,7 +95,7 @@ async def measure(url: str, output: Path, family: str, prompts: int, trigger_pro
         for step in [0, *(s for s in steps_in(str(run)) if s > 0)]:
             spec = spec_of(family, new, f"adherence_{run.name}")
             done = await sweep(client, spec, [step], models=models, run=name)
-            files = (await fetch(client, done, output, output)).files
+            files = await fetch(client, done, output, output)
             result["steps"][step] = vars(score([files[image] for image in done.images], new))
             log.info("%s %s at step %d: %s", family, word, step, result["steps"][step])
     return result

@@ -103,9 +103,9 @@ async def test_host_killed_mid_sweep_and_another_in_its_place(host_server: Any, 
         name: kept[name] for name in kept if name not in early
     }
     assert all(after[name] > kept[name] for name in early)
-    assert len(after) == len(fetched.files) == 6
+    assert len(after) == len(fetched) == 6
     assert sorted(path.name for path in output.rglob("*") if path.is_file() and path.suffix != ".png") == []
-    assert all(path.stat().st_size for path in fetched.files.values())
+    assert all(path.stat().st_size for path in fetched.values())
 
 
 async def test_host_that_never_comes_back(host_server: Any) -> None:

@@ -17,12 +17,12 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from comfyui_eridiffusion.client.file_times import fix_times
 from comfyui_eridiffusion.client.jobs import document_of, sample_plan
+from comfyui_eridiffusion.client.recovery import fix_times
 from comfyui_eridiffusion.client.resume import Plan, plan_sweep
 from comfyui_eridiffusion.client.sample_records import read_texts
 from comfyui_eridiffusion.commands.app import app
-from comfyui_eridiffusion.images import LAYOUTS, SampleFile, relative_path
+from comfyui_eridiffusion.images.layouts import LAYOUTS, SampleFile, relative_path
 from comfyui_eridiffusion.protocol.graph_marks import saver_marks
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, FAMILIES, short

@@ -79,12 +79,12 @@ async def test_sweep(host_server: Any, tmp_path: Path, family: str) -> None:
     }
     found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert found == {f"{stem}{suffix}" for stem in expected for suffix in (".png", ".txt")}
-    for image, path in fetched.files.items():
+    for image, path in fetched.items():
         with Image.open(path) as picture:
             assert picture.size == (item.width, item.height)
             assert json.loads(picture.text["prompt"])["save"]["class_type"] == "EriSaveSamples"  # type: ignore[attr-defined]
         assert path.with_suffix(".txt").read_text(encoding="utf-8").strip() == image.item.prompt
-    by_step = {step: [pixels(p) for image, p in fetched.files.items() if image.step == step] for step in (0, last)}
+    by_step = {step: [pixels(p) for image, p in fetched.items() if image.step == step] for step in (0, last)}
     assert by_step[0][0] != by_step[last][0]
     assert by_step[0][0] != by_step[0][1]
 
@@ -97,7 +97,7 @@ async def test_sweep(host_server: Any, tmp_path: Path, family: str) -> None:
     previews = [event for _, event in seen if isinstance(event, events.Preview)]
     assert {event.node for event in previews} == {"sample"}
     assert Image.open(io.BytesIO(previews[0].image)).size[0] > 0
-    paths = {(image.step, image.item.index): path for image, path in fetched.files.items()}
+    paths = {(image.step, image.item.index): path for image, path in fetched.items()}
     with Image.open(write_sheet(paths, done.spec, done.steps, tmp_path, "sheet.png")) as sheet:
         assert sheet.width > 2 * item.width
         assert sheet.height > 2 * item.height
@@ -111,7 +111,7 @@ async def test_same_graph_twice_gives_the_same_pixels(host_server: Any, tmp_path
         for turn in range(2):
             done = await sweep(client, spec, [last, 0], models=EXAMPLES / "models" / "flux.yaml", run=spec.name)
             fetched = await fetch(client, done, tmp_path / str(turn))
-            runs.append([pixels(path) for path in fetched.files.values()])
+            runs.append([pixels(path) for path in fetched.values()])
             await forget(client)
     assert runs[0] == runs[1]
 

@@ -93,15 +93,7 @@ class Group:
             x += _width(column) + DEPTH_GAP
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where the nodes stand, by number, and the groups around them."""
-
-    positions: Mapping[int, tuple[float, float]]
-    groups: Sequence[Group]
-
-
-def arrange(boxes: Sequence[Box], wires: Iterable[Wire]) -> Layout:
+def arrange(boxes: Sequence[Box], wires: Iterable[Wire]) -> list[Group]:
     """Place `boxes` in groups from left to right; a chain stands below all of the one before."""
     groups = sorted(_groups(boxes, wires, FONT), key=lambda group: (group.band, STAGES[group.stage].row))
     widths: dict[int, float] = defaultdict(float)
@@ -121,10 +113,10 @@ def arrange(boxes: Sequence[Box], wires: Iterable[Wire]) -> Layout:
         column = STAGES[group.stage].column
         group.x, group.y = lefts[column], bottoms[column] + ROW_GAP if column in bottoms else top
         bottoms[column] = group.y + group.height
-    return _layout(groups)
+    return groups
 
 
-def arrange_samples(boxes: Sequence[Box], wires: Iterable[Wire]) -> Layout:
+def arrange_samples(boxes: Sequence[Box], wires: Iterable[Wire]) -> list[Group]:
     """Place `boxes` of many samples in rows of groups of one size, on the right of those of stage "shared"."""
     groups = _groups(boxes, wires, SAMPLE_FONT)
     samples = [group for group in groups if group.stage == "sample"]
@@ -139,7 +131,7 @@ def arrange_samples(boxes: Sequence[Box], wires: Iterable[Wire]) -> Layout:
     for group in groups:
         if group.stage != "sample":
             group.y, y = y, y + group.height + ROW_GAP
-    return _layout(groups)
+    return groups
 
 
 def shared_nodes(bands: Sequence[int | None], wires: Sequence[Wire]) -> set[int]:
@@ -190,7 +182,3 @@ def _height(column: Sequence[Box]) -> float:
 
 def _width(column: Sequence[Box]) -> float:
     return max(box.width for box in column)
-
-
-def _layout(groups: Sequence[Group]) -> Layout:
-    return Layout({node: place for group in groups for node, place in group.positions()}, groups)

@@ -28,7 +28,7 @@ _WIDGETS: Final = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 class Input:
     """One input. widget: drawn as a widget, which may also be linked. control: a control_after_generate widget follows.
 
-    upload: an upload button follows. dynamic: the front end expands `{a|b}` in its text when it queues the graph.
+    upload: an upload button follows.
     """
 
     name: str
@@ -39,7 +39,6 @@ class Input:
     multiline: bool = False
     control: bool = False
     upload: bool = False
-    dynamic: bool = False
 
     @property
     def blank(self) -> Any:
@@ -154,5 +153,4 @@ def _input(name: str, spec: Any, *, optional: bool) -> Input:
         multiline=bool(options.get("multiline")),
         control=bool(options.get("control_after_generate")),
         upload=bool(options.get("image_upload")),
-        dynamic=bool(options.get("dynamicPrompts")),
     )

@@ -50,9 +50,10 @@ def write(
         nodes.append(_note(number, note, size))
         boxes.append(layout.Box(number, "note", 0, *size))
     wires = [(source, target) for _, source, _, target, _, _ in canvas.links]
-    placed = (layout.arrange_samples if graph.repeated else layout.arrange)(boxes, wires)
-    for node in nodes:
-        node["pos"] = [round(value) for value in placed.positions[node["id"]]]
+    groups = (layout.arrange_samples if graph.repeated else layout.arrange)(boxes, wires)
+    for group in groups:
+        for number, place in group.positions():
+            nodes[number - 1]["pos"] = [round(value) for value in place]
     return {
         "id": _identity(nodes, canvas.links),
         "revision": 0,
@@ -60,9 +61,9 @@ def write(
         "last_link_id": len(canvas.links),
         "nodes": nodes,
         "links": [list(link) for link in canvas.links],
-        "groups": [_group(number, group, labels or {}) for number, group in enumerate(placed.groups, 1)],
+        "groups": [_group(number, group, labels or {}) for number, group in enumerate(groups, 1)],
         "config": {},
-        "extra": {"ds": _view(placed.groups)},
+        "extra": {"ds": _view(groups)},
         "version": 0.4,
     }
 
