@@ -39,7 +39,7 @@ def select_steps(checkpoints: Iterable[Checkpoint], text: str = ALL) -> list[int
 
 
 def spread(steps: Sequence[int], count: int) -> list[int]:
-    """Return at most `count` (2 or more) of the ascending `steps`, spread evenly by position, first and last included."""
+    """Return at most `count` (2 or more) of the ascending `steps`, evenly spread by position, with first and last."""
     if count < 2:
         raise ValueError(f"count must be at least 2, not {count}")
     if len(steps) <= count:
