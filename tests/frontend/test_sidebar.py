@@ -264,7 +264,7 @@ def test_what_goes_wrong_is_said_and_can_be_left(fresh: Canvas, runs: Path) -> N
     page.wait_for_selector(TABLE)
     assert page.locator(".eri-runs summary").inner_text() == "Files that are not configs: 1"
     page.locator("#eri-run").select_option("bare")
-    page.get_by_text("Choose the config that it was trained with").wait_for()
+    page.get_by_text("Choose the config that the run was trained with").wait_for()
     assert page.locator(TABLE).count() == 0
     page.locator("#eri-run").select_option("away, unreadable")
     note.get_by_text("outside the allowed folders").wait_for()

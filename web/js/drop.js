@@ -1,6 +1,6 @@
 // Training configs on the canvas: dropped, or chosen under File > Open training config…
 //
-// A file is told by its content, which the host's reader judges. One that is no training config goes on to ComfyUI
+// The pack's reader in ComfyUI judges a file by its content. One that is no training config goes on to ComfyUI
 // as if this script were not there.
 
 import { app } from "../../../scripts/app.js";

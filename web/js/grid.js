@@ -1,5 +1,5 @@
 // The grid of the sidebar tab: a run's prompts by its steps. Only what is in view has a picture, so that thousands of
-// samples open at once and a long scroll asks the host for little.
+// samples open at once and a long scroll asks ComfyUI for little.
 
 import { api } from "../../../scripts/api.js";
 import { text } from "./strings.js";

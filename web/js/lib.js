@@ -18,7 +18,7 @@ export class RouteError extends Error {
 }
 
 /**
- * A route's JSON answer. Throws RouteError with the pack's own message, or with the host's status where something before
+ * A route's JSON answer. Throws RouteError with the pack's own message, or with ComfyUI's status where something before
  * the pack answered; status 0 where nothing did.
  */
 export async function fetchJson(path, options) {
@@ -34,7 +34,7 @@ export async function fetchJson(path, options) {
   try {
     document = JSON.parse(body);
   } catch {
-    // Not the pack's answer: a proxy's page, or the host's own plain text. Reported below by its status.
+    // Not the pack's answer: a proxy's page, or ComfyUI's own plain text. Reported below by its status.
   }
   if (answer.ok && document) return document;
   const status = `${answer.status} ${answer.statusText}`;

@@ -9,7 +9,7 @@ import { text } from "./strings.js";
 const ID = "eridiffusion-runs";
 const KEPT = "eridiffusion.sidebar";
 const SUFFIXES = ".yaml,.yml,.json,.jsonc,.toml,.txt";
-/** After these the host may have new samples; it tells of its own queue to every page, of nodes to the one that asked. */
+/** After these ComfyUI may have new samples. It tells every page of its queue, and of nodes only the page that asked. */
 const EVENTS = ["executed", "execution_success", "status", "reconnected"];
 /** Least time between two looks that nobody asked for, in milliseconds. */
 const PAUSE = 1500;
@@ -94,7 +94,7 @@ class RunsTab {
   /** Look again soon, and once only, however often it is asked for until then. */
   lookLater() {
     this.timer ??= setTimeout(() => {
-      this.timer = null; // what happens while the host answers is looked at once more
+      this.timer = null; // what happens while ComfyUI answers is looked at once more
       if (!document.hidden) this.load(true);
     }, PAUSE);
   }
@@ -102,7 +102,7 @@ class RunsTab {
   /** Ask from time to time whether other checkpoints are there, while somebody can see the tab. */
   askAgain() {
     const due = setTimeout(async () => {
-      const here = () => this.question === due; // the tab may go while the host answers
+      const here = () => this.question === due; // the tab may go while ComfyUI answers
       if (here() && !document.hidden && (await this.isOutdated()) && here()) await this.load(true);
       if (here()) this.askAgain();
     }, QUESTION);
