@@ -6,10 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import HostError, LoraError
 from ..lora import Checkpoint
-from ..lora.step_lists import spread
 from .host_client import HostClient
-
-__all__ = ["checkpoints_here", "host_run_name", "possible_names", "select_steps_in", "spread", "steps_in"]
 
 
 async def host_run_name(client: HostClient, run: str | Path) -> str:

@@ -14,12 +14,13 @@ from ..errors import HostError, LoraError
 from ..lora import Checkpoint, find_checkpoints
 from ..lora.checkpoints import refuse_several_runs
 from ..lora.header import read_header
+from ..lora.step_lists import spread
 from ..spec import SampleSpec
 from ..workflows.models import Models
 from .graphs import models_offered
 from .host_client import HostClient
 from .resume import CheckpointFiles, unsure_note
-from .runs import host_run_name, spread
+from .runs import host_run_name
 from .sample_records import Samples, samples_by_record, samples_root
 from .sheets import write_sheet
 from .step_graphs import StepGraphs

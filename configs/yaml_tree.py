@@ -101,37 +101,36 @@ class _Builder:
 
     def _scalar(self, event: Any) -> None:
         self._refuse_tag(event)
-        mark = event.start_mark
-        value = event.value
-        check_text(value, self.source, mark.line + 1, mark.column + 1)
-        frame = self.stack[-1] if self.stack else None
-        if frame is not None and frame.key is None and type(frame.node.value) is dict:
-            if value in frame.node.value:
-                raise self._error(f"the key {value!r} is given twice", event, "Keep one of the two.")
-            frame.key = value
-            if event.anchor:
-                self.anchors[event.anchor] = Node(value, mark.line + 1, mark.column + 1, True, len(value) + 1)
+        value, place = event.value, _place(event)
+        check_text(value, self.source, *place)
+        if not self._at_key():
+            self._add(Node(value, *place, bool(event.implicit[0]), len(value) + 1), event, event.anchor)
             return
-        node = Node(value, mark.line + 1, mark.column + 1, bool(event.implicit[0]), len(value) + 1)
-        self._add(node, event, event.anchor)
+        frame = self.stack[-1]
+        if value in frame.node.value:
+            raise self._error(f"the key {value!r} is given twice", event, "Keep one of the two.")
+        frame.key = value
+        if event.anchor:
+            self.anchors[event.anchor] = Node(value, *place, True, len(value) + 1)
+
+    def _at_key(self) -> bool:
+        """Whether a key comes next: in an open mapping that has none without a value."""
+        return bool(self.stack) and self.stack[-1].key is None and type(self.stack[-1].node.value) is dict
 
     def _open(self, value: list[Node] | dict[str, Node], event: Any) -> None:
         self._refuse_tag(event)
         if len(self.stack) >= MAX_DEPTH:
             raise self._error(f"nested deeper than {MAX_DEPTH} levels", event, "No trainer's config is that deep.")
-        frame = self.stack[-1] if self.stack else None
-        if frame is not None and frame.key is None and type(frame.node.value) is dict:
+        if self._at_key():
             raise self._error("a key must be plain text", event, 'Quote it, or check for a stray "?", "[" or "{".')
-        mark = event.start_mark
-        self.stack.append(_Frame(Node(value, mark.line + 1, mark.column + 1), event.anchor))
+        self.stack.append(_Frame(Node(value, *_place(event)), event.anchor))
 
     def _alias(self, event: Any) -> None:
         if any(frame.anchor == event.anchor for frame in self.stack):
             raise self._error(f"*{event.anchor} refers to itself", event, "Write the value out.")
         if event.anchor not in self.anchors:
             raise self._error(f"*{event.anchor} has no anchor before it", event, f"Write &{event.anchor} first.")
-        frame = self.stack[-1] if self.stack else None
-        if frame is not None and frame.key is None and type(frame.node.value) is dict:
+        if self._at_key():
             raise self._error("an alias cannot be a key", event, "Write the key out.")
         self._add(self.anchors[event.anchor], event, None)
 
@@ -157,5 +156,10 @@ class _Builder:
             raise self._error(f"the tag {event.tag} is refused", event, "Remove the tag; plain values are enough.")
 
     def _error(self, problem: str, event: Any, remedy: str) -> SpecError:
-        mark = event.start_mark
-        return SpecError(problem, source=self.source, line=mark.line + 1, column=mark.column + 1, remedy=remedy)
+        line, column = _place(event)
+        return SpecError(problem, source=self.source, line=line, column=column, remedy=remedy)
+
+
+def _place(event: Any) -> tuple[int, int]:
+    """Line and column where an event begins, from 1."""
+    return event.start_mark.line + 1, event.start_mark.column + 1

@@ -13,11 +13,12 @@ from rich.console import Console
 
 from ..client.console import sweep_progress
 from ..client.host_client import HostClient
-from ..client.runs import host_run_name, spread, steps_in
+from ..client.runs import host_run_name, steps_in
 from ..client.sheets import write_sheet
 from ..client.sweep import fetch, sweep
 from ..errors import HostError
 from ..families import FAMILIES
+from ..lora.step_lists import spread
 from ..spec import SampleSpec, read_spec
 
 EXAMPLES: Final = Path(__file__).absolute().parent.parent / "examples"

@@ -224,11 +224,7 @@ def check_wheel(wheel: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _unpack(wheel: Path, target: Path, say: Report) -> None:

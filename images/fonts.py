@@ -67,15 +67,13 @@ class TextFont:
             return [(self._fonts[0], text)]
         pieces: list[tuple[ImageFont.FreeTypeFont, str]] = []
         for character in text:
-            font = self._fonts[self._which(character)]
+            which = next((number for number, file in enumerate(self._files) if file.has(character)), 0)
+            font = self._fonts[which]
             if pieces and (pieces[-1][0] is font or character == " "):
                 pieces[-1] = (pieces[-1][0], pieces[-1][1] + character)
             else:
                 pieces.append((font, character))
         return pieces
-
-    def _which(self, character: str) -> int:
-        return next((number for number, file in enumerate(self._files) if file.has(character)), 0)
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from typing import Final
 
 from .layouts import SampleFile, layout_for, relative_path
 from .names import safe_name
+from .template import TOKEN
 
 _SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".webp"))
 #: Most files looked at below one run's folder.
 MAX_FILES: Final = 200_000
-_PIECE: Final = re.compile(r"\{(?P<field>[a-z]+)(?::[^}]*)?\}|(?P<bracket>[\[\]])|(?P<text>[^\[\]{}]+)")
 _NUMBERS: Final = frozenset(("step", "index", "nth", "seed", "ms"))
 _SHAPES: Final = {"spot": r"[0-9]+_[0-9]+x[0-9]+", "time": r"[0-9_-]+"}
 #: What differs between two files of the same sample, so tells nothing about which sample a file is.
@@ -81,7 +81,7 @@ def _read(trainer: str, path: PurePosixPath) -> tuple[int, Key] | None:
 def _pattern(trainer: str) -> re.Pattern[str]:
     """A layout's template as a pattern with one group per placeholder; a name that comes again repeats its value."""
     pattern, seen = "", set()
-    for piece in _PIECE.finditer(layout_for(trainer).template):
+    for piece in TOKEN.finditer(layout_for(trainer).template):
         if piece["field"] and piece["field"] in seen:
             pattern += f"(?P={piece['field']})"
         elif piece["field"]:
@@ -91,7 +91,7 @@ def _pattern(trainer: str) -> re.Pattern[str]:
         elif piece["bracket"]:
             pattern += "(?:" if piece["bracket"] == "[" else ")?"
         else:
-            pattern += re.escape(piece["text"])
+            pattern += re.escape(piece["text"] or piece["escaped"][0])
     return re.compile(pattern)
 
 

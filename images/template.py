@@ -34,7 +34,8 @@ PLACEHOLDERS: Final[dict[str, str]] = {
 
 Value = str | int | datetime | None
 
-_TOKEN: Final = re.compile(
+#: The pieces of a template.
+TOKEN: Final = re.compile(
     r"(?P<escaped>\{\{|\}\}|\[\[|\]\])|\{(?P<field>[a-z]+)(?::(?P<format>[^{}\[\]/\\]*))?\}|(?P<bracket>[\[\]{}])"
     r"|(?P<text>[^\[\]{}]+)"
 )
@@ -95,7 +96,7 @@ def render(template: str, values: Mapping[str, Value]) -> str:
 def _fill(template: str, values: Mapping[str, Value]) -> str:
     kept, section, complete = "", "", True
     inside = False
-    for token in _TOKEN.finditer(template):
+    for token in TOKEN.finditer(template):
         piece = ""
         if token["bracket"]:
             if token["bracket"] not in "[]" or (token["bracket"] == "[") == inside:

@@ -50,10 +50,6 @@ def _no_pair(applies: Callable[[LoraFile], bool]) -> Callable[[LoraFile], bool]:
     return lambda file: not any(part.kind in EVIDENCE for part in file.parts.values()) and applies(file)
 
 
-def _empty(file: LoraFile) -> bool:
-    return not file.header.shapes
-
-
 def _no_block_number(file: LoraFile) -> bool:
     return bool(file.modules) and all(_FLUX_LAYER.match(module) for module in file.modules)
 
@@ -69,7 +65,7 @@ _VAE = r"^(?:encoder|decoder|quant_conv|post_quant_conv)\."
 _EMBEDDING = r"^(?:emb_params|clip_l|clip_g|t5|t5xxl)$|^bundle_emb\."
 
 REFUSALS: tuple[Refusal, ...] = (
-    Refusal("not a LoRA: the file holds no tensors", _empty),
+    Refusal("not a LoRA: the file holds no tensors", lambda file: not file.header.shapes),
     Refusal(
         "holds EMA shadow weights (a moving average of the adapter, kept beside it), not the adapter itself",
         _every(r"^(?:ema|shadow|ema_model)\.|\.ema$"),

@@ -56,8 +56,13 @@ class Dialect:
         return ()
 
 
-def stated_alpha(file: LoraFile, value: object, source: str) -> Alpha:
-    """An alpha from a header or a JSON file, as a number or as its text; raises LoraError for anything else."""
+def stated_alpha(file: LoraFile, value: object, source: str) -> Alpha | None:
+    """An alpha from a header or a JSON file, as a number or as its text; None where `value` is None.
+
+    Raises LoraError for anything else.
+    """
+    if value is None:
+        return None
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise TypeError

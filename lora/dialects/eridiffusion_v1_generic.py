@@ -32,5 +32,4 @@ class EriDiffusionV1Generic(Dialect):
         return names.native(name) or names.diffusers(name)
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
-        value = read_json(file.path.with_name(_STATE)).get("network_alpha")
-        return None if value is None else stated_alpha(file, value, _STATE)
+        return stated_alpha(file, read_json(file.path.with_name(_STATE)).get("network_alpha"), _STATE)

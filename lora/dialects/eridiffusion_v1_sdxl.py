@@ -29,5 +29,4 @@ class EriDiffusionV1Sdxl(Dialect):
         return names.native(module.removeprefix(_PREFIX).removesuffix(_WEIGHT))
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
-        value = file.metadata.get("alpha")
-        return None if value is None else stated_alpha(file, value, "header")
+        return stated_alpha(file, file.metadata.get("alpha"), "header")

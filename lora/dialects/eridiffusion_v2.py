@@ -49,5 +49,4 @@ class EriDiffusionV2(Dialect):
         return names.native(module)
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
-        value = file.eridiffusion.get("alpha")
-        return None if value is None else stated_alpha(file, value, "header")
+        return stated_alpha(file, file.eridiffusion.get("alpha"), "header")
