@@ -150,7 +150,8 @@ def _overlapping_rows(rows: int, width: int, seed: int) -> torch.Tensor:
     return values.as_strided((rows, width), (7, 1))
 
 
-def _clip(target_clip: Any, tokenizer: Any, seed: int, t5_width: int = CONTEXT) -> Any:
+def small_clip(target_clip: Any, tokenizer: Any, seed: int, t5_width: int = CONTEXT) -> Any:
+    """A CLIP of ComfyUI's own classes with small encoders of seeded weights; T5 as wide as its context must be."""
     import comfy.sd
     import comfy.supported_models_base
 
@@ -197,28 +198,28 @@ def flux_clip(seed: int = 0) -> Any:
     """CLIP of Flux: CLIP-L and T5, 64 wide, the host's real tokenizers."""
     import comfy.text_encoders.flux as flux
 
-    return _clip(flux.flux_clip(), flux.FluxTokenizer, seed)
+    return small_clip(flux.flux_clip(), flux.FluxTokenizer, seed)
 
 
 def sd35_clip(seed: int = 0, clip_l: bool = True, clip_g: bool = True, t5: bool = True) -> Any:
     """CLIP of SD 3.5 with any of its encoders missing; T5 as wide as the real one, as its concatenation needs."""
     import comfy.text_encoders.sd3_clip as sd3
 
-    return _clip(sd3.sd3_clip(clip_l=clip_l, clip_g=clip_g, t5=t5), sd3.SD3Tokenizer, seed, t5_width=4096)
+    return small_clip(sd3.sd3_clip(clip_l=clip_l, clip_g=clip_g, t5=t5), sd3.SD3Tokenizer, seed, t5_width=4096)
 
 
 def sdxl_clip(seed: int = 0) -> Any:
     """CLIP of SDXL: CLIP-L and CLIP-G, 64 wide."""
     import comfy.sdxl_clip
 
-    return _clip(comfy.sdxl_clip.SDXLClipModel, comfy.sdxl_clip.SDXLTokenizer, seed)
+    return small_clip(comfy.sdxl_clip.SDXLClipModel, comfy.sdxl_clip.SDXLTokenizer, seed)
 
 
 def sd1_clip(seed: int = 0) -> Any:
     """CLIP with one encoder (SD 1.x), for the generic path."""
     import comfy.sd1_clip
 
-    return _clip(comfy.sd1_clip.SD1ClipModel, comfy.sd1_clip.SD1Tokenizer, seed)
+    return small_clip(comfy.sd1_clip.SD1ClipModel, comfy.sd1_clip.SD1Tokenizer, seed)
 
 
 def conditioning(width: int, pooled: int, tokens: int = 5, seed: int = 3, **extra: Any) -> list[Any]:
