@@ -122,7 +122,7 @@ def test_padding_that_is_not_masked_is_another_picture(comfy_host: Any) -> None:
 
 
 def weighed(prompts: Any) -> list[tuple[Tensor, dict[str, Any]]]:
-    """All tokens, with ComfyUI's `attention_mask` holding 1 between two that take part, which is added to the scores."""
+    """All tokens, and a mask that holds 1 between two that take part, which ComfyUI adds to the scores."""
     rows, columns = HEIGHT // 16, WIDTH // 16
     made = []
     for cond, mask in prompts:
