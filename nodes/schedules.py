@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..host.ranges import in_range
 from ..host.sampling.schedules import ddim_schedule, flow_schedule, flux_schedule
 from ..host.schema import MAX_RESOLUTION, SAMPLING_MENU, schema
+from ..samplers.schedules import SPACINGS
 
 _OUTPUT_TIP = "The noise levels from high to low, one more than there are steps."
 _STEPS_TIP = "The number of sampling steps."
@@ -106,9 +107,9 @@ class EriFlowSchedule(io.ComfyNode):
             node_id="EriFlowSchedule",
             display_name="Flow Schedule",
             category=SAMPLING_MENU,
-            description="Gives shifted flow-matching sigmas (SD 3.5), spaced as the trainer spaces them: 'timesteps' "
-            "(Stability, diffusers, ai-toolkit, ComfyUI normal), 'linear' (EriDiffusion), 'cosine', 'simple' "
-            "(ComfyUI).",
+            description="Gives shifted flow-matching sigmas (SD 3.5, Chroma), spaced as the trainer spaces them: "
+            "'timesteps' (Stability, diffusers, ai-toolkit, ComfyUI normal), 'linear' (EriDiffusion), 'cosine', "
+            "'simple' (ComfyUI), 'beta' (diffusers' beta sigmas).",
             search_aliases=["sd3", "ModelSamplingSD3", "scheduler"],
             inputs=[
                 io.Int.Input("steps", default=28, min=1, max=10000, tooltip=_STEPS_TIP),
@@ -123,9 +124,10 @@ class EriFlowSchedule(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "spacing",
-                    options=["timesteps", "linear", "cosine", "simple"],
+                    options=list(SPACINGS),
                     default="timesteps",
-                    tooltip="How t is spaced before the shift.",
+                    tooltip="How t is spaced before the shift. 'beta' spaces the shifted sigmas of 'linear' anew, "
+                    "'beta timesteps' those of 'timesteps' (Chroma1-Base).",
                 ),
                 _denoise(),
             ],

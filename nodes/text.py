@@ -11,6 +11,7 @@ from ..host.rows import single
 from ..host.schema import CONDITIONING_MENU, MAX_RESOLUTION, schema
 from ..host.text.cache import INPUT, CacheSettings, needed, recall
 from ..host.text.encode import encode_inputs
+from ..host.text.padding import PADDINGS
 
 
 class EriTripleTextEncode(io.ComfyNode):
@@ -25,9 +26,9 @@ class EriTripleTextEncode(io.ComfyNode):
             node_id="EriTripleTextEncode",
             display_name="Triple Text Encode",
             category=CONDITIONING_MENU,
-            description="Encodes a prompt for SD 3.5 (CLIP-L, CLIP-G, T5), Flux (CLIP-L, T5) or SDXL (CLIP-L, "
-            "CLIP-G, size ids) exactly as a trainer does, with literal text and exact token lengths. With weighting "
-            "on and T5 length 0 it equals ComfyUI's own nodes bit for bit.",
+            description="Encodes a prompt for SD 3.5 (CLIP-L, CLIP-G, T5), Flux (CLIP-L, T5), SDXL (CLIP-L, CLIP-G, "
+            "size ids) or Chroma (T5) exactly as a trainer does, with literal text and exact token lengths. With "
+            "weighting on and T5 length 0 it equals ComfyUI's own nodes bit for bit.",
             search_aliases=["CLIPTextEncode", "CLIPTextEncodeFlux", "CLIPTextEncodeSD3", "CLIPTextEncodeSDXL", "T5"],
             is_input_list=True,
             inputs=[
@@ -152,14 +153,16 @@ def _settings() -> list[io.Input]:
             default=1024,
             min=0,
             max=MAX_RESOLUTION,
-            tooltip="The image's width in pixels, for SDXL's size ids. Other families do not use it.",
+            tooltip="The image's width in pixels, for SDXL's size ids and for t5_padding weighted. Nothing else uses "
+            "it.",
         ),
         io.Int.Input(
             "height",
             default=1024,
             min=0,
             max=MAX_RESOLUTION,
-            tooltip="The image's height in pixels, for SDXL's size ids. Other families do not use it.",
+            tooltip="The image's height in pixels, for SDXL's size ids and for t5_padding weighted. Nothing else uses "
+            "it.",
         ),
     ]
 
@@ -183,6 +186,16 @@ def _special_cases() -> list[io.Input]:
             tooltip="What SD 3.5 gets for text encoders that are not loaded. host: as ComfyUI does, zeros for one "
             "missing CLIP, and no tokens for a missing T5 or two missing CLIPs. zeros: zero tokens for these too, as "
             "in diffusers.",
+        ),
+        io.Combo.Input(
+            "t5_padding",
+            options=list(PADDINGS),
+            default="all",
+            optional=True,
+            tooltip="What is seen of the padding behind Chroma's prompts; 'all' in other families. all: T5 sees it and "
+            "the model gets it (EriDiffusion). Else the model gets one padding token, and T5 sees: one = this one "
+            "(OneTrainer); one unseen = none (kohya); one of all = t5_length of them (ai-toolkit). weighted: the "
+            "model gets all, with lower scores (SimpleTuner).",
         ),
     ]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import _checks
 
-SPACINGS = ("timesteps", "linear", "cosine", "simple")
+SPACINGS = ("timesteps", "linear", "cosine", "simple", "beta", "beta timesteps")
 FLUX_SPACINGS = ("linear", "timesteps")
 DDIM_SPACINGS = ("leading", "trailing", "linspace")
 BETA_SCHEDULES = ("scaled_linear", "linear")
@@ -99,6 +99,9 @@ def flow_sigmas(steps: int, shift: float = 3.0, spacing: str = "timesteps") -> T
             - "cosine": CosMap, 1 - 1 / (tan(pi u / 2) + 1) at u = linspace(1, 0, steps + 1) (Esser et al. 2024, sec.
               3.1).
             - "simple": every (1000 / steps)-th entry of the 1000-entry table. It is bit-equal to ComfyUI's `simple`.
+            - "beta": between the largest and the smallest sigma of "linear" (without its 0), where the quantiles of the
+              beta distribution with alpha = beta = 0.6 lie (Lee et al. 2024). "beta timesteps": the same for those of
+              "timesteps". diffusers has it with `use_beta_sigmas`. It needs SciPy, which ComfyUI brings.
 
     Raises ValueError for `steps` < 1, `shift` <= 0 or not finite, or an unknown spacing.
     Source: comfy/samplers.py `normal_scheduler`, `simple_scheduler`; diffusers `FlowMatchEulerDiscreteScheduler`.
@@ -106,6 +109,8 @@ def flow_sigmas(steps: int, shift: float = 3.0, spacing: str = "timesteps") -> T
     count = _checks.integer("steps", steps, 1)
     factor = _checks.finite("shift", shift, 0.0, above=True)
     kind = _checks.choice("spacing", spacing, SPACINGS)
+    if kind in ("beta", "beta timesteps"):
+        return _beta_between(flow_sigmas(count, factor, "linear" if kind == "beta" else "timesteps"))
     if kind == "linear":
         return _as_sigmas(_shift(_descending_line(count), factor))
     if kind == "cosine":
@@ -121,6 +126,15 @@ def flow_sigmas(steps: int, shift: float = 3.0, spacing: str = "timesteps") -> T
         sigmas = _shift(torch.linspace(first, last, count) / _FLOW_TRAIN_STEPS, factor)
     # Some shifts round the first value to 1 + 1 ulp, which is no noise level.
     return torch.cat([sigmas.clamp(max=1.0), sigmas.new_zeros(1)])
+
+
+def _beta_between(sigmas: Tensor) -> Tensor:
+    """As many sigmas between the ends of these, the 0 left out, at the quantiles of a beta distribution."""
+    from scipy.stats import beta
+
+    count, low = len(sigmas) - 1, float(sigmas[-2])
+    quantiles = torch.from_numpy(beta.ppf(1 - np.linspace(0, 1, count), 0.6, 0.6))
+    return _as_sigmas(torch.cat([low + quantiles * (float(sigmas[0]) - low), quantiles.new_zeros(1)]))
 
 
 def ddim_timesteps(steps: int, spacing: str = "leading", offset: int = 1, train_timesteps: int = 1000) -> Tensor:

@@ -18,6 +18,7 @@ from ...families import ENCODERS, FAMILIES, Family
 from ..finite import finite
 from ..rows import rows
 from .memory import recall
+from .padding import cut_tokens, unseen_padding, used_tokens, with_padding
 
 Tokens = dict[str, list[list[tuple[Any, ...]]]]
 
@@ -51,6 +52,7 @@ class TextSettings:
     height: int = 1024
     long_prompt: str = "chunks"
     missing: str = "host"
+    t5_padding: str = "all"
 
 
 def encode_inputs(inputs: Mapping[str, Any]) -> Any:
@@ -104,6 +106,8 @@ def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> 
               "truncate": they are cut off, as in most trainers.
             - missing: what an SD 3.5 CLIP without some encoder gives. "host": as in ComfyUI, zeros for one missing
               CLIP, no tokens for a missing T5 or for both CLIPs. "zeros": zero tokens there too, as in diffusers.
+            - t5_padding: one of `padding.PADDINGS`. All but "all" are for Chroma, whose CLIP is T5 alone, and need a
+              t5_length.
 
     Raises NodeInputError.
     """
@@ -117,12 +121,19 @@ def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> 
         width, height = settings.width, settings.height
         size_ids = {"width": width, "height": height, "crop_w": 0, "crop_h": 0}
         size_ids |= {"target_width": width, "target_height": height}
-    conditioning = clip.encode_from_tokens_scheduled(tokens, add_dict=size_ids)
+    with unseen_padding(clip, settings.t5_padding):
+        conditioning = clip.encode_from_tokens_scheduled(
+            {key: cut_tokens(chunks, settings.t5_padding) for key, chunks in tokens.items()}, add_dict=size_ids
+        )
     if not finite(conditioning):
         raise NodeInputError(
             f"clip gave NaN or infinite values for {prompts[0][:60]!r}: the text encoders overflowed in half "
             "precision, or their file is damaged. Start ComfyUI with --fp32-text-enc, or load other weights of them."
         )
+    if settings.t5_padding != "all":
+        used = used_tokens(tokens["t5xxl"][0])
+        pictured = (used, settings.t5_padding, settings.width, settings.height)
+        conditioning = [with_padding(entry, *pictured) for entry in conditioning]
     if settings.missing == "zeros" and tuple(tokens) in _PARTIAL:
         conditioning = [_with_missing(clip.cond_stage_model, tokens, entry) for entry in conditioning]
     if settings.empty == "zeros" and not any(prompt.strip() for prompt in prompts):
@@ -174,6 +185,11 @@ def _order(tokens: Tokens, prompts: tuple[str, str, str], settings: TextSettings
                 f"{name} holds a text, but this CLIP has only {known}. Clear {name}, or connect the CLIP of a model "
                 "with more text encoders."
             )
+    if settings.t5_padding != "all" and (order != ("t5xxl",) or not settings.t5_length):
+        raise NodeInputError(
+            f't5_padding is "{settings.t5_padding}", which is for Chroma (T5 alone) and needs a t5_length; this CLIP '
+            f'has {known}, t5_length is {settings.t5_length}. Set t5_padding to "all", or t5_length to 512.'
+        )
     if settings.empty == "none" and order not in _PARTIAL:
         only = _titles(family for family in FAMILIES.values() if family.tokens in _PARTIAL)
         raise NodeInputError(

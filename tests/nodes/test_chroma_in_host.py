@@ -48,23 +48,28 @@ PROMPTS = (embedding(1), kept(9)), (embedding(2), kept(1))
 
 
 def by_diffusers(scheduler: dict[str, Any], cfg: float, dtype: torch.dtype = torch.bool) -> Tensor:
-    """The final latent of the pipeline as its autoencoder gets it. dtype: of the masks."""
+    """The final latent of the pipeline. dtype: of the masks."""
+    (positive, positive_mask), (negative, negative_mask) = PROMPTS
+    given = {"prompt_embeds": positive, "prompt_attention_mask": positive_mask.to(dtype)}
+    given |= {"negative_prompt_embeds": negative, "negative_prompt_attention_mask": negative_mask.to(dtype)}
+    return by_pipeline(scheduler, cfg, given)
+
+
+def by_pipeline(scheduler: dict[str, Any], cfg: float, prompts: dict[str, Any], encoder: Any = None) -> Tensor:
+    """The final latent of the pipeline as its autoencoder gets it. encoder: T5 and its tokenizer for texts."""
     from diffusers import ChromaPipeline, FlowMatchEulerDiscreteScheduler
 
+    text_encoder, tokenizer = encoder or (None, None)
     pipeline = ChromaPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(**scheduler),
         vae=None,
-        text_encoder=None,
-        tokenizer=None,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
         transformer=models()[0],
     )
     pipeline.set_progress_bar_config(disable=True)
-    (positive, positive_mask), (negative, negative_mask) = PROMPTS
     packed = pipeline(
-        prompt_embeds=positive,
-        prompt_attention_mask=positive_mask.to(dtype),
-        negative_prompt_embeds=negative,
-        negative_prompt_attention_mask=negative_mask.to(dtype),
+        **prompts,
         width=WIDTH,
         height=HEIGHT,
         num_inference_steps=STEPS,
@@ -151,3 +156,19 @@ def test_the_guidance_layer_gets_zero_unless_told(comfy_host: Any) -> None:
     more = by_nodes(comfy_host, sigmas, 1.0, [(cond, {"guidance": 3.5}) for cond, _ in cut()])
     assert torch.equal(plain, zero)
     assert distance(more, plain) > CLOSE
+
+
+def test_from_prompts_to_the_final_latent(comfy_host: Any) -> None:
+    """The pipeline with its own way to texts, tokenizer and T5 included, beside the text node's "weighted"."""
+    clip = chroma.chroma_clip()
+    scheduler, node, options = SCHEDULES["shift 3 (Chroma1-HD)"]
+    texts = {"prompt": "a lantern (in a harbour) at night", "negative_prompt": "blurry"}
+    encoder = (chroma.transformers_t5(clip), clip.tokenizer.clip_t5xxl.tokenizer)
+    expected = by_pipeline(scheduler, 3.5, {**texts, "max_sequence_length": LENGTH}, encoder)
+    prompts = []
+    for text in texts.values():
+        asked = {"clip": clip, "prompt": text, "prompt_2": "", "prompt_3": "", "weighting": False, "empty": "encode"}
+        size = {"t5_length": LENGTH, "width": WIDTH, "height": HEIGHT}
+        prompts.append(h.node(comfy_host, "EriTripleTextEncode", **asked, **size, t5_padding="weighted")[0])
+    sigmas = h.node(comfy_host, node, steps=STEPS, **options)
+    assert distance(by_nodes(comfy_host, sigmas, 3.5, prompts), expected) < CLOSE

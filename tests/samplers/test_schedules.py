@@ -122,6 +122,18 @@ def test_flow_timesteps_are_those_of_diffusers(steps: int, shift: float) -> None
     torch.testing.assert_close(schedules.flow_sigmas(steps, shift), scheduler.sigmas, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5, 26, 50])
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_beta_spacings_are_diffusers_beta_sigmas(steps: int, shift: float) -> None:
+    """By steps alone (OneTrainer), and with sigmas given as ChromaPipeline and SimpleTuner give them."""
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift, use_beta_sigmas=True)
+    scheduler.set_timesteps(steps)
+    ours = schedules.flow_sigmas(steps, shift, "beta timesteps")
+    torch.testing.assert_close(ours, scheduler.sigmas, rtol=0, atol=1e-6)
+    scheduler.set_timesteps(steps, sigmas=np.linspace(1.0, 1 / steps, steps))
+    torch.testing.assert_close(schedules.flow_sigmas(steps, shift, "beta"), scheduler.sigmas, rtol=0, atol=1e-6)
+
+
 def test_flow_timesteps_end_where_sd35_ends() -> None:
     assert float(schedules.flow_sigmas(28)[-2]) == pytest.approx(0.0089286, abs=1e-6)
 
