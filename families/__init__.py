@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from .chroma import FAMILY as CHROMA
 from .family import CLIP_LOADERS, Family
 from .flux import FAMILY as FLUX
 from .sd35 import FAMILY as SD35
 from .sdxl import FAMILY as SDXL
 
 #: The supported families by id, in the order in which people read them.
-FAMILIES: Final[dict[str, Family]] = {family.id: family for family in (FLUX, SD35, SDXL)}
+FAMILIES: Final[dict[str, Family]] = {family.id: family for family in (FLUX, SD35, SDXL, CHROMA)}
 #: Their text encoders by id.
 ENCODERS: Final = {encoder.id: encoder for family in FAMILIES.values() for encoder in family.encoders}
 
-__all__ = ["CLIP_LOADERS", "ENCODERS", "FAMILIES", "FLUX", "SD35", "SDXL", "Family"]
+__all__ = ["CHROMA", "CLIP_LOADERS", "ENCODERS", "FAMILIES", "FLUX", "SD35", "SDXL", "Family"]

@@ -47,7 +47,12 @@ OTHERS: Final[tuple[Other, ...]] = (
         named=r"flux[-_.]?2(?![0-9])|klein",
         modules=r"(?:^|_)(?:double|single)_stream_modulation|_attn_to_qkv_mlp_proj$|_ff(?:_context)?_linear_(?:in|out)$",
     ),
-    Other("Chroma", named=r"chroma", modules=r"(?:^|_)distilled_guidance_layer"),
+    Other(
+        "Chroma Radiance",
+        named=r"radiance",
+        modules=r"(?:^|_)nerf_(?:blocks|image_embedder|final_layer)|(?:^|_)img_in_patch",
+    ),
+    Other("Zeta-Chroma", named=r"zeta[-_]?chroma"),
     Other("HiDream", named=r"hidream", modules=r"(?:^|_)(?:double|single)_stream_blocks_\d"),
     Other(
         "Z-Image or Lumina 2",

@@ -29,7 +29,8 @@ class Profile:
     long_prompt: more than 77 CLIP tokens are cut ("truncate") or go on in further chunks ("chunks").
     weighting: whether `(word:1.2)` is syntax (True) or text (False). empty: what an empty prompt means,
     "encode" or "zeros". rounding: how a pixel becomes one of 256 values, "truncate" or "round" (diffusers).
-    Flux: shifted (False = schnell), base_shift, max_shift, spacing ("linear" or "timesteps"). SD 3.5: shift, spacing,
+    Flux: shifted (False = schnell), base_shift, max_shift, spacing ("linear" or "timesteps"). Chroma: the same where
+    shifted, else shift, spacing; t5_padding, one of host/text/padding.py's words. SD 3.5: shift, spacing,
     skip_layers (skip-layer guidance, e.g. "7, 8, 9"; "" = off), skip_scale, skip_start, skip_end (shares of the run).
     SDXL: spacing, offset, final_alpha ("alpha[0]" or "1"), zero_snr, clip_sample, eta.
     remarks: what a person should know about the match; notes: their texts.
@@ -37,6 +38,7 @@ class Profile:
 
     noise: str = FALLBACK_NOISE
     t5_length: int = 0
+    t5_padding: str = "all"
     weighting: bool = False
     rounding: str = "truncate"
     long_prompt: str = "truncate"

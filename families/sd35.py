@@ -59,7 +59,10 @@ def skip_layers(chain: Chain) -> Link:
 #: Entries of ComfyUI's table of sigmas.
 _TABLE: Final = 1000
 #: Our spacing -> ComfyUI's scheduler.
-_SCHEDULERS: Final = {"timesteps": "normal", "linear": "simple", "simple": "simple", "cosine": "simple"}
+_SCHEDULERS: Final = {
+    **{"timesteps": "normal", "linear": "simple", "simple": "simple", "cosine": "simple"},
+    **dict.fromkeys(("beta", "beta timesteps"), "beta"),
+}
 _STABILITY: Final = f"{HUGGING_FACE}/stabilityai"
 _LARGE: Final = ModelFile(
     "sd3.5_large.safetensors",
@@ -91,6 +94,8 @@ def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) 
 def _stock_sampler(stock: Stock, profile: Profile, item: SampleItem) -> tuple[str, str]:
     if profile.spacing == "cosine":
         stock.note("ComfyUI has no cosine schedule for SD 3.5: 'simple' is used, the pictures differ.")
+    elif profile.spacing.startswith("beta"):
+        stock.note("ComfyUI's 'beta' takes its sigmas from a table, the trainer from a formula: the pictures differ.")
     elif profile.spacing == "linear":
         stock.simple(item.steps, _TABLE, profile.shift)
     return "euler", _SCHEDULERS[profile.spacing]

@@ -43,6 +43,7 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "PrimitiveStringMultiline": ("prompt",),
     "LoraLoader": ("model", "clip"),
     "T5TokenizerOptions": ("clip",),
+    "ModelSamplingAuraFlow": ("model",),
     "ModelSamplingFlux": ("model",),
     "ModelSamplingSD3": ("model",),
     "SkipLayerGuidanceSD3": ("model",),

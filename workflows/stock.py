@@ -102,9 +102,11 @@ def _model_and_clip(stock: Stock, profile: Profile, item: SampleItem) -> tuple[L
         )  # fmt: skip
         clip = Link(model.node, 1)
     facts = stock.family.stock
-    if facts.t5_length is not None and profile.t5_length not in (0, facts.t5_length):
+    padded = profile.t5_padding == "all"  # else by one token
+    if facts.t5_length is not None and (not padded or profile.t5_length not in (0, facts.t5_length)):
+        length = profile.t5_length if padded else 0
         clip = stock.shared(
-            "t5_length", "T5TokenizerOptions", "T5 length", clip=clip, min_padding=0, min_length=profile.t5_length
+            "t5_length", "T5TokenizerOptions", "T5 length", clip=clip, min_padding=0 if padded else 1, min_length=length
         )
     return facts.model(stock, profile, item, model), clip
 
