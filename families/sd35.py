@@ -60,7 +60,10 @@ def skip_layers(chain: Chain) -> Link:
 _TABLE: Final = 1000
 #: Our spacing -> ComfyUI's scheduler.
 _SCHEDULERS: Final = {
-    **{"timesteps": "normal", "linear": "simple", "simple": "simple", "cosine": "simple"},
+    "timesteps": "normal",
+    "linear": "simple",
+    "simple": "simple",
+    "cosine": "simple",
     **dict.fromkeys(("beta", "beta timesteps"), "beta"),
 }
 _STABILITY: Final = f"{HUGGING_FACE}/stabilityai"

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from ..families import FAMILIES
+from ..families.encoders import T5XXL
 from ..families.profile import Remark
 from ..spec import SampleSpec
 from ..trainers import TRAINERS
@@ -127,7 +129,7 @@ def _sigmas(case: Case) -> str:
     if family == "sdxl":
         zero = ", zero terminal SNR" if profile.zero_snr else ""
         return f"{profile.spacing}, offset {profile.offset}, final alpha {profile.final_alpha}{zero}"
-    if family == "sd35":
+    if family == "sd35" or (family == "chroma" and not profile.shifted):
         return f"{profile.spacing}, shift {profile.shift:g}"
     if not profile.shifted:
         return "unshifted (schnell)"
@@ -137,7 +139,10 @@ def _sigmas(case: Case) -> str:
 def _tokens(case: Case) -> str:
     chunks = case.profile.long_prompt == "chunks"
     long = "longer prompts go on in further chunks" if chunks else "longer prompts are cut"
-    return f"CLIP 77, {long}" + (f"; T5 {case.profile.t5_length}" if case.profile.t5_length else "")
+    lengths = f"T5 {case.profile.t5_length}" if case.profile.t5_length else ""
+    if FAMILIES[case.spec.family].encoders == (T5XXL,):
+        return f"{lengths}, {long}; padding: {case.profile.t5_padding}"
+    return f"CLIP 77, {long}" + (f"; {lengths}" if lengths else "")
 
 
 def _negative(case: Case) -> str:

@@ -25,7 +25,7 @@ class Form:
     template: str
     none: tuple[tuple[str, str], ...]
     family: str = ""
-    other_family: str = "chroma"
+    other_family: str = "lumina"
     options: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
@@ -162,10 +162,11 @@ FORMS: dict[str, Form] = {
     ),
     "kohya-gui": Form(
         ".json",
-        '{"LoRA_type": "Flux1",\n "flux1_checkbox": true, "model_type": "«F»",\n'
+        '{"LoRA_type": "Flux1",\n "«F»": true,\n'
         ' "sample_prompts": "«P» --w «W» --s «S» --d 3",\n "max_resolution": "512,512"\n}\n',
         (("a fox in fog --w 1024 --s 28 --d 3", ""),),
-        "flux",
+        "flux1_checkbox",
+        "lumina_checkbox",
     ),
     "kohya-lines": Form(".txt", "# mine\n" + _LINE, (("a fox in fog --w 1024 --s 28 --d 3", ""),), options=_FLUX),
     "kohya-toml": Form(

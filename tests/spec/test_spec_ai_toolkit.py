@@ -197,7 +197,8 @@ def test_family(model: dict[str, Any], family: str) -> None:
     ("model", "key", "named"),
     [
         ({"arch": "flux_kontext"}, "arch", "flux_kontext"),
-        ({"arch": "chroma"}, "arch", "chroma"),
+        ({"arch": "chroma_radiance"}, "arch", "chroma_radiance"),
+        ({"arch": "zeta_chroma"}, "arch", "zeta_chroma"),
         ({"arch": "sd35"}, "arch", "sd35"),
         ({"is_v2": True, "is_flux": True}, "is_v2", "sd2"),
         ({"is_lumina2": True}, "is_lumina2", "lumina2"),

@@ -118,7 +118,6 @@ def test_sd35_has_text_encoder_fields_of_its_own() -> None:
     ("changes", "message"),
     [
         ({"flux1_checkbox": False}, "Stable Diffusion 1 or 2"),
-        ({"model_type": "chroma"}, "Chroma is not supported"),
         ({"flux1_checkbox": False, "anima_checkbox": True}, "Anima is not supported"),
         ({"flux1_checkbox": False, "lumina_checkbox": True}, "Lumina is not supported"),
         ({"flux1_checkbox": "yes"}, "neither true nor false"),

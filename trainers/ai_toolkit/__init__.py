@@ -26,7 +26,7 @@ TRAINER: Final = Trainer(
         "layout": "BaseSDTrainProcess.py::sample",
     },
     listed=3,
-    families=("flux", "sd35", "sdxl"),
+    families=("flux", "sd35", "sdxl", "chroma"),
     files="YAML, JSON, JSONC",
     family_told_by="`model.arch`, `is_…`",
     seeds=("0, −1 = random", "the same, `walk_seed` counts up, an item's own stays"),

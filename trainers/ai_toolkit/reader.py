@@ -27,7 +27,15 @@ PROCESS_TYPES: Final = (
     "image_reference_slider_trainer",
     "ultimate_slider_trainer",
 )
-_ARCHES: Final = {"flux": "flux", "flex1": "flux", "sd3": "sd35", "sdxl": "sdxl", "ssd": "sdxl", "vega": "sdxl"}
+_ARCHES: Final = {
+    "flux": "flux",
+    "flex1": "flux",
+    "sd3": "sd35",
+    "sdxl": "sdxl",
+    "ssd": "sdxl",
+    "vega": "sdxl",
+    "chroma": "chroma",
+}
 #: `ModelConfig`: without arch the first of these flags names it.
 _FLAGS: Final = {
     "is_v2": "sd2",

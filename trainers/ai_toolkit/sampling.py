@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..claims import EXCLAMATION, of_variant, ran, read, sampled_with
+from ..claims import EXCLAMATION, OF_SAMPLING, of_variant, ran, read, sampled_with
 from ..trainer import DIFFUSION_SAMPLERS, FLOW_SAMPLERS, Change, Noise, Sizes, Way
 
 ID: Final = "ai-toolkit"
-#: At least 64; Flux' pipeline then rounds down to 16, Stable Diffusion 3's refuses what 16 does not divide.
-SIZES: Final = {"flux": Sizes(16, "floor", 64), "sd35": Sizes(16, "exact", 64), "sdxl": Sizes(8, "floor", 64)}
+#: At least 64; the pipelines of Flux and Chroma then round down to 16, Stable Diffusion 3's refuses what 16 does not
+#: divide.
+SIZES: Final = {
+    "flux": Sizes(16, "floor", 64),
+    "sd35": Sizes(16, "exact", 64),
+    "sdxl": Sizes(8, "floor", 64),
+    "chroma": Sizes(16, "floor", 64),
+}
 _NOISE: Final = Noise(
     "torch-cpu", "nchw", "precision", "diffusers with a CPU generator, in the dtype of the prompt embeddings."
 )
@@ -70,5 +76,18 @@ WAYS: Final = (
             *ran("aitk_sdxl_ddim", "aitk_sdxl_ddpm", "aitk_sdxl_euler"),
             *read("LoRA scale"),
         ),
+    ),
+    Way(
+        ID,
+        "chroma",
+        # T5 is given no mask; the model masks all padding tokens but one (extensions_built_in/diffusion_models/chroma).
+        differs={"rounding": "round", "t5_padding": "one of all"},
+        variants={},
+        noise=_NOISE,
+        sizes=SIZES["chroma"],
+        samplers=FLOW_SAMPLERS,
+        negative="CFG",
+        remarks=(),
+        claims=read(*OF_SAMPLING),
     ),
 )

@@ -26,7 +26,7 @@ TRAINER: Final = Trainer(
         "layout": "bin/sample_*.rs",
     },
     listed=2,
-    families=("flux", "sd35", "sdxl"),
+    families=("flux", "sd35", "sdxl", "chroma"),
     files="the command line that samples (text or `.sh`); JSON config with `validation_prompts_file` or `--prompts`; "
     "prompt library (JSON); prompts file (one a line)",
     family_told_by="program, `model_type`; else `--family`",

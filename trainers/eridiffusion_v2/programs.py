@@ -18,6 +18,7 @@ class Settings:
     """What holds for all images. every: steps between samples, None = the program samples once.
 
     locked: the only size the program takes, None = any. prompt_flag: the flag with a single prompt, "" = none.
+    width, height: sides of their own, None = size. sampler: a word, None = the program's own.
     """
 
     program: str
@@ -33,6 +34,9 @@ class Settings:
     every: int | None = None
     locked: int | None = None
     prompt_flag: str = ""
+    width: int | None = None
+    height: int | None = None
+    sampler: str | None = None
 
     def sized(self, size: int | None) -> Settings:
         """The same with another size, None = this one."""
@@ -47,6 +51,7 @@ _SAMPLERS: Final = {
     "flux": Settings("sample_flux", "flux", steps=20, cfg=1.0, prompt_flag="prompt"),
     "sd35": Settings("sample_sd35", "sd35", steps=28, cfg=4.5, locked=1024, prompt_flag="prompt"),
     "sdxl": Settings("sample_sdxl", "sdxl", prompt_flag="prompt"),
+    "chroma": Settings("sample_chroma", "chroma", steps=20, cfg=4.0, prompt_flag="prompt"),
 }
 _TRAIN_SD35: Final = replace(_SAMPLERS["sd35"], program="train_sd35", prompt_flag="sample_prompt")
 #: setting -> flag names in the order in which they are looked for, for programs that only sample and for trainers.
@@ -59,6 +64,9 @@ _SAMPLE_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "seed": ("seed",),
     "negative": ("negative", "negative_prompt"),
 }
+_CHROMA_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
+    key: (key,) for key in ("width", "height", "steps", "cfg", "seed", "negative", "sampler")
+}
 _TRAIN_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "size": ("sample_size",),
     "steps": ("sample_steps",),
@@ -69,6 +77,7 @@ _TRAIN_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "every": ("sample_every",),
 }
 _T5_TOKENS: Final = 77
+_CHROMA_MULTIPLE: Final = 16
 
 
 def settings_for(family: str) -> Settings:
@@ -89,7 +98,11 @@ def from_flags(root: Section, family: str | None) -> Settings:
     if trains and model != "sd35":
         root.reading.note(f"{program} never samples in the run: the settings are those of {base.program}.")
         return base
-    found = replace(base, **_values(root, _TRAIN_FLAGS if trains else _SAMPLE_FLAGS))
+    flags = _TRAIN_FLAGS if trains else _CHROMA_FLAGS if model == "chroma" else _SAMPLE_FLAGS
+    found = replace(base, **_values(root, flags))
+    for side in ("width", "height") if model == "chroma" else ():
+        if (getattr(found, side) or 0) % _CHROMA_MULTIPLE:
+            raise root.error(side, f"{program} takes multiples of {_CHROMA_MULTIPLE} only", "Correct it.")
     if base.locked is not None and found.size != base.locked:
         raise root.error("sample_size" if trains else "size", f"{program} takes {base.locked} only", "Remove the flag.")
     key = "sample_t5_max_len" if trains else "t5_max_len"
@@ -102,19 +115,24 @@ def from_flags(root: Section, family: str | None) -> Settings:
             root.get(flag)
         root.reading.note("The LoRA's strength follows --lora-alpha and --lora-rank: load it with the same alpha.")
     found = replace(found, every=found.every or None, variant=_variant(root, found))
-    # Without CFG above 1 the programs make one pass; the trainer always makes two, which at 1 is the same.
-    return found if trains else replace(found, cfg=max(found.cfg, 1.0))
+    # Without CFG above 1 the programs make one pass; the trainer and Chroma's always make two, which at 1 is the same.
+    return found if trains or model == "chroma" else replace(found, cfg=max(found.cfg, 1.0))
 
 
 def _values(root: Section, flags: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     """The settings that flags give."""
-    limits = {"size": (1, MAX_PIXELS), "steps": (1, MAX_STEPS), "seed": (0, MAX_SEED), "every": (0, 2**31)}
+    limits = {
+        **dict.fromkeys(("size", "width", "height"), (1, MAX_PIXELS)),
+        "steps": (1, MAX_STEPS),
+        "seed": (0, MAX_SEED),
+        "every": (0, 2**31),
+    }
     values: dict[str, Any] = {}
     for setting, names in flags.items():
         key = next((name for name in names if root.has(name)), None)
         if key is None:
             continue
-        if setting == "negative":
+        if setting in ("negative", "sampler"):
             values[setting] = root.text(key) or ""
         elif setting in limits:
             values[setting] = _whole(root, key, *limits[setting])

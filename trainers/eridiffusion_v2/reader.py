@@ -5,8 +5,9 @@ What it samples can be given as
 - the training config (JSON), whose `validation_prompts_file` or a file given beside it holds the prompts,
 - a prompt library (JSON) or a prompts file (one prompt a line) on its own, with the family given.
 
-Sources: CodeAlexx/EriDiffusionV2 `crates/eridiffusion-cli/src/bin/{sample_flux,sample_sd35,train_sd35,train_klein}.rs`,
-`crates/eridiffusion-core/src/config/train_config.rs`, `training/features/sample_library.rs`.
+Sources: CodeAlexx/EriDiffusionV2 `crates/eridiffusion-cli/src/bin/` (sample_flux.rs, sample_sd35.rs, sample_chroma.rs,
+train_sd35.rs, train_klein.rs), `crates/eridiffusion-core/src/config/train_config.rs`,
+`training/features/sample_library.rs`.
 """
 
 from __future__ import annotations
@@ -177,17 +178,22 @@ def _seeds(entry: Section) -> list[int]:
 
 
 def _item(place: Place, settings: Settings, prompt: str, seed: int, index: int) -> SampleItem:
-    side = place.pixels("size", settings.size, SIZES[settings.family].pixels(settings.size))
+    pixels = SIZES[settings.family].pixels
+    width, height = (
+        place.pixels("size", side, pixels(side))
+        for side in (settings.width or settings.size, settings.height or settings.size)
+    )
     return SampleItem(
         index=index,
         prompt=prompt,
-        width=side,
-        height=side,
+        width=width,
+        height=height,
         steps=place.steps("steps", settings.steps),
         negative_prompt=settings.negative,
         seed=seed % _SEEDS,
         cfg_scale=settings.cfg,
         guidance=settings.guidance if settings.family == "flux" else None,
+        sampler=settings.sampler,
     )
 
 
@@ -224,16 +230,20 @@ def _spec(reading: Reading, settings: Settings, items: list[SampleItem], root: S
 
 
 def _sampling(reading: Reading, settings: Settings, items: list[SampleItem]) -> dict[str, str | float | bool]:
-    """The shift that was asked for; Flux's mu, which this trainer keeps within 0.5 and 1.15."""
+    """The shift that was asked for; Flux's and Chroma's mu, which this trainer keeps within 0.5 and 1.15."""
     if settings.family == "sd35":
         return {} if settings.shift == 3.0 else {"shift": settings.shift}
-    if settings.family != "flux":
+    if settings.family == "sdxl":
         return {}
-    limits = {1.15 if item.width > 1024 else 0.5 if item.width < 256 else None for item in items}
+    areas = [item.width * item.height for item in items]
+    limits = {1.15 if area > 1024**2 else 0.5 if area < 256**2 else None for area in areas}
     if limits == {None}:
         return {}
     if len(limits) > 1:
-        reading.note("The trainer keeps Flux's mu within 0.5 and 1.15, which does not hold here for sizes beyond 1024.")
+        title = FAMILIES[settings.family].title
+        reading.note(
+            f"The trainer keeps {title}'s mu within 0.5 and 1.15, which does not hold here for sizes beyond 1024."
+        )
         return {}
     mu = limits.pop() or 0.5
     return {"base_shift": mu, "max_shift": mu}

@@ -1,6 +1,7 @@
 """How EriDiffusion V2 samples.
 
-Sources: CodeAlexx/EriDiffusionV2 `crates/eridiffusion-cli/src/bin/sample_flux.rs`, `sample_sd35.rs`; flame-core.
+Sources: CodeAlexx/EriDiffusionV2 `crates/eridiffusion-cli/src/bin/sample_flux.rs`, `sample_sd35.rs`,
+`sample_chroma.rs`; flame-core.
 """
 
 from __future__ import annotations
@@ -8,11 +9,16 @@ from __future__ import annotations
 from typing import Final
 
 from ...families.profile import Remark
-from ..claims import read, unknown
-from ..trainer import DIFFUSION_SAMPLERS, FLOW_SAMPLERS, HALF, Change, Noise, Sizes, UnknownNoise, Way
+from ..claims import differs, read, sampled_with, unknown
+from ..trainer import DIFFUSION_SAMPLERS, FLOW_SAMPLERS, HALF, Change, Noise, Samplers, Sizes, UnknownNoise, Way
 
 ID: Final = "eridiffusion-v2"
-SIZES: Final = {"flux": Sizes(16, "floor", 0), "sd35": Sizes(8, "floor", 0), "sdxl": Sizes(8, "floor", 0)}
+SIZES: Final = {
+    "flux": Sizes(16, "floor", 0),
+    "sd35": Sizes(8, "floor", 0),
+    "sdxl": Sizes(8, "floor", 0),
+    "chroma": Sizes(16, "floor", 0),
+}
 _FLUX: Final = Remark(
     "EriDiffusion V2's Flux schedule is not published; Black Forest Labs' with mu kept within 0.5 and 1.15 is used.",
     ("sigmas",),
@@ -20,6 +26,7 @@ _FLUX: Final = Remark(
 _SDXL: Final = Remark(
     "EriDiffusion V2's SDXL sampler is not published: the family's reference settings are used.", ("sigmas",)
 )
+_MULTISTEP: Final = Remark("Sampler {sampler!r} is not reproduced: Euler is used, the pictures differ.", ("sigmas",))
 _READ: Final = read("negative", "size", "guidance", "LoRA scale", "precision")
 
 WAYS: Final = (
@@ -71,6 +78,24 @@ WAYS: Final = (
         claims=(
             *unknown("noise", "sigmas", "token lengths", "negative", "size", "guidance", "precision", text=_SDXL.text),
             *read("LoRA scale"),
+        ),
+    ),
+    Way(
+        ID,
+        "chroma",
+        differs={"t5_padding": "all"},
+        variants={},
+        noise=Noise(
+            "rust-stdrng-box-muller", "nchw", "precision", "sample_chroma seeds StdRng with seed + prompt index."
+        ),
+        sizes=SIZES["chroma"],
+        samplers=Samplers({"euler": Change({})}, _MULTISTEP),
+        negative="CFG",
+        remarks=(HALF,),
+        claims=(
+            *differs("sigmas", text=_MULTISTEP.text.format(sampler="dpmpp_2m"), when=sampled_with("dpmpp_2m")),
+            *read("noise", "sigmas", "token lengths"),
+            *_READ,
         ),
     ),
 )

@@ -29,7 +29,7 @@ TRAINER: Final = Trainer(
         "layout": "train_util.py::sample_image_inference",
     },
     listed=4,
-    families=("flux", "sd35", "sdxl"),
+    families=("flux", "sd35", "sdxl", "chroma"),
     files="training TOML or command line with its prompt file; a `.txt`, `.toml`, `.json` prompt file alone; the JSON "
     "that kohya's GUI saves, which holds its prompts",
     family_told_by="script, network module, model files; GUI: its model switches; alone: `--family`",

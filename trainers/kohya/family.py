@@ -14,7 +14,7 @@ from ...families import FAMILIES
 _SCRIPTS: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl"}
 _MODULES: Final = {"lora_flux": "flux", "oft_flux": "flux", "lora_sd3": "sd35"}
 #: Network modules of families that are not ours.
-_OTHERS: Final = ("lumina", "anima", "hunyuan", "chroma", "kandinsky", "wan", "qwen", "zimage")
+_OTHERS: Final = ("lumina", "anima", "hunyuan", "kandinsky", "wan", "qwen", "zimage")
 _SDXL_NAME: Final = re.compile(r"(?i)xl(?![a-z])|pony|illustrious|noob|animagine")
 _SDXL_SIDE: Final = 768
 
@@ -35,14 +35,13 @@ def family_of(args: Section, family: str | None) -> str:
         found = _SCRIPTS.get(script.partition("_train")[0])
         if found is None:
             raise args.error(PROGRAM, f"{script}.py trains Stable Diffusion 1 or 2", "They are not supported.")
-        return found
+        return _of_flux_script(kind) if found == "flux" else found
     other = next((word for word in _OTHERS if word in module or word == kind), "lumina" if "gemma2" in files else None)
     if other is not None:
         raise _unsupported(args, other)
-    if module in _MODULES:
-        return _MODULES[module]
-    if "ae" in files:
-        return "flux"
+    found = _MODULES.get(module, "flux" if "ae" in files or kind == "chroma" else None)
+    if found is not None:
+        return _of_flux_script(kind) if found == "flux" else found
     if files & {"clip_g", "t5xxl"}:
         return "sd35"
     if args.flag("v2"):
@@ -60,6 +59,11 @@ def family_of(args: Section, family: str | None) -> str:
         field=args.path_of("pretrained_model_name_or_path"),
         remedy="Pass family=sdxl (eri: --family sdxl) if it is; Stable Diffusion 1 is not supported.",
     )
+
+
+def _of_flux_script(kind: str | None) -> str:
+    """Flux' script trains Chroma as well: `--model_type` tells them apart."""
+    return "chroma" if kind == "chroma" else "flux"
 
 
 def _unsupported(args: Section, name: str) -> SpecError:

@@ -36,15 +36,13 @@ _SWITCHES: Final = {
     "anima_checkbox": "Anima",
     "lumina_checkbox": "Lumina",
 }
+_FLUX: Final[dict[str, tuple[str, ...]]] = {
+    key: (key,) for key in ("ae", "clip_l", "t5xxl", "t5xxl_max_token_length", "apply_t5_attn_mask")
+}
 #: Family -> name for sd-scripts: names in the form, newest first. What stands here is passed on for that family alone.
 _BY_FAMILY: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "flux": {
-        "ae": ("ae",),
-        "clip_l": ("clip_l",),
-        "t5xxl": ("t5xxl",),
-        "t5xxl_max_token_length": ("t5xxl_max_token_length",),
-        "apply_t5_attn_mask": ("apply_t5_attn_mask",),
-    },
+    "flux": _FLUX,
+    "chroma": _FLUX,
     "sd35": {"clip_g": ("clip_g",), "clip_l": ("sd3_clip_l", "clip_l"), "t5xxl": ("sd3_t5xxl", "t5xxl")},
     "sdxl": {"max_token_length": ("max_token_length",)},
 }
@@ -116,7 +114,7 @@ class GuiForm(FlatSection):
             )
         found = _SWITCHES[switch]
         if found == "flux" and (self.text("model_type") or "").lower() == "chroma":
-            switch, found = "model_type", "Chroma"
+            return "chroma"
         if found not in FAMILIES:
             raise self.error(
                 switch, f"the model family {found} is not supported", f"Supported are {', '.join(FAMILIES)}."

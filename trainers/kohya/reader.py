@@ -26,8 +26,10 @@ from .notations import NOTATIONS
 from .prompts import Entry, is_prompt_file, read_entries
 from .sampling import ID, SIZES
 
-_STEPS: Final = {"flux": 20, "sd35": 30, "sdxl": 30}
-_CFG: Final = {"flux": 1.0, "sd35": 7.5, "sdxl": 7.5}
+_STEPS: Final = {"flux": 20, "sd35": 30, "sdxl": 30, "chroma": 20}
+_CFG: Final = {"flux": 1.0, "sd35": 7.5, "sdxl": 7.5, "chroma": 1.0}
+#: One function samples both; it feeds Chroma's guidance layer, too.
+_BY_FLUX_SCRIPT: Final = ("flux", "chroma")
 _SIDE: Final = 512
 _GUIDANCE: Final = 3.5
 _MODEL_FILES: Final = ("pretrained_model_name_or_path", "vae", "ae", "clip_l", "clip_g", "t5xxl", "network_weights")
@@ -93,8 +95,10 @@ def _from_config(reading: Reading, args: FlatSection, family: str | None) -> Sam
     if args.flag("v_parameterization"):
         reading.note("v_parameterization: the base model has to be loaded as a v-prediction model.")
     for key in _MASKS:
-        if family != "sdxl" and args.flag(key):
+        if args.flag(key) and family not in ("sdxl", "chroma"):
             reading.note(f"{key}: the trainer masks padding tokens; here they are attended to.")
+    if family == "chroma" and not args.flag("apply_t5_attn_mask"):
+        reading.note("apply_t5_attn_mask is off, on which the trainer stops with Chroma; it is read as on.")
     return SampleSpec(
         family=family,
         variant=variant,
@@ -200,8 +204,9 @@ def _items(reading: Reading, rules: Rules, entries: list[Entry]) -> list[SampleI
     items = [_item(reading, rules, entry, index) for index, entry in enumerate(entries)]
     if any(item.seed is None for item in items):
         reading.note("Prompts without a seed get a new random one each time.")
-    if rules.family == "flux" and any(item.negative_prompt and item.cfg_scale == 1.0 for item in items):
-        reading.note("A negative prompt is kept but has no effect: Flux runs one pass (CFG 1) unless --l is given.")
+    if rules.family in _BY_FLUX_SCRIPT and any(item.negative_prompt and item.cfg_scale == 1.0 for item in items):
+        title = FAMILIES[rules.family].title
+        reading.note(f"A negative prompt is kept but has no effect: {title} runs one pass (CFG 1) unless --l is given.")
     return items
 
 
@@ -210,7 +215,8 @@ def _item(reading: Reading, rules: Rules, entry: Entry, index: int) -> SampleIte
     place, given, family = Place(reading, entry.node, entry.path), entry.settings, rules.family
     for key in given.keys() & _WITHOUT_EFFECT.keys():
         place.note(f"{key} is not used: {_WITHOUT_EFFECT[key]}.")
-    if family != "flux" and "guidance_scale" in given:
+    fed = family in _BY_FLUX_SCRIPT
+    if not fed and "guidance_scale" in given:
         place.note("guidance_scale (--g) is not used: only Flux has embedded guidance.")
     if family != "sdxl" and "sample_sampler" in given:
         place.note("sample_sampler (--ss) is not used: the trainer samples this family with Euler.")
@@ -218,7 +224,9 @@ def _item(reading: Reading, rules: Rules, entry: Entry, index: int) -> SampleIte
     if family == "sdxl" and scale < 1.0:
         place.note(f"a scale of {scale:g} means no guidance: it is read as CFG 1.")
         scale = 1.0
-    guidance = place.finite("guidance_scale", given.get("guidance_scale", _GUIDANCE)) if family == "flux" else None
+    guidance = place.finite("guidance_scale", given.get("guidance_scale", _GUIDANCE)) if fed else None
+    if family == "chroma" and guidance:
+        place.note(f"--g is {guidance:g}: Chroma was trained with 0, which --g 0 gives.")
     sides = {key: given.get(key, _SIDE) for key in ("width", "height")}
     rounded = {key: place.pixels(key, value, SIZES[family].pixels(value)) for key, value in sides.items()}
     return SampleItem(

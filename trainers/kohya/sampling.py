@@ -10,6 +10,9 @@ from typing import Final
 
 from ...families.profile import Remark
 from ..claims import (
+    HALF_STEPS,
+    NAMED_NOISE,
+    OF_SAMPLING,
     Claim,
     differs,
     in_prompts,
@@ -35,7 +38,15 @@ from ..trainer import (
 )
 
 ID: Final = "kohya"
-SIZES: Final = {"flux": Sizes(16, "floor", 64), "sd35": Sizes(8, "floor", 64), "sdxl": Sizes(8, "floor", 64)}
+SIZES: Final = {
+    "flux": Sizes(16, "floor", 64),
+    "sd35": Sizes(8, "floor", 64),
+    "sdxl": Sizes(8, "floor", 64),
+    "chroma": Sizes(16, "floor", 64),
+}
+_FLUX_NOISE: Final = Noise(
+    "torch-cuda", "packed", "precision", f"flux_train_utils.py, sample_image_inference.{GPU_NOTE}"
+)
 _WEIGHTS: Final = Remark(
     "kohya multiplies embeddings by a weight like (word:1.2), ComfyUI moves them away from the empty prompt's; [word] "
     "is a weight in kohya and text in ComfyUI: the pictures differ.",
@@ -69,7 +80,7 @@ WAYS: Final = (
         "flux",
         differs={},
         variants={"schnell": Change({"t5_length": 256})},
-        noise=Noise("torch-cuda", "packed", "precision", f"flux_train_utils.py, sample_image_inference.{GPU_NOTE}"),
+        noise=_FLUX_NOISE,
         sizes=SIZES["flux"],
         samplers=FLOW_SAMPLERS,
         negative="only `--l` ≠ 1",
@@ -127,5 +138,17 @@ WAYS: Final = (
             *ran_with_cuda_noise("kohya_sdxl"),
             *read("LoRA scale"),
         ),
+    ),
+    Way(
+        ID,
+        "chroma",
+        differs={},
+        variants={},
+        noise=_FLUX_NOISE,
+        sizes=SIZES["chroma"],
+        samplers=FLOW_SAMPLERS,
+        negative="only `--l` ≠ 1",
+        remarks=(HALF,),
+        claims=(*_TOKENS, *NAMED_NOISE, *HALF_STEPS, *read(*OF_SAMPLING)),
     ),
 )

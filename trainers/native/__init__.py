@@ -25,7 +25,7 @@ TRAINER: Final = Trainer(
         "layout": "images/template.py",
     },
     listed=8,
-    families=("flux", "sd35", "sdxl"),
+    families=("flux", "sd35", "sdxl", "chroma"),
     files="JSON, YAML ([native-spec.md](native-spec.md))",
     family_told_by="`family`",
     seeds=("random", "each its own"),

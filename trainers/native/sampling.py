@@ -18,19 +18,19 @@ _NO_SKIP: Final = Remark(
 )
 
 
-def _claims(sigmas: Claim, encoder: str) -> tuple[Claim, ...]:
-    """What holds by comparison with ComfyUI's own nodes; the schedule is the families' own."""
+def _claims(sigmas: Claim, encoder: str, beside: str = _STOCK) -> tuple[Claim, ...]:
+    """What holds by comparison with ComfyUI's own nodes or another sampler (`beside`); schedules are the families'."""
     return (
         *NAMED_NOISE,
         tested("noise", "nodes/test_sample_node.py::test_default_noise_is_the_hosts"),
         sigmas,
         tested("token lengths", encoder, "nodes/test_text_encode.py::test_exact_t5_length_as_hugging_face"),
-        tested("negative", _STOCK, "nodes/test_sample_node.py::test_no_unconditional_pass_at_cfg_one"),
+        tested("negative", beside, "nodes/test_sample_node.py::test_no_unconditional_pass_at_cfg_one"),
         tested("size", "spec/test_spec_model.py::test_written_by_hand"),
-        tested("guidance", _STOCK),
+        tested("guidance", beside),
         tested("LoRA scale", "nodes/test_lora_node.py::test_the_step_is_applied_at_its_strength"),
-        tested("precision", _STOCK),
-        tested("model", _STOCK),
+        tested("precision", beside),
+        tested("model", beside),
     )
 
 
@@ -63,6 +63,22 @@ WAYS: Final = (
         claims=_claims(
             tested("sigmas", "samplers/test_schedules.py::test_flow_timesteps_are_those_of_diffusers"),
             "nodes/test_text_encode.py::test_equals_sd3_node",
+        ),
+    ),
+    Way(
+        ID,
+        "chroma",
+        differs={},
+        variants={},
+        noise=_NOISE,
+        sizes=Sizes(16, "ceil", 16),
+        samplers=FLOW_SAMPLERS,
+        negative="CFG",
+        remarks=(),
+        claims=_claims(
+            tested("sigmas", "samplers/test_schedules.py::test_flux_sigmas_are_those_of_diffusers"),
+            "nodes/test_chroma_text.py::test_padding_is_seen_and_kept_as_each_trainer_does",
+            "nodes/test_chroma_in_host.py::test_the_final_latent_is_diffusers",
         ),
     ),
     Way(

@@ -26,7 +26,7 @@ TRAINER: Final = Trainer(
         "layout": "modules/trainer/GenericTrainer.py",
     },
     listed=6,
-    families=("flux", "sd35", "sdxl"),
+    families=("flux", "sd35", "sdxl", "chroma"),
     files="config JSON with `samples` or with its samples file; that file alone",
     family_told_by="`model_type`; alone: `--family`",
     seeds=("42", "each its own"),

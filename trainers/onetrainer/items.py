@@ -20,6 +20,16 @@ _FILE_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "flux": {"width": 1024, "height": 1024, "diffusion_steps": 30, "cfg_scale": 3.5, "noise_scheduler": "DDIM"},
     "sd35": {"width": 1024, "height": 1024, "diffusion_steps": 28, "cfg_scale": 7.0, "noise_scheduler": "DDIM"},
     "sdxl": {"width": 1024, "height": 1024, "diffusion_steps": 30, "cfg_scale": 7.5, "noise_scheduler": "EULER_A"},
+    "chroma": {
+        "width": 1024,
+        "height": 1024,
+        "diffusion_steps": 30,
+        "cfg_scale": 3.5,
+        "noise_scheduler": "DDIM",
+        "negative_prompt": "This low-quality, greyscale, unfinished sketch is inaccurate and flawed. The image is very "
+        "blurred and lacks detail, with excessive chromatic aberrations and artifacts. The image is overly saturated "
+        "with excessive bloom.",
+    },
 }
 #: ... and for those inside the config, where the model type is not known to it.
 _INLINE_DEFAULTS: Final[dict[str, Any]] = {
@@ -83,7 +93,7 @@ def _item(section: Section, defaults: dict[str, Any], family: str, index: int) -
         width=rounded["width"],
         height=rounded["height"],
         steps=steps,
-        negative_prompt=_text(section, "negative_prompt"),
+        negative_prompt=_text(section, "negative_prompt", defaults.get("negative_prompt", "")),
         seed=None if random else place.seed(seed),
         cfg_scale=1.0 if family == "flux" else scale,
         guidance=scale if family == "flux" else None,
@@ -145,11 +155,11 @@ def _boolean(section: Section, key: str, *, default: bool) -> bool:
     return bool(node.value)
 
 
-def _text(section: Section, key: str) -> str:
+def _text(section: Section, key: str, default: str = "") -> str:
     """`str(value)`; null becomes the text "None" there, which nobody means: it is an error."""
     node = section.members.get(key)
     if node is None:
-        return ""
+        return default
     if is_null(node):
         raise section.error(key, "the text is null, which the trainer turns into 'None'", 'Write "" for none.')
     if is_boolean(node, False):

@@ -27,6 +27,7 @@ MODEL_TYPES: Final = {
     "STABLE_DIFFUSION_35": "sd35",
     "STABLE_DIFFUSION_XL_10_BASE": "sdxl",
     "STABLE_DIFFUSION_XL_10_BASE_INPAINTING": "sdxl",
+    "CHROMA_1": "chroma",
 }
 #: DataType -> torch's name; what computes in no float type of torch's samples in float16.
 _PRECISIONS: Final = {
@@ -96,7 +97,7 @@ def _spec(reading: Reading, root: Section | None, items: list[SampleItem], famil
     workspace, image_format = text("workspace_dir") or "workspace/run", text("sample_image_format")
     return SampleSpec(
         family=family,
-        variant="dev" if family == "flux" else None,
+        variant=_variant(text("base_model_name") or "", family),
         trainer=ID,
         layout=ID,
         items=items,
@@ -111,6 +112,13 @@ def _spec(reading: Reading, root: Section | None, items: list[SampleItem], famil
         notes=reading.notes,
         ignored=reading.ignored(),
     )
+
+
+def _variant(base: str, family: str) -> str | None:
+    """Chroma's schedule is its base model's own."""
+    if family == "flux":
+        return "dev"
+    return FAMILIES[family].variant_of(base) if family == "chroma" else None
 
 
 def _family(root: Section) -> str:
@@ -154,7 +162,7 @@ def _sampling(reading: Reading, root: Section, family: str) -> dict[str, str | f
         if root.has(key) and root.integer(key, -100, 100):
             reading.note(f"{key} is not 0: the trainer takes an earlier layer of that encoder, here the usual one.")
     transformer = root.members.get("transformer")
-    if family != "sdxl" and transformer is not None and isinstance(transformer.value, dict):
+    if family not in ("sdxl", "chroma") and transformer is not None and isinstance(transformer.value, dict):
         section = Section(reading, transformer, "transformer")
         root.used.add("transformer")
         if section.flag("attention_mask"):

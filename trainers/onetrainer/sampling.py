@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..claims import EXCLAMATION, OF_SAMPLING, Case, differs, ran_with_cuda_noise, read, sampled_with
+from ..claims import EXCLAMATION, NAMED_NOISE, OF_SAMPLING, Case, differs, ran_with_cuda_noise, read, sampled_with
 from ..trainer import (
     DIFFUSION_WORDS,
     FLOW_SAMPLERS,
@@ -15,6 +15,7 @@ from ..trainer import (
     NOT_REPRODUCED,
     UNEVEN_EULER,
     UNEVEN_EULER_TEXT,
+    Change,
     Noise,
     Samplers,
     Sizes,
@@ -22,7 +23,12 @@ from ..trainer import (
 )
 
 ID: Final = "onetrainer"
-SIZES: Final = {"flux": Sizes(64, "round", 0), "sd35": Sizes(16, "round", 0), "sdxl": Sizes(64, "round", 0)}
+SIZES: Final = {
+    "flux": Sizes(64, "round", 0),
+    "sd35": Sizes(16, "round", 0),
+    "sdxl": Sizes(64, "round", 0),
+    "chroma": Sizes(64, "round", 0),
+}
 _NOISE: Final = Noise("torch-cuda", "nchw", "float32", f"modules/modelSampler.{GPU_NOTE}")
 
 
@@ -79,6 +85,26 @@ WAYS: Final = (
             ),
             *ran_with_cuda_noise("ot_sdxl"),
             *read("LoRA scale"),
+        ),
+    ),
+    Way(
+        ID,
+        "chroma",
+        # `set_timesteps` without sigmas or mu: what the scheduler config of the base model says
+        differs={"shifted": False, "spacing": "timesteps", "t5_padding": "one", "rounding": "round"},
+        variants={
+            "base": Change({"shift": 1.0, "spacing": "beta timesteps"}),
+            "flash": Change({"shift": 1.0}),
+        },
+        noise=_NOISE,
+        sizes=SIZES["chroma"],
+        samplers=FLOW_SAMPLERS,
+        negative="CFG",
+        remarks=(),
+        claims=(
+            *NAMED_NOISE,
+            *read("sigmas", text="Of the published models' scheduler configs only reports were read"),
+            *read(*OF_SAMPLING),
         ),
     ),
 )

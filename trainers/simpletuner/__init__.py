@@ -26,7 +26,7 @@ TRAINER: Final = Trainer(
         "layout": "helpers/training/validation.py",
     },
     listed=5,
-    families=("flux", "sd35", "sdxl"),
+    families=("flux", "sd35", "sdxl", "chroma"),
     files="`config.json`, `.toml`, `.env`, with `user_prompt_library`; what its web interface exports",
     family_told_by="`model_family`",
     seeds=("`seed`, else 0", "the same"),

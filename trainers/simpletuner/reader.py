@@ -24,8 +24,8 @@ from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleIte
 from .options import Options
 from .sampling import ID, SIZE
 
-_FAMILIES: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl"}
-_FLAVOURS: Final = {"flux": "krea", "sd35": "medium", "sdxl": "base-1.0"}
+_FAMILIES: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl", "chroma": "chroma"}
+_FLAVOURS: Final = {"flux": "krea", "sd35": "medium", "sdxl": "base-1.0", "chroma": "base"}
 _NEGATIVE: Final = "blurry, cropped, ugly"
 _RESOLUTION: Final = "256"
 _MEGAPIXELS_BELOW: Final = 128
@@ -79,7 +79,9 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
 def _family(options: Options) -> str:
     named = options.text("model_family")
     if named is None:
-        raise options.error("model_family", "this option is missing", "Write flux, sd3 or sdxl; or pass family=.")
+        raise options.error(
+            "model_family", "this option is missing", f"Write one of {', '.join(_FAMILIES)}; or pass family=."
+        )
     if named.lower() not in _FAMILIES:
         raise options.error(
             "model_family",
@@ -99,6 +101,8 @@ def _variant(options: Options, family: str, flavour: str) -> str | None:
         return "schnell" if "schnell" in name else "dev"
     if family == "sd35":
         return "large" if "large" in (path.lower() or flavour) else "medium"
+    if family == "chroma":
+        return FAMILIES[family].variant_of(path or f"chroma1-{flavour}")
     return None
 
 
@@ -291,10 +295,10 @@ def _interval(options: Options) -> int | None:
 
 
 def _t5_length(options: Options, family: str) -> int | None:
-    """SD 3.5 takes up to 154 tokens as configured; Flux ignores the option."""
+    """SD 3.5 takes up to 154 tokens as configured, Chroma any number; Flux ignores the option."""
     length = options.integer("tokenizer_max_length", 1, 4096)
-    if length is None:
-        return None
+    if length is None or family == "chroma":
+        return length
     if family != "sd35":
         options.no_effect("tokenizer_max_length")
         return None
@@ -307,8 +311,11 @@ def _sampling(options: Options, family: str) -> dict[str, str | float | bool]:
     if options.text("validation_seed_source") == "gpu":
         precision = PRECISIONS.get(options.text("mixed_precision") or "bf16", "float32")
         changed["noise"] = f"torch-cuda/nchw/{precision}"
-    if family == "sd35" and options.has("flow_schedule_shift"):
+    if family in ("sd35", "chroma") and options.has("flow_schedule_shift"):
         changed["shift"] = options.number("flow_schedule_shift", 3.0)
+    if family == "chroma" and (options.text("pretrained_model_name_or_path") or "").endswith(".safetensors"):
+        # a single file is sampled with the scheduler config of Chroma1-Base
+        changed["spacing"] = "beta"
     changed |= _skip_layers(options, family)
     if family == "sdxl":
         spacing = options.text("inference_scheduler_timestep_spacing")
@@ -322,7 +329,7 @@ def _sampling(options: Options, family: str) -> dict[str, str | float | bool]:
             changed["spacing"] = spacing
         if options.flag("rescale_betas_zero_snr"):
             changed["zero_snr"] = True
-    elif options.flag("flux_attention_masked_training"):
+    elif family != "chroma" and options.flag("flux_attention_masked_training"):
         options.reading.note("flux_attention_masked_training: padding tokens are masked; here they are attended to.")
     return changed
 
@@ -340,6 +347,10 @@ def _skip_layers(options: Options, family: str) -> dict[str, str | float | bool]
         return {}
     layers = options.text(name)
     if layers is None:
+        return {}
+    if family == "chroma":
+        options.reading.note(f"{name}: skip-layer guidance of Chroma is not reproduced, so the pictures differ.")
+        options.no_effect(name)
         return {}
     if family != "sd35" or not re.fullmatch(r"\[\s*[0-9]{1,3}(?:\s*,\s*[0-9]{1,3})*\s*\]", layers):
         raise options.error(name, f"{layers!r} stops the trainer", 'Write a list like "[7, 8, 9]", for SD 3.5 only.')

@@ -87,4 +87,20 @@ WAYS: Final = (
             *read(*OF_SAMPLING),
         ),
     ),
+    Way(
+        ID,
+        "chroma",
+        # the scheduler config of the base model's repository, with flow_schedule_shift in it
+        differs={"shifted": False, "t5_padding": "weighted", "rounding": "round"},
+        variants={"base": Change({"spacing": "beta"})},
+        noise=_NOISE,
+        sizes=SIZE,
+        samplers=FLOW_SAMPLERS,
+        negative="CFG",
+        remarks=(),
+        claims=(
+            *read("sigmas", text="Of the published models' scheduler configs only reports were read"),
+            *read(*OF_SAMPLING),
+        ),
+    ),
 )
