@@ -78,7 +78,7 @@ class Chain:
             height=self.source.out("height"),
             long_prompt=self.profile.long_prompt,
             missing="host",
-            **({} if self.profile.t5_padding == "all" else {"t5_padding": self.profile.t5_padding}),
+            t5_padding=self.profile.t5_padding,
         )
 
     def latent(self) -> Node:

@@ -161,6 +161,7 @@ def test_truncation_is_where_the_trainer_converts_pixels_itself() -> None:
     assert {key for key in truncating if key[0] in ("kohya", "musubi", "simpletuner", "onetrainer")} == {
         ("kohya", "flux"),
         ("kohya", "sd35"),
+        ("kohya", "chroma"),
         ("musubi", "flux"),
     }
 
