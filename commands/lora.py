@@ -23,7 +23,9 @@ def lora(
         Path | None,
         typer.Option(help="Write it here under names that ComfyUI's own LoRA loader knows.", show_default="none"),
     ] = None,
-    family: Annotated[str | None, typer.Option(help="flux, sd35 or sdxl.", show_default="from the file")] = None,
+    family: Annotated[
+        str | None, typer.Option(help="flux, sd35, sdxl or chroma.", show_default="from the file")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Say what is in a LoRA file and what of it a model would take, or which checkpoints a run folder holds.

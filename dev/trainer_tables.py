@@ -119,7 +119,8 @@ def sampling() -> str:
     rows = []
     for trainer, way in _ways():
         profile = profile_for(default_spec(trainer.id, way.family))
-        tokens = str(profile.t5_length) if profile.t5_length else "–"
+        padding = "" if profile.t5_padding == "all" else f", padding {profile.t5_padding}"
+        tokens = f"{profile.t5_length}{padding}" if profile.t5_length else "–"
         schnell = way.variants.get("schnell")
         if schnell is not None and schnell.values.get("t5_length"):
             tokens += f" (schnell {schnell.values['t5_length']})"
@@ -143,8 +144,10 @@ def _schedule(way: Way, profile: Any) -> str:
     if way.family == "sdxl":
         clipped = ", clipped" if profile.clip_sample else ""
         return f"{profile.spacing}, offset {profile.offset}{clipped}, ends on {profile.final_alpha}"
-    if way.family == "sd35":
+    if way.family == "sd35" or (way.family == "chroma" and not profile.shifted):
         return f"{profile.spacing}, shift {profile.shift:g}"
+    if way.family == "chroma":
+        return f"{profile.spacing}, mu {profile.base_shift:.4g}–{profile.max_shift:.4g}"
     schnell = way.variants.get("schnell")
     plain = schnell is not None and schnell.values.get("shifted") is False
     return f"{profile.spacing}, mu {profile.base_shift:.4g}–{profile.max_shift:.4g}{'' if plain else ', schnell too'}"

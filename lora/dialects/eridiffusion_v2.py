@@ -2,8 +2,8 @@
 
 In `--save-mode full` (the default) the optimizer's moments lie in the same file under `__opt__/` and alpha stands only
 in the header's JSON; in `--save-mode weights` there is an `.alpha` scalar per module. Flux keeps the native block names
-but splits the fused projections. The text encoder may be trained too; its names are ComfyUI's own. `--algo` saves
-LyCORIS tensors under the same module names.
+but splits the fused projections, Chroma has diffusers' names. The text encoder may be trained too; its names are
+ComfyUI's own. `--algo` saves LyCORIS tensors under the same module names.
 Source: github CodeAlexx/EriDiffusionV2, crates/eridiffusion-core (lora.rs, models/*.rs, training/checkpoint.rs).
 """
 
@@ -28,7 +28,7 @@ _HYBRID = re.compile(r"(?:double_blocks\.\d+\.(?:img|txt)_attn\.to_|single_block
 
 
 class EriDiffusionV2(Dialect):
-    """The dialect of EriDiffusion V2's binaries (`train_flux`, `train_sd35`, `train_sdxl`)."""
+    """The dialect of EriDiffusion V2's binaries (`train_flux`, `train_sd35`, `train_sdxl`, `train_chroma`)."""
 
     name = "eridiffusion-v2"
 
@@ -46,7 +46,7 @@ class EriDiffusionV2(Dialect):
             match = pattern.match(module)
             if match is not None:
                 return names.diffusers(diffusers.format(*match.groups()))
-        return names.native(module)
+        return names.native(module) or names.diffusers(module)
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         return stated_alpha(file, file.eridiffusion.get("alpha"), "header")

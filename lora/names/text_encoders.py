@@ -1,7 +1,8 @@
 """Module names of the text encoders CLIP-L, CLIP-G and T5-XXL, as ComfyUI's CLIP object and as the trainers have them.
 
-The encoder's number in a file differs between trainers and families (`te2` is CLIP-G or T5), but the names below it
-tell the two apart, so no family is needed. Source: github comfyanonymous/ComfyUI, comfy/lora.py `model_lora_keys_clip`.
+The encoder's number in a file differs between trainers and families (`te1` is CLIP-L or T5, `te2` CLIP-G or T5), but
+the names below it tell T5 apart, so no family is needed. Source: github comfyanonymous/ComfyUI, comfy/lora.py
+`model_lora_keys_clip`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def trainer_name(name: str) -> Target | None:
     if module == "text_projection" and encoder is not None:
         return _target(encoder, module)
     t5 = _T5.match(module)
-    if t5 is not None and number != "1":
+    if t5 is not None:
         return _target("t5xxl", f"encoder.block.{t5[1]}.layer.{t5[2]}.{t5[3]}.{t5[4]}")
     return None
 

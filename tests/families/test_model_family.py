@@ -10,10 +10,17 @@ from typing import Any
 import pytest
 
 from comfyui_eridiffusion.families import FAMILIES
-from comfyui_eridiffusion.tests.nodes import small_models
+from comfyui_eridiffusion.tests.nodes import chroma_models, small_models
 from comfyui_eridiffusion.tests.nodes.lora_runs import folders, write_kohya
 
-MODELS = {"flux": small_models.flux_model, "sd35": small_models.sd35_model, "sdxl": small_models.sdxl_model}
+MODELS = {
+    "flux": small_models.flux_model,
+    "sd35": small_models.sd35_model,
+    "sdxl": small_models.sdxl_model,
+    "chroma": lambda: chroma_models.comfy_model(
+        chroma_models.chroma_names(chroma_models.diffusers_model().state_dict())
+    ),
+}
 
 
 def family_of(comfy_host: Any, model: Any) -> str | None:

@@ -77,15 +77,17 @@ DIFFUSERS = {
     "flux": tables.flux_diffusers(),
     "sd35": tables.sd35_diffusers(),
     "sdxl": tables.sdxl("diffusers", convolutions=True),
+    "chroma": tables.chroma_diffusers(),
 }
 NATIVE = {
     "flux": tables.flux_native(),
     "sd35": tables.sd35_native() + tables.sd35_modulation(),
     "sdxl": tables.sdxl("native", convolutions=True),
+    "chroma": tables.chroma_native(),
 }
 V2 = {"flux": tables.flux_hybrid(), "sd35": tables.sd35_native(), "sdxl": tables.sdxl("native")}
 FAMILIES = tuple(NATIVE)
-COMPONENT = {"flux": "transformer.", "sd35": "transformer.", "sdxl": "unet."}
+COMPONENT = {"flux": "transformer.", "sd35": "transformer.", "sdxl": "unet.", "chroma": "transformer."}
 LINEAR = {family: [p for p in places if len(p.shape) == 2] for family, places in DIFFUSERS.items()}
 # text encoders: family -> the encoders' modules under diffusers' numbering, kohya's, and the host's own names
 TEXT = {
@@ -93,14 +95,19 @@ TEXT = {
     "sd35": tables.text_encoder("clip_l", "text_encoder.") + tables.text_encoder("clip_g", "text_encoder_2.")
     + tables.t5("text_encoder_3."),
     "sdxl": tables.text_encoder("clip_l", "text_encoder.") + tables.text_encoder("clip_g", "text_encoder_2."),
+    "chroma": tables.t5("text_encoder."),
 }  # fmt: skip
 KOHYA_TEXT = {
     "flux": tables.text_encoder("clip_l", "lora_te1_", "_") + tables.t5("lora_te3_", "_"),
     "sd35": tables.text_encoder("clip_l", "lora_te1_", "_") + tables.text_encoder("clip_g", "lora_te2_", "_")
     + tables.t5("lora_te3_", "_"),
     "sdxl": tables.text_encoder("clip_l", "lora_te1_", "_") + tables.text_encoder("clip_g", "lora_te2_", "_"),
+    "chroma": tables.t5("lora_te1_", "_"),
 }  # fmt: skip
-ONETRAINER_TEXT = KOHYA_TEXT | {"flux": tables.text_encoder("clip_l", "lora_te1_", "_") + tables.t5("lora_te2_", "_")}
+ONETRAINER_TEXT = KOHYA_TEXT | {
+    "flux": tables.text_encoder("clip_l", "lora_te1_", "_") + tables.t5("lora_te2_", "_"),
+    "chroma": tables.t5("lora_te_", "_"),
+}
 HOST_TEXT = {
     family: [
         Place("text_encoders." + p.weight, p.weight, p.shape)
@@ -153,7 +160,11 @@ def attention_only(places: list[Place]) -> list[Place]:
 
 
 def _eridiffusion() -> Iterator[Case]:
-    for family in FAMILIES:
+    chroma = tables.chroma_diffusers()
+    yield Case("eridiffusion-v2", "chroma", "header", chroma, AB, alpha=2.0,
+               metadata=eridiffusion_header("train_chroma", 250, RANK, 2.0))  # fmt: skip
+    yield Case("peft", "chroma", "EriDiffusion V2", chroma, AB, file_name="chroma_lora_step250.safetensors")
+    for family in V2:
         header = eridiffusion_header(f"train_{family}", 250, RANK, 1.0)
         name = f"{family}_lora_step250.safetensors"
         yield Case("eridiffusion-v2", family, "full save", V2[family], AB, alpha=1.0, moments=True,
@@ -218,6 +229,8 @@ def _diffusers() -> Iterator[Case]:
                        file_name="adapter_model.safetensors")  # fmt: skip
         yield Case("peft", family, "adapter named", tables.renamed(DIFFUSERS[family], "base_model.model."),
                    (".lora_A.default.weight", ".lora_B.default.weight"))  # fmt: skip
+    yield Case("comfy", "chroma", "ai-toolkit", tables.renamed(NATIVE["chroma"], _M), AB,
+               metadata={"training_info": '{"step": 750, "epoch": 3}'})  # fmt: skip
     for family in ("flux", "sd35"):
         yield Case("ai-toolkit", family, "lora_A", tables.renamed(DIFFUSERS[family], COMPONENT[family]), AB,
                    metadata={"training_info": '{"step": 750, "epoch": 3}'})  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from comfyui_eridiffusion.tests.nodes.chroma_models import settings_of_this_version
 from comfyui_eridiffusion.tests.nodes.small_models import flux_settings_of_this_host
 
 HIDDEN = 192  # Flux: 3 heads; SD 3.5: depth 3, since its width is 64 · depth
@@ -34,6 +35,17 @@ _FLUX = {
     "patch_size": 2,
     "qkv_bias": True,
     "guidance_embed": True,
+}
+CHROMA_LAYERS, CHROMA_WIDTH = 2, 48  # of distilled_guidance_layer
+_CHROMA = {
+    **{name: value for name, value in _FLUX.items() if name not in ("vec_in_dim", "guidance_embed")},
+    "image_model": "chroma",
+    "in_channels": 64,
+    "out_channels": 64,
+    "in_dim": 64,
+    "out_dim": HIDDEN,
+    "hidden_dim": CHROMA_WIDTH,
+    "n_layers": CHROMA_LAYERS,
 }
 _SD35 = {
     "in_channels": 16,
@@ -82,9 +94,10 @@ def host_model(family: str) -> Any:
         "flux": ("Flux", _FLUX),
         "sd35": ("SD3", _SD35),
         "sdxl": ("SDXL", _SDXL),
+        "chroma": ("Chroma", _CHROMA),
     }
     name, config = classes[family]
-    more = flux_settings_of_this_host() if family == "flux" else {}
+    more = {"flux": flux_settings_of_this_host, "chroma": settings_of_this_version}.get(family, dict)()
     settings = getattr(comfy.supported_models, name)({**config, **more})
     settings.inpaint_model = lambda: False
     settings.set_inference_dtype(torch.float32, None)
@@ -101,6 +114,7 @@ def host_text_encoders(family: str) -> Any:
     """The host's text encoder module of a family, small; parameters without storage (only names and shapes count)."""
     import comfy.sdxl_clip
     import comfy.text_encoders.flux
+    import comfy.text_encoders.pixart_t5
     import comfy.text_encoders.sd3_clip
 
     clip = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "num_hidden_layers": 3}
@@ -113,6 +127,7 @@ def host_text_encoders(family: str) -> Any:
         "flux": comfy.text_encoders.flux.FluxClipModel,
         "sd35": comfy.text_encoders.sd3_clip.SD3ClipModel,
         "sdxl": comfy.sdxl_clip.SDXLClipModel,
+        "chroma": comfy.text_encoders.pixart_t5.PixArtT5XXL,
     }
     return kinds[family](device="meta", dtype=torch.float32, model_options=options)
 

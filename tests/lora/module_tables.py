@@ -6,7 +6,7 @@ and not from the host's own map.
 
 from __future__ import annotations
 
-from comfyui_eridiffusion.tests.lora.host_models import CONTEXT, HIDDEN, SDXL_CHANNELS
+from comfyui_eridiffusion.tests.lora.host_models import CHROMA_LAYERS, CHROMA_WIDTH, CONTEXT, HIDDEN, SDXL_CHANNELS
 from comfyui_eridiffusion.tests.lora.lora_files import Place
 
 H = HIDDEN
@@ -88,6 +88,35 @@ def flux_diffusers() -> list[Place]:
     for kind, native in {"timestep": "time_in", "text": "vector_in", "guidance": "guidance_in"}.items():
         places.append(Place(f"time_text_embed.{kind}_embedder.linear_2", f"{_M}{native}.out_layer", (H, H)))
     return places
+
+
+#: Flux's modules that Chroma has not: its guidance layer makes what they made.
+_NOT_IN_CHROMA = ("mod.lin", "modulation.lin", "norm.linear", "norm1.linear", "norm1_context.linear",
+                  "adaLN_modulation.1", "norm_out.linear")  # fmt: skip
+_NOT_AT_THE_START = ("time_in", "vector_in", "guidance_in", "time_text_embed")
+
+
+def _chroma(flux: list[Place], first: str, second: str) -> list[Place]:
+    """Flux's places without those, and the guidance layer's; first, second: its linear layers."""
+    kept = [p for p in flux if not p.key.endswith(_NOT_IN_CHROMA) and not p.key.startswith(_NOT_AT_THE_START)]
+    stem, w = "distilled_guidance_layer", CHROMA_WIDTH
+    kept.append(Place(f"{stem}.in_proj", f"{_M}{stem}.in_proj", (w, 64)))
+    kept.append(Place(f"{stem}.out_proj", f"{_M}{stem}.out_proj", (H, w)))
+    for i in range(CHROMA_LAYERS):
+        layer = f"{stem}.layers.{i}"
+        kept += [Place(f"{layer}.{first}", f"{_M}{layer}.in_layer", (w, w))]
+        kept += [Place(f"{layer}.{second}", f"{_M}{layer}.out_layer", (w, w))]
+    return kept
+
+
+def chroma_native() -> list[Place]:
+    """The modules of Chroma's own files."""
+    return _chroma(flux_native(), "in_layer", "out_layer")
+
+
+def chroma_diffusers() -> list[Place]:
+    """diffusers' ChromaTransformer2DModel."""
+    return _chroma(flux_diffusers(), "linear_1", "linear_2")
 
 
 _SD35_SIZES = {"attn.qkv": (3 * H, H), "attn.proj": (H, H), "mlp.fc1": (4 * H, H), "mlp.fc2": (H, 4 * H)}

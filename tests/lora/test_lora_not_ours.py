@@ -63,7 +63,7 @@ OTHER_MODELS = {
     "HunyuanVideo ": pairs("lora_unet_double_blocks_0_img_mlp_fc1", **KOHYA),
     "Qwen-Image": pairs("transformer.transformer_blocks.0.attn.to_q", "transformer.transformer_blocks.0.img_mod.1"),
     "Flux.2": pairs("transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj"),
-    "Chroma": pairs(PROJ, "distilled_guidance_layer.layers.0.in_layer"),
+    "Chroma Radiance": pairs(PROJ, "distilled_guidance_layer.layers.0.in_layer", "nerf_blocks.0.param_generator"),
     "Z-Image": pairs("diffusion_model.layers.0.attention.qkv"),
     "PixArt": pairs("transformer.transformer_blocks.0.attn1.to_q"),
     "AuraFlow": pairs("transformer.joint_transformer_blocks.0.attn.to_q"),
@@ -87,7 +87,7 @@ def test_another_models_lora_says_which(tmp_path: Path, model: str, asked: str |
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("ss_base_model_version", "chroma"),
+        ("ss_base_model_version", "chroma_radiance"),
         ("modelspec.architecture", "Flux.2-dev/lora"),
         ("ss_base_model_version", "sd_1.5"),
     ],

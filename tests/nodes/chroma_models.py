@@ -118,7 +118,7 @@ def comfy_model(weights: dict[str, Tensor]) -> Any:
             "out_dim": HIDDEN,
             "hidden_dim": APPROXIMATOR,
             "n_layers": LAYERS,
-            **_settings_of_this_version(),
+            **settings_of_this_version(),
         }
     )
     config.set_inference_dtype(torch.float32, None)
@@ -129,7 +129,7 @@ def comfy_model(weights: dict[str, Tensor]) -> Any:
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device)
 
 
-def _settings_of_this_version() -> dict[str, Any]:
+def settings_of_this_version() -> dict[str, Any]:
     """Settings that newer versions of ComfyUI ask of a Chroma beside those that every one does."""
     import comfy.ldm.chroma.model
 

@@ -13,7 +13,7 @@ from comfyui_eridiffusion.workflows import Workflow, build
 
 TRICKY = 'a {red|blue} (on:1.2) [b] // no comment /* this too */ "quoted" \\n \\{ embedding:x é漢😀\nsecond line'
 LORA = "run/sd35_lora_step500.safetensors"
-FAMILIES = ("flux", "sd35", "sdxl")
+FAMILIES = ("flux", "sd35", "sdxl", "chroma")
 
 
 def item(family: str, index: int, **changes: Any) -> SampleItem:

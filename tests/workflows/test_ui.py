@@ -13,7 +13,7 @@ from comfyui_eridiffusion.tests.workflows.canvas import TITLE, group_rect, insid
 from comfyui_eridiffusion.tests.workflows.specs import sample_spec
 from comfyui_eridiffusion.workflows import Workflow, WorkflowError, build
 
-FAMILIES = ("flux", "sd35", "sdxl")
+FAMILIES = ("flux", "sd35", "sdxl", "chroma")
 
 
 def several(family: str, count: int = 6, chains: int = 1) -> Any:
