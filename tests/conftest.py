@@ -24,17 +24,18 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from comfyui_eridiffusion.dev.host_install import WORKSPACE, HostInstall, find_host, write_shim
 from comfyui_eridiffusion.dev.host_links import link_custom_nodes, write_model_paths
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.tests.by_host import ByHost, rank
 
-# In CI the same examples each time: a change is judged by what it changes. Elsewhere new ones are looked for.
-settings.register_profile("ci", derandomize=True, deadline=None)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# In CI the same examples each time: a change is judged by what it changes. Elsewhere new ones are looked for. How long
+# an example takes says nothing on a busy machine.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("busy"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "busy")
 
 
 @dataclass(frozen=True)
