@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from comfyui_eridiffusion.samplers.schedules import flow_sigmas
 from comfyui_eridiffusion.tests.nodes import chroma_models as chroma
 from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
+from comfyui_eridiffusion.tests.nodes.batch_helpers import Calls
+from comfyui_eridiffusion.tests.nodes.host_calls import outputs
 
 WIDTH, HEIGHT, STEPS, SEED = 96, 64, 4, 42
 LENGTH = 24  # tokens of a padded prompt; 512 in the pipeline
@@ -172,3 +175,25 @@ def test_from_prompts_to_the_final_latent(comfy_host: Any) -> None:
         prompts.append(h.node(comfy_host, "EriTripleTextEncode", **asked, **size, t5_padding="weighted")[0])
     sigmas = h.node(comfy_host, node, steps=STEPS, **options)
     assert distance(by_nodes(comfy_host, sigmas, 3.5, prompts), expected) < CLOSE
+
+
+def test_pictures_of_a_batch_come_out_as_alone(comfy_host: Any) -> None:
+    """Prompts of one length are sampled together, one of another length is not."""
+    noises = [h.node(comfy_host, "RandomNoise", noise_seed=seed) for seed in range(3)]
+    model = models()[1]
+    given = {
+        "positive": [[[embedding(row)[:, :tokens], {"pooled_output": None}]] for row, tokens in enumerate((5, 5, 9))],
+        "negative": [[[embedding(9)[:, :3], {"pooled_output": None}]]] * 3,
+        "noise": noises,
+        "latent": [{"samples": torch.zeros(1, 16, HEIGHT // 8, WIDTH // 8)}] * 3,
+        "sampler": [h.flow_euler(comfy_host)] * 3,
+        "sigmas": [flow_sigmas(STEPS)] * 3,
+        "cfg": [3.5] * 3,
+    }
+    calls = Calls(model)
+    together = outputs(comfy_host, "EriSample", model=[calls.model] * 3, **given, batch_size=[8])[0]
+    assert sorted(set(calls.images)) == [1, 2]
+    for row, made in enumerate(together):
+        one = {name: [values[row]] for name, values in given.items()}
+        alone = outputs(comfy_host, "EriSample", model=[model], **one, batch_size=[1])[0][0]
+        assert distance(made["samples"], alone["samples"]) < CLOSE
