@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from comfyui_eridiffusion.client.host_client import HostClient
-from comfyui_eridiffusion.client.runs import host_run_name, possible_names, select_steps_in, spread, steps_in
+from comfyui_eridiffusion.client.runs import host_run_name, possible_names, select_steps_in, steps_in
 from comfyui_eridiffusion.errors import HostError
 from comfyui_eridiffusion.lora import LoraError
+from comfyui_eridiffusion.lora.step_lists import spread
 
 
 @given(st.sets(st.integers(0, 10**6), min_size=1, max_size=60), st.integers(2, 20))
