@@ -17,11 +17,12 @@ from typing import Literal, NamedTuple, get_args
 
 from ..errors import LoraError, shorten
 from ..trainers import TRAINERS
+from .dialects import taken_apart
 from .file_names import CONTAINERS, STEP_FOLDER, SUFFIX, Reading, is_clutter_folder, read_name
 from .header import read_header
 from .metadata import header_step, read_json, state_step
 from .remembered import Remembered, look
-from .suffixes import EVIDENCE, split
+from .suffixes import EVIDENCE
 
 Mode = Literal["exact", "nearest", "at_or_before", "latest"]
 _NESTED = 3  # levels of folders above runs, e.g. output/project/run
@@ -302,7 +303,7 @@ def _facts(path: Path) -> _Facts | None:
 @lru_cache(maxsize=4096)
 def _cached_facts(path: Path, mtime_ns: int, size: int) -> _Facts:
     header = read_header(path)
-    kinds = {part.kind for name in header.shapes if (part := split(name)) is not None}
+    kinds = {part.kind for part in taken_apart(header).parts.values()}
     embedding, name = "emb_params" in header.shapes, header.metadata.get("ss_output_name")
     return _Facts(bool(kinds & EVIDENCE), embedding, header_step(header), name)
 

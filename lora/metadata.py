@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..errors import LoraError
-from .header import Header, read_header
+from .header import Header
 from .names.text_encoders import is_text_encoder
 from .remembered import look
-from .suffixes import Split, split
+from .suffixes import Split, split, split_own
 
 ERIDIFFUSION_KEY = "__eridiffusion_ckpt__"
 DIFFUSERS_KEY = "lora_adapter_metadata"
@@ -26,14 +26,14 @@ class LoraFile:
     """A LoRA file before its tensors are read: its header, its names taken apart, and the JSON files beside it.
 
     `parts` maps each adapter tensor's name to module and kind. Tensors with another ending are not in it.
+
+    Args:
+        header: the file's header.
+        endings: those that mean something in this file beside the common ones, see `Dialect.endings`.
     """
 
     header: Header
-
-    @classmethod
-    def open(cls, path: str | Path) -> LoraFile:
-        """Read the header of `path`; raises LoraError as `read_header` does."""
-        return cls(read_header(path))
+    endings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -45,7 +45,8 @@ class LoraFile:
 
     @cached_property
     def parts(self) -> Mapping[str, Split]:
-        return {name: part for name in self.header.shapes if (part := split(name)) is not None}
+        apart = {name: split_own(name, self.endings) or split(name) for name in self.header.shapes}
+        return {name: part for name, part in apart.items() if part is not None}
 
     @cached_property
     def modules(self) -> tuple[str, ...]:

@@ -16,8 +16,9 @@ from ..errors import LoraError
 from ..families import FAMILIES
 from .adapter import Adapter, check_shapes, factored_rank
 from .checkpoints import step_of
-from .dialects import DIALECTS, Alpha, Dialect
+from .dialects import DIALECTS, Alpha, Dialect, taken_apart
 from .family import detect_family
+from .header import read_header
 from .metadata import LoraFile
 from .names import Target
 from .names.text_encoders import is_text_encoder, target_of
@@ -83,7 +84,7 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
     files that are not LoRAs, unknown dialects, another family's modules, up/down shapes that do not fit, NaN and
     infinity.
     """
-    file = LoraFile.open(path)
+    file = taken_apart(read_header(path))
     dialect = _recognise(file)
     family = detect_family(file, family)
     try:

@@ -1,4 +1,4 @@
-"""The endings of adapter tensor names, in every spelling, and the kind of tensor that each one means.
+"""The endings of adapter tensor names that several dialects have, and the kind of tensor that each one means.
 
 A name such as `double_blocks.0.img_attn.to_q.lora_A.weight` is a module name plus an ending. The kinds are spelled as
 ComfyUI's own loader spells its endings, so that a converted file needs no second table.
@@ -6,6 +6,7 @@ ComfyUI's own loader spells its endings, so that a converted file needs no secon
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -74,6 +75,15 @@ class Split(NamedTuple):
 
     module: str
     kind: str
+
+
+def split_own(name: str, endings: Mapping[str, str]) -> Split | None:
+    """Take a name apart by the endings that one dialect alone has (`Dialect.endings`). None when it has none of them."""
+    for ending, kind in endings.items():
+        module = name.removesuffix(f".{ending}")
+        if module not in ("", name):
+            return Split(module, kind)
+    return None
 
 
 @lru_cache(maxsize=1 << 16)  # the checkpoints of a run have the same names

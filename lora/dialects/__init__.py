@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..header import Header
+from ..metadata import LoraFile
 from .ai_toolkit import AiToolkit
 from .base import OPTIMIZER_PREFIX, Alpha, Dialect
 from .comfy import Comfy
@@ -38,4 +40,13 @@ DIALECTS: tuple[Dialect, ...] = (
     Native(),
 )
 
-__all__ = ["DIALECTS", "OPTIMIZER_PREFIX", "Alpha", "Dialect"]
+
+def taken_apart(header: Header) -> LoraFile:
+    """A LoRA file with its names taken apart: by the endings of the dialect that it shows with them, or as all do."""
+    for dialect in DIALECTS:
+        if dialect.endings and dialect.recognises(file := LoraFile(header, dialect.endings)):
+            return file
+    return LoraFile(header)
+
+
+__all__ = ["DIALECTS", "OPTIMIZER_PREFIX", "Alpha", "Dialect", "taken_apart"]

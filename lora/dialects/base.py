@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 from ...errors import LoraError
@@ -32,6 +33,8 @@ class Dialect:
     name: ClassVar[str]
     #: A module name that begins so shows the dialect; where that is not enough, `recognises` says more.
     modules: ClassVar[re.Pattern[str]]
+    #: Endings of tensor names that only this dialect has -> kind of tensor (suffixes.py). They mean nothing elsewhere.
+    endings: ClassVar[Mapping[str, str]] = {}
 
     def recognises(self, file: LoraFile) -> bool:
         """Whether the file is written in this dialect, from its names and header alone."""
