@@ -120,11 +120,5 @@ FAMILY = Family(
         widths=(3072,),
     ),
     sampling=_sampling,
-    stock=StockFacts(
-        t5_length=1,
-        model=_stock_model,
-        sampler=_stock_sampler,
-        encode_apart=None,
-        guided=_stock_guided,
-    ),
+    stock=StockFacts(t5_length=1, model=_stock_model, sampler=_stock_sampler, encode_apart=None, guided=_stock_guided),
 )

@@ -156,10 +156,6 @@ FAMILY = Family(
     ),
     sampling=_sampling,
     stock=StockFacts(
-        t5_length=256,
-        model=_stock_model,
-        sampler=_stock_sampler,
-        encode_apart=_stock_texts,
-        guided=_stock_guided,
+        t5_length=256, model=_stock_model, sampler=_stock_sampler, encode_apart=_stock_texts, guided=_stock_guided
     ),
 )

@@ -125,11 +125,6 @@ class EriFluxUnpatchify(io.ComfyNode):
     @classmethod
     @in_range()
     def execute(
-        cls,
-        width: int,
-        height: int,
-        tokens: dict[str, Any] | None = None,
-        file: str = "",
-        model_space: bool = False,
+        cls, width: int, height: int, tokens: dict[str, Any] | None = None, file: str = "", model_space: bool = False
     ) -> io.NodeOutput:
         return io.NodeOutput(unpatchify_latent(tokens, width, height, file, model_space))

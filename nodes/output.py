@@ -19,11 +19,7 @@ def _names() -> list[io.Input]:
     """Which folder and file, in which form."""
     return [
         io.Int.Input(
-            "step",
-            default=0,
-            min=0,
-            max=2**31 - 1,
-            tooltip="The training step in the file names; 0 is without a LoRA.",
+            "step", default=0, min=0, max=2**31 - 1, tooltip="The training step in the file names; 0 is without a LoRA."
         ),
         io.Combo.Input(
             "layout",

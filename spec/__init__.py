@@ -12,15 +12,7 @@ if TYPE_CHECKING:
     from .readers import from_json, read_spec, read_text
     from .templating import expand_prompts
 
-__all__ = [
-    "SampleItem",
-    "SampleSpec",
-    "SpecError",
-    "expand_prompts",
-    "from_json",
-    "read_spec",
-    "read_text",
-]
+__all__ = ["SampleItem", "SampleSpec", "SpecError", "expand_prompts", "from_json", "read_spec", "read_text"]
 
 __getattr__ = attach(
     __name__,

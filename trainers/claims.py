@@ -29,13 +29,7 @@ SEEN_IN_A_PICTURE: Final = (
 )
 
 #: Largest differences. torch-cuda: before rounding. Half precision: of one rounding, as a share.
-FIGURES: Final[Mapping[str, float]] = MappingProxyType(
-    {
-        "torch-cuda": 3e-6,
-        "bfloat16": 2.0**-8,
-        "float16": 2.0**-11,
-    }
-)
+FIGURES: Final[Mapping[str, float]] = MappingProxyType({"torch-cuda": 3e-6, "bfloat16": 2.0**-8, "float16": 2.0**-11})
 
 
 class Case(NamedTuple):

@@ -202,12 +202,7 @@ def _item(spec: SampleSpec | None, name: str, position: int | None) -> SampleIte
 
 
 def _place(
-    settings: SaveSettings,
-    spec: SampleSpec | None,
-    item: SampleItem | None,
-    name: str,
-    position: int,
-    picture: Tensor,
+    settings: SaveSettings, spec: SampleSpec | None, item: SampleItem | None, name: str, position: int, picture: Tensor
 ) -> SampleFile:
     height, width = picture.shape[:2]
     return SampleFile(

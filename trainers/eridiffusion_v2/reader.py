@@ -81,9 +81,7 @@ def _family(root: Section) -> str:
     found = _MODEL_TYPES.get(kind.upper().replace("_", "").replace("-", ""))
     if found is None:
         raise root.error(
-            "model_type",
-            f"the model family {kind!r} is not supported",
-            f"Supported are {', '.join(FAMILIES)}.",
+            "model_type", f"the model family {kind!r} is not supported", f"Supported are {', '.join(FAMILIES)}."
         )
     return found
 

@@ -30,12 +30,7 @@ MODEL_TYPES: Final = {
     "CHROMA_1": "chroma",
 }
 #: DataType -> torch's name; what computes in no float type of torch's samples in float16.
-_PRECISIONS: Final = {
-    "FLOAT_16": "float16",
-    "FLOAT_32": "float32",
-    "TFLOAT_32": "float32",
-    "BFLOAT_16": "bfloat16",
-}
+_PRECISIONS: Final = {"FLOAT_16": "float16", "FLOAT_32": "float32", "TFLOAT_32": "float32", "BFLOAT_16": "bfloat16"}
 _DEFAULT_FILE: Final = "training_samples/samples.json"
 _DEFAULT_T5: Final = 77
 _MAX_T5: Final = 512
@@ -127,9 +122,7 @@ def _family(root: Section) -> str:
         raise root.missing("model_type", "OneTrainer takes Stable Diffusion 1.5 then, which is not supported.")
     if kind not in MODEL_TYPES:
         raise root.error(
-            "model_type",
-            f"the model family {kind!r} is not supported",
-            f"Supported are {', '.join(MODEL_TYPES)}.",
+            "model_type", f"the model family {kind!r} is not supported", f"Supported are {', '.join(MODEL_TYPES)}."
         )
     return MODEL_TYPES[kind]
 

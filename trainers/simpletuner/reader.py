@@ -84,9 +84,7 @@ def _family(options: Options) -> str:
         )
     if named.lower() not in _FAMILIES:
         raise options.error(
-            "model_family",
-            f"the model family {named!r} is not supported",
-            f"Supported are {', '.join(_FAMILIES)}.",
+            "model_family", f"the model family {named!r} is not supported", f"Supported are {', '.join(_FAMILIES)}."
         )
     return _FAMILIES[named.lower()]
 
@@ -226,9 +224,7 @@ def _sizes(options: Options) -> list[tuple[str, int, int]]:
 
 def _no_size(options: Options, text: str) -> SpecError:
     return options.error(
-        "validation_resolution",
-        f"{text!r} is no size",
-        f"Write 1024 or 1024x768, up to {MAX_PIXELS}, comma between.",
+        "validation_resolution", f"{text!r} is no size", f"Write 1024 or 1024x768, up to {MAX_PIXELS}, comma between."
     )
 
 
