@@ -19,50 +19,18 @@ class EriFluxPatchify(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="EriFluxPatchify",
-            display_name="Flux Patchify",
             category=FLUX_MENU,
-            description="Packs a latent into Flux's token layout (2 x 2 patches) and gives the position ids, for "
-            "example to export latents or noise for a trainer with Save Latent. Sampling does not need it, because "
-            "the model packs by itself.",
             search_aliases=["pack latents"],
             inputs=[
-                io.Int.Input(
-                    "text_length", default=512, min=0, max=4096, tooltip="The number of text tokens, for text_ids."
-                ),
-                io.Latent.Input(
-                    "latent", tooltip="A latent [B, 16, H, W]. Odd sizes are padded circularly to even ones."
-                ),
-                io.Int.Input(
-                    "index",
-                    default=0,
-                    min=0,
-                    max=4096,
-                    optional=True,
-                    tooltip="The value of channel 0 of image_ids: 0 for the picture itself; 1, 2, … for reference "
-                    "pictures.",
-                ),
-                io.Boolean.Input(
-                    "model_space",
-                    default=False,
-                    optional=True,
-                    tooltip="On: the tokens hold the values that the model sees, (z - 0.1159) * 0.3611, which is "
-                    "what trainers store. Off: they hold the values of ComfyUI's latents, which is right for noise.",
-                ),
+                io.Int.Input("text_length", default=512, min=0, max=4096),
+                io.Latent.Input("latent"),
+                io.Int.Input("index", default=0, min=0, max=4096, optional=True),
+                io.Boolean.Input("model_space", default=False, optional=True),
             ],
             outputs=[
-                io.Latent.Output(
-                    id="tokens", display_name="tokens", tooltip="The packed tokens [B, N, 64], N = H/2 x W/2."
-                ),
-                io.Latent.Output(
-                    id="image_ids",
-                    display_name="image_ids",
-                    tooltip="The image's position ids [B, N, 3]: index, row, column.",
-                ),
-                io.Latent.Output(
-                    id="text_ids",
-                    display_name="text_ids",
-                    tooltip="The text's position ids [B, text_length, 3], all zero.",
-                ),
+                io.Latent.Output(id="tokens", display_name="tokens"),
+                io.Latent.Output(id="image_ids", display_name="image_ids"),
+                io.Latent.Output(id="text_ids", display_name="text_ids"),
             ],
         )
 
@@ -81,37 +49,16 @@ class EriFluxUnpatchify(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="EriFluxUnpatchify",
-            display_name="Flux Unpatchify",
             category=FLUX_MENU,
-            description="Unpacks Flux tokens into a latent. They come from Flux Patchify or from a safetensors file "
-            "with packed latents that a trainer wrote.",
             search_aliases=["unpack latents", "import latents"],
             inputs=[
-                io.Int.Input("width", default=1024, min=8, max=MAX_RESOLUTION, tooltip="The image's width in pixels."),
-                io.Int.Input(
-                    "height", default=1024, min=8, max=MAX_RESOLUTION, tooltip="The image's height in pixels."
-                ),
-                io.Latent.Input(
-                    "tokens",
-                    optional=True,
-                    tooltip="The tokens [B, N, 64] from Flux Patchify or Load Latent. Leave it open to read the file.",
-                ),
-                io.String.Input(
-                    "file",
-                    default="",
-                    optional=True,
-                    tooltip="A safetensors file of packed (or unpacked) latents in the input folder or a loras "
-                    "folder. It is read when tokens is not connected.",
-                ),
-                io.Boolean.Input(
-                    "model_space",
-                    default=False,
-                    optional=True,
-                    tooltip="On: the values are those that the model sees, which is what trainers store. They become "
-                    "ComfyUI's latents, z / 0.3611 + 0.1159. Off: the values are taken as they are.",
-                ),
+                io.Int.Input("width", default=1024, min=8, max=MAX_RESOLUTION),
+                io.Int.Input("height", default=1024, min=8, max=MAX_RESOLUTION),
+                io.Latent.Input("tokens", optional=True),
+                io.String.Input("file", default="", optional=True),
+                io.Boolean.Input("model_space", default=False, optional=True),
             ],
-            outputs=[io.Latent.Output(tooltip="The latent [B, 16, height/8, width/8].")],
+            outputs=[io.Latent.Output()],
         )
 
     @classmethod

@@ -18,50 +18,16 @@ class EriGuidance(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="EriGuidance",
-            display_name="Guidance",
             category=SAMPLING_MENU,
-            description="Rescales guidance on the model's own output, which is right for flow, epsilon and v models, "
-            "and does dynamic thresholding. It also chooses between true CFG and Flux's embedded guidance.",
             search_aliases=["RescaleCFG", "cfg rescale"],
             inputs=[
-                io.Float.Input(
-                    "rescale",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="How much guidance is rescaled (phi). 0 switches it off; Lin et al. 2023 use 0.7.",
-                ),
-                io.Float.Input(
-                    "threshold_percentile",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    round=False,
-                    tooltip="Dynamic thresholding (Imagen): the percentile of the predicted latent, e.g. 0.995. 0 "
-                    "switches it off.",
-                ),
-                io.Float.Input(
-                    "threshold_max",
-                    default=0.0,
-                    min=0.0,
-                    max=1000.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="The largest threshold, 1 or more. 0 sets no limit.",
-                ),
-                io.Combo.Input(
-                    "mode",
-                    options=["cfg", "embedded", "bypass"],
-                    default="cfg",
-                    tooltip="cfg: follows the sampler's cfg. embedded: makes one pass with Flux's embedded guidance, "
-                    "whatever cfg is. bypass: makes true CFG with the guidance embedding switched off.",
-                ),
-                io.Model.Input("model", tooltip="The model to patch. The model itself does not change."),
+                io.Float.Input("rescale", default=0.0, min=0.0, max=1.0, step=0.01, round=False),
+                io.Float.Input("threshold_percentile", default=0.0, min=0.0, max=1.0, step=0.001, round=False),
+                io.Float.Input("threshold_max", default=0.0, min=0.0, max=1000.0, step=0.01, round=False),
+                io.Combo.Input("mode", options=["cfg", "embedded", "bypass"], default="cfg"),
+                io.Model.Input("model"),
             ],
-            outputs=[io.Model.Output(tooltip="The patched model.")],
+            outputs=[io.Model.Output()],
         )
 
     @classmethod

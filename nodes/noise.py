@@ -21,54 +21,16 @@ class EriTrainerNoise(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="EriTrainerNoise",
-            display_name="Trainer Noise",
             category=SAMPLING_MENU,
-            description="Gives the trainer's own initial noise for a seed, with its random generator, its layout "
-            "(NCHW or packed as in Flux) and its number type, or noise that the trainer wrote to a file. "
-            "torch-cpu/nchw/float32 is ComfyUI's own noise.",
             search_aliases=["RandomNoise", "seed"],
             inputs=[
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=True,
-                    tooltip="The seed of the noise, as in the training config.",
-                ),
-                io.Combo.Input(
-                    "profile",
-                    options=PROFILES,
-                    default=PROFILES[0],
-                    tooltip="generator/layout/dtype: what draws the numbers (torch on CPU or CUDA, Rust's StdRng), "
-                    "in which order, and in which precision. A graph may also name the GPU (torch-cuda@rtx-3090/…) "
-                    "and a fourth part, the precision to which the noise is rounded.",
-                ),
-                io.Combo.Input(
-                    "family",
-                    options=["auto", *FAMILIES],
-                    default="auto",
-                    tooltip="Checks that the latent belongs to this family; auto accepts any.",
-                ),
-                io.Combo.Input(
-                    "walk",
-                    options=list(WALKS),
-                    default=WALKS[0],
-                    optional=True,
-                    tooltip="How a batch gets its seeds. one draw: one generator draws all pictures, as in ComfyUI. "
-                    "seed + index, same seed: each picture is drawn by itself, as in trainers with and without "
-                    "walk_seed.",
-                ),
-                io.String.Input(
-                    "file",
-                    default="",
-                    optional=True,
-                    tooltip="A safetensors file with the trainer's noise, in the input folder or a loras folder. It "
-                    "is used instead of drawing noise. {seed} in the name becomes the seed. When it is empty, the "
-                    "noise is drawn.",
-                ),
+                io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True),
+                io.Combo.Input("profile", options=PROFILES, default=PROFILES[0]),
+                io.Combo.Input("family", options=["auto", *FAMILIES], default="auto"),
+                io.Combo.Input("walk", options=list(WALKS), default=WALKS[0], optional=True),
+                io.String.Input("file", default="", optional=True),
             ],
-            outputs=[io.Noise.Output(tooltip="The noise, for Sample or SamplerCustomAdvanced.")],
+            outputs=[io.Noise.Output()],
         )
 
     @classmethod

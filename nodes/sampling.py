@@ -21,50 +21,15 @@ class EriFlowEulerSampler(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="EriFlowEulerSampler",
-            display_name="Flow Euler Sampler",
             category=SAMPLING_MENU,
-            description="Takes Euler steps on flow models (Flux, SD 3.5). With its defaults it equals ComfyUI's "
-            "euler bit for bit. Its churn keeps the variance right on flow models; that of ComfyUI's euler does not.",
             search_aliases=["euler", "flow matching"],
             inputs=[
-                io.Float.Input(
-                    "s_churn",
-                    default=0.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="How much noise is added on the way, spread over the steps. 0 adds none (plain Euler).",
-                ),
-                io.Float.Input(
-                    "s_tmin",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="Noise is added only at this sigma and above. It is a sigma, not a share of the steps.",
-                ),
-                io.Float.Input(
-                    "s_tmax",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="Noise is added only at this sigma and below. It is a sigma, not a share of the steps.",
-                ),
-                io.Float.Input(
-                    "s_noise",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="The strength of the added noise; 1 keeps the variance.",
-                ),
+                io.Float.Input("s_churn", default=0.0, min=0.0, max=100.0, step=0.01, round=False),
+                io.Float.Input("s_tmin", default=0.0, min=0.0, max=1.0, step=0.01, round=False),
+                io.Float.Input("s_tmax", default=1.0, min=0.0, max=1.0, step=0.01, round=False),
+                io.Float.Input("s_noise", default=1.0, min=0.0, max=10.0, step=0.01, round=False),
             ],
-            outputs=[io.Sampler.Output(tooltip="The sampler, for Sample, SamplerCustom or SamplerCustomAdvanced.")],
+            outputs=[io.Sampler.Output()],
         )
 
     @classmethod
@@ -81,59 +46,19 @@ class EriDDIMSampler(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="EriDDIMSampler",
-            display_name="DDIM Sampler",
             category=SAMPLING_MENU,
-            description="Takes DDIM steps as they were published (ComfyUI's own 'ddim' is Euler). Together with DDIM "
-            "Schedule it gives the result of diffusers' DDIMScheduler, with its previous timesteps and final alpha. "
-            "On flow models, eta 0 is Euler.",
             search_aliases=["ddim", "ddpm"],
             inputs=[
-                io.Float.Input(
-                    "eta",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="The share of new noise in each step: 0 is deterministic DDIM, 1 is DDPM.",
-                ),
-                io.Boolean.Input(
-                    "clip_sample",
-                    default=False,
-                    tooltip="Clamps the predicted latent in every step. SDXL has it off; kohya's DDIM has it on.",
-                ),
-                io.Float.Input(
-                    "clip_range",
-                    default=1.0,
-                    min=0.01,
-                    max=100.0,
-                    step=0.01,
-                    round=False,
-                    tooltip="The largest absolute value after clamping. It acts when clip_sample is on.",
-                ),
-                io.Boolean.Input(
-                    "use_clipped_model_output",
-                    default=False,
-                    tooltip="Computes the noise again from the clamped latent. It acts when clip_sample is on.",
-                ),
+                io.Float.Input("eta", default=0.0, min=0.0, max=1.0, step=0.01, round=False),
+                io.Boolean.Input("clip_sample", default=False),
+                io.Float.Input("clip_range", default=1.0, min=0.01, max=100.0, step=0.01, round=False),
+                io.Boolean.Input("use_clipped_model_output", default=False),
                 io.Combo.Input(
-                    "spacing",
-                    options=["auto", "leading", "trailing", "linspace"],
-                    default="auto",
-                    optional=True,
-                    tooltip="The spacing of DDIM Schedule, which decides which timestep precedes another one. auto "
-                    "finds it from the sigmas. When they are no DDIM schedule, it steps from each sigma to the next.",
+                    "spacing", options=["auto", "leading", "trailing", "linspace"], default="auto", optional=True
                 ),
-                io.Int.Input(
-                    "offset",
-                    default=1,
-                    min=0,
-                    max=999,
-                    optional=True,
-                    tooltip="The offset of DDIM Schedule. It acts with the spacing leading.",
-                ),
+                io.Int.Input("offset", default=1, min=0, max=999, optional=True),
             ],
-            outputs=[io.Sampler.Output(tooltip="The sampler, for Sample, SamplerCustom or SamplerCustomAdvanced.")],
+            outputs=[io.Sampler.Output()],
         )
 
     @classmethod
@@ -149,45 +74,21 @@ class EriSample(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="EriSample",
-            display_name="Sample",
             category=SAMPLING_MENU,
-            description="Samples with ComfyUI's own guider from the given noise and sigmas. At CFG 1 only the "
-            "positive prompt runs. Linked lists (prompts, seeds, sizes) run one after the other or in batches. When "
-            "memory runs out, it goes on in smaller parts, and the picture stays the same.",
             search_aliases=["KSampler", "SamplerCustom"],
             is_input_list=True,
             inputs=[
-                io.Float.Input(
-                    "cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="True classifier-free guidance; 1 switches it off (one pass). Flux's own guidance is "
-                    "part of the positive conditioning.",
-                ),
-                io.Model.Input("model", tooltip="The model to sample with."),
-                io.Conditioning.Input("positive", tooltip="The encoded prompt."),
-                io.Conditioning.Input("negative", tooltip="The encoded negative prompt. At CFG 1 it is not used."),
-                io.Noise.Input("noise", tooltip="The initial noise, from Trainer Noise, RandomNoise or DisableNoise."),
-                io.Sampler.Input(
-                    "sampler", tooltip="The sampler, from Flow Euler Sampler, DDIM Sampler or KSamplerSelect."
-                ),
-                io.Sigmas.Input("sigmas", tooltip="The noise levels from high to low, one more than there are steps."),
-                io.Latent.Input("latent", tooltip="An empty latent of the wanted size, or a latent to start from."),
-                io.Int.Input(
-                    "batch_size",
-                    default=1,
-                    min=1,
-                    max=MAX_BATCH,
-                    optional=True,
-                    tooltip="How many images of linked lists are sampled at once, at most. They must have the same "
-                    "size, schedule and CFG, and a sampler that draws no noise. Batches are faster, but the last "
-                    "digits change. 1 samples one after the other.",
-                ),
+                io.Float.Input("cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01),
+                io.Model.Input("model"),
+                io.Conditioning.Input("positive"),
+                io.Conditioning.Input("negative"),
+                io.Noise.Input("noise"),
+                io.Sampler.Input("sampler"),
+                io.Sigmas.Input("sigmas"),
+                io.Latent.Input("latent"),
+                io.Int.Input("batch_size", default=1, min=1, max=MAX_BATCH, optional=True),
             ],
-            outputs=[io.Latent.Output(is_output_list=True, tooltip="The denoised latent, for VAE Decode.")],
+            outputs=[io.Latent.Output(is_output_list=True)],
         )
 
     @classmethod
