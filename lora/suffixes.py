@@ -78,7 +78,7 @@ class Split(NamedTuple):
 
 
 def split_own(name: str, endings: Mapping[str, str]) -> Split | None:
-    """Take a name apart by the endings that one dialect alone has (`Dialect.endings`). None when it has none of them."""
+    """Take a name apart by the endings that one dialect has (`Dialect.endings`); None when it has none of them."""
     for ending, kind in endings.items():
         module = name.removesuffix(f".{ending}")
         if module not in ("", name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -24,7 +25,7 @@ class Acme(dialects.Dialect):
 
     name = "acme"
     modules = re.compile(r"acme\.")
-    endings = {"low": DOWN, "high": UP}
+    endings: ClassVar[dict[str, str]] = {"low": DOWN, "high": UP}
 
     def target(self, module: str, names: NameTable) -> Target | None:
         return names.native(module.removeprefix("acme."))
