@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,6 +41,10 @@ class Place:
         if rounded != value:
             self.reading.note(f"{name} {value} is rounded to {rounded} as in the trainer.")
         return rounded
+
+    def size(self, rounding: Callable[[int], int], width: int, height: int) -> tuple[int, int]:
+        """Width and height after rounding; see `pixels`."""
+        return self.pixels("width", width, rounding(width)), self.pixels("height", height, rounding(height))
 
     def seed(self, value: int | None) -> int | None:
         """A seed as torch's generators take it: a negative one counts modulo 2^64, and None stays random."""

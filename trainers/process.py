@@ -13,53 +13,32 @@ from ..configs.fields import Reading, Section
 from ..configs.tree import Document, Node
 from .recognise import find, matches
 
-#: trainer, field below the process ("type" = the process's own type), pattern its text must match or None = any.
-SIGNALS: Final = (
-    ("eridiffusion", "type", r"flux_trainer"),
-    ("eridiffusion", "low_vram", None),
-    ("eridiffusion", "tread", None),
-    ("eridiffusion", "model.is_sdxl", None),
-    ("eridiffusion", "model.arch", r"(?i)sd_?3[._]?5|sd_xl"),
-    ("eridiffusion", "model.t5_max_length", None),
-    ("eridiffusion", "model.snr_gamma", None),
-    ("eridiffusion", "model.max_grad_norm", None),
-    ("eridiffusion", "model.clip_path", None),
-    ("eridiffusion", "model.clip_l_path", None),
-    ("eridiffusion", "model.clip_g_path", None),
-    ("eridiffusion", "model.t5_path", None),
-    ("eridiffusion", "model.text_encoder_path", None),
-    ("eridiffusion", "model.text_encoder_2_path", None),
-    ("eridiffusion", "train.use_layer_streaming", None),
-    ("eridiffusion", "train.streaming_memory_limit_gb", None),
-    ("eridiffusion", "sample.prompts", r"(?s).*\{trigger_word\}.*"),
-    ("ai-toolkit", "type", r"diffusion_trainer|ui_trainer|textual_inversion_trainer|concept_\w+|\w+_slider_trainer"),
-    ("ai-toolkit", "first_sample", None),
-    ("ai-toolkit", "sqlite_db_path", None),
-    ("ai-toolkit", "logging", None),
-    ("ai-toolkit", "sample.samples", None),
-    ("ai-toolkit", "sample.sample_start_step", None),
-    ("ai-toolkit", "sample.network_multiplier", None),
-    ("ai-toolkit", "sample.guidance_rescale", None),
-    ("ai-toolkit", "sample.format", None),
-    ("ai-toolkit", "sample.num_frames", None),
-    ("ai-toolkit", "sample.fps", None),
-    ("ai-toolkit", "sample.seed", r"-\d+"),
-    ("ai-toolkit", "sample.neg", r"(?i)false"),
-    ("ai-toolkit", "sample.prompts", r"(?s).* --(?:w|h|d|seed|l|cfg|s|steps|m|n) .*"),
-    ("ai-toolkit", "model.is_xl", None),
-    ("ai-toolkit", "model.use_flux_cfg", None),
-    ("ai-toolkit", "model.assistant_lora_path", None),
-    ("ai-toolkit", "model.extras_name_or_path", None),
-    ("ai-toolkit", "model.te_name_or_path", None),
-    ("ai-toolkit", "model.qtype", None),
-    ("ai-toolkit", "model.quantize_te", None),
-    ("ai-toolkit", "model.model_kwargs", None),
-    ("ai-toolkit", "model.arch", r"sd3|flex\w*|.*:.*"),
-    # A Hub id: one slash, no file ending. EriDiffusion opens files.
-    ("ai-toolkit", "model.name_or_path", r"[A-Za-z0-9][\w.-]*/(?!.*\.(?:safetensors|gguf|ckpt|pt|sft)$)[\w.-]+"),
-    ("ai-toolkit", "train.timestep_type", None),
-    ("ai-toolkit", "train.content_or_style", None),
-)
+#: Trainer -> field below the process ("type" = the process's own type) -> pattern its text must match, None = any.
+SIGNALS: Final[dict[str, dict[str, str | None]]] = {
+    "eridiffusion": {
+        **dict.fromkeys(("low_vram", "tread", "model.is_sdxl", "model.t5_max_length", "model.snr_gamma")),
+        **dict.fromkeys(("model.max_grad_norm", "model.clip_path", "model.clip_l_path", "model.clip_g_path")),
+        **dict.fromkeys(("model.t5_path", "model.text_encoder_path", "model.text_encoder_2_path")),
+        **dict.fromkeys(("train.use_layer_streaming", "train.streaming_memory_limit_gb")),
+        "type": r"flux_trainer",
+        "model.arch": r"(?i)sd_?3[._]?5|sd_xl",
+        "sample.prompts": r"(?s).*\{trigger_word\}.*",
+    },
+    "ai-toolkit": {
+        **dict.fromkeys(("first_sample", "sqlite_db_path", "logging", "sample.samples", "sample.sample_start_step")),
+        **dict.fromkeys(("sample.network_multiplier", "sample.guidance_rescale", "sample.format", "sample.num_frames")),
+        **dict.fromkeys(("sample.fps", "model.is_xl", "model.use_flux_cfg", "model.assistant_lora_path")),
+        **dict.fromkeys(("model.extras_name_or_path", "model.te_name_or_path", "model.qtype", "model.quantize_te")),
+        **dict.fromkeys(("model.model_kwargs", "train.timestep_type", "train.content_or_style")),
+        "type": r"diffusion_trainer|ui_trainer|textual_inversion_trainer|concept_\w+|\w+_slider_trainer",
+        "sample.seed": r"-\d+",
+        "sample.neg": r"(?i)false",
+        "sample.prompts": r"(?s).* --(?:w|h|d|seed|l|cfg|s|steps|m|n) .*",
+        "model.arch": r"sd3|flex\w*|.*:.*",
+        # A Hub id: one slash, no file ending. EriDiffusion opens files.
+        "model.name_or_path": r"[A-Za-z0-9][\w.-]*/(?!.*\.(?:safetensors|gguf|ckpt|pt|sft)$)[\w.-]+",
+    },
+}
 
 
 def first_process(config: Section, types: tuple[str, ...], trainer: str) -> Section:
@@ -115,7 +94,12 @@ def process_shape(document: Document) -> str | None:
 
 def signals(process: Node) -> list[str]:
     """Trainer of every field in a process that only one of the two knows."""
-    return [trainer for trainer, path, pattern in SIGNALS if matches(find(process, path), pattern)]
+    return [
+        trainer
+        for trainer, fields in SIGNALS.items()
+        for path, pattern in fields.items()
+        if matches(find(process, path), pattern)
+    ]
 
 
 def is_ambiguous(document: Document) -> bool:

@@ -13,6 +13,7 @@ from ...configs.tree import Document
 from ...families import FAMILIES
 from ...spec.model import PRECISIONS, SampleSpec
 from ..process import first_process, note_disabled_sampling, use_family_fields
+from ..reading import spec_of, texts_of, unsupported
 from .items import read_items
 from .sampling import ID
 
@@ -95,21 +96,18 @@ def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
         process.no_effect("adapter")
         reading.note(f"{process.path}.adapter acts on the trainer's own samples; it is not read.")
     precision = train.text("dtype") if train else None
-    return SampleSpec(
-        family=family,
+    return spec_of(
+        reading,
+        ID,
+        family,
+        read_items(sample, family, trigger, bool(model.flag("use_flux_cfg"))),
         variant=variant,
-        trainer=ID,
-        layout=ID,
-        items=read_items(sample, family, trigger, bool(model.flag("use_flux_cfg"))),
         name=process.text("name") or run_name,
         trigger_word=trigger,
         sample_every=_interval(sample),
         precision=PRECISIONS.get(precision) if precision is not None else "float32",
         image_format=(sample.text("format") or "jpg").lstrip("."),
-        source=document.source,
-        model_files={key: value for key in _MODEL_FILES if (value := model.text(key)) is not None},
-        notes=reading.notes,
-        ignored=reading.ignored(),
+        model_files=texts_of(model, _MODEL_FILES),
     )
 
 
@@ -121,7 +119,7 @@ def _family(model: Section) -> str:
         arch = _FLAGS.get(key, "sd1")
     found = _ARCHES.get(arch.split(":")[0])
     if found is None:
-        raise model.error(key, f"the model family {arch!r} is not supported", f"Supported are {', '.join(FAMILIES)}.")
+        raise unsupported(model, key, repr(arch))
     if arch in ("ssd", "vega"):
         model.reading.note(f"{arch} is a distilled SDXL: the base model has to be that one.")
     name = (model.text("name_or_path") or "").lower()

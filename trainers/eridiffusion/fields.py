@@ -6,7 +6,7 @@ Sources: CodeAlexx/EriDiffusion `src/config/trainer_config.rs`, `src/trainers/mo
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from ...configs.fields import Reading, Section, is_boolean, is_null, is_number, shown
 from ...configs.tree import Node
@@ -14,18 +14,15 @@ from ...families import FAMILIES
 from ...families.others import other_by_name
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem
 from ...spec.triggers import fill_trigger, placeholders
+from ..reading import unsupported
 from .sampling import SIZES
 
+Number = TypeVar("Number", int, float)
+
 DEFAULT_SEED: Final = 42
-_MODEL_FILES: Final = (
-    "name_or_path",
-    "vae_path",
-    "clip_path",
-    "clip_l_path",
-    "clip_g_path",
-    "t5_path",
-    "text_encoder_path",
-    "text_encoder_2_path",
+MODEL_FILES: Final = (
+    *("name_or_path", "vae_path", "clip_path", "clip_l_path", "clip_g_path", "t5_path"),
+    *("text_encoder_path", "text_encoder_2_path"),
 )
 _ARCHES: Final = {
     **dict.fromkeys(("sd35", "sd3.5", "sd_3.5"), "sd35"),
@@ -55,7 +52,7 @@ def detect_family(model: Section, train: Section | None) -> str:
     found, key = _detect(model, train)
     if found in FAMILIES:
         return found
-    raise model.error(key, f"the model family {found!r} is not supported", f"Supported are {', '.join(FAMILIES)}.")
+    raise unsupported(model, key, repr(found))
 
 
 def _detect(model: Section, train: Section | None) -> tuple[str, str]:
@@ -122,10 +119,7 @@ def _prompt(reading: Reading, node: Node, path: str, trigger: str | None) -> str
 
 def pixel_size(section: Section, key: str, family: str) -> int:
     """Pixels of one side after rounding down to whole latent cells (8) or, for 2x2 patches, 16; SpecError if absent."""
-    value = section.integer(key, 1, MAX_PIXELS)
-    if value is None:
-        raise section.missing(key, f"EriDiffusion needs it; write e.g. `{key}: 1024`.")
-    return rounded(section, key, value, family)
+    return rounded(section, key, _given(section, key, section.integer(key, 1, MAX_PIXELS), "1024"), family)
 
 
 def rounded(section: Section, key: str, value: int, family: str) -> int:
@@ -141,20 +135,21 @@ def rounded(section: Section, key: str, value: int, family: str) -> int:
 
 def steps_of(section: Section, key: str) -> int:
     """Number of sampling steps; SpecError when absent."""
-    steps = section.integer(key, 1, MAX_STEPS)
-    if steps is None:
-        raise section.missing(key, f"EriDiffusion needs it; write e.g. `{key}: 20`.")
-    return steps
+    return _given(section, key, section.integer(key, 1, MAX_STEPS), "20")
 
 
 def guidance_of(section: Section, key: str, family: str, variant: str | None) -> tuple[float, float | None]:
     """`cfg_scale, guidance`; SpecError when absent."""
-    value = section.number(key)
-    if value is None:
-        raise section.missing(key, f"EriDiffusion needs it; write e.g. `{key}: 3.5`.")
+    value = _given(section, key, section.number(key), "3.5")
     if FAMILIES[family].ignores_guidance(variant, section.reading.note):
         section.no_effect(key)
     return FAMILIES[family].guidance_fields(value)
+
+
+def _given(section: Section, key: str, value: Number | None, example: str) -> Number:
+    if value is None:
+        raise section.missing(key, f"EriDiffusion needs it; write e.g. `{key}: {example}`.")
+    return value
 
 
 def seed_of(section: Section, key: str) -> int:
@@ -187,37 +182,10 @@ def precision_of(section: Section | None, key: str) -> str | None:
     return PRECISIONS.get(str(node.value)) if node is not None else None
 
 
-def model_files_of(section: Section | None, keys: tuple[str, ...] = _MODEL_FILES) -> dict[str, str]:
-    """What a section says about model files, by its own keys."""
-    values = {key: section.text(key) for key in keys} if section else {}
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def build_items(
-    prompts: list[str],
-    seeds: list[int],
-    size: tuple[int, int],
-    steps: int,
-    scales: tuple[float, float | None],
-    negative: str,
-    sampler: str | None,
-) -> list[SampleItem]:
-    """One item per prompt. size: height, width. scales: cfg_scale, guidance."""
-    return [
-        SampleItem(
-            index=index,
-            prompt=prompt,
-            width=size[1],
-            height=size[0],
-            steps=steps,
-            negative_prompt=negative,
-            seed=seeds[index],
-            cfg_scale=scales[0],
-            guidance=scales[1],
-            sampler=sampler,
-        )
-        for index, prompt in enumerate(prompts)
-    ]
+def build_items(prompts: list[str], seeds: list[int], **common: Any) -> list[SampleItem]:
+    """One item per prompt, with its seed. common: the fields of SampleItem that all share."""
+    pairs = enumerate(zip(prompts, seeds, strict=True))
+    return [SampleItem(index=index, prompt=prompt, seed=seed, **common) for index, (prompt, seed) in pairs]
 
 
 def variant_from(family: str, model: Section | None, key: str) -> str | None:

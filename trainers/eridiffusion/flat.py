@@ -5,17 +5,16 @@ Size, seed and negative prompt are no fields of its `validation`; where one give
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Final
 
 from ...configs.fields import Reading, Section
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, SampleItem, SampleSpec
+from ..reading import run_name, spec_of, texts_of, unsupported
 from .fields import (
     DEFAULT_SEED,
     build_items,
     guidance_of,
-    model_files_of,
     pixel_size,
     prompts_of,
     rounded,
@@ -25,6 +24,11 @@ from .fields import (
 from .sampling import ID
 
 _FAMILIES: Final = {"sd35": "sd35", "sd3": "sd35", "sd3.5": "sd35", "flux": "flux", "sdxl": "sdxl"}
+_MODEL_FILES: Final = {
+    "model": ("path",),
+    "text_encoders": ("clip_path", "clip_l_path", "clip_g_path", "t5_path"),
+    "vae": ("path",),
+}
 _VARIANTS: Final = {"flux": ("dev", "schnell"), "sd35": ("medium", "large", "large-turbo"), "sdxl": ()}
 
 
@@ -38,24 +42,22 @@ def read_flat(reading: Reading, root: Section, family: str | None) -> SampleSpec
     variant = _variant(model, family)
     output = training.text("output_dir") if training else None
     items = validation_items(root, validation, family, variant, root.text("trigger_word"))
-    files = {f"model.{key}": value for key, value in model_files_of(model, ("path",)).items()}
-    for name, keys in (("text_encoders", ("clip_path", "clip_l_path", "clip_g_path", "t5_path")), ("vae", ("path",))):
-        section = root.section(name)
-        files |= {f"{name}.{key}": value for key, value in model_files_of(section, keys).items()}
-    return SampleSpec(
-        family=family,
+    files = {
+        f"{name}.{key}": value
+        for name, keys in _MODEL_FILES.items()
+        for key, value in texts_of(root.section(name), keys).items()
+    }
+    return spec_of(
+        reading,
+        ID,
+        family,
+        items,
         variant=variant,
-        trainer=ID,
-        layout=ID,
-        items=items,
-        name=PurePosixPath(output.replace("\\", "/")).name if output else "samples",
+        name=run_name(output),
         trigger_word=root.text("trigger_word"),
         sample_every=_interval(training),
         t5_length=t5_length_of(model, family),
-        source=reading.document.source,
         model_files=files,
-        notes=reading.notes,
-        ignored=reading.ignored(),
     )
 
 
@@ -70,11 +72,18 @@ def validation_items(
         root.reading.note("The negative prompt is kept but has no effect: Flux runs one pass (CFG 1).")
     steps = "num_inference_steps" if validation.has("num_inference_steps") else "sample_steps"
     steps = steps if validation.has(steps) else "num_inference_steps"
-    scales = guidance_of(validation, "guidance_scale", family, variant)
+    cfg, guidance = guidance_of(validation, "guidance_scale", family, variant)
+    height, width = _size(root, validation, family)
     return build_items(
-        prompts, [seed] * len(prompts), _size(root, validation, family), steps_of(validation, steps), scales, negative,
-        None,
-    )  # fmt: skip
+        prompts,
+        [seed] * len(prompts),
+        width=width,
+        height=height,
+        steps=steps_of(validation, steps),
+        negative_prompt=negative,
+        cfg_scale=cfg,
+        guidance=guidance,
+    )
 
 
 def named_family(model: Section) -> str | None:
@@ -84,9 +93,7 @@ def named_family(model: Section) -> str | None:
         if value is not None:
             found = _FAMILIES.get(value.lower())
             if found is None:
-                raise model.error(
-                    key, f"the model family {value!r} is not supported", f"Supported are {', '.join(FAMILIES)}."
-                )
+                raise unsupported(model, key, repr(value))
             return found
     return None
 

@@ -1,12 +1,36 @@
-"""EriDiffusion V1 (Rust, YAML): the ai-toolkit-shaped config, the flat one, and the templates that sample nothing."""
+"""EriDiffusion V1 (Rust, YAML). Layout A is `config.process[]` with a sample section, the shape that ai-toolkit has.
+
+The same sections also stand at the top level of a document, and a `validation` section may take sample's place. Layout
+B is in `flat.py`; templates sample nothing.
+"""
 
 from __future__ import annotations
 
-from ...configs.fields import Reading
+from typing import Final
+
+from ...configs.fields import Reading, Section
 from ...configs.tree import Document
-from ...spec.model import SampleSpec
-from .flat import read_flat
-from .process import read_process, read_sections
+from ...spec.model import MAX_SEED, SampleItem, SampleSpec
+from ..process import first_process, note_disabled_sampling, use_family_fields
+from ..reading import spec_of, texts_of
+from .fields import (
+    MODEL_FILES,
+    build_items,
+    detect_family,
+    guidance_of,
+    pixel_size,
+    precision_of,
+    prompts_of,
+    seed_of,
+    steps_of,
+    t5_length_of,
+    variant_from,
+)
+from .flat import named_family, read_flat, validation_items
+from .sampling import ID
+
+#: Processes that V1 runs; the first of them is the one (`src/trainers/mod.rs::train_from_config`).
+PROCESS_TYPES: Final = ("sd_trainer", "flux_trainer")
 
 
 def read_eridiffusion(document: Document, family: str | None) -> SampleSpec:
@@ -30,3 +54,80 @@ def read_eridiffusion(document: Document, family: str | None) -> SampleSpec:
     if root.has("sample"):
         return read_sections(reading, root, root.text("name"), family)
     return read_flat(reading, root, family)
+
+
+def read_process(reading: Reading, root: Section, family: str | None) -> SampleSpec:
+    """Spec of the first sd_trainer or flux_trainer process; a bare config section as the document is accepted too."""
+    config = root.section("config") if root.has("config") else root
+    if config is None:
+        raise root.missing("config", "Give `config:` its `name:` and `process:`.")
+    process = first_process(config, PROCESS_TYPES, "EriDiffusion")
+    root.get("job")
+    return read_sections(reading, process, config.text("name"), family)
+
+
+def read_sections(reading: Reading, process: Section, name: str | None, family: str | None) -> SampleSpec:
+    """Spec of a section that holds `model`, `train` and `sample` or `validation`: a process, or a whole document.
+
+    name: of the run.
+    """
+    model, train, sample = (process.section(key) for key in ("model", "train", "sample"))
+    validation = process.section("validation") if sample is None else None
+    if sample is None and validation is None:
+        raise process.missing("sample", "Add a sample section with prompts; without one there is nothing to sample.")
+    if model is None and family is None:
+        raise process.missing("model", "Add the model section; it tells the family. Or pass family=.")
+    family = family or (_family(model, train) if model else "")
+    use_family_fields(model, ("arch", "is_v3", "is_flux", "is_sdxl", "type", "architecture"))
+    note_disabled_sampling(reading, train)
+    variant = variant_from(family, model, "name_or_path") or variant_from(family, model, "path")
+    trigger = process.text("trigger_word")
+    if sample is not None:
+        items, every = _items(sample, family, variant, trigger), sample.integer("sample_every", 0, 2**31)
+    else:
+        items, every = validation_items(process, validation or process, family, variant, trigger), None
+    return spec_of(
+        reading,
+        ID,
+        family,
+        items,
+        variant=variant,
+        name=name or "samples",
+        trigger_word=trigger,
+        sample_every=every or None,
+        t5_length=t5_length_of(model, family),
+        precision=precision_of(train, "dtype"),
+        model_files=texts_of(model, MODEL_FILES),
+    )
+
+
+def _family(model: Section, train: Section | None) -> str:
+    """Family as the flat layout names it, where it does, else as layout A tells it."""
+    return named_family(model) or detect_family(model, train)
+
+
+def _items(sample: Section, family: str, variant: str | None, trigger: str | None) -> list[SampleItem]:
+    prompts = prompts_of(sample, "prompts", trigger)
+    seed, walk = seed_of(sample, "seed"), sample.flag("walk_seed") or False
+    if walk and seed + len(prompts) - 1 > MAX_SEED:
+        raise sample.error("seed", "walk_seed leads beyond the largest seed", f"Write at most {MAX_SEED}.")
+    negative = sample.text("neg") or ""
+    sampler = sample.text("sampler")
+    sample.no_effect("sampler")
+    if family == "flux" and negative:
+        sample.no_effect("neg")
+        sample.reading.note("The negative prompt is kept but has no effect: Flux runs one pass (CFG 1).")
+    height, width = pixel_size(sample, "height", family), pixel_size(sample, "width", family)
+    steps = steps_of(sample, "sample_steps")
+    cfg, guidance = guidance_of(sample, "guidance_scale", family, variant)
+    return build_items(
+        prompts,
+        [seed + index if walk else seed for index in range(len(prompts))],
+        width=width,
+        height=height,
+        steps=steps,
+        negative_prompt=negative,
+        cfg_scale=cfg,
+        guidance=guidance,
+        sampler=sampler,
+    )

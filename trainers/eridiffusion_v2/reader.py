@@ -12,7 +12,6 @@ train_sd35.rs, train_klein.rs), `crates/eridiffusion-core/src/config/train_confi
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Final
 
 from ...configs.command_line import PROGRAM, Unexpanded
@@ -25,6 +24,7 @@ from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, SampleItem, SampleSpec
 from ..onetrainer.reader import MODEL_TYPES
+from ..reading import no_prompt, run_name, spec_of, take_over, texts_of, unsupported
 from .notations import NOTATIONS
 from .programs import Settings, from_flags, settings_for
 from .sampling import ID, SIZES
@@ -80,9 +80,7 @@ def _family(root: Section) -> str:
         raise root.missing("model_type", "Write it, or pass family=.")
     found = _MODEL_TYPES.get(kind.upper().replace("_", "").replace("-", ""))
     if found is None:
-        raise root.error(
-            "model_type", f"the model family {kind!r} is not supported", f"Supported are {', '.join(FAMILIES)}."
-        )
+        raise unsupported(root, "model_type", repr(kind))
     return found
 
 
@@ -114,9 +112,7 @@ def _prompts(reading: Reading, root: Section, settings: Settings) -> list[Sample
     text, name, suffix = found
     second = Reading(parse(text, name, suffix if suffix == ".json" else "", (NOTATIONS,)))
     items = _images(second, settings)
-    for note in second.notes:
-        reading.note(note)
-    reading.elsewhere += [f"{name}: {path}" for path in second.ignored()]
+    take_over(reading, second)
     return items
 
 
@@ -125,9 +121,7 @@ def _images(reading: Reading, settings: Settings) -> list[SampleItem]:
     document = reading.document
     items = _of_lines(reading, settings) if document.kind == "lines" else _of_library(reading, settings)
     if not items:
-        raise SpecError(
-            "there is no prompt, so there is nothing to sample", source=document.source, remedy="Write one prompt."
-        )
+        raise no_prompt(document.source, "Write one prompt.")
     return items
 
 
@@ -199,31 +193,24 @@ def _spec(reading: Reading, settings: Settings, items: list[SampleItem], root: S
     family = settings.family
     if settings.negative and settings.cfg == 1.0:
         reading.note("The negative prompt is kept but has no effect: there is one pass (CFG 1).")
-    variant, files, name = settings.variant, {}, "samples"
+    variant, files, name = settings.variant, {}, run_name(None)
     if root is not None:
-        for key in ("transformer", "base_model_name", "vae_path"):
-            value = root.text(key)
-            if value is not None:
-                files[key] = value
+        files = texts_of(root, ("transformer", "base_model_name", "vae_path"))
         variant = variant or FAMILIES[family].variant_of(" ".join(files.values()))
-        folder = root.text("output_dir") or root.text("workspace_dir") or ""
-        name = PurePosixPath(folder.replace("\\", "/")).name or name
+        name = run_name(root.text("output_dir") or root.text("workspace_dir"))
         for key in (PROGRAM, "config"):
             root.get(key)
-    return SampleSpec(
-        family=family,
+    return spec_of(
+        reading,
+        ID,
+        family,
+        items,
         variant=variant,
-        trainer=ID,
-        layout=ID,
-        items=items,
         name=name,
         sample_every=settings.every,
         precision="bfloat16",
-        source=reading.document.source,
         model_files=files,
         sampling=_sampling(reading, settings, items),
-        notes=reading.notes,
-        ignored=reading.ignored(),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from ...configs.command_line import PROGRAM
 from ...configs.fields import Section
 from ...errors import SpecError
-from ...families import FAMILIES
+from ..reading import unsupported
 
 #: Training script -> family.
 _SCRIPTS: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl"}
@@ -68,7 +68,7 @@ def _of_flux_script(kind: str | None) -> str:
 
 def _unsupported(args: Section, name: str) -> SpecError:
     key = "network_module" if args.has("network_module") else "pretrained_model_name_or_path"
-    return args.error(key, f"the model family {name} is not supported", f"Supported are {', '.join(FAMILIES)}.")
+    return unsupported(args, key, name)
 
 
 def _resolution(args: Section) -> int | None:

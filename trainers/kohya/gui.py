@@ -16,6 +16,7 @@ from ...configs.prompt_flags import KOHYA
 from ...configs.tree import Document, Node
 from ...errors import SpecError
 from ...families import FAMILIES
+from ..reading import unsupported
 from .prompts import Entry, entry_of_text
 
 PROMPTS: Final = "sample_prompts"
@@ -116,9 +117,7 @@ class GuiForm(FlatSection):
         if found == "flux" and (self.text("model_type") or "").lower() == "chroma":
             return "chroma"
         if found not in FAMILIES:
-            raise self.error(
-                switch, f"the model family {found} is not supported", f"Supported are {', '.join(FAMILIES)}."
-            )
+            raise unsupported(self, switch, found)
         return found
 
     def _read_additional(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from ...configs.fields import Reading, Section, is_null
 from ...configs.prompt_flags import KOHYA, MUSUBI, Grammar, parse_prompt_line
 from ...configs.tree import Document, Node
-from ...errors import SpecError
+from ..reading import no_prompt
 
 #: Settings whose absence the trainers read with `dict.get`, so that null means the same as absent.
 _NULLABLE: Final = frozenset(("seed", "negative_prompt", "discrete_flow_shift", "cfg_scale", "controlnet_image"))
@@ -39,11 +39,7 @@ def read_entries(reading: Reading, grammar: Grammar) -> list[Entry]:
     else:
         entries = _of_toml(reading, grammar)
     if not entries:
-        raise SpecError(
-            "there is no prompt, so there is nothing to sample",
-            source=document.source,
-            remedy="Write at least one prompt.",
-        )
+        raise no_prompt(document.source, "Write at least one prompt.")
     return entries
 
 

@@ -20,6 +20,7 @@ from ...configs.tree import Document
 from ...errors import FamilyUnknownError, SpecError
 from ...families import FAMILIES
 from ...spec.model import PRECISIONS, SampleItem, SampleSpec
+from ..reading import note_random, spec_of, take_over, texts_of
 from .family import family_of
 from .gui import GuiForm, gui_entries, is_gui_form
 from .notations import NOTATIONS
@@ -32,6 +33,7 @@ _CFG: Final = {"flux": 1.0, "sd35": 7.5, "sdxl": 7.5, "chroma": 1.0}
 _BY_FLUX_SCRIPT: Final = ("flux", "chroma")
 _SIDE: Final = 512
 _GUIDANCE: Final = 3.5
+RANDOM: Final = "Prompts without a seed get a new random one each time."
 _MODEL_FILES: Final = ("pretrained_model_name_or_path", "vae", "ae", "clip_l", "clip_g", "t5xxl", "network_weights")
 #: Settings that do nothing for these families, and why.
 _WITHOUT_EFFECT: Final = {
@@ -72,16 +74,7 @@ def _from_prompts(reading: Reading, family: str | None) -> SampleSpec:
             remedy=f"Pass family= (eri: --family), one of {', '.join(FAMILIES)}, or read the training config instead.",
         )
     reading.note("Only a prompt file was read: precision, token length and sampler are the trainer's defaults.")
-    items = _items(reading, Rules(family, "ddim"), read_entries(reading, KOHYA))
-    return SampleSpec(
-        family=family,
-        trainer=ID,
-        layout=ID,
-        items=items,
-        source=reading.document.source,
-        notes=reading.notes,
-        ignored=reading.ignored(),
-    )
+    return spec_of(reading, ID, family, _items(reading, Rules(family, "ddim"), read_entries(reading, KOHYA)))
 
 
 def _from_config(reading: Reading, args: FlatSection, family: str | None) -> SampleSpec:
@@ -99,21 +92,18 @@ def _from_config(reading: Reading, args: FlatSection, family: str | None) -> Sam
             reading.note(f"{key}: the trainer masks padding tokens; here they are attended to.")
     if family == "chroma" and not args.flag("apply_t5_attn_mask"):
         reading.note("apply_t5_attn_mask is off, on which the trainer stops with Chroma; it is read as on.")
-    return SampleSpec(
-        family=family,
+    return spec_of(
+        reading,
+        ID,
+        family,
+        items,
         variant=variant,
-        trainer=ID,
-        layout=ID,
-        items=items,
         name=args.text("output_name") or "last",
         sample_every=interval(args, epochs_win=True),
         t5_length=_t5_length(args, family),
         precision=_precision(args, family),
-        source=reading.document.source,
-        model_files={key: value for key in _MODEL_FILES if (value := args.text(key)) is not None},
+        model_files=texts_of(args, _MODEL_FILES),
         sampling=_long_prompts(args, family),
-        notes=reading.notes,
-        ignored=reading.ignored(),
     )
 
 
@@ -131,7 +121,8 @@ def prompt_items(
         return items(reading, entries)
     if found is None:
         if not named or isinstance(args, GuiForm):
-            raise missing_file("the config has no sample_prompts, so the trainer samples nothing", args_source(args))
+            source = reading.document.source
+            raise missing_file("the config has no sample_prompts, so the trainer samples nothing", source)
         found = folders.read(args, "sample_prompts", named)
     text, name, suffix = found
     if suffix not in (".txt", ".toml", ".json"):
@@ -142,15 +133,8 @@ def prompt_items(
         )
     second = Reading(parse(text, name, suffix, (NOTATIONS,)))
     made = items(second, read_entries(second, grammar))
-    for note in second.notes:
-        reading.note(note)
-    reading.elsewhere += [f"{name}: {path}" for path in second.ignored()]
+    take_over(reading, second)
     return made
-
-
-def args_source(args: Section) -> str:
-    """Path of the config."""
-    return args.reading.document.source
 
 
 def interval(args: Section, *, epochs_win: bool) -> int | None:
@@ -202,8 +186,7 @@ def _long_prompts(args: Section, family: str) -> dict[str, str | float | bool]:
 
 def _items(reading: Reading, rules: Rules, entries: list[Entry]) -> list[SampleItem]:
     items = [_item(reading, rules, entry, index) for index, entry in enumerate(entries)]
-    if any(item.seed is None for item in items):
-        reading.note("Prompts without a seed get a new random one each time.")
+    note_random(reading, items, RANDOM)
     if rules.family in _BY_FLUX_SCRIPT and any(item.negative_prompt and item.cfg_scale == 1.0 for item in items):
         title = FAMILIES[rules.family].title
         reading.note(f"A negative prompt is kept but has no effect: {title} runs one pass (CFG 1) unless --l is given.")
@@ -227,13 +210,12 @@ def _item(reading: Reading, rules: Rules, entry: Entry, index: int) -> SampleIte
     guidance = place.finite("guidance_scale", given.get("guidance_scale", _GUIDANCE)) if fed else None
     if family == "chroma" and guidance:
         place.note(f"--g is {guidance:g}: Chroma was trained with 0, which --g 0 gives.")
-    sides = {key: given.get(key, _SIDE) for key in ("width", "height")}
-    rounded = {key: place.pixels(key, value, SIZES[family].pixels(value)) for key, value in sides.items()}
+    width, height = place.size(SIZES[family].pixels, given.get("width", _SIDE), given.get("height", _SIDE))
     return SampleItem(
         index=index,
         prompt=entry.prompt,
-        width=rounded["width"],
-        height=rounded["height"],
+        width=width,
+        height=height,
         steps=place.steps("sample_steps", given.get("sample_steps", _STEPS[family])),
         negative_prompt=given.get("negative_prompt") or "",
         seed=place.seed(given.get("seed")),

@@ -17,7 +17,8 @@ from ...configs.prompt_flags import MUSUBI
 from ...configs.tree import Document
 from ...spec.model import SampleItem, SampleSpec
 from ..kohya.prompts import Entry, is_prompt_file, read_entries
-from ..kohya.reader import interval, prompt_items
+from ..kohya.reader import RANDOM, interval, prompt_items
+from ..reading import note_random, spec_of, texts_of
 from .sampling import ID, SHIFT, SIZE
 
 _SIDE: Final = 256
@@ -48,21 +49,17 @@ def _moved(reading: Reading, second: Reading, entries: list[Entry]) -> list[Samp
 
 
 def _spec(reading: Reading, items: list[SampleItem], args: Section | None) -> SampleSpec:
-    files = {key: value for key in _MODEL_FILES if args and (value := args.text(key)) is not None}
-    return SampleSpec(
-        family="flux",
+    return spec_of(
+        reading,
+        ID,
+        "flux",
+        items,
         variant="kontext",
-        trainer=ID,
-        layout=ID,
-        items=items,
         name=(args.text("output_name") if args else None) or "samples",
         sample_every=interval(args, epochs_win=False) if args else None,
         precision="bfloat16",
-        source=reading.document.source,
-        model_files=files,
+        model_files=texts_of(args, _MODEL_FILES),
         sampling=reading.sampling,
-        notes=reading.notes,
-        ignored=reading.ignored(),
     )
 
 
@@ -90,8 +87,7 @@ def _items(reading: Reading, entries: list[Entry]) -> list[SampleItem]:
         )
     reading.sampling |= _shift(reading, entries[0], shifts.pop())
     items = [_item(reading, entry, index) for index, entry in enumerate(entries)]
-    if any(item.seed is None for item in items):
-        reading.note("Prompts without a seed get a new random one each time.")
+    note_random(reading, items, RANDOM)
     return items
 
 
@@ -116,13 +112,12 @@ def _item(reading: Reading, entry: Entry, index: int) -> SampleItem:
     for key in ("control_image_path", "control_video_path"):
         if key in given:
             place.note(f"{key} is not read: the trainer's picture follows that image, the one made here does not.")
-    sides = {key: given.get(key, _SIDE) for key in ("width", "height")}
-    rounded = {key: place.pixels(key, value, SIZE.pixels(value)) for key, value in sides.items()}
+    width, height = place.size(SIZE.pixels, given.get("width", _SIDE), given.get("height", _SIDE))
     return SampleItem(
         index=index,
         prompt=entry.prompt,
-        width=rounded["width"],
-        height=rounded["height"],
+        width=width,
+        height=height,
         steps=place.steps("sample_steps", given.get("sample_steps", _STEPS)),
         negative_prompt=given.get("negative_prompt") or "",
         seed=place.seed(given.get("seed")),

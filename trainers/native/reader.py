@@ -13,6 +13,7 @@ from ...configs.tree import Document, Node
 from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import DTYPES, MAX_PIXELS, MAX_SEED, MAX_STEPS, SAMPLING, SPEC_VERSION, SampleItem, SampleSpec
+from ..reading import texts_of
 from ..recognise import has_any
 from .sampling import ID
 
@@ -36,6 +37,7 @@ def read_native(document: Document, family: str | None) -> SampleSpec:
     if not nodes:
         raise root.error("items", "there is no item, so there is nothing to sample", "Add at least one item.")
     items = [_item(reading, node, index) for index, node in enumerate(nodes)]
+    files = root.section("model_files")
     notes, ignored = _texts(root, "notes"), _texts(root, "ignored")
     return SampleSpec(
         family=named,
@@ -50,7 +52,7 @@ def read_native(document: Document, family: str | None) -> SampleSpec:
         precision=_one_of(root, "precision", DTYPES),
         image_format=root.text("image_format"),
         source=_or(root.text("source"), document.source),
-        model_files=_files(root),
+        model_files=texts_of(files, files.members if files else ()),
         sampling=_sampling(root),
         notes=notes + reading.notes,
         total=_integer(root, "total", 1, 2**31),
@@ -120,12 +122,6 @@ def _integer(section: Section, key: str, low: int, high: int) -> int | None:
 def _texts(section: Section, key: str) -> list[str]:
     path = section.path_of(key)
     return [section.as_text(node, f"{path}[{index}]") for index, node in enumerate(section.items(key) or [])]
-
-
-def _files(root: Section) -> dict[str, str]:
-    section = root.section("model_files")
-    values = {key: section.text(key) for key in section.members} if section else {}
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def _sampling(root: Section) -> dict[str, str | float | bool]:

@@ -13,6 +13,7 @@ from ...configs.fields import Reading, Section, is_boolean, is_null, is_number, 
 from ...configs.limits import Place
 from ...configs.tree import Node
 from ...spec.model import SampleItem
+from ..reading import note_random
 from .sampling import SIZES
 
 #: `SampleConfig.default_values(model_type)` for samples in a file of their own ...
@@ -69,8 +70,7 @@ def read_items(reading: Reading, listed: Node, path: str, family: str, *, from_f
         raise reading.error("no sample is enabled, so there is nothing to sample", listed, path, "Enable one.")
     if family == "flux" and any(item.negative_prompt for item in items):
         reading.note("Negative prompts are kept but have no effect: OneTrainer samples Flux in one pass.")
-    if any(item.seed is None for item in items):
-        reading.note("random_seed means a new random seed for each image.")
+    note_random(reading, items, "random_seed means a new random seed for each image.")
     return items
 
 
@@ -79,8 +79,8 @@ def _item(section: Section, defaults: dict[str, Any], family: str, index: int) -
     scale = _number(section, "cfg_scale", defaults["cfg_scale"])
     seed = _integer(section, "seed", 42)
     random = _boolean(section, "random_seed", default=False)
-    sides = {key: _integer(section, key, defaults[key]) for key in ("width", "height")}
-    rounded = {key: place.pixels(key, value, SIZES[family].pixels(value)) for key, value in sides.items()}
+    sides = [_integer(section, key, defaults[key]) for key in ("width", "height")]
+    width, height = place.size(SIZES[family].pixels, *sides)
     steps = place.steps("diffusion_steps", _integer(section, "diffusion_steps", defaults["diffusion_steps"]))
     if _boolean(section, "sample_inpainting", default=False):
         place.note("sample_inpainting is not reproduced: the picture is made from noise alone.")
@@ -90,8 +90,8 @@ def _item(section: Section, defaults: dict[str, Any], family: str, index: int) -
     return SampleItem(
         index=index,
         prompt=_text(section, "prompt"),
-        width=rounded["width"],
-        height=rounded["height"],
+        width=width,
+        height=height,
         steps=steps,
         negative_prompt=_text(section, "negative_prompt", defaults.get("negative_prompt", "")),
         seed=None if random else place.seed(seed),

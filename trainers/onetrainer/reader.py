@@ -6,7 +6,6 @@ Sources: Nerogar/OneTrainer `modules/util/config/SampleConfig.py`, `BaseConfig.p
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Final
 
 from ...configs.fields import Reading, Section
@@ -16,6 +15,7 @@ from ...configs.tree import Document
 from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import SampleItem, SampleSpec
+from ..reading import run_name, spec_of, take_over, texts_of, unsupported
 from .items import read_items
 from .sampling import ID
 
@@ -74,9 +74,7 @@ def _items(reading: Reading, root: Section, family: str) -> list[SampleItem]:
     if not isinstance(second.document.root.value, list):
         raise second.error("a samples file is a list", second.document.root, None, "Name OneTrainer's samples file.")
     items = read_items(second, second.document.root, "", family, from_file=True)
-    for note in second.notes:
-        reading.note(note)
-    reading.elsewhere += [f"{name}: {path}" for path in second.ignored()]
+    take_over(reading, second)
     return items
 
 
@@ -89,23 +87,19 @@ def _spec(reading: Reading, root: Section | None, items: list[SampleItem], famil
         reading.note(f"{kind}: the trainer samples an inpainting model; here it samples as a plain one.")
     if kind == "STABLE_DIFFUSION_3":
         reading.note("The base model is SD 3.0, not SD 3.5; it samples by the same rules.")
-    workspace, image_format = text("workspace_dir") or "workspace/run", text("sample_image_format")
-    return SampleSpec(
-        family=family,
+    return spec_of(
+        reading,
+        ID,
+        family,
+        items,
         variant=_variant(text("base_model_name") or "", family),
-        trainer=ID,
-        layout=ID,
-        items=items,
-        name=PurePosixPath(workspace.replace("\\", "/")).name or "samples",
+        name=run_name(text("workspace_dir") or "workspace/run"),
         sample_every=_interval(root) if root else None,
         t5_length=_t5_length(root, family),
         precision=_PRECISIONS.get(text("train_dtype") or "FLOAT_16", "float16"),
-        image_format=(image_format or "JPG").lower(),
-        source=reading.document.source,
-        model_files={key: value for key in ("base_model_name",) if (value := text(key)) is not None},
+        image_format=(text("sample_image_format") or "JPG").lower(),
+        model_files=texts_of(root, ("base_model_name",)),
         sampling=_sampling(reading, root, family) if root else {},
-        notes=reading.notes,
-        ignored=reading.ignored(),
     )
 
 
@@ -121,9 +115,7 @@ def _family(root: Section) -> str:
     if kind is None:
         raise root.missing("model_type", "OneTrainer takes Stable Diffusion 1.5 then, which is not supported.")
     if kind not in MODEL_TYPES:
-        raise root.error(
-            "model_type", f"the model family {kind!r} is not supported", f"Supported are {', '.join(MODEL_TYPES)}."
-        )
+        raise unsupported(root, "model_type", repr(kind), MODEL_TYPES)
     return MODEL_TYPES[kind]
 
 

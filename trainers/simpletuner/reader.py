@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Final
 
 from ...configs.fields import Reading, Section
@@ -21,6 +20,7 @@ from ...errors import SpecError
 from ...families import FAMILIES
 from ...families.others import other_by_name
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem, SampleSpec
+from ..reading import no_prompt, run_name, spec_of, take_over, texts_of, unsupported
 from .options import Options
 from .sampling import ID, SIZE
 
@@ -56,23 +56,19 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
     items = _items(options, family)
     if FAMILIES[family].ignores_guidance(variant, reading.note):
         options.no_effect("validation_guidance")
-    folder = options.text("output_dir") or "samples"
-    return SampleSpec(
-        family=family,
+    return spec_of(
+        reading,
+        ID,
+        family,
+        items,
         variant=variant,
-        trainer=ID,
-        layout=ID,
-        items=items,
-        name=PurePosixPath(folder.replace("\\", "/")).name or "samples",
+        name=run_name(options.text("output_dir")),
         sample_every=_interval(options),
         t5_length=_t5_length(options, family),
         precision=PRECISIONS.get(options.text("mixed_precision") or "bf16", "float32"),
         image_format=options.text("validation_image_format") or "png",
-        source=document.source,
-        model_files={key: value for key in _MODEL_FILES if (value := options.text(key)) is not None},
+        model_files=texts_of(options, _MODEL_FILES),
         sampling=_sampling(options, family),
-        notes=reading.notes,
-        ignored=reading.ignored(),
     )
 
 
@@ -83,9 +79,7 @@ def _family(options: Options) -> str:
             "model_family", "this option is missing", f"Write one of {', '.join(_FAMILIES)}; or pass family=."
         )
     if named.lower() not in _FAMILIES:
-        raise options.error(
-            "model_family", f"the model family {named!r} is not supported", f"Supported are {', '.join(_FAMILIES)}."
-        )
+        raise unsupported(options, "model_family", repr(named), _FAMILIES)
     return _FAMILIES[named.lower()]
 
 
@@ -116,13 +110,14 @@ def _items(options: Options, family: str) -> list[SampleItem]:
     _note_guidance(options, family, negative, cfg, scale)
     items: list[SampleItem] = []
     for prompt in prompts:
-        for number, (label, width, height) in enumerate(sizes):
+        for number, (label, *sides) in enumerate(sizes):
+            width, height = prompt.place.size(SIZE.pixels, *sides)
             items.append(
                 SampleItem(
                     index=len(items),
                     prompt=prompt.text,
-                    width=prompt.place.pixels("width", width, SIZE.pixels(width)),
-                    height=prompt.place.pixels("height", height, SIZE.pixels(height)),
+                    width=width,
+                    height=height,
                     steps=30 if steps is None else steps,
                     negative_prompt=negative,
                     seed=seed,
@@ -154,11 +149,8 @@ def _prompts(options: Options) -> list[Prompt]:
         node = options.node("validation_prompt") or options.section.node
         prompts.append(Prompt("validation", single, strength, Place(options.reading, node, "validation_prompt")))
     if not prompts:
-        raise SpecError(
-            "there is no prompt, so there is nothing to sample",
-            source=options.reading.document.source,
-            remedy="Set validation_prompt or user_prompt_library, or name a library with prompts= (eri: --prompts).",
-        )
+        remedy = "Set validation_prompt or user_prompt_library, or name a library with prompts= (eri: --prompts)."
+        raise no_prompt(options.reading.document.source, remedy)
     return prompts
 
 
@@ -174,9 +166,7 @@ def _library(options: Options, strength: float) -> list[Prompt]:
     reading = Reading(parse(text, name, ".json"))
     root = reading.root()
     prompts = [_library_entry(root, key, strength) for key in root.members if key.strip()]
-    options.reading.elsewhere += [f"{name}: {path}" for path in reading.ignored()]
-    for note in reading.notes:
-        options.reading.note(note)
+    take_over(options.reading, reading)
     return prompts
 
 

@@ -1,0 +1,66 @@
+"""What the readers of several trainers do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+
+from ..configs.fields import Reading
+from ..errors import SpecError
+from ..families import FAMILIES
+from ..spec.model import SampleItem, SampleSpec
+
+
+class Texts(Protocol):
+    """Fields of a config that may be texts."""
+
+    def text(self, key: str) -> str | None: ...
+    def error(self, key: str, problem: str, remedy: str, /) -> SpecError: ...
+
+
+def spec_of(reading: Reading, trainer: str, family: str, items: list[SampleItem], **more: Any) -> SampleSpec:
+    """The spec of what was read, with the notes on it and the fields that do not act; to be made last.
+
+    Args:
+        reading: the pass over the config.
+        trainer, family: ids; the files are named as this trainer does.
+        items: the images.
+        more: further fields of SampleSpec.
+    """
+    more = {"source": reading.document.source, "notes": reading.notes, "ignored": reading.ignored(), **more}
+    return SampleSpec(family, trainer, items, layout=trainer, **more)
+
+
+def take_over(reading: Reading, second: Reading) -> None:
+    """Report what was noted in a file that the config names, and which of its fields do not act."""
+    for note in second.notes:
+        reading.note(note)
+    reading.elsewhere += [f"{second.document.source}: {path}" for path in second.ignored()]
+
+
+def note_random(reading: Reading, items: list[SampleItem], text: str) -> None:
+    """Add a note where an image has no seed of its own."""
+    if any(item.seed is None for item in items):
+        reading.note(text)
+
+
+def texts_of(section: Texts | None, keys: Iterable[str]) -> dict[str, str]:
+    """The fields of these names that are given, e.g. what a config says about model files."""
+    values = {key: section.text(key) for key in keys} if section else {}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def run_name(folder: str | None) -> str:
+    """The name of a run that is called as its folder."""
+    return PurePosixPath((folder or "").replace("\\", "/")).name or "samples"
+
+
+def unsupported(section: Texts, key: str, said: str, known: Iterable[str] = FAMILIES) -> SpecError:
+    """The SpecError to raise for another model family. said: as the message shows it. known: what may stand there."""
+    return section.error(key, f"the model family {said} is not supported", f"Supported are {', '.join(known)}.")
+
+
+def no_prompt(source: str, remedy: str) -> SpecError:
+    """The SpecError to raise for a config without prompts."""
+    return SpecError("there is no prompt, so there is nothing to sample", source=source, remedy=remedy)
