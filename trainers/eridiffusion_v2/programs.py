@@ -1,4 +1,4 @@
-"""The flags of EriDiffusion V2's programs that say what is sampled, and what each takes without them."""
+"""EriDiffusion V2's programs, their flags that say what is sampled, and what each takes without them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from typing import Any, Final
 
 from ...configs.command_line import PROGRAM
 from ...configs.fields import Section
+from ...configs.parse import Notations, Programs
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS
+
+#: Its programs, as a command line starts them; only there it says what it samples.
+PROGRAMS: Final = re.compile(
+    r"(?<![\w-])((?:train|sample)_(?:flux|sd35|sdxl|klein|zimage|chroma|qwenimage|anima|ernie|hidream_o1|ideogram"
+    r"|ltx2|wan22|asymflow|acestep|u1|l2p))(?:\.exe)?(?![\w.-])"
+)
+
+NOTATIONS: Final = Notations(lines=True, programs=Programs(PROGRAMS, repeats=False))
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,7 @@ from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, SampleItem, SampleSpec
 from ..onetrainer.reader import MODEL_TYPES
 from ..reading import no_prompt, run_name, spec_of, take_over, texts_of, unsupported
-from .notations import NOTATIONS
-from .programs import Settings, from_flags, settings_for
+from .programs import NOTATIONS, Settings, from_flags, settings_for
 from .sampling import ID, SIZES
 
 _SEEDS: Final = 2**64

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from typing import Final
 
+from ...configs.tree import Document
 from ...images.template import Layout
 from ...lora.schemes import NUMBER, Scheme
 from ..claims import Claim
+from ..recognise import argument_names
 from ..trainer import Trainer, no_placeholder, nobody_else
-from .notations import NOTATIONS
+from .gui import is_gui_form
+from .prompts import NOTATIONS, is_prompt_file, looks_like_entries
 from .reader import read_kohya
-from .recognise import is_kohya
 from .sampling import ID, WAYS
 
 #: sd-scripts' names when the user gave none: "at-step…", "epoch-…" and the final "last" are one run.
 _DEFAULTS: Final = {"at": "last", "epoch": "last"}
+_ARGUMENTS: Final = frozenset(("sample_prompts", "pretrained_model_name_or_path", "network_module"))
+
+
+def is_kohya(document: Document) -> bool:
+    """True for sd-scripts' training arguments, its GUI's forms, and prompt files, whose trainer nothing tells."""
+    if is_prompt_file(document):
+        return document.kind != "json" or looks_like_entries(document.root)
+    if document.kind == "command" or is_gui_form(document):
+        return True
+    return not argument_names(document).isdisjoint(_ARGUMENTS)
+
 
 TRAINER: Final = Trainer(
     id=ID,

@@ -1,4 +1,4 @@
-"""kohya's prompt files (.txt, .toml, .json), which musubi-tuner shares.
+"""kohya's prompt files (.txt, .toml, .json) and what its configs are written in, which musubi-tuner shares.
 
 Sources: kohya-ss/sd-scripts `library/train_util.py::load_prompts`, kohya-ss/musubi-tuner
 `training/sampling_prompts.py::load_prompts`.
@@ -6,14 +6,20 @@ Sources: kohya-ss/sd-scripts `library/train_util.py::load_prompts`, kohya-ss/mus
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ...configs.fields import Reading, Section, is_null
+from ...configs.parse import Notations, Programs
 from ...configs.prompt_flags import KOHYA, MUSUBI, Grammar, parse_prompt_line
 from ...configs.tree import Document, Node
 from ..reading import no_prompt
 
+#: Training scripts of sd-scripts and musubi-tuner; without one of their TOML configs the arguments stand here.
+_SCRIPTS: Final = re.compile(r"(?<![\w-])((?:flux_|sd3_|sdxl_|flux_kontext_)?train(?:_network)?)\.py(?![\w.-])")
+
+NOTATIONS: Final = Notations(toml=True, lines=True, any_txt=True, programs=Programs(_SCRIPTS, repeats=True))
 #: Settings whose absence the trainers read with `dict.get`, so that null means the same as absent.
 _NULLABLE: Final = frozenset(("seed", "negative_prompt", "discrete_flow_shift", "cfg_scale", "controlnet_image"))
 _BOUND: Final = 2**70

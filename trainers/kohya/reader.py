@@ -23,8 +23,7 @@ from ...spec.model import PRECISIONS, SampleItem, SampleSpec
 from ..reading import note_random, spec_of, take_over, texts_of
 from .family import family_of
 from .gui import GuiForm, gui_entries, is_gui_form
-from .notations import NOTATIONS
-from .prompts import Entry, is_prompt_file, read_entries
+from .prompts import NOTATIONS, Entry, is_prompt_file, read_entries
 from .sampling import ID, SIZES
 
 _STEPS: Final = {"flux": 20, "sd35": 30, "sdxl": 30, "chroma": 20}

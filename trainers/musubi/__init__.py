@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Final
 
+from ...configs.command_line import PROGRAM
+from ...configs.tree import Document
 from ...images.template import Layout
 from ..claims import Claim
-from ..kohya.notations import NOTATIONS
+from ..kohya.prompts import NOTATIONS
+from ..recognise import argument_names, find, matches
 from ..trainer import Trainer, no_placeholder, nobody_else
 from .reader import read_musubi
-from .recognise import is_musubi
 from .sampling import ID, WAYS
+
+
+def is_musubi(document: Document) -> bool:
+    """True for musubi-tuner's training arguments: they name a `dit` where sd-scripts' name a checkpoint."""
+    if document.kind == "command":
+        return matches(find(document.root, PROGRAM), "flux_kontext_train.*")
+    names = argument_names(document)
+    return "dit" in names and "pretrained_model_name_or_path" not in names
+
 
 TRAINER: Final = Trainer(
     id=ID,

@@ -5,13 +5,24 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.parse import Notations
+from ...configs.tree import Document
 from ...images.template import Layout
 from ...lora.schemes import EPOCH, NUMBER, Scheme
 from ..claims import Claim
+from ..recognise import entries_with, has_any
 from ..trainer import Trainer, no_placeholder, nobody_else
 from .reader import read_onetrainer
-from .recognise import is_onetrainer
 from .sampling import ID, WAYS
+
+
+def is_onetrainer(document: Document) -> bool:
+    """True for OneTrainer's configs and its samples files."""
+    if document.kind != "json":
+        return False
+    return has_any(document, "training_method", "sample_definition_file_name") or entries_with(
+        document, "", {"diffusion_steps", "cfg_scale", "noise_scheduler", "random_seed"}
+    )
+
 
 TRAINER: Final = Trainer(
     id=ID,

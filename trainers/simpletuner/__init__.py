@@ -5,13 +5,24 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.parse import Notations
+from ...configs.tree import Document
 from ...images.template import Layout
 from ...lora.schemes import Beside
 from ..claims import Claim
+from ..recognise import find, has_any
 from ..trainer import Trainer, no_placeholder, nobody_else
 from .reader import read_simpletuner
-from .recognise import is_simpletuner
 from .sampling import ID, WAYS
+
+
+def is_simpletuner(document: Document) -> bool:
+    """True for SimpleTuner's options in any notation, and for what its web interface exports."""
+    if has_any(document, "model_family", "--model_family", "MODEL_FAMILY", "VALIDATION_PROMPT"):
+        return True
+    return has_any(document, "_metadata") and any(
+        find(document.root, f"config.{key}") is not None for key in ("model_family", "--model_family")
+    )
+
 
 TRAINER: Final = Trainer(
     id=ID,
