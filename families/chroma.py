@@ -9,11 +9,13 @@ from ..lora.names import chroma as names
 from ..spec.model import SampleItem
 from ..workflows.chain import Chain, Sampling, Stock
 from ..workflows.graph import Link
-from .encoders import HUGGING_FACE, T5XXL, Like, ModelFile
+from .encoders import T5XXL, Like, ModelFile
 from .family import Family, LoraTraits, StockFacts, Variant, Widths
 from .flux import FAMILY as FLUX
+from .flux import flux_sigmas
 from .profile import Profile
 from .sd35 import FAMILY as SD35
+from .sd35 import flow_sigmas
 
 
 def _sampling(chain: Chain) -> Sampling:
@@ -26,24 +28,9 @@ def _sampling(chain: Chain) -> Sampling:
     negatives = chain.encode("negative", "Negative prompts", "negative", extra=False)
     negative = _guidance(chain, "negative_guidance", negatives.out("conditioning"))
     latent, sampler = chain.latent(), chain.euler()
-    return Sampling(positive, negative, latent.out("latent"), _sigmas(chain), sampler.out("sampler"))
-
-
-def _sigmas(chain: Chain) -> Link:
-    """The schedule: shifted by the picture's size as Flux's, or by a constant."""
-    steps, profile = chain.source.out("steps"), chain.profile
-    if profile.shifted:
-        node = chain.add(
-            "sigmas", "EriFluxSchedule", "Flux schedule", steps=steps, width=chain.source.out("width"),
-            height=chain.source.out("height"), base_shift=profile.base_shift, max_shift=profile.max_shift, shifted=True,
-            denoise=1.0, spacing=profile.spacing,
-        )  # fmt: skip
-    else:
-        node = chain.add(
-            "sigmas", "EriFlowSchedule", "Flow schedule", steps=steps, shift=profile.shift, spacing=profile.spacing,
-            denoise=1.0,
-        )  # fmt: skip
-    return node.out("sigmas")
+    # shifted by the picture's size, or by a constant
+    sigmas = flux_sigmas(chain) if chain.profile.shifted else flow_sigmas(chain)
+    return Sampling(positive, negative, latent.out("latent"), sigmas, sampler.out("sampler"))
 
 
 def _guidance(chain: Chain, node_id: str, conditioning: Link) -> Link:
@@ -55,8 +42,7 @@ def _guidance(chain: Chain, node_id: str, conditioning: Link) -> Link:
 
 
 def _published(name: str) -> ModelFile:
-    url = f"{HUGGING_FACE}/lodestones/{name}/resolve/main/{name}.safetensors"
-    return ModelFile(f"{name}.safetensors", url, "diffusion_models")
+    return ModelFile.of(f"lodestones/{name}", f"{name}.safetensors", "diffusion_models")
 
 
 _HD: Final = _published("Chroma1-HD")

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
 
-HUGGING_FACE: Final = "https://huggingface.co"
-
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -23,6 +21,11 @@ class ModelFile:
     name: str
     url: str
     folder: str
+
+    @classmethod
+    def of(cls, repository: str, path: str, folder: str) -> ModelFile:
+        """The file at a path in a repository of Hugging Face, kept under its own name."""
+        return cls(PurePosixPath(path).name, f"https://huggingface.co/{repository}/resolve/main/{path}", folder)
 
 
 @dataclass(frozen=True)
@@ -63,29 +66,29 @@ class Encoder:
     files: tuple[ModelFile, ...] = field(default=())
 
 
-_FLUX_ENCODERS: Final = f"{HUGGING_FACE}/comfyanonymous/flux_text_encoders/resolve/main"
-_SD35_FP8: Final = f"{HUGGING_FACE}/Comfy-Org/stable-diffusion-3.5-fp8/resolve/main"
+_FLUX_ENCODERS: Final = "comfyanonymous/flux_text_encoders"
+_SD35_FP8: Final = "Comfy-Org/stable-diffusion-3.5-fp8"
 _FOLDER: Final = "text_encoders"
 
 CLIP_L: Final = Encoder(
     id="clip_l",
     title="CLIP-L",
     tokens="l",
-    file=ModelFile("clip_l.safetensors", f"{_FLUX_ENCODERS}/clip_l.safetensors", _FOLDER),
+    file=ModelFile.of(_FLUX_ENCODERS, "clip_l.safetensors", _FOLDER),
     like=Like(r"clip[._-]?l(?![a-z])", never=r"vision|hidream|long"),
 )
 CLIP_G: Final = Encoder(
     id="clip_g",
     title="CLIP-G",
     tokens="g",
-    file=ModelFile("clip_g.safetensors", f"{_SD35_FP8}/text_encoders/clip_g.safetensors", _FOLDER),
+    file=ModelFile.of(_SD35_FP8, "text_encoders/clip_g.safetensors", _FOLDER),
     like=Like(r"clip[._-]?g(?![a-z])", never=r"vision|hidream"),
 )
 T5XXL: Final = Encoder(
     id="t5xxl",
     title="T5",
     tokens="t5xxl",
-    file=ModelFile("t5xxl_fp16.safetensors", f"{_FLUX_ENCODERS}/t5xxl_fp16.safetensors", _FOLDER),
+    file=ModelFile.of(_FLUX_ENCODERS, "t5xxl_fp16.safetensors", _FOLDER),
     like=Like(r"t5[._-]?xxl|t5[._-]?v1[._-]?1[._-]?xxl", never=r"umt5|mt5|old"),
-    files=(ModelFile("t5xxl_fp8_e4m3fn.safetensors", f"{_FLUX_ENCODERS}/t5xxl_fp8_e4m3fn.safetensors", _FOLDER),),
+    files=(ModelFile.of(_FLUX_ENCODERS, "t5xxl_fp8_e4m3fn.safetensors", _FOLDER),),
 )

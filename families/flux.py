@@ -10,7 +10,7 @@ from ..lora.names import flux as names
 from ..spec.model import SampleItem
 from ..workflows.chain import Chain, Sampling, Stock
 from ..workflows.graph import Link
-from .encoders import CLIP_L, HUGGING_FACE, T5XXL, Like, ModelFile
+from .encoders import CLIP_L, T5XXL, Like, ModelFile
 from .family import Family, LoraTraits, StockFacts, Variant, Widths
 from .profile import Profile
 
@@ -30,20 +30,26 @@ def _sampling(chain: Chain) -> Sampling:
         zeroed = chain.add("negative", "ConditioningZeroOut", "No negative", conditioning=prompts.out("conditioning"))
         negative = zeroed.out("conditioning")
     latent = chain.latent()
-    sigmas = chain.add(
+    return Sampling(positive, negative, latent.out("latent"), flux_sigmas(chain), chain.euler().out("sampler"))
+
+
+def flux_sigmas(chain: Chain) -> Link:
+    """Flux's schedule, shifted by the picture's size or not at all."""
+    source, profile = chain.source, chain.profile
+    node = chain.add(
         "sigmas",
         "EriFluxSchedule",
         "Flux schedule",
-        steps=chain.source.out("steps"),
-        width=chain.source.out("width"),
-        height=chain.source.out("height"),
-        base_shift=chain.profile.base_shift,
-        max_shift=chain.profile.max_shift,
-        shifted=chain.profile.shifted,
+        steps=source.out("steps"),
+        width=source.out("width"),
+        height=source.out("height"),
+        base_shift=profile.base_shift,
+        max_shift=profile.max_shift,
+        shifted=profile.shifted,
         denoise=1.0,
-        spacing=chain.profile.spacing,
+        spacing=profile.spacing,
     )
-    return Sampling(positive, negative, latent.out("latent"), sigmas.out("sigmas"), chain.euler().out("sampler"))
+    return node.out("sigmas")
 
 
 def _guidance(chain: Chain, node_id: str, conditioning: Link) -> Link:
@@ -62,21 +68,9 @@ def _guidance(chain: Chain, node_id: str, conditioning: Link) -> Link:
 
 #: Entries of ComfyUI's table of sigmas.
 _TABLE: Final = 10_000
-_DEV: Final = ModelFile(
-    "flux1-dev.safetensors",
-    f"{HUGGING_FACE}/Comfy-Org/flux1-dev/resolve/main/flux1-dev.safetensors",
-    "diffusion_models",
-)
-_SCHNELL: Final = ModelFile(
-    "flux1-schnell.safetensors",
-    f"{HUGGING_FACE}/Comfy-Org/flux1-schnell/resolve/main/flux1-schnell.safetensors",
-    "diffusion_models",
-)
-_VAE: Final = ModelFile(
-    "ae.safetensors",
-    f"{HUGGING_FACE}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/ae.safetensors",
-    "vae",
-)
+_DEV: Final = ModelFile.of("Comfy-Org/flux1-dev", "flux1-dev.safetensors", "diffusion_models")
+_SCHNELL: Final = ModelFile.of("Comfy-Org/flux1-schnell", "flux1-schnell.safetensors", "diffusion_models")
+_VAE: Final = ModelFile.of("Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.safetensors", "vae")
 
 
 def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) -> Link:

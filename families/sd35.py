@@ -9,7 +9,7 @@ from ..lora.names import sd35 as names
 from ..spec.model import SampleItem
 from ..workflows.chain import Chain, Sampling, Stock
 from ..workflows.graph import Link
-from .encoders import CLIP_G, CLIP_L, HUGGING_FACE, T5XXL, Like, ModelFile
+from .encoders import CLIP_G, CLIP_L, T5XXL, Like, ModelFile
 from .family import Family, LoraTraits, StockFacts, Variant, Widths
 from .profile import Profile
 
@@ -19,7 +19,19 @@ def _sampling(chain: Chain) -> Sampling:
     positive = chain.encode("positive", "Prompts", "prompt", extra=True)
     negative = chain.encode("negative", "Negative prompts", "negative", extra=False)
     latent = chain.latent()
-    sigmas = chain.add(
+    return Sampling(
+        positive=positive.out("conditioning"),
+        negative=negative.out("conditioning"),
+        latent=latent.out("latent"),
+        sigmas=flow_sigmas(chain),
+        sampler=chain.euler().out("sampler"),
+        model=skip_layers(chain),
+    )
+
+
+def flow_sigmas(chain: Chain) -> Link:
+    """The schedule of a constant shift."""
+    node = chain.add(
         "sigmas",
         "EriFlowSchedule",
         "Flow schedule",
@@ -28,14 +40,7 @@ def _sampling(chain: Chain) -> Sampling:
         spacing=chain.profile.spacing,
         denoise=1.0,
     )
-    return Sampling(
-        positive=positive.out("conditioning"),
-        negative=negative.out("conditioning"),
-        latent=latent.out("latent"),
-        sigmas=sigmas.out("sigmas"),
-        sampler=chain.euler().out("sampler"),
-        model=skip_layers(chain),
-    )
+    return node.out("sigmas")
 
 
 def skip_layers(chain: Chain) -> Link:
@@ -43,17 +48,14 @@ def skip_layers(chain: Chain) -> Link:
     profile = chain.profile
     if not profile.skip_layers:
         return chain.model
-    node = chain.add(
-        "skip_layers",
-        "SkipLayerGuidanceSD3",
-        "Skip-layer guidance",
-        model=chain.model,
-        layers=profile.skip_layers,
-        scale=profile.skip_scale,
-        start_percent=profile.skip_start,
-        end_percent=profile.skip_end,
-    )
-    return node.out("model")
+    return chain.add(
+        "skip_layers", "SkipLayerGuidanceSD3", "Skip-layer guidance", model=chain.model, **_skipped(profile)
+    ).out("model")
+
+
+def _skipped(profile: Profile) -> dict[str, Any]:
+    start, end = profile.skip_start, profile.skip_end
+    return {"layers": profile.skip_layers, "scale": profile.skip_scale, "start_percent": start, "end_percent": end}
 
 
 #: Entries of ComfyUI's table of sigmas.
@@ -66,22 +68,15 @@ _SCHEDULERS: Final = {
     "cosine": "simple",
     **dict.fromkeys(("beta", "beta timesteps"), "beta"),
 }
-_STABILITY: Final = f"{HUGGING_FACE}/stabilityai"
-_LARGE: Final = ModelFile(
-    "sd3.5_large.safetensors",
-    f"{_STABILITY}/stable-diffusion-3.5-large/resolve/main/sd3.5_large.safetensors",
-    "checkpoints",
-)
-_MEDIUM: Final = ModelFile(
-    "sd3.5_medium.safetensors",
-    f"{_STABILITY}/stable-diffusion-3.5-medium/resolve/main/sd3.5_medium.safetensors",
-    "checkpoints",
-)
-_TURBO: Final = ModelFile(
-    "sd3.5_large_turbo.safetensors",
-    f"{_STABILITY}/stable-diffusion-3.5-large-turbo/resolve/main/sd3.5_large_turbo.safetensors",
-    "checkpoints",
-)
+
+
+def _published(model: str, name: str) -> ModelFile:
+    return ModelFile.of(f"stabilityai/stable-diffusion-3.5-{model}", f"sd3.5_{name}.safetensors", "checkpoints")
+
+
+_LARGE: Final = _published("large", "large")
+_MEDIUM: Final = _published("medium", "medium")
+_TURBO: Final = _published("large-turbo", "large_turbo")
 
 
 def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) -> Link:
@@ -89,9 +84,8 @@ def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) 
     if not profile.skip_layers:
         return shifted
     return stock.shared(
-        "skip_layers", "SkipLayerGuidanceSD3", "Skip-layer guidance", model=shifted, layers=profile.skip_layers,
-        scale=profile.skip_scale, start_percent=profile.skip_start, end_percent=profile.skip_end,
-    )  # fmt: skip
+        "skip_layers", "SkipLayerGuidanceSD3", "Skip-layer guidance", model=shifted, **_skipped(profile)
+    )
 
 
 def _stock_sampler(stock: Stock, profile: Profile, item: SampleItem) -> tuple[str, str]:

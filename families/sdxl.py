@@ -9,7 +9,7 @@ from ..lora.names import sdxl as names
 from ..spec.model import SampleItem
 from ..workflows.chain import Chain, Sampling, Stock
 from ..workflows.graph import Link
-from .encoders import CLIP_G, CLIP_L, HUGGING_FACE, Like, ModelFile
+from .encoders import CLIP_G, CLIP_L, Like, ModelFile
 from .family import Family, LoraTraits, StockFacts, Widths
 from .profile import Profile
 
@@ -52,11 +52,7 @@ def _sampling(chain: Chain) -> Sampling:
     )
 
 
-_BASE: Final = ModelFile(
-    "sd_xl_base_1.0.safetensors",
-    f"{HUGGING_FACE}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
-    "checkpoints",
-)
+_BASE: Final = ModelFile.of("stabilityai/stable-diffusion-xl-base-1.0", "sd_xl_base_1.0.safetensors", "checkpoints")
 
 
 def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) -> Link:
