@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,10 +24,8 @@ def can_slice() -> bool:
 def slice_attention(transformer_options: dict[str, Any], size: int) -> dict[str, Any]:
     """Return a copy of `transformer_options` whose attention takes `size` queries at a time.
 
-    An override in it stays in use.
-
-    Every query attends to all keys as before, so the result differs by no more than float rounding. Raises
-    NodeInputError when ComfyUI has no attention override.
+    An override in it stays in use. Every query attends to all keys as before, so the result differs by no more than
+    float rounding. Raises NodeInputError when ComfyUI has no attention override.
     """
     if not can_slice():
         raise NodeInputError("This ComfyUI cannot slice attention. Update it, or choose another mode.")
@@ -41,18 +40,13 @@ class _Slices:
         self.inner = inner
 
     def __call__(
-        self,
-        function: Callable[..., Tensor],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        heads: int,
-        mask: Tensor | None = None,
+        self, function: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None,
         **options: Any,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         """Attention of q [B, N, heads * D] (or [B, heads, N, D] with skip_reshape) to k and v."""
         axis = 2 if options.get("skip_reshape") else 1
         out_axis = 2 if options.get("skip_output_reshape") else 1
+        attend = function if self.inner is None else functools.partial(self.inner, function)
         tokens = q.shape[axis]
         slices = []
         for start in range(0, tokens, self.size):
@@ -60,19 +54,5 @@ class _Slices:
             own = mask
             if mask is not None and mask.ndim >= 2 and mask.shape[-2] == tokens:
                 own = mask.narrow(-2, start, length)
-            slices.append(self._attend(function, q.narrow(axis, start, length), k, v, heads, own, options))
+            slices.append(attend(q.narrow(axis, start, length), k, v, heads, mask=own, **options))
         return slices[0] if len(slices) == 1 else torch.cat(slices, dim=out_axis)
-
-    def _attend(
-        self,
-        function: Callable[..., Tensor],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        heads: int,
-        mask: Tensor | None,
-        options: dict[str, Any],
-    ) -> Tensor:
-        if self.inner is not None:
-            return self.inner(function, q, k, v, heads, mask=mask, **options)
-        return function(q, k, v, heads, mask=mask, **options)

@@ -1,15 +1,19 @@
-"""A memory policy for MODEL, CLIP and VAE, as patches of clones and through ComfyUI's own model management."""
+"""A memory policy for MODEL, CLIP and VAE, through ComfyUI's own model management.
+
+A MODEL is patched in a clone; a CLIP or VAE gets an object in front of ComfyUI's own, which stays as it is.
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import comfy.patcher_extension
 
 from ...errors import NodeInputError
 from .attention import slice_attention
-from .delegates import OffloadedCLIP, OffloadedVAE, TiledVAE
-from .residency import outer_sample_alone, prepare_streamed
+from .residency import outer_sample_alone, prepare_streamed, release_others
 
 MODES: Final = ("auto", "offload", "sequential", "attention slicing", "VAE tiling")
 
@@ -74,3 +78,74 @@ def _sliced(model: Any, size: int) -> Any:
     clone = model.clone()
     clone.model_options["transformer_options"] = slice_attention(clone.model_options["transformer_options"], size)
     return clone
+
+
+class _Delegate:
+    """Everything that is not defined here belongs to the inner object: reading, calling and setting."""
+
+    def __init__(self, inner: Any) -> None:
+        object.__setattr__(self, "_inner", inner)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_inner":  # not yet there while an object is being copied
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._inner, name, value)
+
+
+class _Offloaded(_Delegate):
+    """It has its device to itself: other models are moved off before one of `_RUNS` is called."""
+
+    _RUNS: frozenset[str]
+
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)
+        return functools.partial(self._alone, found) if name in self._RUNS else found
+
+    def _alone(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        patcher = self._inner.patcher
+        release_others([patcher], patcher.load_device)
+        return method(*args, **kwargs)
+
+
+class OffloadedCLIP(_Offloaded):
+    """A CLIP that is alone when it encodes."""
+
+    _RUNS = frozenset(("encode", "encode_from_tokens", "encode_from_tokens_scheduled"))
+
+    def clone(self, *args: Any, **kwargs: Any) -> OffloadedCLIP:
+        return OffloadedCLIP(self._inner.clone(*args, **kwargs))
+
+
+class OffloadedVAE(_Offloaded):
+    """A VAE that is alone when it decodes or encodes."""
+
+    _RUNS = frozenset(("decode", "decode_tiled", "encode", "encode_tiled"))
+
+
+class TiledVAE(_Delegate):
+    """A VAE that decodes and encodes in tiles of `tile` pixels, as VAEDecodeTiled and VAEEncodeTiled do.
+
+    A picture that fits into one tile is done whole, and is then exact. The overlap is the stock nodes' 64 pixels, at
+    most a quarter of a tile.
+    """
+
+    def __init__(self, inner: Any, tile: int) -> None:
+        super().__init__(inner)
+        object.__setattr__(self, "_tile", tile)
+        object.__setattr__(self, "_overlap", min(64, tile // 4))
+
+    def decode(self, samples: Any, *args: Any, **kwargs: Any) -> Any:
+        ratio = self._inner.spacial_compression_decode()
+        size = self._tile // ratio
+        if max(samples.shape[-2:]) <= size:
+            return self._inner.decode(samples, *args, **kwargs)
+        return self._inner.decode_tiled(samples, tile_x=size, tile_y=size, overlap=self._overlap // ratio)
+
+    def encode(self, pixels: Any, *args: Any, **kwargs: Any) -> Any:
+        if max(pixels.shape[-3:-1]) <= self._tile:
+            return self._inner.encode(pixels, *args, **kwargs)
+        tile = self._tile
+        return self._inner.encode_tiled(pixels, tile_x=tile, tile_y=tile, overlap=self._overlap)

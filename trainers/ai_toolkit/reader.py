@@ -19,45 +19,22 @@ from .sampling import ID
 
 #: Processes built on BaseSDTrainProcess, which samples.
 PROCESS_TYPES: Final = (
-    "sd_trainer",
-    "diffusion_trainer",
-    "ui_trainer",
-    "textual_inversion_trainer",
-    "concept_slider",
-    "concept_replacer",
-    "image_reference_slider_trainer",
-    "ultimate_slider_trainer",
+    *("sd_trainer", "diffusion_trainer", "ui_trainer", "textual_inversion_trainer", "concept_slider"),
+    *("concept_replacer", "image_reference_slider_trainer", "ultimate_slider_trainer"),
 )
 _ARCHES: Final = {
-    "flux": "flux",
-    "flex1": "flux",
+    **dict.fromkeys(("flux", "flex1"), "flux"),
     "sd3": "sd35",
-    "sdxl": "sdxl",
-    "ssd": "sdxl",
-    "vega": "sdxl",
+    **dict.fromkeys(("sdxl", "ssd", "vega"), "sdxl"),
     "chroma": "chroma",
 }
 #: `ModelConfig`: without arch the first of these flags names it.
-_FLAGS: Final = {
-    "is_v2": "sd2",
-    "is_v3": "sd3",
-    "is_xl": "sdxl",
-    "is_pixart": "pixart",
-    "is_pixart_sigma": "pixart_sigma",
-    "is_auraflow": "auraflow",
-    "is_flux": "flux",
-    "is_lumina2": "lumina2",
-    "is_vega": "vega",
-    "is_ssd": "ssd",
+_FLAGS: Final = {"is_v2": "sd2", "is_v3": "sd3", "is_xl": "sdxl"} | {
+    f"is_{arch}": arch for arch in ("pixart", "pixart_sigma", "auraflow", "flux", "lumina2", "vega", "ssd")
 }
 _MODEL_FILES: Final = (
-    "name_or_path",
-    "vae_path",
-    "te_name_or_path",
-    "extras_name_or_path",
-    "assistant_lora_path",
-    "refiner_name_or_path",
-    "lora_path",
+    *("name_or_path", "vae_path", "te_name_or_path", "extras_name_or_path", "assistant_lora_path"),
+    *("refiner_name_or_path", "lora_path"),
 )
 
 
