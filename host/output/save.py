@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 import comfy.model_management
 import comfy.utils
@@ -26,6 +26,9 @@ from ...protocol.graph_marks import saver_marks
 from ...spec import SampleItem, SampleSpec
 
 log = logging.getLogger(__name__)
+
+#: Stands for the spec of pictures that come without one.
+_NO_SPEC: Final = SampleSpec(family="", trainer="", items=[])
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,11 @@ def save_samples(
     Everything is checked before the first file is written. Raises NodeInputError when lists and pictures do not pair,
     or a picture is not finite, ImagesError when a template is wrong or a file cannot be written.
     """
-    samples = _samples(batches, names, steps, reports, spec, settings)
+    spec = spec or _NO_SPEC
+    layout = spec.layout if settings.layout == "auto" else settings.layout
+    samples = _samples(batches, names, steps, reports, spec, layout, settings)
     root = Path(folder_paths.get_output_directory())
-    texts = _prompt_files(spec, settings)
+    texts = layout_for(layout).prompt_file if settings.prompt_file == "auto" else settings.prompt_file == "yes"
     _check(samples, root, texts, settings)
     shared = _graph_metadata(hidden)
     marks = sorted({*saver_marks(getattr(hidden, "prompt", None) or {}).values()})
@@ -105,11 +110,11 @@ def save_samples(
             log.info("EriSaveSamples: %s exists already and was kept.", saved.path)
         if progress is not None:
             progress.update(1)
-        subfolder = str(sample.path.parent) if str(sample.path.parent) != "." else ""
-        images.append({"filename": saved.path.name, "subfolder": subfolder, "type": "output"})
+        folder = "" if str(sample.path.parent) == "." else str(sample.path.parent)
+        images.append({"filename": saved.path.name, "subfolder": folder, "type": "output"})
         text = saved.path.with_suffix(".txt") if texts and not saved.written else saved.text
         if text is not None and text.is_file():
-            prompt_files.append({"filename": text.name, "subfolder": subfolder, "type": "output"})
+            prompt_files.append({"filename": text.name, "subfolder": folder, "type": "output"})
     return {"images": images, **({PROMPT_FILES: prompt_files} if prompt_files else {})}
 
 
@@ -118,7 +123,8 @@ def _samples(
     names: Sequence[str],
     steps: Sequence[int],
     reports: Sequence[str],
-    spec: SampleSpec | None,
+    spec: SampleSpec,
+    layout: str,
     settings: SaveSettings,
 ) -> list[_Sample]:
     pictures = [picture for batch in batches for picture in batch]
@@ -135,7 +141,6 @@ def _samples(
             "step is unknown: neither the LoRA's file name nor its header tells it. Type the step in EriSaveSamples "
             "instead of linking it."
         )
-    trainer = settings.layout if settings.layout != "auto" else (spec.layout if spec else "native")
     counts, seen = Counter(all_steps), Counter[int]()
     samples = []
     for number, (picture, step) in enumerate(zip(pictures, all_steps, strict=True)):
@@ -143,9 +148,21 @@ def _samples(
         seen[step] += 1
         name = names[number] if names else sample_name(position)
         item = _item(spec, name, None if names else position)
-        place = _place(settings, spec, item, name, position, picture)
-        place = replace(place, step=step, count=max(counts[step], (spec.total or len(spec.items)) if spec else 0))
-        path = relative_path(trainer, place, _format(settings, spec), settings.template)
+        height, width = picture.shape[:2]
+        place = SampleFile(
+            run=settings.run or spec.name,
+            step=step,
+            index=item.index if item else position,
+            name=name,
+            count=max(counts[step], spec.total or len(spec.items)),
+            width=width,
+            height=height,
+            trainer=spec.trainer,
+            family=spec.family,
+        )
+        if item is not None:
+            place = replace(place, prompt=item.prompt, seed=item.seed, label=item.label)
+        path = relative_path(layout, place, _format(settings, spec), settings.template)
         samples.append(_Sample(picture, path, step, item, all_reports[number]))
     return samples
 
@@ -193,44 +210,16 @@ def _picture(pixels: Tensor, rounding: str) -> Any:
     return to_image(pixels.detach().cpu().float().numpy(), rounding)
 
 
-def _item(spec: SampleSpec | None, name: str, position: int | None) -> SampleItem | None:
-    if spec is None:
-        return None
+def _item(spec: SampleSpec, name: str, position: int | None) -> SampleItem | None:
     if position is not None:
         return spec.items[position] if position < len(spec.items) else None
     return next((item for item in spec.items if sample_name(item.index) == name), None)
 
 
-def _place(
-    settings: SaveSettings, spec: SampleSpec | None, item: SampleItem | None, name: str, position: int, picture: Tensor
-) -> SampleFile:
-    height, width = picture.shape[:2]
-    return SampleFile(
-        run=settings.run or (spec.name if spec else "samples"),
-        step=0,
-        index=item.index if item else position,
-        name=name,
-        prompt=item.prompt if item else "",
-        seed=item.seed if item else None,
-        width=width,
-        height=height,
-        label=item.label if item else None,
-        trainer=spec.trainer if spec else "",
-        family=spec.family if spec else "",
-    )
-
-
-def _prompt_files(spec: SampleSpec | None, settings: SaveSettings) -> bool:
-    if settings.prompt_file != "auto":
-        return settings.prompt_file == "yes"
-    layout = settings.layout if settings.layout != "auto" else (spec.layout if spec else "native")
-    return layout_for(layout).prompt_file
-
-
-def _format(settings: SaveSettings, spec: SampleSpec | None) -> str | None:
+def _format(settings: SaveSettings, spec: SampleSpec) -> str | None:
     if settings.image_format != "auto":
         return settings.image_format
-    wanted = (spec.image_format or "").lower() if spec else ""
+    wanted = (spec.image_format or "").lower()
     return wanted if wanted in ("png", "jpg", "webp") else None
 
 
@@ -244,7 +233,7 @@ def _graph_metadata(hidden: Any) -> dict[str, str]:
     return texts
 
 
-def _own_metadata(spec: SampleSpec | None, sample: _Sample, marks: list[str]) -> dict[str, str]:
+def _own_metadata(spec: SampleSpec, sample: _Sample, marks: list[str]) -> dict[str, str]:
     """The sample as plain values, as a spec of this one picture that EriSampleSpec reads, and the LoRA's report.
 
     `marks` are those of the graph's savers, for a JPEG that has no room for the graph itself.
@@ -252,7 +241,7 @@ def _own_metadata(spec: SampleSpec | None, sample: _Sample, marks: list[str]) ->
     if args.disable_metadata:
         return {}
     texts = {}
-    if spec and sample.item:
+    if sample.item:
         facts = {"run": spec.name, "trainer": spec.trainer, "family": spec.family, "step": sample.step}
         texts["eridiffusion"] = json.dumps({**facts, **vars(sample.item), "graph_marks": marks})
         texts["eridiffusion_spec"] = json.dumps(replace(spec.part([sample.item]), source="<text>").to_dict())

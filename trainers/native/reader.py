@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 from ...configs.fields import Reading, Section
 from ...configs.tree import Document, Node
@@ -16,6 +16,8 @@ from ...spec.model import DTYPES, MAX_PIXELS, MAX_SEED, MAX_STEPS, SAMPLING, SPE
 from ..reading import texts_of
 from ..recognise import has_any
 from .sampling import ID
+
+Value = TypeVar("Value")
 
 MARKER: Final = "eri_spec"
 
@@ -88,9 +90,8 @@ def _item(reading: Reading, node: Node, position: int) -> SampleItem:
     prompt = item.text("prompt")
     if prompt is None:
         raise item.missing("prompt", 'Write the prompt; "" for an empty one.')
-    index, cfg, lora = item.integer("index", 0, 2**31), item.number("cfg_scale"), item.number("lora_scale")
     return SampleItem(
-        index=position if index is None else index,
+        index=_or(item.integer("index", 0, 2**31), position),
         prompt=prompt,
         width=_required(item, "width", MAX_PIXELS),
         height=_required(item, "height", MAX_PIXELS),
@@ -99,10 +100,10 @@ def _item(reading: Reading, node: Node, position: int) -> SampleItem:
         prompt_3=item.text("prompt_3"),
         negative_prompt=item.text("negative_prompt") or "",
         seed=_integer(item, "seed", 0, MAX_SEED),
-        cfg_scale=1.0 if cfg is None else cfg,
+        cfg_scale=_or(item.number("cfg_scale"), 1.0),
         guidance=item.number("guidance") if item.get("guidance") is not None else None,
         sampler=item.text("sampler"),
-        lora_scale=1.0 if lora is None else lora,
+        lora_scale=_or(item.number("lora_scale"), 1.0),
         label=item.text("label"),
     )
 
@@ -140,5 +141,5 @@ def _sampling(root: Section) -> dict[str, str | float | bool]:
     return values
 
 
-def _or(value: str | None, default: str) -> str:
+def _or(value: Value | None, default: Value) -> Value:
     return default if value is None else value
