@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -54,6 +54,15 @@ def texts_of(section: Texts | None, keys: Iterable[str]) -> dict[str, str]:
 def run_name(folder: str | None) -> str:
     """The name of a run that is called as its folder."""
     return PurePosixPath((folder or "").replace("\\", "/")).name or "samples"
+
+
+def flags_in(text: str) -> Iterator[tuple[str, str]]:
+    """The flags in a text, split at blanks, and their values: `--key=value`, `--key value`; bare `--key` is "true"."""
+    words = text.split()
+    for word, following in zip(words, [*words[1:], "--"], strict=True):
+        if word.startswith("--"):
+            key, equals, value = word[2:].partition("=")
+            yield key, value if equals else "true" if following.startswith("--") else following
 
 
 def unsupported(section: Texts, key: str, said: str, known: Iterable[str] = FAMILIES) -> SpecError:

@@ -32,8 +32,7 @@ from ...workflows import Workflow
 from ...workflows.requests import MAX_BODY, GraphRequest, QueueRequest, Request, graph_for, read_request
 from ..lora.runs import leads_inside, run_roots
 from ..paths import candidates
-from .prompt_result import described
-from .queue import node_info, offered_files, queue, state
+from .queue import described, node_info, offered_files, queue, state
 
 PREFIX: Final = "/eridiffusion"
 #: Longest `?wait=` in seconds, and how often ComfyUI's history is looked at meanwhile.

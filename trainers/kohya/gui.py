@@ -16,7 +16,7 @@ from ...configs.prompt_flags import KOHYA
 from ...configs.tree import Document, Node
 from ...errors import SpecError
 from ...families import FAMILIES
-from ..reading import unsupported
+from ..reading import flags_in, unsupported
 from .prompts import Entry, entry_of_text
 
 PROMPTS: Final = "sample_prompts"
@@ -123,14 +123,9 @@ class GuiForm(FlatSection):
     def _read_additional(self) -> None:
         """`additional_parameters`: end of the command line, whose options win over the form's."""
         node = self.members.pop("additional_parameters", None)
-        words = str(node.value).replace('"', "").split() if node is not None else []
-        for index, word in enumerate(words):
-            if node is None or not word.startswith("--"):
-                continue
-            key, equals, value = word[2:].partition("=")
-            if not equals:
-                following = words[index + 1] if index + 1 < len(words) else "--"
-                value = "true" if following.startswith("--") else following
+        if node is None:
+            return
+        for key, value in flags_in(str(node.value).replace('"', "")):
             plain = value in ("true", "false") or re.fullmatch(r"[-+]?[0-9.]{1,40}", value) is not None
             self._add(key, Node(value, node.line, node.column, plain), f"additional_parameters --{key}")
 

@@ -12,6 +12,7 @@ from typing import Final
 from ...configs.fields import Reading, is_null
 from ...configs.tree import Node
 from ...errors import SpecError
+from ..reading import flags_in
 
 #: Options whose name in config.env is not their own in capitals.
 _ENV_NAMES: Final = {
@@ -45,16 +46,10 @@ class Options:
             self._keys[_OLD_NAMES.get(name, name)] = key
 
     def _read_extra(self, node: Node) -> None:
-        """`--key=value`, `--key value` and bare `--key` in one text, split at blanks as the trainer does."""
+        """The flags that stand in one text."""
         self.section.used.add(_EXTRA)
-        words = str(node.value).split()
-        for index, word in enumerate(words):
-            if word.startswith("--"):
-                name, equals, value = word[2:].partition("=")
-                following = words[index + 1] if index + 1 < len(words) else "--"
-                if not equals:
-                    value = "true" if following.startswith("--") else following
-                self._extra[_OLD_NAMES.get(name, name)] = Node(value, node.line, node.column)
+        for name, value in flags_in(str(node.value)):
+            self._extra[_OLD_NAMES.get(name, name)] = Node(value, node.line, node.column)
 
     def node(self, name: str) -> Node | None:
         """The value of an option, None where the trainer takes its default: absent, null, blank, or `"false"`."""
