@@ -12,7 +12,7 @@ from .lora import EriLoraAtStep, EriLoraSteps
 from .memory import EriMemoryPolicy
 from .noise import EriTrainerNoise
 from .output import EriContactSheet, EriSaveSamples
-from .sampling import EriDDIMSampler, EriFlowEulerSampler, EriSample
+from .sampling import EriDDIMSampler, EriFlowEulerSampler, EriSample, EriTrainerSampler
 from .schedules import EriDDIMSchedule, EriFlowSchedule, EriFluxSchedule
 from .spec import EriSampleSpec
 from .text import EriCacheConditioning, EriTripleTextEncode
@@ -30,6 +30,7 @@ NODES: list[type[io.ComfyNode]] = [
     EriDDIMSchedule,
     EriFlowEulerSampler,
     EriDDIMSampler,
+    EriTrainerSampler,
     EriGuidance,
     EriSample,
     EriMemoryPolicy,

@@ -82,21 +82,33 @@ def philox(counter: U32, key: tuple[int, int], rounds: int = 10) -> U32:
     return np.stack([c0, c1, c2, c3]).astype(np.uint32)
 
 
-def normal(seed: int, count: int, gpu: str) -> F32:
+def turns(count: int, gpu: str) -> int:
+    """Return how often each thread draws four normals for `count` of them: what a draw moves the generator on by."""
+    return -(-count // (_threads(count, gpu) * _UNROLL))
+
+
+def _threads(count: int, gpu: str) -> int:
+    return min(grid_limit(gpu), -(-count // _BLOCK) * _BLOCK)
+
+
+def normal(seed: int, count: int, gpu: str, moved: int = 0) -> F32:
     """Return the first `count` normals of `torch.randn(count, device="cuda")` after `manual_seed(seed)` on that GPU.
+
+    moved: the `turns` of all draws before it. ATen moves the generator's offset on by four values a turn
+    (`calc_execution_policy`), which is one of Philox' counter.
 
     Each of the grid's threads owns a Philox subsequence. In each turn it draws four normals and writes them `threads`
     elements apart. While one turn of single values covers the tensor, only the first of the four is ever used, and the
     GPU makes no difference.
     """
-    threads = min(grid_limit(gpu), -(-count // _BLOCK) * _BLOCK)
-    turns = -(-count // (threads * _UNROLL))
+    threads = _threads(count, gpu)
+    rounds = turns(count, gpu)
     used = min(_UNROLL, -(-count // threads))  # of the four normals; the others fall outside the tensor
-    result = np.empty((turns, used, threads), dtype=np.float32)
+    result = np.empty((rounds, used, threads), dtype=np.float32)
     counter = np.zeros((4, threads), dtype=np.uint32)
     counter[2] = np.arange(threads, dtype=np.uint32)
-    for turn in range(turns):
-        counter[0] = turn
+    for turn in range(rounds):
+        counter[0] = moved + turn
         words = philox(counter, (seed & _MASK32, seed >> 32))
         sine, cosine = _box_muller(words[0], words[1])
         result[turn, 0] = sine

@@ -21,6 +21,7 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "EriDDIMSchedule": ("sigmas",),
     "EriFlowEulerSampler": ("sampler",),
     "EriDDIMSampler": ("sampler",),
+    "EriTrainerSampler": ("sampler", "sigmas"),
     "EriTrainerNoise": ("noise",),
     "EriLoraAtStep": ("model", "clip", "found_step", "report", "details"),
     "EriSample": ("latent",),

@@ -21,14 +21,15 @@ from torch import Tensor
 
 from ..family import family_of
 from .samplers import sample_ddim, sample_flow_euler
+from .trainer_sampler import sample_trainer
 
 #: ComfyUI's samplers that draw nothing (unless an option below is on) and whose steps never look at other images.
 QUIET_SAMPLERS: Final = (
     "euler", "euler_cfg_pp", "heun", "dpm_2", "lms", "dpmpp_2m", "dpmpp_2m_cfg_pp", "ipndm", "ipndm_v", "deis",
     "gradient_estimation", "gradient_estimation_cfg_pp",
 )  # fmt: skip
-#: Options that make a sampler draw noise when they are not 0.
-_DRAWING: Final = ("s_churn", "eta")
+#: Options that make a sampler draw noise when they are not 0 or empty.
+_DRAWING: Final = ("s_churn", "eta", "noise")
 #: What of a conditioning's options is a tensor with one row an image.
 _POOLED: Final = "pooled_output"
 
@@ -74,7 +75,7 @@ def _sampler_key(sampler: Any, masked: bool) -> Hashable:
 @cache
 def _quiet() -> tuple[Any, ...]:
     named = [getattr(sampling, f"sample_{name}", None) for name in QUIET_SAMPLERS]
-    known = [*named, uni_pc.sample_unipc, uni_pc.sample_unipc_bh2, sample_flow_euler, sample_ddim]
+    known = [*named, uni_pc.sample_unipc, uni_pc.sample_unipc_bh2, sample_flow_euler, sample_ddim, sample_trainer]
     return tuple(function for function in known if function is not None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import comfy.model_management
 import comfy.model_sampling
@@ -15,7 +15,11 @@ from tqdm.auto import trange
 
 from ...errors import NodeInputError
 from ...samplers import diffusion, flow
-from ...samplers.ddim_plan import Plan, Step, plan
+from ...samplers.ddim_plan import Plan, plan
+from ...samplers.step_noise import NoiseStream
+
+#: What ComfyUI draws its noise with.
+OWN_NOISE: Final = "torch-cpu/nchw/float32"
 
 Callback = Callable[[dict[str, Any]], None]
 
@@ -25,19 +29,21 @@ class StepNoise:
 
     It starts after as many values as the initial noise has, as in diffusers, where one torch generator draws first the
     latent and then each step's noise. The global generator is not touched.
+
+    Args:
+        like: the latent.
+        seed: the run's.
+        profile: of the initial noise, see samplers.noise.NoiseProfile.
+        dtype: what the steps' noise is drawn in, None = as the profile says.
     """
 
-    def __init__(self, like: Tensor, seed: int | None) -> None:
-        self._like = like
-        self._generator = torch.Generator().manual_seed(seed or 0)
-        self._draw()
+    def __init__(self, like: Tensor, seed: int | None, profile: str = OWN_NOISE, dtype: str | None = None) -> None:
+        self._like, self._dtype = like, dtype
+        self._stream = NoiseStream(profile, seed or 0, tuple(like.shape))
 
-    def _draw(self) -> Tensor:
-        return torch.randn(self._like.shape, generator=self._generator, dtype=torch.float32)
-
-    def __call__(self) -> Tensor:
+    def __call__(self, *_: Any) -> Tensor:
         """The next standard normal tensor, with the latent's shape, dtype and device."""
-        return self._draw().to(self._like)
+        return self._stream.draw(self._dtype).to(self._like)
 
 
 @torch.no_grad()
@@ -125,7 +131,7 @@ def sample_ddim(
         _report(callback, asked, i, sigmas[i], sigmas[i], denoised)
         x, _ = diffusion.ddim_step(
             x,
-            _model_output(asked, denoised, step, prediction),
+            raw_output(asked, denoised, step.model_sigma, prediction),
             0,
             -1,
             torch.tensor([step.alpha], dtype=torch.float64),
@@ -139,12 +145,12 @@ def sample_ddim(
         )
     if not todo.ends:  # a further sampler goes on from ComfyUI's own scaling
         return x * math.sqrt(1.0 + float(sigmas[-1]) ** 2)
-    return _keep_unmasked(model, x, denoised, sigmas, extra_args)
+    return keep_unmasked(model, x, denoised, sigmas, extra_args)
 
 
 def _planned(model: Any, sigmas: Tensor, spacing: str, offset: int) -> tuple[Plan, str]:
     """The DDIM steps, and what the VP model predicts. Raises NodeInputError for other models, and see `plan`."""
-    sampling, prediction = _vp_sampling(model)
+    sampling, prediction = vp_sampling(model)
     todo = plan(sigmas, sampling.sigmas, spacing, offset)
     if prediction == "epsilon" and any(step.alpha == 0 for step in todo.steps):
         raise NodeInputError(
@@ -193,13 +199,15 @@ def _is_flow(model: Any) -> bool:
     return isinstance(_sampling(model), comfy.model_sampling.CONST)
 
 
-def _vp_sampling(model: Any) -> tuple[Any, str]:
+def vp_sampling(model: Any, works: str = "EriDDIMSampler works on epsilon, v and flow models") -> tuple[Any, str]:
+    """ComfyUI's model_sampling of a VP model, and what it predicts; NodeInputError, which begins with `works`, for
+    other models."""
     sampling = _sampling(model)
     discrete = isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete)
     prediction = _prediction(sampling)
     if not discrete or prediction is None:
         raise NodeInputError(
-            f"EriDDIMSampler works on epsilon, v and flow models with 1000 trained timesteps, not on "
+            f"{works} with 1000 trained timesteps, not on "
             f"{type(sampling).__mro__[1].__name__}. Use a stock sampler for this model."
         )
     return sampling, prediction
@@ -214,9 +222,8 @@ def _prediction(sampling: Any) -> str | None:
     return "v_prediction" if isinstance(sampling, kinds.V_PREDICTION) else "epsilon"
 
 
-def _model_output(asked: Tensor, denoised: Tensor, step: Step, prediction: str) -> Tensor:
-    """The (guided) raw output that ComfyUI turned into `denoised` at model_sigma."""
-    sigma = step.model_sigma
+def raw_output(asked: Tensor, denoised: Tensor, sigma: float, prediction: str) -> Tensor:
+    """The (guided) raw output that ComfyUI turned into `denoised` at sigma."""
     if prediction == "epsilon":
         return (asked - denoised) / sigma
     if prediction == "v_prediction":
@@ -230,13 +237,13 @@ def _start(model: Any, x: Tensor, sigma: float) -> Tensor:
     ComfyUI scales noise by sigma, so its variance is below 1 unless sigma is the model's largest. DDIM pipelines start
     from noise of variance 1 at whatever timestep comes first.
     """
-    if _starts_empty(model) and model.noise.shape == x.shape:
+    if starts_empty(model) and model.noise.shape == x.shape:
         noise: Tensor = model.noise
         return noise.to(x)
     return x / math.sqrt(1.0 + sigma**2)
 
 
-def _starts_empty(model: Any) -> bool:
+def starts_empty(model: Any) -> bool:
     """Whether the run makes a picture from nothing but noise."""
     latent, noise = getattr(model, "latent_image", None), getattr(model, "noise", None)
     if latent is None or noise is None:
@@ -244,7 +251,7 @@ def _starts_empty(model: Any) -> bool:
     return bool(torch.count_nonzero(latent) == 0) and bool(torch.count_nonzero(noise) > 0)
 
 
-def _keep_unmasked(model: Any, x: Tensor, denoised: Tensor, sigmas: Tensor, extra_args: dict[str, Any]) -> Tensor:
+def keep_unmasked(model: Any, x: Tensor, denoised: Tensor, sigmas: Tensor, extra_args: dict[str, Any]) -> Tensor:
     """The end of an inpainting run: outside the mask the last x0, which is the latent that came in.
 
     It matters only when the last step leaves noise in (alpha[0]) or clamps x0. A mask that changes with the noise level
@@ -280,7 +287,7 @@ def check_levels(model: Any, sigmas: Tensor, drawn_by: str | None = None) -> Non
             f"sigmas start at {values[0]:.4g}, but this is a flow model, whose sigmas lie in 0..1. Use EriFluxSchedule "
             "or EriFlowSchedule instead of an SDXL schedule."
         )
-    check_flow_start(_sampling(model), values[0], lambda: _starts_empty(model))
+    check_flow_start(_sampling(model), values[0], lambda: starts_empty(model))
 
 
 def check_flow_start(sampling: Any, first: float, starts_empty: Callable[[], bool]) -> None:

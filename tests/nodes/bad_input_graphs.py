@@ -17,6 +17,7 @@ from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
 WIDGETS: dict[str, dict[str, Any]] = {
     "EriSampleSpec": {"config": "family: flux\n"},
     "EriTrainerNoise": {"seed": 1},
+    "EriTrainerSampler": {"sampler": "euler", "noise": "torch-cpu/nchw/float32"},
     "EriFluxUnpatchify": {"width": 64, "height": 64},
     "EriTripleTextEncode": {"prompt": "a red circle", "width": 64, "height": 64},
     "EriLoraAtStep": {"run": "bad_input", "step": 100},

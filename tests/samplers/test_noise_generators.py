@@ -17,6 +17,7 @@ import torch
 
 from comfyui_eridiffusion.samplers import _cuda_rng, _rust_rng, noise
 from comfyui_eridiffusion.samplers.noise import initial_noise
+from comfyui_eridiffusion.samplers.step_noise import NoiseStream
 
 #: How far float32 may lead from a GPU's published values, and Box-Muller from Rust's, in units of the last place.
 CUDA_BOUND, BOX_MULLER_ULP = 3e-6, 3
@@ -274,3 +275,53 @@ def test_cuda_noise_is_this_gpus(dtype: str) -> None:
 
 def test_float_bits_are_little_endian_in_the_fixtures() -> None:
     assert floats("3f800000")[0] == struct.unpack("<f", bytes.fromhex("0000803f"))[0] == 1.0
+
+
+# --- the noise of steps ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_step_noise_on_the_cpu_is_torchs_generator_going_on(dtype: str) -> None:
+    shape, drawn = (1, 4, 6, 7), getattr(torch, dtype)
+    stream = NoiseStream(f"torch-cpu/nchw/{dtype}", 7, shape)
+    generator = torch.Generator().manual_seed(7)
+    torch.randn(shape, generator=generator, dtype=drawn)
+    assert stream.draw().equal(torch.randn(shape, generator=generator, dtype=drawn))
+    assert stream.draw("float32").equal(torch.randn(shape, generator=generator))
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 8, 8), (1, 4, 128, 128), (3, 16, 128, 128)])
+def test_step_noise_on_cuda_follows_atens_offset(shape: tuple[int, ...]) -> None:
+    """`torch.randn` moves the offset on by 4 * ((n - 1) // (threads * 4) + 1) values (ATen DistributionTemplates.h),
+    and cuRAND's counter counts four values: the next draw begins there."""
+    stream = NoiseStream("torch-cuda@2x1024/nchw/float32", 7, shape)
+    count, threads = math.prod(shape), 2 * 1024
+    for number in (1, 2):
+        found = stream.draw().reshape(-1)
+        threads = min(threads, -(-count // 256) * 256)
+        begin = number * ((count - 1) // (threads * 4) + 1)
+        counter = np.zeros((4, threads), dtype=np.uint32)
+        counter[0], counter[2] = begin, np.arange(threads)
+        first, _ = _cuda_rng._box_muller(*_cuda_rng.philox(counter, (7, 0))[:2])
+        expected = torch.from_numpy(first)[: min(threads, count)]
+        assert found[: len(expected)].equal(expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="compares with torch on a CUDA GPU")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_step_noise_is_this_gpus(dtype: str) -> None:
+    properties = torch.cuda.get_device_properties(0)
+    gpu = f"{properties.multi_processor_count}x{properties.max_threads_per_multi_processor}"
+    for shape in ((1, 4, 64, 64), (1, 4, 128, 128), (1, 16, 256, 256)):
+        generator = torch.Generator("cuda").manual_seed(1234567890123)
+        stream = NoiseStream(f"torch-cuda@{gpu}/nchw/{dtype}", 1234567890123, shape)
+        for number in range(4):
+            drawn = torch.randn(shape, generator=generator, device="cuda", dtype=getattr(torch, dtype)).cpu().float()
+            if number:
+                assert float((stream.draw().float() - drawn).abs().max()) < (1e-5 if dtype == "float32" else 0.04)
+
+
+@pytest.mark.parametrize("profile", ["rust-stdrng-uniform/nchw/float32", "torch-cuda/packed/float32"])
+def test_step_noise_of_others_is_refused(profile: str) -> None:
+    with pytest.raises(ValueError, match="profile: steps draw noise with torch-cpu or torch-cuda in nchw"):
+        NoiseStream(profile, 1, (1, 4, 8, 8))

@@ -49,6 +49,7 @@ _BY_CLASS: Final[dict[str, str]] = {
     "EriFlowSchedule": "noise",
     "EriFlowEulerSampler": "noise",
     "EriDDIMSampler": "noise",
+    "EriTrainerSampler": "noise",
     "EmptyLatentImage": "noise",
     "EmptySD3LatentImage": "noise",
     "SplitSigmasDenoise": "noise",

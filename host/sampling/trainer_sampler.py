@@ -1,0 +1,213 @@
+"""The samplers that trainers build from diffusers, as a SAMPLER and SIGMAS of ComfyUI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.model_sampling
+import comfy.patcher_extension
+import comfy.samplers
+import torch
+from comfy.k_diffusion import sampling as host
+from torch import Tensor
+
+from ...errors import NodeInputError
+from ...samplers import multistep
+from ...samplers.ddim_plan import alphas_from
+from ...samplers.step_noise import NoiseStream
+from ...samplers.trainer_levels import ALGORITHMS, Levels, levels, timestep_of
+from .samplers import (
+    OWN_NOISE,
+    Callback,
+    StepNoise,
+    check_levels,
+    keep_unmasked,
+    raw_output,
+    starts_empty,
+    vp_sampling,
+)
+
+#: ComfyUI's own samplers, where they give the scheduler's numbers.
+_STOCK: Final[Mapping[str, Callable[..., Tensor]]] = {
+    "euler": host.sample_euler,
+    "euler_a": host.sample_euler_ancestral,
+    "heun": host.sample_heun,
+    "dpm_2": host.sample_dpm_2,
+    "dpm_2_a": host.sample_dpm_2_ancestral,
+    "ddpm": host.sample_ddpm,
+    "dpmsolver++": host.sample_dpmpp_2m,
+    "sde-dpmsolver++": host.sample_dpmpp_2m_sde,
+}
+_OWN: Final = {"lms": multistep.lms, "dpmsingle": multistep.dpm_single, "unipc": multistep.unipc}
+_RELATIVE: Final = 1e-6  # what float32 rounds of a sigma
+
+
+@dataclass(frozen=True)
+class TrainerSampler:
+    """Which scheduler, and with which arguments; see samplers.trainer_levels.
+
+    Args:
+        sampler, steps, spacing, offset, karras: see `levels`.
+        clip_sample: clamp the predicted latent to -1 .. 1 in every step.
+        noise: profile of the initial noise, with whose generator the steps go on.
+    """
+
+    sampler: str
+    steps: int
+    spacing: str = "linspace"
+    offset: int = 0
+    karras: bool = False
+    clip_sample: bool = False
+    noise: str = OWN_NOISE
+
+    def levels(self, sampling: Any) -> Levels:
+        """Where it asks the model, from ComfyUI's model_sampling; NodeInputError for what it cannot have."""
+        if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
+            raise NodeInputError(
+                "model has no discrete noise table (it is a flow model such as Flux or SD 3.5?). EriTrainerSampler is "
+                "for SDXL; use EriFlowEulerSampler with EriFluxSchedule or EriFlowSchedule."
+            )
+        try:
+            return levels(sampling.sigmas, self.sampler, self.steps, self.spacing, self.offset, self.karras)
+        except ValueError as error:
+            raise NodeInputError(f"{error}.") from error
+
+    def build(self, model: Any) -> tuple[Any, Tensor]:
+        """SAMPLER and SIGMAS for a MODEL."""
+        made = self.levels(model.get_model_object("model_sampling"))
+        draws = bool(ALGORITHMS[self.sampler].draws)
+        try:
+            if draws:
+                NoiseStream(self.noise, 0, (1, 1, 1, 1))
+        except ValueError as error:
+            raise NodeInputError(f"noise is {self.noise!r}: {error}. Choose another profile.") from error
+        options = {**vars(self), "noise": self.noise if draws else ""}
+        return comfy.samplers.KSAMPLER(sample_trainer, options), made.sigmas
+
+
+@torch.no_grad()
+def sample_trainer(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Callback | None = None,
+    disable: bool | None = None,
+    **options: Any,
+) -> Tensor:
+    """Sample as the diffusers scheduler does that a trainer builds.
+
+    options: the fields of TrainerSampler. An empty latent starts from noise of the scheduler's own level; the model is
+    asked at the scheduler's timesteps, fractions too; the noise of the steps goes on from the initial noise. The sigmas
+    are those of EriTrainerSampler, whole or a piece of them (a multistep sampler begins anew in each piece).
+
+    Raises NodeInputError for models without a discrete noise table, and for other sigmas.
+    """
+    extra_args = extra_args or {}
+    how = TrainerSampler(**options)
+    table, prediction = vp_sampling(model, "EriTrainerSampler works on epsilon and v models")
+    check_levels(model, sigmas)
+    made = how.levels(table)
+    begins = _place(sigmas, made.sigmas)
+    if begins == 0 and starts_empty(model) and model.noise.shape == x.shape:
+        x = model.noise.to(x) * made.start
+    asked = _Asked(model, made, table, how.clip_sample)
+    if how.sampler in ("pndm", "plms"):
+        if len(sigmas) != len(made.sigmas):
+            raise NodeInputError(f"sigmas: {how.sampler} samples its whole schedule, not a piece of it.")
+        return _pndm(asked, x, sigmas, extra_args, callback, how, table, prediction)
+    drawn = ALGORITHMS[how.sampler].draws
+    if how.sampler in _STOCK:
+        dtype = "float32" if drawn == "float32" else None
+        more = {"noise_sampler": StepNoise(x, extra_args.get("seed"), how.noise, dtype)} if drawn else {}
+        return _STOCK[how.sampler](asked, x, sigmas, extra_args, callback, disable, **more)
+    return _OWN[how.sampler](partial(asked.at, extra_args), x, sigmas, _report(callback, sigmas))
+
+
+def _place(sigmas: Tensor, known: Tensor) -> int:
+    """Where in the scheduler's sigmas these begin; NodeInputError where they are others."""
+    given = sigmas.detach().cpu().to(known)
+    for begin in range(len(known) - len(given) + 1):
+        if torch.allclose(known[begin : begin + len(given)], given, rtol=_RELATIVE, atol=0.0):
+            return begin
+    raise NodeInputError(
+        "sigmas are not those of this EriTrainerSampler on this model. Connect its own SIGMAS, whole or split."
+    )
+
+
+def _report(callback: Callback | None, sigmas: Tensor) -> multistep.Report:
+    def told(i: int, x: Tensor, denoised: Tensor) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if callback is not None:
+            callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
+
+    return told
+
+
+class _Asked:
+    """ComfyUI's model, asked at a scheduler's own timesteps instead of the whole ones nearest to the sigmas."""
+
+    def __init__(self, model: Any, made: Levels, table: Any, clip: bool) -> None:
+        self._model, self._clip = model, clip
+        self._known = dict(zip(made.sigmas.tolist(), made.timesteps, strict=False))
+        self._table = table.sigmas.detach().cpu().double().numpy()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, x: Tensor, sigma: Tensor, model_options: Mapping[str, Any] | None = None, **more: Any) -> Tensor:
+        level = float(sigma[0])
+        timestep = self._known.get(level)
+        if timestep is None:
+            timestep = timestep_of(level, self._table)
+        options = comfy.model_patcher.create_model_options_clone(dict(model_options or {}))
+        comfy.patcher_extension.add_wrapper_with_key(
+            comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL,
+            "eridiffusion_timestep",
+            partial(_at_timestep, timestep),
+            options,
+            is_model_options=True,
+        )
+        denoised: Tensor = self._model(x, sigma, model_options=options, **more)
+        return denoised.clamp(-1.0, 1.0) if self._clip else denoised
+
+    def at(self, extra_args: Mapping[str, Any], x: Tensor, sigma: float) -> Tensor:
+        """The predicted latent for all of a batch at one sigma."""
+        return self(x, x.new_full([x.shape[0]], sigma), **extra_args)
+
+
+def _at_timestep(timestep: float, executor: Any, x: Tensor, timesteps: Tensor, *args: Any, **more: Any) -> Any:
+    return executor(x, torch.full_like(timesteps, timestep), *args, **more)
+
+
+def _pndm(
+    asked: _Asked,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    callback: Callback | None,
+    how: TrainerSampler,
+    table: Any,
+    prediction: str,
+) -> Tensor:
+    """PNDM works on latents of unit variance, and may end above sigma 0 (alpha[0])."""
+    told, alphas = _report(callback, sigmas), alphas_from(table.sigmas)
+    seen = x
+
+    def predict(latent: Tensor, timestep: int) -> Tensor:
+        nonlocal seen
+        sigma = float(table.sigmas[timestep])
+        scaled = latent * (1.0 + sigma**2) ** 0.5
+        seen = asked.at(extra_args, scaled, sigma)
+        return raw_output(scaled, seen, sigma, prediction)
+
+    timesteps = [int(timestep) for timestep in how.levels(table).timesteps]
+    solver = multistep.PNDM(predict, prediction, alphas, len(alphas) // how.steps)
+    unit = x / float(1.0 + sigmas[0] ** 2) ** 0.5
+    end = solver.run(unit, timesteps, lambda i, latent, _: told(i, latent, seen), how.sampler == "pndm")
+    return keep_unmasked(asked, end, seen, sigmas, extra_args)

@@ -1,0 +1,148 @@
+"""Noise levels and timesteps of the diffusers schedulers that trainers sample SDXL with.
+
+A scheduler visits sigmas that lie between the table's entries, and asks the model at timesteps that need not be whole
+numbers. `levels` gives both. Source: `set_timesteps` and `init_noise_sigma` of each scheduler in diffusers 0.38.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import _checks
+
+F64 = NDArray[np.float64]
+SPACINGS: Final = ("leading", "trailing", "linspace")
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What is to be known of a scheduler before it runs.
+
+    Args:
+        scheduler: its class in diffusers.
+        timesteps: "fractions": evenly spaced, as they come; "whole": rounded, one more interval than steps; "pndm":
+            rounded.
+        karras: whether it can have Karras' sigmas, and whether the timesteps are rounded then.
+        draws: whether it draws noise in its steps: in the precision of the initial noise, or always in float32.
+        unit: whether it starts from the noise as it is drawn (variance preserving) for every spacing.
+    """
+
+    scheduler: str
+    timesteps: Literal["fractions", "whole", "pndm"] = "fractions"
+    karras: Literal["", "fractions", "rounded"] = ""
+    draws: Literal["", "as drawn first", "float32"] = ""
+    unit: bool = False
+
+
+#: By the word of EriTrainerSampler.
+ALGORITHMS: Final[Mapping[str, Algorithm]] = MappingProxyType(
+    {
+        "euler": Algorithm("EulerDiscreteScheduler", karras="fractions"),
+        "euler_a": Algorithm("EulerAncestralDiscreteScheduler", draws="as drawn first"),
+        "heun": Algorithm("HeunDiscreteScheduler", karras="fractions"),
+        "dpm_2": Algorithm("KDPM2DiscreteScheduler", karras="rounded"),
+        "dpm_2_a": Algorithm("KDPM2AncestralDiscreteScheduler", karras="rounded", draws="as drawn first"),
+        "lms": Algorithm("LMSDiscreteScheduler", karras="fractions"),
+        "ddpm": Algorithm("DDPMScheduler", "pndm", draws="as drawn first", unit=True),
+        "pndm": Algorithm("PNDMScheduler", "pndm", unit=True),
+        "plms": Algorithm("PNDMScheduler with skip_prk_steps", "pndm", unit=True),
+        "dpmsolver++": Algorithm("DPMSolverMultistepScheduler", "whole", "rounded", unit=True),
+        "sde-dpmsolver++": Algorithm("DPMSolverMultistepScheduler", "whole", "rounded", "float32", unit=True),
+        "dpmsingle": Algorithm("DPMSolverSinglestepScheduler", "whole", "rounded", unit=True),
+        "unipc": Algorithm("UniPCMultistepScheduler", "whole", "rounded", unit=True),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Where a scheduler asks the model.
+
+    Args:
+        sigmas: float32 `[steps + 1]`, falling; the last is where the run ends.
+        timesteps: one for each sigma but the last.
+        start: what unit noise is multiplied by at first, where latents are x0 + sigma * noise.
+    """
+
+    sigmas: Tensor
+    timesteps: tuple[float, ...]
+    start: float
+
+
+def levels(
+    table: Tensor, sampler: str, steps: int, spacing: str = "linspace", offset: int = 0, karras: bool = False
+) -> Levels:
+    """Return the levels of the scheduler that `sampler` stands for.
+
+    Args:
+        table: the model's sigmas `[T]`, rising.
+        sampler: a key of `ALGORITHMS`.
+        steps: number of steps, at most T.
+        spacing: diffusers' timestep_spacing; dpmsingle always has linspace.
+        offset: diffusers' steps_offset, used with "leading".
+        karras: Karras et al. (2022) sigmas between the first and the last one; dpmsolver++, dpmsingle and unipc take
+            the ends of the table.
+
+    Raises:
+        ValueError: for a name that there is not, a sampler without Karras' sigmas, and timesteps outside the table.
+    """
+    kind = ALGORITHMS[_checks.choice("sampler", sampler, tuple(ALGORITHMS))]
+    _checks.choice("spacing", spacing, SPACINGS)
+    _checks.integer("steps", steps, 1, len(table))
+    _checks.integer("offset", offset, 0, len(table) - 1)
+    if karras and not kind.karras:
+        raise ValueError(f"karras: {sampler} has no Karras sigmas; those that do: {', '.join(with_karras())}")
+    if sampler == "pndm" and steps < 4:
+        raise ValueError(f"steps: pndm needs 4 or more, got {steps}")
+    known = table.detach().cpu().double().numpy()
+    asked = _spaced(kind, len(known), steps, "linspace" if sampler == "dpmsingle" else spacing, offset)
+    if asked[0] > len(known) - 1:
+        raise ValueError(f"offset: {steps} steps with offset {offset} lead past the last timestep {len(known) - 1}")
+    sigmas = np.interp(asked, np.arange(len(known)), known)
+    if karras:
+        ends = (known[-1], known[0]) if kind.timesteps == "whole" else (sigmas[0], sigmas[-1])
+        sigmas = _karras(*ends, steps)
+        asked = np.array([timestep_of(sigma, known) for sigma in sigmas])
+        asked = asked.round() if kind.karras == "rounded" else asked
+    last = known[0] if kind.timesteps == "pndm" and sampler != "ddpm" else 0.0
+    unit = kind.unit or spacing == "leading"
+    start = float((sigmas[0] ** 2 + 1.0) ** 0.5 if unit else sigmas[0])
+    listed = torch.from_numpy(np.append(sigmas, last).astype(np.float32))
+    return Levels(listed, tuple(asked.astype(np.float32).tolist()), start)
+
+
+def with_karras() -> tuple[str, ...]:
+    """The samplers that can have Karras' sigmas."""
+    return tuple(name for name, kind in ALGORITHMS.items() if kind.karras)
+
+
+def timestep_of(sigma: float, table: F64) -> float:
+    """Return the timestep of a sigma, linear in its logarithm between the table's. Source: diffusers `_sigma_to_t`."""
+    return float(np.interp(np.log(max(sigma, 1e-10)), np.log(table), np.arange(len(table))))
+
+
+def _spaced(kind: Algorithm, train: int, steps: int, spacing: str, offset: int) -> F64:
+    whole = kind.timesteps == "whole"
+    if spacing == "linspace":
+        count = steps + whole
+        even: F64 = np.linspace(0, train - 1, count, dtype=np.float64)[::-1][:steps]
+        return even if kind.timesteps == "fractions" else even.round()
+    if spacing == "leading":
+        return (np.arange(steps + whole) * (train // (steps + whole)))[::-1][:steps] + float(offset)
+    late: F64 = np.arange(train, 0, -train / steps, dtype=np.float64)[:steps].round() - 1.0
+    return late
+
+
+def _karras(highest: float, lowest: float, steps: int, rho: float = 7.0) -> F64:
+    """Eq. 5 of Karras et al. (2022)."""
+    ramp = np.linspace(0, 1, steps)
+    falling: F64 = (highest ** (1 / rho) + ramp * (lowest ** (1 / rho) - highest ** (1 / rho))) ** rho
+    return falling

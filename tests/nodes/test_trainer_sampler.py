@@ -1,0 +1,237 @@
+"""EriTrainerSampler beside the diffusers schedulers that trainers build, on the same network, through ComfyUI."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
+from comfyui_eridiffusion.tests.nodes.host_calls import outputs
+from comfyui_eridiffusion.tests.nodes.sampling_helpers import DDIMCase, Diffusers
+
+#: Up to here two final latents are the same one: a share of the largest value.
+SAME = 1e-4
+TABLE = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scheduler as a trainer builds it, and EriTrainerSampler's words for it.
+
+    made: arguments of the constructor beside the table. set_config: attributes that the trainer sets on its config.
+    """
+
+    scheduler: str
+    made: dict[str, Any]
+    options: dict[str, Any]
+    set_config: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "-".join(map(str, (self.scheduler, *self.made.values(), *self.options.values())))
+
+    def build(self, steps: int, prediction: str) -> Any:
+        import diffusers
+
+        scheduler = getattr(diffusers, self.scheduler)(**TABLE, prediction_type=prediction, **self.made)
+        for name, value in self.set_config.items():
+            setattr(scheduler.config, name, value)
+        scheduler.set_timesteps(steps)
+        return scheduler
+
+
+#: sd-scripts library/train_util.py::get_my_scheduler, which leaves the rest to diffusers' defaults.
+KOHYA = [
+    Case("EulerDiscreteScheduler", {}, {"sampler": "euler"}),
+    Case("EulerAncestralDiscreteScheduler", {}, {"sampler": "euler_a"}),
+    Case("HeunDiscreteScheduler", {}, {"sampler": "heun", "clip_sample": True}, {"clip_sample": True}),
+    Case("KDPM2DiscreteScheduler", {}, {"sampler": "dpm_2"}),
+    Case("KDPM2AncestralDiscreteScheduler", {}, {"sampler": "dpm_2_a"}),
+    Case("LMSDiscreteScheduler", {}, {"sampler": "lms"}),
+    Case("PNDMScheduler", {}, {"sampler": "pndm", "spacing": "leading"}),
+    Case("DDPMScheduler", {}, {"sampler": "ddpm", "spacing": "leading", "clip_sample": True}),
+    Case("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}, {"sampler": "dpmsolver++"}),
+    Case("DPMSolverSinglestepScheduler", {}, {"sampler": "dpmsingle"}),
+]
+_LEADING: dict[str, Any] = {"timestep_spacing": "leading", "steps_offset": 0}
+_AS_LEADING: dict[str, Any] = {"spacing": "leading", "offset": 0}
+#: ai-toolkit toolkit/sampler.py::get_sampler: sd_config (leading, offset 0, no clipping, skip_prk_steps).
+AI_TOOLKIT = [
+    Case("EulerDiscreteScheduler", _LEADING, {"sampler": "euler", **_AS_LEADING}),
+    Case(
+        "EulerDiscreteScheduler",
+        {**_LEADING, "use_karras_sigmas": True},
+        {"sampler": "euler", "karras": True, **_AS_LEADING},
+    ),
+    Case("EulerAncestralDiscreteScheduler", _LEADING, {"sampler": "euler_a", **_AS_LEADING}),
+    Case("HeunDiscreteScheduler", {**_LEADING, "clip_sample": False}, {"sampler": "heun", **_AS_LEADING}),
+    Case("KDPM2DiscreteScheduler", _LEADING, {"sampler": "dpm_2", **_AS_LEADING}),
+    Case("KDPM2AncestralDiscreteScheduler", _LEADING, {"sampler": "dpm_2_a", **_AS_LEADING}),
+    Case("LMSDiscreteScheduler", _LEADING, {"sampler": "lms", **_AS_LEADING}),
+    Case(
+        "LMSDiscreteScheduler",
+        {**_LEADING, "use_karras_sigmas": True},
+        {"sampler": "lms", "karras": True, **_AS_LEADING},
+    ),
+    Case(
+        "PNDMScheduler",
+        {**_LEADING, "skip_prk_steps": True, "set_alpha_to_one": False},
+        {"sampler": "plms", **_AS_LEADING},
+    ),
+    Case("DDPMScheduler", {**_LEADING, "clip_sample": False}, {"sampler": "ddpm", **_AS_LEADING}),
+    Case(
+        "DPMSolverMultistepScheduler",
+        {**_LEADING, "algorithm_type": "dpmsolver++"},
+        {"sampler": "dpmsolver++", **_AS_LEADING},
+    ),
+    Case(
+        "DPMSolverMultistepScheduler",
+        {**_LEADING, "algorithm_type": "dpmsolver++", "use_karras_sigmas": True},
+        {"sampler": "dpmsolver++", "karras": True, **_AS_LEADING},
+    ),
+]
+_SDE = {"algorithm_type": "sde-dpmsolver++"}
+#: OneTrainer modules/util/create.py::create_noise_scheduler.
+ONETRAINER = [
+    Case("DPMSolverMultistepScheduler", _SDE, {"sampler": "sde-dpmsolver++"}),
+    Case(
+        "DPMSolverMultistepScheduler",
+        {**_SDE, "use_karras_sigmas": True},
+        {"sampler": "sde-dpmsolver++", "karras": True},
+    ),
+    Case("UniPCMultistepScheduler", {"steps_offset": 1}, {"sampler": "unipc", "offset": 1}),
+    Case(
+        "UniPCMultistepScheduler",
+        {"steps_offset": 1, "use_karras_sigmas": True},
+        {"sampler": "unipc", "offset": 1, "karras": True},
+    ),
+    Case(
+        "EulerDiscreteScheduler",
+        {"steps_offset": 1, "use_karras_sigmas": True},
+        {"sampler": "euler", "offset": 1, "karras": True},
+    ),
+    Case(
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "steps_offset": 1, "use_karras_sigmas": True},
+        {"sampler": "dpmsolver++", "offset": 1, "karras": True},
+    ),
+]
+_TRAILING: dict[str, Any] = {"timestep_spacing": "trailing", "steps_offset": 1}
+_AS_TRAILING: dict[str, Any] = {"spacing": "trailing", "offset": 1}
+#: SimpleTuner helpers/training/validation.py::setup_scheduler, on the scheduler config of SDXL base.
+SIMPLETUNER = [
+    Case("EulerDiscreteScheduler", _TRAILING, {"sampler": "euler", **_AS_TRAILING}),
+    Case("EulerAncestralDiscreteScheduler", _TRAILING, {"sampler": "euler_a", **_AS_TRAILING}),
+    Case("UniPCMultistepScheduler", _TRAILING, {"sampler": "unipc", **_AS_TRAILING}),
+    Case("DDPMScheduler", {**_TRAILING, "clip_sample": False}, {"sampler": "ddpm", **_AS_TRAILING}),
+    Case("DPMSolverMultistepScheduler", _TRAILING, {"sampler": "dpmsolver++", **_AS_TRAILING}),
+]
+CASES = [
+    *(pytest.param(case, id=f"kohya-{case}") for case in KOHYA),
+    *(pytest.param(case, id=f"ai-toolkit-{case}") for case in AI_TOOLKIT),
+    *(pytest.param(case, id=f"onetrainer-{case}") for case in ONETRAINER),
+    *(pytest.param(case, id=f"simpletuner-{case}") for case in SIMPLETUNER),
+]
+_PLAIN = {"spacing": "linspace", "offset": 0, "karras": False, "clip_sample": False, "noise": "torch-cpu/nchw/float32"}
+
+
+def built(comfy_host: Any, model: Any, steps: int, **options: Any) -> tuple[Any, Tensor]:
+    sampler, sigmas = outputs(comfy_host, "EriTrainerSampler", model=model, steps=steps, **{**_PLAIN, **options})
+    return sampler, sigmas
+
+
+def ours(comfy_host: Any, model: Any, steps: int, noise: Tensor, cfg: float = 1.0, **options: Any) -> Tensor:
+    """The final latent in the model's own scale."""
+    sampler, sigmas = built(comfy_host, model, steps, **options)
+    assert len(sigmas) == steps + 1
+    guider = h.cfg_guider(comfy_host, "sdxl", cfg, model)
+    latent = {"samples": torch.zeros_like(noise)}
+    out: Tensor = h.advanced(comfy_host, guider, sampler, sigmas, latent, h.FixedNoise(noise))
+    return model.model.process_latent_in(out)
+
+
+@torch.no_grad()
+def theirs(model: Any, scheduler: Any, noise: Tensor, cfg: float = 1.0) -> Tensor:
+    """diffusers' own loop, as its SDXL pipeline has it, around the bare network."""
+    predict = Diffusers(model, DDIMCase("leading", 1, "1", False, 1)).network((noise.shape[2], noise.shape[3]))
+    _, positive, negative, _ = h.inputs_for("sdxl")
+    generator = torch.Generator().manual_seed(h.SEED)
+    torch.randn(noise.shape, generator=generator)  # the initial noise came from the same generator
+    more = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
+    x = noise * scheduler.init_noise_sigma
+    for t in scheduler.timesteps:
+        asked = scheduler.scale_model_input(x, t)
+        output = predict(asked, t.float(), positive)
+        if cfg != 1.0:
+            uncond = predict(asked, t.float(), negative)
+            output = uncond + cfg * (output - uncond)
+        x = scheduler.step(output, t, x, **more).prev_sample
+    return x
+
+
+def apart(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("steps", [4, 9, 20])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("case", CASES)
+def test_final_latent_is_the_schedulers(comfy_host: Any, case: Case, prediction: str, steps: int) -> None:
+    model = h.inputs_for("sdxl-v" if prediction == "v_prediction" else "sdxl")[0]
+    noise = h.start_noise(torch.zeros(1, 4, 4, 8))
+    cfg = 2.0 if steps == 9 else 1.0
+    expected = theirs(model, case.build(steps, prediction), noise, cfg)
+    assert bool(torch.isfinite(expected).all())
+    assert apart(ours(comfy_host, model, steps, noise, cfg, **case.options), expected) < SAME
+
+
+@pytest.mark.parametrize("sampler", ["euler", "euler_a", "heun", "dpm_2"])
+def test_split_sigmas_in_two_samplers_end_where_one_does(comfy_host: Any, sampler: str) -> None:
+    """For one-step samplers; where noise is drawn, the second run draws other noise than one whole run."""
+    model, noise = h.inputs_for("sdxl")[0], h.start_noise(torch.zeros(1, 4, 4, 8))
+    made, sigmas = built(comfy_host, model, 9, sampler=sampler)
+    high, low = outputs(comfy_host, "SplitSigmas", sigmas=sigmas, step=4)
+    guider = h.cfg_guider(comfy_host, "sdxl", 1.0, model)
+    first = h.advanced(comfy_host, guider, made, high, {"samples": torch.zeros_like(noise)}, h.FixedNoise(noise))
+    second = h.advanced(comfy_host, guider, made, low, {"samples": first}, h.node(comfy_host, "DisableNoise"))
+    whole = ours(comfy_host, model, 9, noise, sampler=sampler)
+    same = apart(model.model.process_latent_in(second), whole) < SAME
+    assert same is (sampler != "euler_a")
+
+
+def test_pndm_samples_its_whole_schedule(comfy_host: Any) -> None:
+    model, noise = h.inputs_for("sdxl")[0], h.start_noise(torch.zeros(1, 4, 4, 8))
+    made, sigmas = built(comfy_host, model, 9, sampler="pndm")
+    guider = h.cfg_guider(comfy_host, "sdxl", 1.0, model)
+    with pytest.raises(ValueError, match="sigmas: pndm samples its whole schedule"):
+        h.advanced(comfy_host, guider, made, sigmas[:4], {"samples": torch.zeros_like(noise)}, h.FixedNoise(noise))
+
+
+def test_the_model_keeps_its_own_timesteps_afterwards(comfy_host: Any) -> None:
+    """Nothing of the run is left on the model: a stock sampler gives the same bits before and after."""
+    import comfy.samplers
+
+    model, noise = h.inputs_for("sdxl")[0], h.start_noise(torch.zeros(1, 4, 4, 8))
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "karras", 4)
+
+    def stock() -> Tensor:
+        guider = h.cfg_guider(comfy_host, "sdxl", 1.0, model)
+        latent = {"samples": torch.zeros_like(noise)}
+        return h.advanced(comfy_host, guider, comfy.samplers.ksampler("euler"), sigmas, latent, h.FixedNoise(noise))
+
+    before = stock()
+    ours(comfy_host, model, 4, noise, sampler="dpm_2")
+    assert stock().equal(before)
+
+
+def test_every_word_is_held_against_its_scheduler() -> None:
+    from comfyui_eridiffusion.samplers.trainer_levels import ALGORITHMS
+
+    every = [*KOHYA, *AI_TOOLKIT, *ONETRAINER, *SIMPLETUNER]
+    assert {case.options["sampler"] for case in every} == set(ALGORITHMS)
+    for case in every:
+        assert ALGORITHMS[case.options["sampler"]].scheduler.split()[0] == case.scheduler
