@@ -32,7 +32,8 @@ class Profile:
     Flux: shifted (False = schnell), base_shift, max_shift, spacing ("linear" or "timesteps"). Chroma: the same where
     shifted, else shift, spacing; t5_padding, one of host/text/padding.py's words. SD 3.5: shift, spacing,
     skip_layers (skip-layer guidance, e.g. "7, 8, 9"; "" = off), skip_scale, skip_start, skip_end (shares of the run).
-    SDXL: spacing, offset, final_alpha ("alpha[0]" or "1"), zero_snr, clip_sample, eta.
+    SDXL: spacing, offset, final_alpha ("alpha[0]" or "1"), zero_snr, clip_sample, eta; sampler (a word of
+    samplers.trainer_levels.ALGORITHMS, "" = DDIM, which alone has final_alpha, zero_snr and eta), karras.
     remarks: what a person should know about the match; notes: their texts.
     """
 
@@ -53,6 +54,8 @@ class Profile:
     zero_snr: bool = False
     clip_sample: bool = False
     eta: float = 0.0
+    sampler: str = ""
+    karras: bool = False
     skip_layers: str = ""
     skip_scale: float = 2.5
     skip_start: float = 0.01

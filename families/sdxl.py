@@ -20,6 +20,36 @@ def _sampling(chain: Chain) -> Sampling:
     positive = chain.encode("positive", "Prompts", "prompt", extra=True)
     negative = chain.encode("negative", "Negative prompts", "negative", extra=False)
     latent = chain.latent()
+    sigmas, sampler = _trainer_sampler(chain) if profile.sampler else _ddim(chain)
+    return Sampling(
+        positive=positive.out("conditioning"),
+        negative=negative.out("conditioning"),
+        latent=latent.out("latent"),
+        sigmas=sigmas,
+        sampler=sampler,
+    )
+
+
+def _trainer_sampler(chain: Chain) -> tuple[Link, Link]:
+    profile = chain.profile
+    node = chain.add(
+        "sampler",
+        "EriTrainerSampler",
+        "Trainer's sampler",
+        sampler=profile.sampler,
+        steps=chain.source.out("steps"),
+        spacing=profile.spacing,
+        offset=profile.offset,
+        karras=profile.karras,
+        clip_sample=profile.clip_sample,
+        noise=profile.noise,
+        model=chain.model,
+    )
+    return node.out("sigmas"), node.out("sampler")
+
+
+def _ddim(chain: Chain) -> tuple[Link, Link]:
+    profile = chain.profile
     sigmas = chain.add(
         "sigmas",
         "EriDDIMSchedule",
@@ -43,13 +73,7 @@ def _sampling(chain: Chain) -> Sampling:
         spacing=profile.spacing,
         offset=profile.offset,
     )
-    return Sampling(
-        positive=positive.out("conditioning"),
-        negative=negative.out("conditioning"),
-        latent=latent.out("latent"),
-        sigmas=sigmas.out("sigmas"),
-        sampler=sampler.out("sampler"),
-    )
+    return sigmas.out("sigmas"), sampler.out("sampler")
 
 
 _BASE: Final = ModelFile.of("stabilityai/stable-diffusion-xl-base-1.0", "sd_xl_base_1.0.safetensors", "checkpoints")
@@ -59,7 +83,27 @@ def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) 
     return model
 
 
+#: Our word -> ComfyUI's sampler, the same algorithm or the nearest one.
+_STOCK_SAMPLERS: Final[Mapping[str, str]] = {
+    "euler": "euler", "euler_a": "euler_ancestral", "heun": "heun", "dpm_2": "dpm_2", "dpm_2_a": "dpm_2_ancestral",
+    "lms": "lms", "ddpm": "ddpm", "pndm": "ipndm", "plms": "ipndm", "dpmsolver++": "dpmpp_2m",
+    "sde-dpmsolver++": "dpmpp_2m_sde", "dpmsingle": "dpmpp_2m", "unipc": "uni_pc_bh2",
+}  # fmt: skip
+
+
+def _stock_trainer_sampler(stock: Stock, profile: Profile) -> tuple[str, str]:
+    name = _STOCK_SAMPLERS[profile.sampler]
+    scheduler = "karras" if profile.karras else "normal" if profile.spacing == "linspace" else "ddim_uniform"
+    stock.note(
+        f"ComfyUI's {name!r} with {scheduler!r} is not the trainer's {profile.sampler}: it asks the model at whole "
+        "timesteps, at other noise levels, and draws other noise where it draws any: the pictures differ."
+    )
+    return name, scheduler
+
+
 def _stock_sampler(stock: Stock, profile: Profile, item: SampleItem) -> tuple[str, str]:
+    if profile.sampler:
+        return _stock_trainer_sampler(stock, profile)
     sampler = "ddpm" if profile.eta == 1.0 else "ddim"
     if sampler == "ddpm":
         stock.note(

@@ -103,6 +103,19 @@ def _runs(cells: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"parity/test_trainer_runs.py::{cell}" for cell in cells)
 
 
+def scheduled(*words: str) -> tuple[Claim, ...]:
+    """With these sampler words: diffusers' scheduler was run, built as the trainer builds it; the trainer was not."""
+    when = sampled_with(*words)
+    text = "The scheduler was run as the trainer builds it, not the trainer"
+    return (Claim("sigmas", "exact", text, SCHEDULERS, when=when),)
+
+
+def steps_on_cuda(*words: str) -> tuple[Claim, ...]:
+    """With these sampler words the trainer draws noise in its steps on CUDA, which goes on from the initial noise."""
+    text = f"So is the noise of the steps, which was not compared with a GPU's. {GPU_ORDER}"
+    return read("noise", text=text, when=sampled_with(*words))
+
+
 def tested(topic: str, *tests: str) -> Claim:
     """Exact in this topic: these tests run an independent implementation beside ours."""
     return Claim(topic, "exact", evidence=tests)
@@ -162,6 +175,7 @@ def computes_in(*dtypes: str) -> Condition:
     return lambda case: (case.spec.precision or "bfloat16") in dtypes
 
 
+SCHEDULERS: Final = ("nodes/test_trainer_sampler.py::test_final_latent_is_the_schedulers",)
 CUDA_TESTS: Final = (
     "samplers/test_noise_generators.py::test_cuda_noise_is_the_published_output",
     "samplers/test_noise_generators.py::test_cuda_noise_is_the_published_output_of_named_gpus",

@@ -65,6 +65,12 @@ def _with_words(profile: Profile, spec: SampleSpec, way: Way, sampler: str | Non
     change = way.samplers.change(sampler)
     if change is None:
         other = way.samplers.other
+        if other is None:
+            raise WorkflowError(
+                f"there is no sampler {sampler!r} for {spec.family}",
+                field="sampler",
+                remedy=f"Known ones: {', '.join(way.samplers.words)}.",
+            )
         profile = profile.remarked(other.text.format(sampler=sampler), *other.topics)
     else:
         profile = _changed(profile, change.values, change.remarks)

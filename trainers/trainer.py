@@ -103,12 +103,12 @@ class Samplers:
 
     Args:
         words: those that are reproduced -> what they change.
-        other: what to say of any other word; `{sampler!r}` stands for it.
+        other: what to say of any other word; `{sampler!r}` stands for it. None = such a word is an error.
         plain: a word as it is looked up.
     """
 
     words: Mapping[str, Change]
-    other: Remark
+    other: Remark | None
     plain: Callable[[str], str] = str.lower
 
     def change(self, sampler: str | None) -> Change | None:
@@ -259,16 +259,16 @@ DIFFUSION_WORDS: Final[Mapping[str, Change]] = {
     "euler": Change({"final_alpha": "1", "clip_sample": False}),
     "ddpm": Change({"final_alpha": "1", "eta": 1.0}),
 }
-NOT_REPRODUCED: Final = Remark(
-    "Sampler {sampler!r} is not among those reproduced here (ddim, ddpm, euler): DDIM is used instead.", ("sigmas",)
-)
+NOT_REPRODUCED: Final = Remark("Sampler {sampler!r} is not among those reproduced here: DDIM is used instead.", ("sigmas",))
 DIFFUSION_SAMPLERS: Final = Samplers(DIFFUSION_WORDS, NOT_REPRODUCED)
-#: Euler over diffusers' `linspace` timesteps, whose gaps are uneven.
-UNEVEN_EULER_TEXT: Final = (
-    "The trainer's Euler steps to the next sigma of its list, from noise scaled to the first, at timesteps that are "
-    "fractions; the graph takes DDIM's previous timestep"
-)
-UNEVEN_EULER: Final = Change(
-    {"final_alpha": "1", "clip_sample": False, "spacing": "linspace"},
-    (Remark(f"{UNEVEN_EULER_TEXT}: the pictures differ.", ("sigmas",)),),
-)
+
+
+def scheduler(sampler: str, spacing: str, *, karras: bool = False, clip_sample: bool = False) -> Change:
+    """The change of a word that stands for another of diffusers' schedulers.
+
+    Args:
+        sampler: a word of samplers.trainer_levels.ALGORITHMS.
+        spacing: diffusers' timestep_spacing.
+        karras, clip_sample: as the trainer sets use_karras_sigmas and clip_sample.
+    """
+    return Change({"sampler": sampler, "spacing": spacing, "karras": karras, "clip_sample": clip_sample})

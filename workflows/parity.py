@@ -127,6 +127,8 @@ def _noise(case: Case) -> str:
 def _sigmas(case: Case) -> str:
     profile, family = case.profile, case.spec.family
     if family == "sdxl":
+        if profile.sampler:
+            return f"{profile.sampler}, {profile.spacing}" + (", Karras' sigmas" if profile.karras else "")
         zero = ", zero terminal SNR" if profile.zero_snr else ""
         return f"{profile.spacing}, offset {profile.offset}, final alpha {profile.final_alpha}{zero}"
     if family == "sd35" or (family == "chroma" and not profile.shifted):

@@ -64,7 +64,9 @@ def graph_samples(workflow: Workflow, executor: Any) -> dict[int, Sample]:
     found: dict[int, Sample] = {}
     for save, indices in workflow.saves.items():
         suffix = save.removeprefix("save")
-        nodes = [cached_outputs(executor, name + suffix)[0] for name in ("noise", "sample", "sigmas")]
+        nodes = [cached_outputs(executor, name + suffix)[0] for name in ("noise", "sample")]
+        apart = f"sigmas{suffix}" in workflow.api()
+        nodes.append(cached_outputs(executor, f"{'sigmas' if apart else 'sampler'}{suffix}")[0 if apart else 1])
         files = executor.history_result["outputs"][save]["images"]
         for index, noise, sample, sigmas, file in zip(indices, *nodes, files, strict=True):
             latent = sample["samples"]

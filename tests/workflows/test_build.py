@@ -68,10 +68,36 @@ def test_sdxl_sampler_words(word: str, eta: float, final_alpha: str) -> None:
     assert inputs(spec, "sigmas")["final_alpha"] == final_alpha
 
 
-@pytest.mark.parametrize("family", ["flux", "sd35", "sdxl"])
+@pytest.mark.parametrize(
+    ("trainer", "word", "expected"),
+    [
+        ("native", "unipc", {"sampler": "unipc", "spacing": "leading", "offset": 1, "karras": False}),
+        ("kohya", "k_euler_a", {"sampler": "euler_a", "spacing": "linspace", "clip_sample": False}),
+        ("kohya", "heun", {"sampler": "heun", "spacing": "linspace", "clip_sample": True}),
+        ("kohya", "pndm", {"sampler": "pndm", "spacing": "leading", "offset": 0}),
+        ("ai-toolkit", "pndm", {"sampler": "plms", "spacing": "leading", "offset": 0}),
+        ("ai-toolkit", "k_dpmsolver++", {"sampler": "dpmsolver++", "spacing": "leading", "karras": True}),
+        ("onetrainer", "DPMPP_SDE_KARRAS", {"sampler": "sde-dpmsolver++", "spacing": "linspace", "karras": True}),
+        ("simpletuner", "euler-a", {"sampler": "euler_a", "spacing": "trailing", "clip_sample": False}),
+    ],
+)
+def test_sdxl_words_of_other_schedulers(trainer: str, word: str, expected: dict[str, Any]) -> None:
+    spec = with_item(sample_spec("sdxl", trainer), sampler=word)
+    found = inputs(spec, "sampler")
+    assert {key: found[key] for key in expected} == expected
+    assert found["noise"] == inputs(spec, "noise")["profile"]
+    assert inputs(spec, "sample")["sigmas"] == ["sampler", 1]
+
+
+@pytest.mark.parametrize("family", ["flux", "sd35"])
 def test_unknown_sampler_is_reported(family: str) -> None:
     assert any("dpmsolver++" in note for note in build(with_item(sample_spec(family), sampler="dpmsolver++")).notes)
     assert not any("Sampler" in note for note in build(sample_spec(family)).notes)
+
+
+def test_an_unknown_sampler_of_sdxl_is_an_error_that_names_those_known() -> None:
+    with pytest.raises(WorkflowError, match=r"sampler.*no sampler 'dpm\+\+'.*ddim, euler, .*unipc"):
+        build(with_item(sample_spec("sdxl"), sampler="dpm++"))
 
 
 def test_unknown_trainer_is_reported() -> None:

@@ -8,11 +8,17 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 
 from comfyui_eridiffusion.families.profile import Profile
 from comfyui_eridiffusion.samplers.noise import NoiseProfile
 from comfyui_eridiffusion.samplers.schedules import ddim_timesteps, flow_sigmas, flux_sigmas
+from comfyui_eridiffusion.samplers.trainer_levels import levels
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.spec.model import SAMPLING
 from comfyui_eridiffusion.trainers import TRAINERS
@@ -137,18 +143,27 @@ def test_sdxl_ddim_is_that_of_diffusers(trainer: str, steps: int) -> None:
 
 
 @pytest.mark.parametrize(("trainer", "word"), [("kohya", "euler"), ("kohya", "k_euler"), ("onetrainer", "EULER")])
-def test_sdxl_euler_starts_where_diffusers_does(trainer: str, word: str) -> None:
+def test_sdxl_euler_has_the_levels_of_diffusers(trainer: str, word: str) -> None:
     found, theirs = profile(trainer, "sdxl", word), EulerDiscreteScheduler(**BETAS)
+    table = theirs.sigmas[:-1].flip(0)
     theirs.set_timesteps(20)
-    ours = ddim_timesteps(20, found.spacing, found.offset).double()
-    torch.testing.assert_close(ours, theirs.timesteps.double(), rtol=0, atol=0.5)
-    assert (found.final_alpha, found.clip_sample) == ("1", False)
+    ours = levels(table, found.sampler, 20, found.spacing, found.offset, found.karras)
+    torch.testing.assert_close(ours.sigmas, theirs.sigmas, rtol=1e-6, atol=0)
+    torch.testing.assert_close(torch.tensor(ours.timesteps), theirs.timesteps, rtol=1e-6, atol=1e-5)
+    assert ours.start == pytest.approx(float(theirs.init_noise_sigma), rel=1e-6)
+    assert not found.clip_sample
 
 
 def test_kohya_takes_ddim_for_words_it_does_not_know() -> None:
-    assert profile("kohya", "sdxl", "unipc") == profile("kohya", "sdxl", "ddim")
-    assert any("not among those" in note for note in profile("kohya", "sdxl", "euler_a").notes)
-    assert any("not among those" in note for note in profile("onetrainer", "sdxl", "UNIPC").notes)
+    for word in ("unipc", "Euler", "k_heun"):
+        assert profile("kohya", "sdxl", word) == profile("kohya", "sdxl", "ddim")
+    assert any("not among those" in note for note in profile("ai-toolkit", "sdxl", "lcm").notes)
+
+
+def test_diffusers_refuses_kohyas_dpmsolver() -> None:
+    with pytest.raises(ValueError, match="final_sigmas_type"):
+        DPMSolverMultistepScheduler(**BETAS, algorithm_type="dpmsolver")
+    assert any("diffusers refuses" in note for note in profile("kohya", "sdxl", "dpmsolver").notes)
 
 
 def test_only_kohya_reads_weights_in_prompts() -> None:

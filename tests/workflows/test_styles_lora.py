@@ -141,13 +141,31 @@ def test_steps_that_the_hosts_schedule_does_not_have_are_named(host: Host, word:
     assert any(note in text for text in host.build(spec, "stock").notes) is (made != steps)
 
 
-@pytest.mark.parametrize(("trainer", "word"), [("kohya", "euler_a"), ("onetrainer", "EULER_A"), ("kohya", "dpm_2_a")])
-def test_ancestral_samplers_are_ddim_in_both_styles_and_the_notes_say_so(host: Host, trainer: str, word: str) -> None:
+@pytest.mark.parametrize(("trainer", "word"), [("kohya", "dpmsolver"), ("ai-toolkit", "lcm")])
+def test_other_samplers_are_ddim_in_both_styles_and_the_notes_say_so(host: Host, trainer: str, word: str) -> None:
     asked, plain = spec_of("sdxl", word, trainer), spec_of("sdxl", "ddim", trainer)
     for style in ("eri", "stock"):
         workflow = host.build(asked, style)
-        assert any(f"Sampler {word!r} is not among those reproduced" in note for note in workflow.notes)
+        assert any(repr(word) in note and "DDIM is used instead" in note for note in workflow.notes)
         found, expected = workflow.api(), host.build(plain, style).api()
         for prompt in (found, expected):
             prompt.pop("spec", None)  # the config itself, in which the trainer's word stands
         assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("trainer", "word", "own"),
+    [
+        ("kohya", "euler_a", ("euler_ancestral", "normal")),
+        ("onetrainer", "DPMPP_KARRAS", ("dpmpp_2m", "karras")),
+        ("ai-toolkit", "pndm", ("ipndm", "ddim_uniform")),
+    ],
+)
+def test_style_stock_takes_the_hosts_sampler_and_says_that_it_is_another(
+    host: Host, trainer: str, word: str, own: tuple[str, str]
+) -> None:
+    workflow = host.build(spec_of("sdxl", word, trainer), "stock")
+    (sampler,) = [node for node in workflow.api().values() if node["class_type"] == "KSampler"]
+    assert (sampler["inputs"]["sampler_name"], sampler["inputs"]["scheduler"]) == own
+    assert any(repr(own[0]) in note and "the pictures differ" in note for note in workflow.notes)
+    assert host.picture(workflow.api()).std() > 5

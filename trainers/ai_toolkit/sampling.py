@@ -5,10 +5,11 @@ Sources: ostris/ai-toolkit `toolkit/sampler.py::get_sampler`, `jobs/process/Base
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from ..claims import EXCLAMATION, OF_SAMPLING, of_variant, ran, read, sampled_with
-from ..trainer import DIFFUSION_SAMPLERS, FLOW_SAMPLERS, Change, Noise, Sizes, Way
+from ..claims import EXCLAMATION, OF_SAMPLING, of_variant, ran, read, sampled_with, scheduled
+from ..trainer import DIFFUSION_WORDS, FLOW_SAMPLERS, NOT_REPRODUCED, Change, Noise, Samplers, Sizes, Way, scheduler
 
 ID: Final = "ai-toolkit"
 #: At least 64; the pipelines of Flux and Chroma then round down to 16, Stable Diffusion 3's refuses what 16 does not
@@ -22,6 +23,16 @@ SIZES: Final = {
 _NOISE: Final = Noise(
     "torch-cpu", "nchw", "precision", "diffusers with a CPU generator, in the dtype of the prompt embeddings."
 )
+
+#: get_sampler with its sd_config: leading, skip_prk_steps.
+_SCHEDULERS: Final[Mapping[str, Change]] = {
+    **{
+        word: scheduler(word, "leading")
+        for word in ("euler_a", "heun", "dpm_2", "dpm_2_a", "lms", "dpmsolver++", "dpmsingle")
+    },
+    "pndm": scheduler("plms", "leading"),
+    **{f"k_{word}": scheduler(word, "leading", karras=True) for word in ("euler", "lms", "dpmsolver++")},
+}
 
 WAYS: Final = (
     Way(
@@ -66,13 +77,14 @@ WAYS: Final = (
         variants={},
         noise=_NOISE,
         sizes=SIZES["sdxl"],
-        samplers=DIFFUSION_SAMPLERS,
+        samplers=Samplers({**DIFFUSION_WORDS, **_SCHEDULERS}, NOT_REPRODUCED),
         negative="CFG",
         remarks=(),
         claims=(
             *EXCLAMATION,
             *ran("aitk_sdxl_euler", topics=("sigmas",), when=sampled_with("euler")),
             *ran("aitk_sdxl_ddpm", topics=("sigmas",), when=sampled_with("ddpm")),
+            *scheduled(*_SCHEDULERS),
             *ran("aitk_sdxl_ddim", "aitk_sdxl_ddpm", "aitk_sdxl_euler"),
             *read("LoRA scale"),
         ),

@@ -6,6 +6,7 @@ Sources: kohya-ss/sd-scripts `library/flux_train_utils.py`, `sd3_train_utils.py`
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from ...families.profile import Remark
@@ -21,20 +22,19 @@ from ..claims import (
     ran_with_cuda_noise,
     read,
     sampled_with,
+    scheduled,
+    steps_on_cuda,
 )
 from ..trainer import (
-    DIFFUSION_WORDS,
     FLOW_SAMPLERS,
     GPU_NOTE,
     HALF,
-    NOT_REPRODUCED,
-    UNEVEN_EULER,
-    UNEVEN_EULER_TEXT,
     Change,
     Noise,
     Samplers,
     Sizes,
     Way,
+    scheduler,
 )
 
 ID: Final = "kohya"
@@ -52,12 +52,24 @@ _WEIGHTS: Final = Remark(
     "is a weight in kohya and text in ComfyUI: the pictures differ.",
     ("token lengths",),
 )
-#: Words for which kohya takes something else than DDIM; all it does not know are DDIM to it.
-_KNOWN: Final = frozenset(
-    (
-        *("ddpm", "pndm", "lms", "euler", "euler_a", "dpmsolver", "dpmsolver++", "dpmsingle", "heun"),
-        *("dpm_2", "dpm_2_a"),
-    )
+#: get_my_scheduler; what it leaves out is diffusers' default, a clip_sample that is off it sets.
+_SCHEDULERS: Final[Mapping[str, Change]] = {
+    "ddpm": scheduler("ddpm", "leading", clip_sample=True),
+    "pndm": scheduler("pndm", "leading"),
+    "heun": scheduler("heun", "linspace", clip_sample=True),
+    **{word: scheduler(word, "linspace") for word in ("dpmsolver++", "dpmsingle")},
+    **{
+        f"{prefix}{word}": scheduler(word, "linspace")
+        for word in ("lms", "euler", "euler_a", "dpm_2", "dpm_2_a")
+        for prefix in ("", "k_")
+    },
+}
+#: Words that draw noise in their steps.
+_DRAWING: Final = ("ddpm", "euler_a", "k_euler_a", "dpm_2_a", "k_dpm_2_a")
+_REFUSED: Final = Remark(
+    "diffusers refuses to build the scheduler that kohya asks for with {sampler!r} (it has no final sigma 0): the "
+    "trainer makes no such samples, DDIM is used instead.",
+    ("sigmas",),
 )
 #: The slow CLIPTokenizer of transformers 4 repairs these with ftfy before it looks them up.
 _REPAIRED: Final = re.compile(r"[\u2018-\u201f\ufb00-\ufb06]|&#?\w+;")
@@ -70,8 +82,8 @@ _TOKENS: Final[tuple[Claim, ...]] = differs(
 
 
 def _plain(sampler: str) -> str:
-    word = sampler.lower().removeprefix("k_")
-    return word if word in _KNOWN else "ddim"
+    """The word, as it is written; what kohya does not know is DDIM to it."""
+    return sampler if sampler in _SCHEDULERS or sampler == "dpmsolver" else "ddim"
 
 
 WAYS: Final = (
@@ -122,7 +134,7 @@ WAYS: Final = (
         variants={},
         noise=Noise("torch-cuda", "nchw", "precision", f"The global CUDA generator right after manual_seed.{GPU_NOTE}"),
         sizes=SIZES["sdxl"],
-        samplers=Samplers({**DIFFUSION_WORDS, "euler": UNEVEN_EULER}, NOT_REPRODUCED, _plain),
+        samplers=Samplers({"ddim": Change({}), **_SCHEDULERS}, _REFUSED, _plain),
         negative="CFG > 1",
         remarks=(_WEIGHTS,),
         claims=(
@@ -133,9 +145,10 @@ WAYS: Final = (
                 when=in_prompts(re.compile(r"(?<!\\)[()\[\]]").search),
             ),
             *_TOKENS,
-            *differs("sigmas", text=UNEVEN_EULER_TEXT, when=sampled_with("euler", "k_euler")),
-            *read("sigmas", when=sampled_with("ddpm", "k_ddpm")),
-            *ran_with_cuda_noise("kohya_sdxl"),
+            *ran("kohya_sdxl_euler", topics=("sigmas",), when=sampled_with("euler", "k_euler")),
+            *scheduled(*_SCHEDULERS),
+            *steps_on_cuda(*_DRAWING),
+            *ran_with_cuda_noise("kohya_sdxl", "kohya_sdxl_euler"),
             *read("LoRA scale"),
         ),
     ),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from ...families.profile import Remark
-from ..claims import NAMED_NOISE, Claim, read, sampled_with, tested
-from ..trainer import DIFFUSION_SAMPLERS, FLOW_SAMPLERS, Change, Noise, Sizes, Way
+from ..claims import NAMED_NOISE, Claim, read, sampled_with, scheduled, tested
+from ..trainer import DIFFUSION_WORDS, FLOW_SAMPLERS, Change, Noise, Samplers, Sizes, Way, scheduler
 
 ID: Final = "native"
 _NOISE: Final = Noise("torch-cpu", "nchw", "float32", "The host's own noise (comfy/sample.py, prepare_noise).")
@@ -16,6 +16,11 @@ _NO_SKIP: Final = Remark(
     "in the sampling section of the native form (scale 2.5 from 0.01 to 0.2 of the run are its defaults).",
     where_off="skip_layers",
 )
+#: diffusers' schedulers with SDXL's own spacing.
+_SCHEDULERS: Final = {
+    word: scheduler(word, "leading")
+    for word in ("euler_a", "heun", "dpm_2", "dpm_2_a", "lms", "dpmsolver++", "sde-dpmsolver++", "dpmsingle", "unipc")
+}
 
 
 def _claims(sigmas: Claim, encoder: str, beside: str = _STOCK) -> tuple[Claim, ...]:
@@ -88,10 +93,11 @@ WAYS: Final = (
         variants={},
         noise=_NOISE,
         sizes=Sizes(8, "floor", 0),
-        samplers=DIFFUSION_SAMPLERS,
+        samplers=Samplers({**DIFFUSION_WORDS, **_SCHEDULERS}, None),
         negative="CFG",
         remarks=(),
         claims=(
+            *scheduled(*_SCHEDULERS),
             *read("sigmas", text="Euler and DDPM take DDIM's timesteps", when=sampled_with("euler", "ddpm")),
             *_claims(
                 tested(

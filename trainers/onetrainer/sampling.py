@@ -5,21 +5,32 @@ Source: Nerogar/OneTrainer `modules/modelSampler/*Sampler.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from ..claims import EXCLAMATION, NAMED_NOISE, OF_SAMPLING, Case, differs, ran_with_cuda_noise, read, sampled_with
+from ..claims import (
+    EXCLAMATION,
+    NAMED_NOISE,
+    OF_SAMPLING,
+    Case,
+    differs,
+    ran,
+    ran_with_cuda_noise,
+    read,
+    sampled_with,
+    scheduled,
+    steps_on_cuda,
+)
 from ..trainer import (
-    DIFFUSION_WORDS,
     FLOW_SAMPLERS,
     GPU_NOTE,
     NOT_REPRODUCED,
-    UNEVEN_EULER,
-    UNEVEN_EULER_TEXT,
     Change,
     Noise,
     Samplers,
     Sizes,
     Way,
+    scheduler,
 )
 
 ID: Final = "onetrainer"
@@ -28,6 +39,18 @@ SIZES: Final = {
     "sd35": Sizes(16, "round", 0),
     "sdxl": Sizes(64, "round", 0),
     "chroma": Sizes(64, "round", 0),
+}
+#: modules/util/create.py::create_noise_scheduler; timestep_spacing is diffusers' default. By the word in small letters.
+_SCHEDULERS: Final[Mapping[str, Change]] = {
+    "euler": scheduler("euler", "linspace"),
+    "euler_a": scheduler("euler_a", "linspace"),
+    "euler_karras": scheduler("euler", "linspace", karras=True),
+    "dpmpp": scheduler("dpmsolver++", "linspace"),
+    "dpmpp_karras": scheduler("dpmsolver++", "linspace", karras=True),
+    "dpmpp_sde": scheduler("sde-dpmsolver++", "linspace"),
+    "dpmpp_sde_karras": scheduler("sde-dpmsolver++", "linspace", karras=True),
+    "unipc": scheduler("unipc", "linspace"),
+    "unipc_karras": scheduler("unipc", "linspace", karras=True),
 }
 _NOISE: Final = Noise("torch-cuda", "nchw", "float32", f"modules/modelSampler.{GPU_NOTE}")
 
@@ -71,19 +94,22 @@ WAYS: Final = (
         variants={},
         noise=Noise("torch-cuda", "nchw", "precision", f"modules/modelSampler, in the train dtype.{GPU_NOTE}"),
         sizes=SIZES["sdxl"],
-        samplers=Samplers({**DIFFUSION_WORDS, "euler": UNEVEN_EULER}, NOT_REPRODUCED),
+        samplers=Samplers({"ddim": Change({}), **_SCHEDULERS}, NOT_REPRODUCED),
         negative="CFG",
         remarks=(),
         claims=(
             *EXCLAMATION,
-            *differs("sigmas", text=UNEVEN_EULER_TEXT, when=sampled_with("euler")),
             *read("sigmas", when=_zero_snr),
             *differs(
                 "guidance",
                 text="The trainer rescales guidance by 0.7 with zero terminal SNR; the graph does not",
                 when=_zero_snr,
             ),
-            *ran_with_cuda_noise("ot_sdxl"),
+            *ran("ot_sdxl_euler", topics=("sigmas",), when=sampled_with("euler")),
+            *ran("ot_sdxl_euler_a", topics=("sigmas",), when=sampled_with("euler_a")),
+            *scheduled(*_SCHEDULERS),
+            *steps_on_cuda("euler_a", "dpmpp_sde", "dpmpp_sde_karras"),
+            *ran_with_cuda_noise("ot_sdxl", "ot_sdxl_euler", "ot_sdxl_euler_a"),
             *read("LoRA scale"),
         ),
     ),

@@ -5,10 +5,11 @@ Sources: bghira/SimpleTuner `helpers/training/validation.py`, `helpers/models/fl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from ..claims import EXCLAMATION, OF_SAMPLING, Case, differs, guided, of_variant, ran, read
-from ..trainer import DIFFUSION_SAMPLERS, FLOW_SAMPLERS, Change, Noise, Sizes, Way
+from ..claims import EXCLAMATION, OF_SAMPLING, Case, differs, guided, of_variant, ran, read, scheduled
+from ..trainer import FLOW_SAMPLERS, NOT_REPRODUCED, Change, Noise, Samplers, Sizes, Way, scheduler
 
 ID: Final = "simpletuner"
 SIZE: Final = Sizes(16, "round", 16)
@@ -20,6 +21,14 @@ _NOISE: Final = Noise(
     "torch-cuda.",
 )
 _LATE: Final = "It acts in every step here; the trainer may leave classifier-free guidance out of its first ones"
+#: setup_scheduler, from the scheduler config of SDXL base, with inference_scheduler_timestep_spacing.
+_SCHEDULERS: Final[Mapping[str, Change]] = {
+    "ddpm": scheduler("ddpm", "trailing"),
+    "euler": scheduler("euler", "trailing"),
+    "euler-a": scheduler("euler_a", "trailing"),
+    "unipc": scheduler("unipc", "trailing"),
+    "dpm++": scheduler("dpmsolver++", "trailing"),
+}
 
 
 def _skips_layers(case: Case) -> bool:
@@ -79,11 +88,12 @@ WAYS: Final = (
         variants={},
         noise=_NOISE,
         sizes=SIZE,
-        samplers=DIFFUSION_SAMPLERS,
+        samplers=Samplers({"ddim": Change({}), **_SCHEDULERS}, NOT_REPRODUCED),
         negative="CFG",
         remarks=(),
         claims=(
             *EXCLAMATION,
+            *scheduled(*_SCHEDULERS),
             *read(*OF_SAMPLING),
         ),
     ),
