@@ -136,7 +136,8 @@ def _spaced(kind: Algorithm, train: int, steps: int, spacing: str, offset: int) 
         even: F64 = np.linspace(0, train - 1, count, dtype=np.float64)[::-1][:steps]
         return even if kind.timesteps == "fractions" else even.round()
     if spacing == "leading":
-        return (np.arange(steps + whole) * (train // (steps + whole)))[::-1][:steps] + float(offset)
+        early: F64 = np.arange(steps + whole, dtype=np.float64)[::-1][:steps] * (train // (steps + whole)) + offset
+        return early
     late: F64 = np.arange(train, 0, -train / steps, dtype=np.float64)[:steps].round() - 1.0
     return late
 

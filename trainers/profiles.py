@@ -39,6 +39,9 @@ def profile_for(spec: SampleSpec, sampler: str | None = None) -> Profile:
     if profile.eta > 0 and not profile.noise.startswith("torch-cpu"):
         note = "DDPM draws new noise at every step; the host's generator differs from the trainer's."
         profile = profile.remarked(note, "noise")
+    for name in ("eta", "final_alpha", "zero_snr"):
+        if profile.sampler and name in spec.sampling:
+            profile = profile.remarked(f"{name} acts with DDIM only, not with {profile.sampler}.", "sigmas")
     _check_skip_layers(profile, spec)
     return replace(profile, remarks=tuple(remark for remark in profile.remarks if _applies(remark, profile, spec)))
 

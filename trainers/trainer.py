@@ -259,7 +259,9 @@ DIFFUSION_WORDS: Final[Mapping[str, Change]] = {
     "euler": Change({"final_alpha": "1", "clip_sample": False}),
     "ddpm": Change({"final_alpha": "1", "eta": 1.0}),
 }
-NOT_REPRODUCED: Final = Remark("Sampler {sampler!r} is not among those reproduced here: DDIM is used instead.", ("sigmas",))
+NOT_REPRODUCED: Final = Remark(
+    "Sampler {sampler!r} is not among those reproduced here: DDIM is used instead.", ("sigmas",)
+)
 DIFFUSION_SAMPLERS: Final = Samplers(DIFFUSION_WORDS, NOT_REPRODUCED)
 
 

@@ -97,7 +97,7 @@ def test_unknown_sampler_is_reported(family: str) -> None:
 
 def test_an_unknown_sampler_of_sdxl_is_an_error_that_names_those_known() -> None:
     with pytest.raises(WorkflowError, match=r"sampler.*no sampler 'dpm\+\+'.*ddim, euler, .*unipc"):
-        build(with_item(sample_spec("sdxl"), sampler="dpm++"))
+        build(with_item(sample_spec("sdxl", "native"), sampler="dpm++"))
 
 
 def test_unknown_trainer_is_reported() -> None:
