@@ -17,7 +17,8 @@ _TYPES: Final = {str: "string", float: "number", bool: "boolean", int: "integer"
 def native_schema() -> dict[str, Any]:
     """The schema (draft 2020-12) as a plain dict, made of the annotations of the spec's fields."""
     settings = {name: {"type": _TYPES[kind], "description": text} for name, (kind, text) in SETTINGS.items()}
-    settings["offset"] |= {"minimum": 0, "maximum": 1000}  # type: ignore[dict-item]
+    for name in ("offset", "cfg_from_step"):
+        settings[name] |= {"minimum": 0, "maximum": 1000}  # type: ignore[dict-item]
     #: What the fields hold whose type says less.
     shapes: dict[str, dict[str, Any]] = {
         "family": {"enum": [*FAMILIES]},

@@ -34,6 +34,7 @@ class Profile:
     skip_layers (skip-layer guidance, e.g. "7, 8, 9"; "" = off), skip_scale, skip_start, skip_end (shares of the run).
     SDXL: spacing, offset, final_alpha ("alpha[0]" or "1"), zero_snr, clip_sample, eta; sampler (a word of
     samplers.trainer_levels.ALGORITHMS, "" = DDIM, which alone has final_alpha, zero_snr and eta), karras.
+    zero_star: CFG-Zero* with an empty first step. cfg_from_step: the first step, from 0, with a negative pass.
     remarks: what a person should know about the match; notes: their texts.
     """
 
@@ -56,6 +57,8 @@ class Profile:
     eta: float = 0.0
     sampler: str = ""
     karras: bool = False
+    zero_star: bool = False
+    cfg_from_step: int = 0
     skip_layers: str = ""
     skip_scale: float = 2.5
     skip_start: float = 0.01

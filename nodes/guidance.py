@@ -26,6 +26,9 @@ class EriGuidance(io.ComfyNode):
                 io.Float.Input("threshold_max", default=0.0, min=0.0, max=1000.0, step=0.01, round=False),
                 io.Combo.Input("mode", options=["cfg", "embedded", "bypass"], default="cfg"),
                 io.Model.Input("model"),
+                io.Int.Input("zero_steps", default=0, min=0, max=1000, optional=True),
+                io.Int.Input("cfg_from_step", default=0, min=0, max=1000, optional=True),
+                io.Boolean.Input("zero_star", default=False, optional=True),
             ],
             outputs=[io.Model.Output()],
         )
@@ -33,6 +36,7 @@ class EriGuidance(io.ComfyNode):
     @classmethod
     @in_range()
     def execute(
-        cls, rescale: float, threshold_percentile: float, threshold_max: float, mode: str, model: Any
+        cls, rescale: float, threshold_percentile: float, threshold_max: float, mode: str, model: Any, **by_steps: Any
     ) -> io.NodeOutput:
-        return io.NodeOutput(guided_model(model, rescale, threshold_percentile, threshold_max, mode))
+        made = guided_model(model, rescale, threshold_percentile, threshold_max, mode, **by_steps)
+        return io.NodeOutput(made)

@@ -78,52 +78,19 @@ class EriTrainerSampler(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="EriTrainerSampler",
-            display_name="Trainer Sampler",
             category=SAMPLING_MENU,
-            description="Samples SDXL as the diffusers scheduler that a trainer builds: at its timesteps (fractions "
-            "too), from its own starting level, with its own noise in the steps. Gives the sampler and its sigmas.",
             search_aliases=["diffusers", "scheduler", *ALGORITHMS],
             inputs=[
-                io.Combo.Input(
-                    "sampler",
-                    options=list(ALGORITHMS),
-                    default="euler",
-                    tooltip="The scheduler, by the word that trainers have for it. pndm begins with three steps of "
-                    "Runge-Kutta, plms does not (skip_prk_steps).",
-                ),
-                io.Int.Input("steps", default=30, min=1, max=1000, tooltip="Number of sampling steps."),
-                io.Combo.Input(
-                    "spacing",
-                    options=list(SPACINGS),
-                    default="linspace",
-                    tooltip="diffusers' timestep_spacing. Unused by dpmsingle, which always has linspace.",
-                ),
-                io.Int.Input(
-                    "offset", default=0, min=0, max=999, tooltip="diffusers' steps_offset; used with spacing leading."
-                ),
-                io.Boolean.Input(
-                    "karras",
-                    default=False,
-                    tooltip="Karras' sigmas (use_karras_sigmas). Not for euler_a, ddpm, pndm and plms.",
-                ),
-                io.Boolean.Input(
-                    "clip_sample",
-                    default=False,
-                    tooltip="Clamp the predicted latent to -1 .. 1 in every step, as kohya does with heun and ddpm.",
-                ),
-                io.Combo.Input(
-                    "noise",
-                    options=PROFILES,
-                    default=PROFILES[0],
-                    tooltip="The profile of Trainer Noise: the noise of the steps goes on from it, with the same "
-                    "generator. Unused by samplers that draw none.",
-                ),
-                io.Model.Input("model", tooltip="An epsilon or v model (SDXL), the one to sample with."),
+                io.Combo.Input("sampler", options=list(ALGORITHMS), default="euler"),
+                io.Int.Input("steps", default=30, min=1, max=1000),
+                io.Combo.Input("spacing", options=list(SPACINGS), default="linspace"),
+                io.Int.Input("offset", default=0, min=0, max=999),
+                io.Boolean.Input("karras", default=False),
+                io.Boolean.Input("clip_sample", default=False),
+                io.Combo.Input("noise", options=PROFILES, default=PROFILES[0]),
+                io.Model.Input("model"),
             ],
-            outputs=[
-                io.Sampler.Output(tooltip="The sampler, for Sample, SamplerCustom or SamplerCustomAdvanced."),
-                io.Sigmas.Output(tooltip="This sampler's noise levels from high to low, one more than steps."),
-            ],
+            outputs=[io.Sampler.Output(), io.Sigmas.Output()],
         )
 
     @classmethod

@@ -31,6 +31,23 @@ def classifier_free(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
     return (other + (wanted - other) * factor).to(cond.dtype)
 
 
+def zero_star(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
+    """Return classifier-free guidance against the unconditional output scaled to fit the conditional one best.
+
+    Args:
+        cond, uncond: the network's raw outputs, `[B, ...]`.
+        scale: of guidance.
+
+    Raises ValueError naming the argument.
+    Source: Fan et al. 2025 (CFG-Zero*); SimpleTuner `helpers/models/sd3/pipeline.py::optimized_scale`.
+    """
+    ahead = _checks.tensor("cond", cond, rank=None)
+    behind = _checks.like("uncond", uncond, ahead, "cond")
+    flat, base = ahead.flatten(1).float(), behind.flatten(1).float()
+    fit = (flat * base).sum(1) / (base.square().sum(1) + 1e-8)
+    return classifier_free(cond, behind * fit.reshape(-1, *[1] * (cond.ndim - 1)).to(behind), scale)
+
+
 def rescale(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
     """Bring the guided prediction's contrast back to that of the conditional one, by the share phi.
 

@@ -243,6 +243,28 @@ def _with_lora(
     return behind, lora.out("found_step"), {"report": lora.out("details")}
 
 
+def _guided(chain: Chain, model: Link) -> Link:
+    """The model, with what the profile says of classifier-free guidance where some item has it."""
+    profile = chain.profile
+    late = profile.cfg_from_step
+    if all(item.cfg_scale == 1.0 for item in chain.spec.items) or not (profile.zero_star or late):
+        return model
+    guidance = chain.add(
+        "guided",
+        "EriGuidance",
+        "Trainer's guidance",
+        rescale=0.0,
+        threshold_percentile=0.0,
+        threshold_max=0.0,
+        mode="cfg",
+        model=model,
+        zero_star=profile.zero_star,
+        zero_steps=int(profile.zero_star),
+        cfg_from_step=late,
+    )
+    return guidance.out("model")
+
+
 def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None, batch: int) -> str:
     """Add LoRA, conditioning, sampling, decoding and the saver; returns the saver's id."""
     chain, saved_step, loaded_lora = _with_lora(chain, loaded, run, step)
@@ -261,7 +283,7 @@ def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None, bat
         "sample",
         "EriSample",
         "Sample",
-        model=parts.model or chain.model,
+        model=_guided(chain, parts.model or chain.model),
         positive=parts.positive,
         negative=parts.negative,
         noise=noise.out("noise"),

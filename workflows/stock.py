@@ -108,7 +108,18 @@ def _model_and_clip(stock: Stock, profile: Profile, item: SampleItem) -> tuple[L
         clip = stock.shared(
             "t5_length", "T5TokenizerOptions", "T5 length", clip=clip, min_padding=0 if padded else 1, min_length=length
         )
-    return facts.model(stock, profile, item, model), clip
+    model = facts.model(stock, profile, item, model)
+    if item.cfg_scale != 1.0 and profile.zero_star:
+        stock.note(
+            "The trainer guides by CFG-Zero* with an empty first step; ComfyUI's CFGZeroStar scales the predicted "
+            "latent, not the model's output, so plain guidance is used: the pictures differ."
+        )
+    if item.cfg_scale != 1.0 and profile.cfg_from_step:
+        stock.note(
+            f"KSampler guides from the first step on, the trainer from step {profile.cfg_from_step} (counted from 0): "
+            "the pictures differ."
+        )
+    return model, clip
 
 
 def _negative(stock: Stock, profile: Profile, clip: Link, item: SampleItem) -> Link:

@@ -92,6 +92,48 @@ def test_rescale_and_thresholding_are_their_formulas(comfy_host: Any, kind: str,
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_zero_star_scales_the_negatives_raw_output(comfy_host: Any, kind: str) -> None:
+    sigma = 0.7 if kind in ("flux", "sd35") else 3.0
+    found, seen = one_step(comfy_host, kind, sigma, 5.0, zero_star=True)
+    halves = [half.double().numpy() for half in seen["out"].chunk(2)]
+    errors = []
+    for cond, uncond in (halves, halves[::-1]):
+        axes = tuple(range(1, cond.ndim))
+        scaled = uncond * (cond * uncond).sum(axes, keepdims=True) / (uncond**2).sum(axes, keepdims=True)
+        x0 = expected_x0(kind, scaled + 5.0 * (cond - scaled), seen, sigma)
+        errors.append(float(np.abs(found.double().numpy() - x0).max()) / max(1.0, float(np.abs(x0).max())))
+    assert min(errors) < 1e-5
+    assert torch.equal(*(one_step(comfy_host, kind, sigma, 1.0, zero_star=on)[0] for on in (True, False)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zero_steps_leave_nothing_of_the_first_outputs(comfy_host: Any, kind: str) -> None:
+    sigma = 0.7 if kind in ("flux", "sd35") else 3.0
+    found, seen = one_step(comfy_host, kind, sigma, 5.0, zero_steps=1)
+    raw = np.zeros_like(seen["out"].chunk(2)[0].double().numpy())
+    expected = expected_x0(kind, raw, seen, sigma)
+    assert float(np.abs(found.double().numpy() - expected).max()) < 1e-5 * float(np.abs(expected).max())
+    assert torch.equal(*(one_step(comfy_host, kind, sigma, 1.0, zero_steps=steps)[0] for steps in (1, 0)))
+
+
+@pytest.mark.parametrize("late", [0, 1, 2, 5])
+def test_guidance_begins_at_its_step(comfy_host: Any, late: int) -> None:
+    """Before, one pass is made, as at cfg 1; from there on two."""
+    import comfy.samplers
+
+    base, _, _, empty = h.inputs_for("flux")
+    rows: list[int] = []
+    handle = base.model.diffusion_model.register_forward_hook(lambda _, inputs, out: rows.append(len(out)))
+    sigmas = torch.tensor([1.0, 0.8, 0.5, 0.2, 0.0])
+    try:
+        guider = h.cfg_guider(comfy_host, "flux", 3.0, guide(comfy_host, base, cfg_from_step=late))
+        h.advanced(comfy_host, guider, comfy.samplers.ksampler("euler"), sigmas, {"samples": empty})
+    finally:
+        handle.remove()
+    assert rows == [len(empty) * (2 if step >= late else 1) for step in range(4)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_neutral_settings_change_no_bit_and_the_model_is_left_alone(comfy_host: Any, kind: str) -> None:
     model = h.inputs_for(kind)[0]
     before = {key: list(value) if isinstance(value, list) else value for key, value in model.model_options.items()}

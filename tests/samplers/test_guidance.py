@@ -43,6 +43,19 @@ def test_cfg_rounds_once(dtype: torch.dtype) -> None:
     assert_rounded(guidance.classifier_free(cond, uncond, 4.5), exact, dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 4, 8, 8), (3, 64, 5)])
+def test_zero_star_projects_the_conditional_output_on_the_other(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    """CFG-Zero* (Fan et al. 2025): the scale s that leaves least of cond - s * uncond, sample by sample."""
+    cond, uncond = latent(shape, 7, dtype), latent(shape, 8, dtype)
+    with untouched(cond, uncond):
+        found = guidance.zero_star(cond, uncond, 4.0)
+    for ours, wanted, other in zip(found.double(), cond.double(), uncond.double(), strict=True):
+        fit = np.linalg.lstsq(other.reshape(-1, 1).numpy(), wanted.reshape(-1).numpy(), rcond=None)[0].item()
+        expected = fit * other + 4.0 * (wanted - fit * other)
+        assert float((ours - expected).abs().max()) < 8 * torch.finfo(dtype).eps * float(expected.abs().max())
+
+
 def rescaled(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
     """Lin et al. 2023, eq. 15 and 16, sample by sample in float64."""
     rows = []
@@ -110,6 +123,8 @@ BAD: list[tuple[Callable[[], object], str]] = [
     (lambda: guidance.classifier_free(C[0, 0, 0], U[0, 0, 0], 2.0), "cond"),
     (lambda: guidance.classifier_free(C, U, math.nan), "scale"),
     (lambda: guidance.classifier_free(C, U, math.inf), "scale"),
+    (lambda: guidance.zero_star(C, U[:1], 2.0), "uncond"),
+    (lambda: guidance.zero_star(C, U, math.nan), "scale"),
     (lambda: guidance.rescale(C, U[:1], 0.5), "cond"),
     (lambda: guidance.rescale(C, U, 1.5), "phi"),
     (lambda: guidance.rescale(C, U, -0.5), "phi"),

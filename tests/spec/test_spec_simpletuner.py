@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec, read_text
+from comfyui_eridiffusion.workflows import build
 
 BASE: dict[str, Any] = {"model_family": "sdxl", "validation_prompt": "a fox", "output_dir": "output/zorp"}
 
@@ -108,17 +109,21 @@ def test_seed(options: dict[str, Any], seed: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "cfg", "guidance"),
+    ("options", "cfg", "guidance", "late"),
     [
-        ({"validation_guidance": 3.0}, 1.0, 3.0),
-        ({"validation_guidance": 3.0, "validation_guidance_real": 4.0}, 4.0, 3.0),
-        ({"validation_guidance_real": 0.5}, 1.0, 7.5),
+        ({"validation_guidance": 3.0}, 1.0, 3.0, None),
+        ({"validation_guidance": 3.0, "validation_guidance_real": 4.0}, 4.0, 3.0, 2),
+        ({"validation_guidance_real": 2.0, "validation_no_cfg_until_timestep": 5}, 2.0, 7.5, 5),
+        ({"validation_guidance_real": 2.0, "validation_no_cfg_until_timestep": 0}, 2.0, 7.5, None),
+        ({"validation_guidance_real": 2.0, "validation_no_cfg_until_timestep": -3}, 2.0, 7.5, None),
+        ({"validation_guidance_real": 0.5}, 1.0, 7.5, None),
     ],
 )
-def test_flux_guidance(options: dict[str, Any], cfg: float, guidance: float) -> None:
+def test_flux_guidance(options: dict[str, Any], cfg: float, guidance: float, late: int | None) -> None:
     spec = spec_of(model_family="flux", **options)
     assert {(item.cfg_scale, item.guidance) for item in spec.items} == {(cfg, guidance)}
-    assert any("leaves out CFG in the first 2 steps" in note for note in spec.notes) == (cfg > 1)
+    guided = build(spec).api().get("guided")
+    assert (guided and guided["inputs"]["cfg_from_step"]) == late
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_settings_of_a_config_change_the_answer() -> None:
     random = replace(spec, items=[replace(spec.items[0], seed=None)])
     assert "different" in kinds(explain(random))["noise"]
     guided = replace(spec, items=[replace(spec.items[0], cfg_scale=2.5)])
-    assert kinds(explain(guided))["guidance"] == {"different"}
+    assert kinds(explain(guided))["guidance"] == {"exact"}
     schnell = replace(spec, variant="schnell")
     assert kinds(explain(schnell))["sigmas"] == {"as its source says"}
 

@@ -249,14 +249,8 @@ def _sampler(options: Options, family: str) -> str | None:
 
 def _note_guidance(options: Options, family: str, negative: str, cfg: float, scale: float) -> None:
     reading = options.reading
-    skipped = options.integer("validation_no_cfg_until_timestep", -(2**31), 2**31)
     if family != "flux" or cfg <= 1.0:
         options.no_effect("validation_no_cfg_until_timestep")
-    elif (2 if skipped is None else skipped) > 0:
-        reading.note(
-            f"The trainer leaves out CFG in the first {2 if skipped is None else skipped} steps "
-            "(validation_no_cfg_until_timestep); here it acts in all of them."
-        )
     if family == "flux" and cfg == 1.0 and negative:
         reading.note("The negative prompt has no effect: Flux runs one pass up to validation_guidance_real 1.")
     if family != "flux" and options.has("validation_guidance_real"):
@@ -303,6 +297,9 @@ def _sampling(options: Options, family: str) -> dict[str, str | float | bool]:
         # a single file is sampled with the scheduler config of Chroma1-Base
         changed["spacing"] = "beta"
     changed |= _skip_layers(options, family)
+    late = options.integer("validation_no_cfg_until_timestep", -(2**31), 2**31)
+    if family == "flux" and late is not None and options.number("validation_guidance_real", 1.0) > 1.0:
+        changed["cfg_from_step"] = max(late, 0)
     if family == "sdxl":
         spacing = options.text("inference_scheduler_timestep_spacing")
         if spacing not in (None, "leading", "trailing", "linspace"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ..claims import EXCLAMATION, OF_SAMPLING, Case, differs, guided, of_variant, ran, read, scheduled
+from ..claims import EXCLAMATION, OF_SAMPLING, Case, differs, of_variant, ran, read, scheduled
 from ..trainer import FLOW_SAMPLERS, NOT_REPRODUCED, Change, Noise, Samplers, Sizes, Way, scheduler
 
 ID: Final = "simpletuner"
@@ -20,7 +20,6 @@ _NOISE: Final = Noise(
     "diffusers with a CPU generator, in the dtype of the prompt embeddings. With validation_seed_source gpu it is "
     "torch-cuda.",
 )
-_LATE: Final = "It acts in every step here; the trainer may leave classifier-free guidance out of its first ones"
 #: setup_scheduler, from the scheduler config of SDXL base, with inference_scheduler_timestep_spacing.
 _SCHEDULERS: Final[Mapping[str, Change]] = {
     "ddpm": scheduler("ddpm", "trailing"),
@@ -39,7 +38,7 @@ WAYS: Final = (
     Way(
         ID,
         "flux",
-        differs={"rounding": "round"},
+        differs={"rounding": "round", "cfg_from_step": 2},
         variants={"schnell": Change({"t5_length": 256})},
         noise=_NOISE,
         sizes=SIZE,
@@ -47,16 +46,15 @@ WAYS: Final = (
         negative="only `validation_guidance_real` > 1; not in its first 2 steps",
         remarks=(),
         claims=(
-            *differs("negative", "guidance", text=_LATE, when=guided),
             *read("sigmas", "token lengths", when=of_variant("schnell")),
-            *ran("st_flux"),
+            *ran("st_flux", "st_flux_real"),
             *read("LoRA scale"),
         ),
     ),
     Way(
         ID,
         "sd35",
-        differs={"t5_length": 154, "rounding": "round"},
+        differs={"t5_length": 154, "rounding": "round", "zero_star": True},
         variants={},
         noise=_NOISE,
         sizes=SIZE,
@@ -65,20 +63,14 @@ WAYS: Final = (
         remarks=(),
         claims=(
             *EXCLAMATION,
-            *ran("st_sd35", topics=("noise", "sigmas", "size")),
-            *differs(
-                "guidance",
-                text="The trainer guides by CFG-Zero*: the first step's prediction is zero, and the others scale the "
-                "negative's (helpers/models/sd3/pipeline.py: use_cfg_zero_star, use_zero_init); the graph has plain "
-                "classifier-free guidance",
-                when=guided,
-            ),
             *differs(
                 "guidance",
                 text="The window of skip-layer guidance is counted in noise levels here and in steps in the trainer",
                 when=_skips_layers,
             ),
-            *read("token lengths", "negative", "guidance", "LoRA scale", "precision", "model"),
+            *read("model", when=of_variant("large")),
+            *ran("st_sd35"),
+            *read("LoRA scale"),
         ),
     ),
     Way(
