@@ -221,7 +221,7 @@ def measure(
 
     def ours(model: Any, step: int) -> Any:
         chosen = {"run": family, "step": step, "mode": "exact", "strength_model": 1.0, "strength_clip": 1.0}
-        return at_step.execute(model=model, **chosen).args[0]
+        return at_step.execute(model=model, **chosen, apply="into the weights").args[0]
 
     def stock(model: Any, step: int) -> Any:
         return loader.load_lora(model, None, f"{family}/a-step{step:08d}.safetensors", 1.0, 0.0)[0]

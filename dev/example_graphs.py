@@ -196,6 +196,7 @@ def _lora_steps() -> Example:
     lora = draft.add(
         "lora", "EriLoraAtStep", "LoRA at training step", model=draft.loaded.model, clip=draft.loaded.clip,
         run="my_run", step=steps.out("step"), mode="exact", strength_model=1.0, strength_clip=1.0,
+        apply="beside the weights",
     )  # fmt: skip
     prompt = draft.encode("a red zorp on a white background", clip=lora.out("clip"), t5_length=512)
     images = draft.sample(draft.guided(prompt), draft.zeroed(prompt), steps=20, model=lora.out("model"))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import LoraError
 from .names import Target
-from .suffixes import DOWN, LOHA, LOKR, MID, UP
+from .suffixes import DOWN, GLORA, LOHA, LOKR, MID, UP
 
 _DAMAGED = "The file is damaged or was written by a trainer with a bug: save this checkpoint again"
 _LOHA_NEEDED = LOHA[:4]
@@ -36,7 +36,7 @@ class Adapter:
     @cached_property
     def rank(self) -> int | None:
         """Rows of this module's own down matrix (or of LoHa's and LoKr's inner factor); None without factors."""
-        return factored_rank({kind: tensor.shape for kind, tensor in self.tensors.items() if kind in _RANKED})
+        return factored_rank({kind: tensor.shape for kind, tensor in self.tensors.items()})
 
     @property
     def scale(self) -> float:
@@ -52,7 +52,12 @@ def factored_rank(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
     for kind in _RANKED:
         if shapes.get(kind):
             return shapes[kind][0]
-    return None
+    return min(shapes[GLORA[0]][:2]) if shapes.get(GLORA[0]) else None
+
+
+def glora_is_older(shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a GLoRA's factors stand the other way round, a2 @ a1 and b2 @ b1, as early LyCORIS wrote them."""
+    return shapes[GLORA[1]][0] > shapes[GLORA[1]][1]
 
 
 def lycoris_factor(tensors: Mapping[str, Tensor], name: str, core: str) -> Tensor:
@@ -82,6 +87,8 @@ def check_shapes(path: Path, module: str, shapes: Mapping[str, tuple[int, ...]])
         for factor in ("lokr_w1", "lokr_w2"):
             if factor not in shapes and not {f"{factor}_a", f"{factor}_b"} <= shapes.keys():
                 _incomplete(path, module, "LoKr", [factor])
+    if any(kind in shapes for kind in GLORA) and not all(kind in shapes for kind in GLORA):
+        _incomplete(path, module, "GLoRA", [kind for kind in GLORA if kind not in shapes])
 
 
 def check_finite(path: Path, key: str, tensor: Tensor) -> None:

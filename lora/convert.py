@@ -108,9 +108,12 @@ def place_rows(target: Target, values: Tensor, width_in: int | None = None) -> T
 
 def swap_halves(target: Target, values: Tensor, width_in: int | None = None) -> Tensor:
     """Exchange the two halves of the rows when ComfyUI keeps them in the other order (arguments as in `place_rows`)."""
-    if target.swap == "always" or (target.swap == "last block" and width_in and values.shape[0] == 2 * width_in):
-        return torch.cat(values.chunk(2, dim=0)[::-1], dim=0)
-    return values
+    return torch.cat(values.chunk(2, dim=0)[::-1], dim=0) if is_swapped(target, values.shape[0], width_in) else values
+
+
+def is_swapped(target: Target, height: int, width_in: int | None) -> bool:
+    """Whether ComfyUI keeps the two halves of these `height` rows in the other order than the file."""
+    return target.swap == "always" or (target.swap == "last block" and bool(width_in) and height == 2 * (width_in or 0))
 
 
 def row_span(rows: Rows, height: int) -> tuple[int, int]:

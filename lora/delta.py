@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from ..errors import LoraError
-from .adapter import Adapter, lycoris_factor
+from .adapter import Adapter, glora_is_older, lycoris_factor
 from .convert import host_magnitude, place_rows, row_span
 from .reader import Lora
-from .suffixes import ALPHA, DIFF, DIFF_BIAS, DORA, DOWN, MAGNITUDE, MID, OFT, UP, UP_BIAS
+from .suffixes import ALPHA, DIFF, DIFF_BIAS, DORA, DOWN, GLORA, MAGNITUDE, MID, OFT, UP, UP_BIAS
 
 
 def merged_delta(lora: Lora, strength: float = 1.0, base: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -91,8 +91,8 @@ def _changes(lora: Lora, adapter: Adapter, strength: float, base: Mapping[str, T
 
 
 def depends_on_base(adapter: Adapter) -> bool:
-    """Whether the adapter's change depends on the weight to which it is added (DoRA, OFT)."""
-    return any(kind in adapter.tensors for kind in (DORA, MAGNITUDE, OFT))
+    """Whether the adapter's change depends on the weight to which it is added (DoRA, OFT, GLoRA)."""
+    return any(kind in adapter.tensors for kind in (DORA, MAGNITUDE, OFT, *GLORA))
 
 
 def _placed_on_base(
@@ -112,12 +112,27 @@ def _placed_on_base(
     start = 0 if rows is None else row_span(rows, height)[0]
     part = part[start : start + height]
     placed = torch.zeros(weight.shape, dtype=torch.float32)
-    placed[start : start + height] = (
-        strength * strength * _oft_change(adapter, part)
-        if change is None
-        else strength * dora_change(adapter, part, change)
-    )
+    placed[start : start + height] = strength * _change_on(adapter, part, change, strength)
     return placed
+
+
+def _change_on(adapter: Adapter, weight: Tensor, change: Tensor | None, strength: float) -> Tensor:
+    if change is not None:
+        return dora_change(adapter, weight, change)
+    if OFT in adapter.tensors:
+        return strength * _oft_change(adapter, weight)
+    if DORA in adapter.tensors:
+        raise NotImplementedError("DoRA on GLoRA")
+    a_up, a_down, b_up, b_down = glora_factors(adapter.tensors)
+    on_weight = torch.einsum("oi...,ij->oj...", weight, a_up @ a_down)
+    return adapter.scale * (on_weight + (b_up @ b_down).reshape(weight.shape))
+
+
+def glora_factors(tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """GLoRA's factors for the weight W + s (W A + B): A = first @ second, B = third @ fourth; float32, flat."""
+    a1, a2, b1, b2 = (tensors[kind].float().flatten(1) for kind in GLORA)
+    older = glora_is_older({kind: tensor.shape for kind, tensor in tensors.items()})
+    return (a2, a1, b2, b1) if older else (a1, a2, b1, b2)
 
 
 def dora_change(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool = True) -> Tensor:
@@ -130,6 +145,17 @@ def dora_change(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool 
         by_host: True divides per row by the norm of W, as ComfyUI does. False divides by that of W + change, as the
             trainers do (Liu et al. 2024, eq. 5). Per column both divide by the norm of W + change.
     """
+    changed, ratio = _dora(adapter, weight, change, by_host)
+    return changed * ratio - weight
+
+
+def dora_ratio(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool = True) -> Tensor:
+    """What a DoRA multiplies the rows [rows, 1, …] or columns [1, columns, …] of W + change with; as `dora_change`."""
+    return _dora(adapter, weight, change, by_host)[1]
+
+
+def _dora(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool) -> tuple[Tensor, Tensor]:
+    """W + change, and the ratio."""
     if adapter.target.swap != "never":
         down = adapter.tensors.get(DOWN)
         change = place_rows(adapter.target, change, None if down is None else down.shape[1])
@@ -140,16 +166,25 @@ def dora_change(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool 
         norm = (weight if by_host else changed).flatten(1).norm(dim=1).reshape(-1, *ones)
     else:
         norm = changed.transpose(0, 1).flatten(1).norm(dim=1).reshape(-1, *ones).transpose(0, 1)
-    return changed * (magnitude / (norm + torch.finfo(torch.float32).eps)) - weight
+    return changed, magnitude / (norm + torch.finfo(torch.float32).eps)
 
 
-def dora_gaps(lora: Lora, base: Mapping[str, Tensor]) -> dict[str, float]:
+def why_merged(adapter: Adapter) -> str | None:
+    """Say why an adapter cannot be applied beside its weight, whatever the weight is; None = it can."""
+    if DIFF in adapter.tensors:
+        return "a whole difference"
+    if DORA in adapter.tensors and (OFT in adapter.tensors or GLORA[0] in adapter.tensors):
+        return "a DoRA on another base than a sum"
+    return None
+
+
+def dora_gaps(adapters: Iterable[Adapter], base: Mapping[str, Tensor]) -> dict[str, float]:
     """Return per module how far ComfyUI's DoRA is from the trainer's: |difference| / |the trainer's change|.
 
     `base` is as in `merged_delta`. Modules whose weight is not in it, and those without a magnitude, are left out.
     """
     gaps = {}
-    for adapter in lora.adapters:
+    for adapter in adapters:
         weight, change = base.get(f"{adapter.target.weight}.weight"), weight_change(adapter)
         if weight is None or change is None or not {DORA, MAGNITUDE} & adapter.tensors.keys():
             continue
@@ -164,14 +199,20 @@ def dora_gaps(lora: Lora, base: Mapping[str, Tensor]) -> dict[str, float]:
 
 def _oft_change(adapter: Adapter, weight: Tensor) -> Tensor:
     """(R - 1) W for block-diagonal rotations R = (1 + Q)(1 - Q)⁻¹, Q skew-symmetric (Qiu et al. 2023, eq. 5)."""
-    blocks = adapter.tensors[OFT].float()
-    if blocks.ndim != 3 or DORA in adapter.tensors:
+    if adapter.tensors[OFT].ndim != 3 or DORA in adapter.tensors:
         raise NotImplementedError("BOFT or DoRA on OFT")
-    skew = blocks - blocks.transpose(1, 2)
+    (blocks,) = rotations(adapter)
+    parts = weight.reshape(blocks.shape[0], blocks.shape[1], -1)
+    return (blocks.transpose(1, 2) @ parts).reshape(weight.shape)
+
+
+def rotations(adapter: Adapter) -> Tensor:
+    """R - 1 of an OFT or BOFT by stage, [stages, blocks, size, size], float32; an OFT has one stage."""
+    blocks = adapter.tensors[OFT].float()
+    skew = blocks - blocks.transpose(-1, -2)
     length, bound = skew.norm() + 1e-8, adapter.alpha or 0.0
     if ALPHA in adapter.tensors and 0 < bound < length:
         skew = skew * (bound / length)
-    one = torch.eye(blocks.shape[1])
-    rotation = (one + skew) @ torch.linalg.inv(one - skew)
-    parts = weight.reshape(blocks.shape[0], blocks.shape[1], -1)
-    return ((rotation - one).transpose(1, 2) @ parts).reshape(weight.shape)
+    one = torch.eye(blocks.shape[-1])
+    turned = (one + skew) @ torch.linalg.inv(one - skew) - one
+    return turned if turned.ndim == 4 else turned[None]

@@ -7,10 +7,10 @@ from math import prod
 from typing import NamedTuple
 
 from ..errors import LoraError, shorten
-from .adapter import Adapter
+from .adapter import Adapter, glora_is_older
 from .convert import row_span
 from .reader import Lora
-from .suffixes import DIFF, DIFF_BIAS, DORA, DOWN, MAGNITUDE, MID, OFT, UP, UP_BIAS
+from .suffixes import DIFF, DIFF_BIAS, DORA, DOWN, GLORA, MAGNITUDE, MID, OFT, UP, UP_BIAS
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -97,6 +97,9 @@ def _area(adapter: Adapter) -> _Area | None:
     if UP in shapes:
         kernel = prod(shapes[MID][2:]) if MID in shapes else 1
         return _Area(shapes[UP][0], prod(shapes[DOWN][1:]) * kernel)
+    if GLORA[0] in shapes:
+        outer, inner = (GLORA[3], GLORA[2]) if glora_is_older(shapes) else (GLORA[2], GLORA[3])
+        return _Area(shapes[outer][0], prod(shapes[inner][1:]))
     if "hada_w1_a" in shapes:
         return _factor_area(shapes, "hada_w1", "hada_t1")
     if any(kind.startswith("lokr") for kind in shapes):

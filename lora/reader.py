@@ -24,7 +24,7 @@ from .names import Target
 from .names.text_encoders import is_text_encoder, target_of
 from .other_models import refuse_other_models
 from .refusals import refuse_unusable
-from .suffixes import AITK_MAGNITUDE, ALPHA, DIFF_BIAS, DORA, EVIDENCE, MAGNITUDE, OFT
+from .suffixes import AITK_MAGNITUDE, ALPHA, DIFF_BIAS, EVIDENCE, OFT
 from .tensor_data import read_tensors
 
 _T = TypeVar("_T")
@@ -117,7 +117,7 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
         adapters=tuple(adapters),
         alpha_source=_most_frequent(scale.source for scale in stated) or "none",
         notes=tuple(_notes(adapters, alphas)),
-        warnings=(*_warnings(adapters, layout.ignored), *dialect.warnings(file)),
+        warnings=(*_warnings(layout.ignored), *dialect.warnings(file)),
     )
 
 
@@ -268,19 +268,8 @@ def _notes(adapters: Iterable[Adapter], alphas: Iterable[Alpha | None]) -> Itera
         yield f"rank differs between modules: {', '.join(map(str, ranks))}"
 
 
-def _warnings(adapters: Iterable[Adapter], ignored: Mapping[str, str]) -> Iterator[str]:
-    """What ComfyUI does otherwise than the trainer, or cannot do."""
-    kinds = {kind for adapter in adapters for kind in adapter.tensors}
-    rows = any(
-        adapter.tensors[kind].shape[0] != 1
-        for adapter in adapters
-        for kind in (DORA, MAGNITUDE)
-        if kind in adapter.tensors
-    )
-    if rows:
-        yield "DoRA: ComfyUI divides per-row magnitudes by the norm of W, the trainers by that of W + change"
-    if OFT in kinds:
-        yield "OFT: ComfyUI applies the strength twice, so that 0.5 acts as 0.25 (1 is exact)"
+def _warnings(ignored: Mapping[str, str]) -> Iterator[str]:
+    """What ComfyUI cannot do."""
     dropped = sum(reason == _MAGNITUDE_DROPPED for reason in ignored.values())
     if dropped:
         yield f"{dropped} DoRA magnitudes of ai-toolkit are left out: ComfyUI cannot apply them, a plain LoRA loads"

@@ -96,7 +96,6 @@ REFUSALS: tuple[Refusal, ...] = (
         _some(r"^oft_unet_"),
         _EXPORT,
     ),
-    Refusal("holds GLoRA tensors, which are not supported", _no_pair(_some(r"\.[ab][12]\.weight$")), _EXPORT),
     Refusal("holds IA³ scales, which are not supported", _no_pair(_some(r"\.on_input$|\.ia3_l$")), _EXPORT),
     Refusal("not a LoRA: it is a full checkpoint, a whole model without low-rank pairs", _no_pair(_some(_WHOLE_MODEL))),
     Refusal("not a LoRA: none of its tensors belongs to a low-rank pair", _no_pair(lambda file: True)),

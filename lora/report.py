@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from torch import Tensor
 from ..errors import LoraError, shorten
 from .adapter import Adapter, lycoris_factor
 from .convert import bias_name
-from .delta import depends_on_base, dora_gaps, weight_change
+from .delta import depends_on_base, dora_gaps, weight_change, why_merged
 from .reader import DROPPED, Lora
-from .suffixes import DOWN, LOKR, MID, UP
+from .suffixes import DORA, DOWN, LOKR, MAGNITUDE, MID, OFT, UP
 
 _UNPLACED = "unknown"
 _SHOWN_KEYS = 20
@@ -36,7 +36,8 @@ class LoadReport:
     Its parts are "model", "clip_l", "clip_g", "t5xxl", and "unknown" for keys that name no module of the family.
     `norms` are Frobenius norms of the change at strength 1, per group of blocks (without what depends on the base:
     DoRA, OFT). `notes` are worth knowing. `warnings` name what did not arrive and what acts otherwise than in the
-    trainer.
+    trainer. `beside` is how many modules are applied beside the weights, as trainers do; `merged` names the others with
+    the reason.
     """
 
     path: str
@@ -51,6 +52,8 @@ class LoadReport:
     notes: tuple[str, ...]
     norms: dict[str, float]
     warnings: tuple[str, ...] = ()
+    beside: int = 0
+    merged: dict[str, str] = field(default_factory=dict)
 
     @property
     def matched(self) -> int:
@@ -74,10 +77,9 @@ class LoadReport:
         for name, part in self.parts.items():
             total = part.matched + len(part.unmatched)
             lines.append(f"{name}: {part.matched} of {total} keys loaded")
-        reasons: dict[str, list[str]] = defaultdict(list)
-        for key, reason in self.ignored.items():
-            reasons[reason].append(key)
-        lines += [f"left out, {reason}: {len(keys)} ({shorten(keys, limit=3)})" for reason, keys in reasons.items()]
+        lines += [f"beside the weights: {self.beside} modules"] if self.beside else []
+        lines += _by_reason("merged into the weights", self.merged)
+        lines += _by_reason("left out", self.ignored)
         if self.norms:
             lines.append("change: " + ", ".join(f"{group} {norm:.3g}" for group, norm in self.norms.items()))
         lines += [f"WARNING: {warning}" for warning in self.warnings]
@@ -89,6 +91,7 @@ def load_report(
     loaded: Collection[str],
     judged: Collection[str] | None = None,
     base: Mapping[str, Tensor] | None = None,
+    merged: Mapping[str, str] | None = None,
 ) -> LoadReport:
     """Compare what the LoRA holds with what ComfyUI took.
 
@@ -98,10 +101,13 @@ def load_report(
             key map).
         judged: the parts that `loaded` covers; None means all. A note names the others.
         base: ComfyUI's weights by name, to say by how much ComfyUI's DoRA differs from the trainer's.
+        merged: the modules that are merged into their weights, with the reason; None means those that have no other
+            form.
 
     Raises LoraError, naming file and keys, when ComfyUI took nothing at all.
     """
-    parts = _parts(lora, set(loaded), judged)
+    names = set(loaded)
+    parts = _parts(lora, names, judged)
     if not any(part.matched for part in parts.values()):
         raise LoraError(
             f"no key of this {lora.dialect} LoRA for {lora.family or 'a text encoder'} matches the loaded model",
@@ -109,6 +115,8 @@ def load_report(
             keys=[key for part in parts.values() for key in part.unmatched],
             remedy=f"Load a {lora.family or 'matching'} model, or choose a LoRA trained for the loaded one",
         )
+    taken = [adapter for adapter in lora.adapters if is_loaded(adapter, names)]
+    into = {one.module: reason for one in taken if (reason := _why(one, merged)) is not None}
     return LoadReport(
         path=str(lora.path),
         dialect=lora.dialect,
@@ -121,7 +129,9 @@ def load_report(
         ignored=dict(lora.ignored),
         notes=(*lora.notes, *_not_judged(lora, judged)),
         norms=change_norms(lora),
-        warnings=(*_not_loaded(parts, lora), *lora.warnings, *_dora_warnings(lora, base)),
+        warnings=(*_not_loaded(parts, lora), *lora.warnings, *_merging_warnings(lora, into, base)),
+        beside=len(taken) - len(into),
+        merged=into,
     )
 
 
@@ -134,6 +144,7 @@ def summary(report: LoadReport, **how: Any) -> dict[str, Any]:
     document = report.as_dict()
     path = Path(document.pop("path"))
     document["ignored"] = dict(Counter(report.ignored.values()))
+    document["merged"] = dict(Counter(report.merged.values()))
     document["parts"] = {
         name: {
             "matched": part.matched,
@@ -146,6 +157,17 @@ def summary(report: LoadReport, **how: Any) -> dict[str, Any]:
     return {**how, "file": f"{path.parent.name}/{path.name}", **document}
 
 
+def _why(adapter: Adapter, merged: Mapping[str, str] | None) -> str | None:
+    return why_merged(adapter) if merged is None else merged.get(adapter.module)
+
+
+def _by_reason(what: str, reasons: Mapping[str, str]) -> list[str]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, reason in reasons.items():
+        names[reason].append(name)
+    return [f"{what}, {reason}: {len(found)} ({shorten(found, limit=3)})" for reason, found in names.items()]
+
+
 def _parts(lora: Lora, names: Collection[str], judged: Collection[str] | None) -> dict[str, PartReport]:
     matched: dict[str, int] = defaultdict(int)
     unmatched: dict[str, list[str]] = defaultdict(list)
@@ -153,7 +175,7 @@ def _parts(lora: Lora, names: Collection[str], judged: Collection[str] | None) -
         part = adapter.target.part
         if judged is not None and part not in judged:
             continue
-        if _is_loaded(adapter, names):
+        if is_loaded(adapter, names):
             matched[part] += len(adapter.keys)
         else:
             unmatched[part] += adapter.keys
@@ -183,8 +205,15 @@ def _not_loaded(parts: Mapping[str, PartReport], lora: Lora) -> Iterator[str]:
         yield f"{len(strange)} tensors that are no part of an adapter were left out: {shorten(strange, limit=10)}"
 
 
-def _dora_warnings(lora: Lora, base: Mapping[str, Tensor] | None) -> Iterator[str]:
-    gaps = {} if base is None else dora_gaps(lora, base)
+def _merging_warnings(lora: Lora, merged: Collection[str], base: Mapping[str, Tensor] | None) -> Iterator[str]:
+    """What ComfyUI does otherwise than the trainer where it merges."""
+    into = [adapter for adapter in lora.adapters if adapter.module in merged]
+    magnitudes = [one.tensors[kind] for one in into for kind in (DORA, MAGNITUDE) if kind in one.tensors]
+    if any(magnitude.shape[0] != 1 for magnitude in magnitudes):
+        yield "DoRA: ComfyUI divides per-row magnitudes by the norm of W, the trainers by that of W + change"
+    if any(OFT in adapter.tensors for adapter in into):
+        yield "OFT: ComfyUI applies the strength twice, so that 0.5 acts as 0.25 (1 is exact)"
+    gaps = {} if base is None else dora_gaps(into, base)
     if gaps:
         module, gap = max(gaps.items(), key=lambda item: item[1])
         yield f"DoRA: ComfyUI's weights differ from the trainer's by up to {gap:.2g} of the change ({module})"
@@ -217,7 +246,8 @@ def _squared_norm(adapter: Adapter) -> float | None:
     return None if change is None else float(change.square().sum())
 
 
-def _is_loaded(adapter: Adapter, names: Collection[str]) -> bool:
+def is_loaded(adapter: Adapter, names: Collection[str]) -> bool:
+    """Whether ComfyUI took the adapter's keys; `names` as `loaded` of `load_report`."""
     name = adapter.target.name
     if name in names or any(f"{name}.{kind}" in names for kind in adapter.tensors):
         return True

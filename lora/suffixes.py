@@ -22,6 +22,7 @@ DIFF = "diff"
 DIFF_BIAS = "diff_b"
 OFT = "oft_blocks"
 RESCALE = "rescale"
+GLORA = ("a1.weight", "a2.weight", "b1.weight", "b2.weight")  # W + s (W A + B), A and B of low rank
 
 LOHA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2")
 LOKR = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
@@ -58,7 +59,7 @@ _ENDINGS: dict[str, str] = {
     "b_norm": DIFF_BIAS,
     OFT: OFT,
     RESCALE: RESCALE,
-    **{kind: kind for kind in (*LOHA, *LOKR)},
+    **{kind: kind for kind in (*LOHA, *LOKR, *GLORA)},
 }
 _LONGEST = 3
 # A PEFT adapter may carry its adapter's name: `.lora_A.default.weight`, `.lora_magnitude_vector.default`.
@@ -67,7 +68,7 @@ _JOINED = "_lora"  # `to_q_lora.down.weight`: no dot before the ending
 _NUMBERED = ("_lora1", "_lora2")  # x-flux: `qkv_lora1.down.weight`; the number is part of the module
 
 # A file with one of these is an adapter; alpha alone could be something else.
-EVIDENCE = frozenset({DOWN, UP, DIFF, OFT, *LOHA, *LOKR})
+EVIDENCE = frozenset({DOWN, UP, DIFF, OFT, *LOHA, *LOKR, *GLORA})
 
 
 class Split(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host.lora.apply import Use, apply_step
+from ..host.lora.placing import APPLY, BESIDE
 from ..host.lora.runs import Choice, find, fingerprint, fingerprint_run, list_runs, steps_of
 from ..host.ranges import in_range
 from ..host.schema import SPEC_MENU, schema
@@ -35,6 +36,7 @@ class EriLoraAtStep(io.ComfyNode):
                 io.Float.Input("start", default=0.0, min=0.0, max=1.0, step=0.01, optional=True),
                 io.Float.Input("end", default=1.0, min=0.0, max=1.0, step=0.01, optional=True),
                 io.Float.Input("wait", default=30.0, min=0.0, max=3600.0, step=1.0, optional=True),
+                io.Combo.Input("apply", options=list(APPLY), default=BESIDE, optional=True),
             ],
             outputs=[
                 io.Model.Output(),
@@ -64,9 +66,9 @@ class EriLoraAtStep(io.ComfyNode):
     @in_range(but=("start", "end"))
     def execute(
         cls, run: str, step: int, mode: str, strength_model: float, strength_clip: float, model: Any, clip: Any = None,
-        start: float = 0.0, end: float = 1.0, wait: float = 30.0,
+        start: float = 0.0, end: float = 1.0, wait: float = 30.0, apply: str = BESIDE,
     ) -> io.NodeOutput:  # fmt: skip
-        use = Use(strength_model, strength_clip, start, end, wait)
+        use = Use(strength_model, strength_clip, start, end, wait, apply)
         result = apply_step(model, clip, Choice(run, step, mode), use)
         log.info("EriLoraAtStep: %s", result.report)
         return io.NodeOutput(*result, ui={"text": [result.report]})

@@ -238,6 +238,7 @@ def _with_lora(
         start=0.0,
         end=1.0,
         wait=30.0,
+        apply="beside the weights",
     )
     behind = replace(chain, model=lora.out("model"), clip=lora.out("clip"))
     return behind, lora.out("found_step"), {"report": lora.out("details")}

@@ -57,7 +57,8 @@ def add_stock(
     if lora is not None:
         stock.note(
             "ComfyUI's own LoRA loader skips key names it does not know without an error: eri lora FILE --convert NEW "
-            "writes a file with the names it knows."
+            "writes a file with the names it knows. It merges the LoRA into the weights, and 16 or 8 bits round a part "
+            "of it away; trainers and LoRA at Step apply it beside the weights."
         )
     return stock.notes, saves
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ...errors import NodeInputError
 from ..memory.backoff import Backoff
+from .placing import Placed
 from .swap import swap_when_sampling
 
 _WHEN: Final = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
@@ -31,16 +32,15 @@ _NEAR: Final = 1.0 + 1e-5  # a sigma this near to a limit lies on it: schedules 
 
 @dataclass(frozen=True)
 class RangedLora:
-    """Patches that act from `start` up to but not including `end` of the denoising, each 0..1 as ComfyUI counts."""
+    """A LoRA that acts from `start` up to but not including `end` of the denoising, each 0..1 as ComfyUI counts."""
 
-    patches: dict[Any, Any]
-    strength: float
+    placed: Placed
     start: float
     end: float
     key: str = field(default_factory=lambda: f"eridiffusion_lora_range_{uuid.uuid4()}")
 
     def on(self, model: Any) -> Any:
-        """A clone of MODEL that samples with the patches only in their part. One model may have several."""
+        """A clone of MODEL that samples with the LoRA only in its part. One model may have several."""
         clone = model.clone()
         clone.add_wrapper_with_key(_WHEN, self.key, self._sample)
         return clone
@@ -56,8 +56,8 @@ class RangedLora:
         without = executor.class_obj.model_patcher.clone()
         without.remove_wrappers_with_key(_WHEN, self.key)
         patched = without.clone()
-        patched.add_patches(self.patches, self.strength)
-        for patcher in (without, patched):
+        self.placed.put_on(patched)
+        for patcher in (without, patched) if self.placed.patches else ():
             swap_when_sampling(patcher)
         parts = [(patched if active else without, part) for active, part in self._parts(without, sigmas)]
         call = _Call(executor.class_obj, sampler, callback, disable_pbar)

@@ -18,7 +18,8 @@ from ...lora.fit import check_fit
 from ...lora.report import LoadReport, load_report, summary
 from ..family import class_of, family_of
 from .active_range import RangedLora
-from .names import Names, Patches, clip_names, host_patches, model_names
+from .names import Names, clip_names, host_patches, model_names
+from .placing import APPLY, BESIDE, Placed, beside_where_possible, merged_whole
 from .runs import Choice, find
 from .swap import swap_when_loading, swap_when_sampling
 from .wait import read_when_written
@@ -28,13 +29,15 @@ _NO_CLIP = Names({}, {})
 
 @dataclass(frozen=True)
 class Use:
-    """How a LoRA is applied: strengths per part, the part of the denoising (0..1), seconds to wait for its file."""
+    """How a LoRA is applied: strengths per part, the part of the denoising (0..1), seconds to wait for its file, beside
+    or into the weights (see `placing.APPLY`)."""
 
     strength_model: float = 1.0
     strength_clip: float = 1.0
     start: float = 0.0
     end: float = 1.0
     wait: float = 30.0
+    apply: str = BESIDE
 
     @property
     def ranged(self) -> bool:
@@ -62,6 +65,8 @@ def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
     """
     if not 0.0 <= use.start < use.end <= 1.0:
         raise NodeInputError(f"start is {use.start:g} and end {use.end:g}. Set 0 ≤ start < end ≤ 1.")
+    if use.apply not in APPLY:
+        raise NodeInputError(f"apply is {use.apply!r}. Known are: {', '.join(APPLY)}.")
     checkpoint = find(choice)
     if checkpoint is None:
         details = json.dumps({"run": choice.run, "step": 0, "lora": None})
@@ -71,11 +76,20 @@ def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
     of_model, of_clip = model_names(model), _NO_CLIP if clip is None else clip_names(clip)
     check_fit(lora, {**of_model.shapes, **of_clip.shapes})
     in_model, in_clip = host_patches(keys, of_model), host_patches(keys, of_clip)
-    report = load_report(lora, in_model.loaded | in_clip.loaded, base=_base(lora, model) or None)
+    base = {**_base(lora, model), **({} if clip is None else _base(lora, clip.patcher))}
+    if use.apply == BESIDE:
+        on_model = beside_where_possible(lora, in_model, of_model, model.model, base, use.strength_model)
+        encoders = None if clip is None else clip.cond_stage_model
+        on_clip = beside_where_possible(lora, in_clip, of_clip, encoders, base, use.strength_clip)
+    else:
+        on_model = merged_whole(lora, in_model, use.strength_model)
+        on_clip = merged_whole(lora, in_clip, use.strength_clip)
+    merged = {**on_model.merged, **on_clip.merged}
+    report = load_report(lora, in_model.loaded | in_clip.loaded, base=base or None, merged=merged)
     text = "\n".join([report.as_text(), *_remarks(lora, clip, use)])
     details = json.dumps(_details(report, checkpoint, choice, use, content))
     step = -1 if checkpoint.step is None else checkpoint.step
-    return Applied(_patched_model(model, in_model, use), _patched_clip(clip, in_clip, use), step, text, details)
+    return Applied(_model_with(model, on_model, use), _clip_with(clip, on_clip), step, text, details)
 
 
 def _family(model: Any) -> Family:
@@ -99,32 +113,34 @@ def _read(path: Path, family: str | None, wait: float) -> tuple[Lora, str]:
             return lora, before
 
 
-def _patched_model(model: Any, found: Patches, use: Use) -> Any:
-    if not found.patches or use.strength_model == 0.0:
+def _model_with(model: Any, placed: Placed, use: Use) -> Any:
+    if not placed:
         return model
     if use.ranged:
-        return RangedLora(found.patches, use.strength_model, use.start, use.end).on(model)
+        return RangedLora(placed, use.start, use.end).on(model)
     clone = model.clone()
-    clone.add_patches(found.patches, use.strength_model)
-    swap_when_sampling(clone)
+    placed.put_on(clone)
+    if placed.patches:
+        swap_when_sampling(clone)
     return clone
 
 
-def _patched_clip(clip: Any, found: Patches, use: Use) -> Any:
-    if not found.patches or use.strength_clip == 0.0:
+def _clip_with(clip: Any, placed: Placed) -> Any:
+    if not placed:
         return clip
     clone = clip.clone()
-    clone.add_patches(found.patches, use.strength_clip)
-    swap_when_loading(clone.patcher)
+    placed.put_on(clone.patcher)
+    if placed.patches:
+        swap_when_loading(clone.patcher)
     return clone
 
 
-def _base(lora: Lora, model: Any) -> dict[str, Tensor]:
+def _base(lora: Lora, patcher: Any) -> dict[str, Tensor]:
     """The model's own weights on which the LoRA's change depends (DoRA), whatever patches the model has just now."""
     wanted = {f"{adapter.target.weight}.weight" for adapter in lora.adapters if depends_on_base(adapter)}
     if not wanted:
         return {}
-    weights = {**model.model.state_dict(), **{name: saved.weight for name, saved in model.backup.items()}}
+    weights = {**patcher.model.state_dict(), **{name: saved.weight for name, saved in patcher.backup.items()}}
     return {name: weights[name].cpu() for name in wanted if name in weights}
 
 
@@ -156,4 +172,5 @@ def _details(report: LoadReport, checkpoint: Checkpoint, choice: Choice, use: Us
         strength_clip=use.strength_clip,
         start=use.start,
         end=use.end,
+        apply=use.apply,
     )

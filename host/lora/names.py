@@ -9,6 +9,7 @@ import comfy.lora
 from torch import Tensor
 
 from ...lora.suffixes import DIFF_BIAS
+from .layers import layer_of
 
 #: A weight's name, or (name, slice, function) for a part of a fused one, as ComfyUI's key maps have it.
 Target = Any
@@ -60,6 +61,9 @@ def _names(module: Any, read: Any) -> Names:
     names = _KNOWN.get(module)
     if names is None:
         shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+        for path, layer in ((path, layer_of(found)) for path, found in module.named_modules()):
+            if layer is not None and f"{path}.weight" in shapes:  # a quantised one may be stored in another shape
+                shapes[f"{path}.weight"] = (layer.rows, *layer.columns)
         names = _KNOWN[module] = Names(read(module, {}), shapes)
     return names
 

@@ -156,7 +156,7 @@ def test_peft_dora(tmp_path: Path) -> None:
             continue  # its rows are the host's, PEFT's are diffusers'
         ours = dora_change(adapter, before[name], change, by_host=False)
         assert torch.allclose(ours, layers[name].get_base_layer().weight - before[name], atol=1e-4), name
-    assert set(dora_gaps(lora, base)) == {adapter.module for adapter in lora.adapters}
+    assert set(dora_gaps(lora.adapters, base)) == {adapter.module for adapter in lora.adapters}
     host = host_changes("flux", to_host_keys(lora))
     merged = merged_delta(lora, base=host_model("flux").state_dict())
     assert all(torch.allclose(merged[name], change, atol=1e-4, rtol=1e-4) for name, change in host.items())

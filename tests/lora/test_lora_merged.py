@@ -187,7 +187,6 @@ def test_oft_rotates_the_weight(tmp_path: Path, strength: float, alpha: float | 
         weight = host_base("flux")[f"diffusion_model.{PROJ}.weight"]
         before, after = ((w.reshape(6, -1).norm(dim=1)) for w in (weight, weight + change))
         assert torch.allclose(before, after, rtol=1e-4)
-    assert any("strength twice" in warning for warning in read_lora(path).warnings)
     with pytest.raises(LoraError, match="needs base"):
         merged_delta(read_lora(path))
 

@@ -38,7 +38,6 @@ REFUSED = {
     "VAE": ({"decoder.conv_in.weight": torch.ones(1)}, "VAE"),
     "PEFT's OFT": ({"transformer.x_embedder.oft_R.weight": torch.ones(2, 8)}, "oft_R"),
     "sd-scripts' OFT": ({f"oft_unet_{PROJ.replace('.', '_')}.oft_blocks": torch.ones(2, 4, 4)}, "oft_unet_"),
-    "GLoRA": ({f"lora_unet_x.{kind}.weight": torch.ones(2, 2) for kind in ("a1", "a2", "b1", "b2")}, "GLoRA"),
     "nothing": ({}, "no tensors"),
 }
 

@@ -125,9 +125,28 @@ def test_gap_between_the_hosts_dora_and_the_trainers(tmp_path: Path) -> None:
     trainer = magnitude[:, None] * changed / changed.norm(dim=1, keepdim=True) - part
     host = magnitude[:, None] * changed / part.norm(dim=1, keepdim=True) - part
     expected = float((host - trainer).norm() / trainer.norm())
-    (told,) = [warning for warning in report(path, base=base).warnings if "up to" in warning]
+    merged = {module: "as chosen"}
+    (told,) = [warning for warning in report(path, base=base, merged=merged).warnings if "up to" in warning]
     assert f"{expected:.2g} of the change ({module})" in told
-    assert not any("up to" in warning for warning in report(path).warnings)
+    assert not any("up to" in warning for warning in report(path, merged=merged).warnings)
+    assert report(path, base=base).warnings == ()  # beside the weight it is the trainer's
+
+
+def test_how_it_is_applied(tmp_path: Path) -> None:
+    """A whole difference is merged; an OFT has ComfyUI's squared strength only where it is merged."""
+    blocks = rand(4, W // 4, W // 4)
+    tensors = {**pair(PROJ), "img_in.diff": rand(W, 64), "double_blocks.1.img_attn.proj.oft_blocks": blocks}
+    path = write(tmp_path / "a.safetensors", {f"diffusion_model.{name}": value for name, value in tensors.items()})
+    found = report(path)
+    assert (found.beside, set(found.merged.values())) == (2, {"a whole difference"})
+    assert "beside the weights: 2 modules" in found.as_text()
+    assert "merged into the weights, a whole difference: 1 (" in found.as_text()
+    assert not found.warnings
+    modules = [adapter.module for adapter in read_lora(path).adapters]
+    merged = report(path, merged=dict.fromkeys(modules, "as chosen"))
+    assert (merged.beside, len(merged.merged)) == (0, 3)
+    assert "merged into the weights, as chosen: 3 (" in merged.as_text()
+    assert any("strength twice" in warning for warning in merged.warnings)
 
 
 FITTING = {

@@ -108,6 +108,7 @@ LORA = [
     Case("EriLoraAtStep", "missing", "nowhere", {"run": linked("nowhere")}),
     Case("EriLoraAtStep", "range", "start is 0.5 and end 0.5.*Set 0", {"start": 0.5, "end": 0.5}),
     Case("EriLoraAtStep", "range", "step is -5.*0 or more", {"step": linked(-5)}),
+    Case("EriLoraAtStep", "range", "apply is 'around'.*beside the weights", {"apply": linked("around")}),
     Case("EriLoraAtStep", "nan", "strength_model is nan.*-100 to 100", {"strength_model": linked(NAN)}, family="sd35"),
     Case("EriLoraSteps", "empty", "steps", {"steps": ""}, before=True),
     Case("EriLoraSteps", "empty", "run is empty.*Choose", {"run": linked("")}),

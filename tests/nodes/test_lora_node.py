@@ -1,4 +1,4 @@
-"""EriLoraAtStep: files written by hand here, applied by the host, compared with deltas computed by hand."""
+"""EriLoraAtStep: files written by hand here, merged by the host, compared with deltas computed by hand."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def loras(comfy_host: Any, tmp_path: Path) -> Iterator[Path]:
 
 
 def apply(comfy_host: Any, run: str, step: int = 500, mode: str = "exact", **changes: Any) -> Any:
-    values = {"strength_model": 1.0, "strength_clip": 1.0, "clip": None, **changes}
+    values = {"strength_model": 1.0, "strength_clip": 1.0, "clip": None, "apply": "into the weights", **changes}
     if "model" not in values:
         values["model"] = small_models.sd35_model()
     return comfy_host.nodes["EriLoraAtStep"].execute(run=run, step=step, mode=mode, **values).args

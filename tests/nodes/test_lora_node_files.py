@@ -153,7 +153,7 @@ def test_a_growing_file_is_waited_for(
     writer.start()
     assert writer.begun.wait(PATIENCE)
     half = fingerprint(**chosen)
-    patched, _, step, report, details = apply(comfy_host, model, wait=PATIENCE)
+    patched, _, step, report, details = apply(comfy_host, model, wait=PATIENCE, apply="into the weights")
     assert not writer.is_alive() or path.stat().st_size == len(data)
     writer.join()
     assert step == 1

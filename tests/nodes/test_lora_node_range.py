@@ -119,11 +119,13 @@ def test_two_halves_make_a_whole(comfy_host: Any, loras: Path) -> None:
     assert torch.equal(scene.sample(both, scene.sigmas), expected)
 
 
-def test_the_whole_range_is_the_plain_lora(comfy_host: Any, loras: Path) -> None:
+@pytest.mark.parametrize("apply", ["beside the weights", "into the weights"])
+def test_the_whole_range_is_the_plain_lora(comfy_host: Any, loras: Path, apply: str) -> None:
     scene = Scene(comfy_host, loras, "sd35")
-    whole, near = scene.with_lora(0.0, 1.0), scene.with_lora(0.0, 0.999)
-    assert whole.patches
+    whole, near = scene.with_lora(0.0, 1.0, apply=apply), scene.with_lora(0.0, 0.999, apply=apply)
+    assert whole.patches or whole.injections
     assert not near.patches
+    assert not near.injections
     assert torch.equal(scene.sample(near, scene.sigmas), scene.sample(whole, scene.sigmas))
 
 

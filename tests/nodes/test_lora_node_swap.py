@@ -32,7 +32,8 @@ def loras(comfy_host: Any, tmp_path: Path) -> Iterator[Path]:
 
 
 def at_step(comfy_host: Any, model: Any, step: int, **inputs: Any) -> Any:
-    chosen = {"run": "run", "step": step, "mode": "exact", "strength_model": 1.0, "strength_clip": 1.0, **inputs}
+    chosen = {"run": "run", "step": step, "mode": "exact", "strength_model": 1.0, "strength_clip": 1.0}
+    chosen |= {"apply": "into the weights", **inputs}
     return comfy_host.nodes["EriLoraAtStep"].execute(model=model, **chosen).args[0]
 
 

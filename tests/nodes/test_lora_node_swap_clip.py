@@ -37,7 +37,8 @@ def write_steps(loras: Path, clip: Any, *steps: int) -> None:
 
 
 def at_step(comfy_host: Any, model: Any, clip: Any, step: int, **inputs: Any) -> Any:
-    chosen = {"run": "run", "step": step, "mode": "exact", "strength_model": 1.0, "strength_clip": 1.0, **inputs}
+    chosen = {"run": "run", "step": step, "mode": "exact", "strength_model": 1.0, "strength_clip": 1.0}
+    chosen |= {"apply": "into the weights", **inputs}
     return comfy_host.nodes["EriLoraAtStep"].execute(model=model, clip=clip, **chosen).args[1]
 
 

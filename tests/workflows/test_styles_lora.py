@@ -88,15 +88,19 @@ def as_the_hosts_own(workflow: Workflow, sampler: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("family", ["flux", "sd35", "sdxl"])
 def test_a_steps_lora_is_the_same_in_both_styles(host: Host, tmp_path: Path, family: str) -> None:
-    """Pixel for pixel; SDXL's with the host's sampler in both, by which alone the styles differ there."""
+    """Pixel for pixel with the LoRA merged in both, and off by 1 of 255 at most beside the float32 weights; SDXL's with
+    the host's sampler in both, by which alone the styles differ there."""
     write_run(host, family, tmp_path / "loras")
     spec = spec_of(family, lora_scale=0.5)
     found = {}
     for step in (0, 100, 200):
         eri, stock = (host.build(spec, style, run="run", step=step) for style in ("eri", "stock"))
-        ours = host.picture(as_the_hosts_own(eri, "ddim") if family == "sdxl" else eri.api())
+        prompt = as_the_hosts_own(eri, "ddim") if family == "sdxl" else eri.api()
         found[step] = host.picture(stock.api())
-        assert np.array_equal(ours, found[step]), step
+        if step:
+            assert np.abs(host.picture(prompt).astype(int) - found[step].astype(int)).max() <= 1, step
+            prompt["lora"]["inputs"]["apply"] = "into the weights"
+        assert np.array_equal(host.picture(prompt), found[step]), step
         assert any("key names it does not know" in note for note in stock.notes) is (step != 0)
         assert not [note for note in stock.notes if "differ" in note or "apart" in note]
     assert not np.array_equal(found[100], found[200])
