@@ -20,7 +20,7 @@ from ..spec import SampleItem, SampleSpec
 from ..trainers import LISTED, TRAINERS, Trainer
 from ..trainers.claims import TOPICS
 from ..trainers.profiles import profile_for
-from ..trainers.trainer import Noise, Sizes, Way
+from ..trainers.trainer import SOURCES, Noise, Sizes, Way
 from ..workflows.parity import Match, explain
 from .native_schema import native_schema
 
@@ -35,7 +35,6 @@ _GENERATORS: Final = {
     "rust-stdrng-box-muller": "Rust StdRng, Box–Muller",
 }
 _ROUNDED: Final = {"floor": "down to {}", "ceil": "up to {}", "round": "nearest {}", "exact": "{}, else refused"}
-_SOURCES: Final = ("read", "resolved", "noise", "sigmas", "tokens", "layout")
 
 
 def made() -> dict[str, str]:
@@ -102,10 +101,10 @@ def evidence() -> str:
 def sources() -> str:
     """Where each trainer's source says how it samples."""
     rows = [
-        [f"`{trainer.id}`<br>{trainer.repository}", *(trainer.sources[part] for part in _SOURCES)]
+        [f"`{trainer.id}`<br>{trainer.repository}", *(trainer.sources[part] for part in SOURCES)]
         for trainer in _listed()
     ]
-    return _table(("trainer", *_SOURCES), rows)
+    return _table(("trainer", *SOURCES), rows)
 
 
 def files() -> str:

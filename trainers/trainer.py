@@ -20,6 +20,8 @@ from .claims import Claim
 #: What the noise is drawn in: a dtype, the dtype that the config computes in, or float32 rounded to that one.
 Drawn = Literal["float32", "precision", "float32 then precision"]
 Rounds = Literal["floor", "ceil", "round", "exact"]
+#: The parts of the way from config to file name.
+SOURCES: Final = ("read", "resolved", "noise", "sigmas", "tokens", "layout")
 _FIELDS: Final = frozenset(field.name for field in fields(Profile)) - {"noise", "remarks"}
 
 
@@ -174,7 +176,7 @@ class Trainer(_Complete):
         id: our word for it in configs, graphs and on the command line.
         title: its name for people.
         repository: where its source is.
-        sources: part of the way from config to file name -> where its source says it.
+        sources: each of `SOURCES` -> where its source says it.
         listed: place in lists for people, counted on from the last: a node's choices are only ever appended to.
         families: ids of the families that its configs are read for.
         files: its configs, for people.
@@ -215,6 +217,9 @@ class Trainer(_Complete):
     checkpoints_beside: tuple[Beside, ...]
 
     def __post_init__(self) -> None:
+        unsaid = [part for part in SOURCES if part not in self.sources]
+        if unsaid:
+            raise ValueError(f"trainer {self.id}: sources: nothing is said of its {', '.join(unsaid)}")
         said = [way.family for way in self.ways]
         for family in self.families:
             if said.count(family) != 1:

@@ -16,6 +16,7 @@ from comfyui_eridiffusion.trainers.claims import TOPICS
 from comfyui_eridiffusion.trainers.recognise import has_any
 from comfyui_eridiffusion.trainers.trainer import (
     FLOW_SAMPLERS,
+    SOURCES,
     Noise,
     Sizes,
     Trainer,
@@ -50,7 +51,7 @@ PARTS: dict[str, Any] = {
     "id": "acme",
     "title": "Acme",
     "repository": "acme/acme",
-    "sources": {},
+    "sources": dict.fromkeys(SOURCES, "nowhere"),
     "listed": 99,
     "families": ("flux",),
     "files": "YAML",
@@ -119,9 +120,10 @@ def test_a_missing_part_of_a_way_is_named(part: str) -> None:
         ({"families": ()}, "acme: ways: acme × flux is none of its families'"),
         ({"ways": PARTS["ways"] * 2}, "acme: ways: it reads flux, but has 2 ways"),
         ({"ways": (Way("other", "flux", **WAY),)}, "acme: ways: other × flux"),
+        ({"sources": {"read": "acme.py"}}, "acme: sources: nothing is said of its resolved, noise"),
     ],
 )
-def test_ways_and_families_must_fit(changes: dict[str, Any], problem: str) -> None:
+def test_what_does_not_fit_is_named(changes: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Trainer(**{**PARTS, **changes})
 
