@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from ..families import FAMILIES
 from . import options
 from .shared import err, notes, out, reported, show
 
@@ -24,7 +25,7 @@ def lora(
         typer.Option(help="Write it here under names that ComfyUI's own LoRA loader knows.", show_default="none"),
     ] = None,
     family: Annotated[
-        str | None, typer.Option(help="flux, sd35, sdxl or chroma.", show_default="from the file")
+        str | None, typer.Option(help=f"{', '.join(FAMILIES)}.", show_default="from the file")
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:

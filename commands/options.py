@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..families import FAMILIES
 from ..trainers import TRAINERS
 from ..workflows.builder import MAX_BATCH
 
@@ -20,7 +21,7 @@ Prompts = Annotated[
     Path | None,
     typer.Option(help="Prompts file to take instead of the one the config names.", exists=True, dir_okay=False),
 ]
-Family = Annotated[str | None, typer.Option(help="flux, sd35, sdxl or chroma.", show_default="from the config")]
+Family = Annotated[str | None, typer.Option(help=f"{', '.join(FAMILIES)}.", show_default="from the config")]
 ModelsFile = Annotated[
     Path | None,
     typer.Option(help="YAML naming the base model's files or loader nodes.", show_default="chosen by name"),

@@ -140,12 +140,14 @@ def _noise(way: Way) -> str:
 
 
 def _schedule(way: Way, profile: Any) -> str:
-    if way.family == "sdxl":
+    family = FAMILIES[way.family]
+    schedule = family.schedule(profile)
+    if schedule == "timesteps":
         clipped = ", clipped" if profile.clip_sample else ""
         return f"{profile.spacing}, offset {profile.offset}{clipped}, ends on {profile.final_alpha}"
-    if way.family == "sd35" or (way.family == "chroma" and not profile.shifted):
+    if schedule == "shift":
         return f"{profile.spacing}, shift {profile.shift:g}"
-    if way.family == "chroma":
+    if family.variant("schnell") is None:
         return f"{profile.spacing}, mu {profile.base_shift:.4g}–{profile.max_shift:.4g}"
     schnell = way.variants.get("schnell")
     plain = schnell is not None and schnell.values.get("shifted") is False

@@ -97,6 +97,7 @@ FAMILY = Family(
     conditioning_widths=_widths,
     batches=True,
     reference=Profile(t5_length=512, t5_padding="one unseen", spacing="linear"),
+    schedule=lambda profile: "shift by size" if profile.shifted else "shift",
     names=names.TABLE,
     lora=LoraTraits(
         # Flux's blocks but for their modulation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from ..lora.names import NameTable
 from .encoders import Encoder, Like, ModelFile
@@ -37,6 +37,10 @@ class Variant:
     offered: str
     file: ModelFile
     guidance_note: str = ""
+
+
+#: A list of timesteps; sigmas shifted by a constant or by the picture's size; sigmas that are not shifted.
+Schedule = Literal["timesteps", "shift", "shift by size", "unshifted"]
 
 
 class Widths(NamedTuple):
@@ -115,6 +119,7 @@ class Family:
         conditioning_widths: from a model's unet_config in ComfyUI, how wide its conditioning is.
         batches: whether ComfyUI keeps the images of a batch apart, so that several rows can be sampled as one.
         reference: how its authors' own code samples it; a trainer's row says what differs from that.
+        schedule: what its sigmas are made of, for a profile; `eri explain` and the documents say it in words.
         names: module names in LoRA files.
         lora: what tells that a LoRA file is for it.
         sampling: adds conditioning, latents, schedule and sampler to a graph.
@@ -141,6 +146,7 @@ class Family:
     conditioning_widths: Callable[[Mapping[str, Any]], Widths]
     batches: bool
     reference: Profile
+    schedule: Callable[[Profile], Schedule]
     names: NameTable
     lora: LoraTraits
     sampling: Callable[[Chain], Sampling]

@@ -141,6 +141,7 @@ FAMILY = Family(
     conditioning_widths=_widths,
     batches=True,
     reference=Profile(t5_length=512, spacing="linear"),
+    schedule=lambda profile: "shift by size" if profile.shifted else "unshifted",
     names=names.TABLE,
     lora=LoraTraits(
         modules=r"(?:^|_)(?:single_transformer_blocks|single_blocks|double_blocks)_\d|^lora_block\d"

@@ -136,6 +136,7 @@ FAMILY = Family(
     conditioning_widths=_widths,
     batches=True,
     reference=Profile(t5_length=256, spacing="timesteps"),
+    schedule=lambda _: "shift",
     names=names.TABLE,
     lora=LoraTraits(
         # SDXL has attn2 too, below other names

@@ -149,6 +149,7 @@ FAMILY = Family(
     conditioning_widths=_widths,
     batches=True,
     reference=Profile(spacing="leading"),
+    schedule=lambda _: "timesteps",
     names=names.TABLE,
     lora=LoraTraits(
         modules=r"(?:^|_)(?:input_blocks|output_blocks|middle_block|down_blocks|up_blocks|mid_block)_\d",

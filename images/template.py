@@ -15,7 +15,7 @@ from .names import clean, cut, safe_name
 PLACEHOLDERS: Final[dict[str, str]] = {
     "run": "name of the run",
     "trainer": "trainer id",
-    "family": "flux, sd35, sdxl or chroma",
+    "family": "id of the model family",
     "step": "training step; {step:06} = at least six digits",
     "index": "number of the sample, from 0",
     "nth": "the same, but nothing where the step has one sample only",

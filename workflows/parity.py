@@ -125,15 +125,16 @@ def _noise(case: Case) -> str:
 
 
 def _sigmas(case: Case) -> str:
-    profile, family = case.profile, case.spec.family
-    if family == "sdxl":
+    profile = case.profile
+    schedule = FAMILIES[case.spec.family].schedule(profile)
+    if schedule == "timesteps":
         if profile.sampler:
             return f"{profile.sampler}, {profile.spacing}" + (", Karras' sigmas" if profile.karras else "")
         zero = ", zero terminal SNR" if profile.zero_snr else ""
         return f"{profile.spacing}, offset {profile.offset}, final alpha {profile.final_alpha}{zero}"
-    if family == "sd35" or (family == "chroma" and not profile.shifted):
+    if schedule == "shift":
         return f"{profile.spacing}, shift {profile.shift:g}"
-    if not profile.shifted:
+    if schedule == "unshifted":
         return "unshifted (schnell)"
     return f"{profile.spacing}, mu {profile.base_shift:g} to {profile.max_shift:g} by size"
 

@@ -18,6 +18,7 @@ from comfyui_eridiffusion.lora import LoraError, read_lora
 from comfyui_eridiffusion.lora.family import _told
 from comfyui_eridiffusion.spec import read_spec
 from comfyui_eridiffusion.tests.lora.lora_files import write
+from comfyui_eridiffusion.trainers import TRAINERS
 from comfyui_eridiffusion.workflows.graph import Graph
 from comfyui_eridiffusion.workflows.models import add_loaders
 
@@ -39,6 +40,10 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[Family]:
 
 def test_every_family_stands_under_its_id() -> None:
     assert [family.id for family in FAMILIES.values()] == list(FAMILIES)
+
+
+def test_the_packs_own_form_is_for_all_of_them() -> None:
+    assert set(TRAINERS["native"].families) == set(FAMILIES)
 
 
 def test_nodes_offer_the_families_in_their_order() -> None:
