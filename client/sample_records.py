@@ -132,7 +132,7 @@ def samples_by_record(folder: Path, spec: SampleSpec, marks: Marks, contents: Co
 
 def samples_root(folder: Path, spec: SampleSpec) -> Path:
     """The run's own folder in an output folder."""
-    from ..images.names import safe_name
+    from ..images.template import safe_name
 
     return folder / safe_name(spec.name)
 

@@ -14,7 +14,7 @@ from ..workflows import Workflow
 from ..workflows.models import Models
 from .host_client import HostClient, PromptResult
 from .recovery import fix_times, run_through
-from .step_graphs import StepGraphs
+from .resume import StepGraphs
 
 #: What a sweep tells while it runs: the step's graph, and ComfyUI's event (None = the step begins).
 Report = Callable[[Workflow, Event | None], None]

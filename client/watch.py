@@ -19,11 +19,10 @@ from ..spec import SampleSpec
 from ..workflows.models import Models
 from .graphs import models_offered
 from .host_client import HostClient
-from .resume import CheckpointFiles, unsure_note
+from .resume import CheckpointFiles, StepGraphs, unsure_note
 from .runs import host_run_name
 from .sample_records import Samples, samples_by_record, samples_root
 from .sheets import write_sheet
-from .step_graphs import StepGraphs
 from .sweep import Report, fetch, sample_step
 
 #: The most training steps on one contact sheet: the first and the newest are always among them.

@@ -30,7 +30,7 @@ class Profile:
     weighting: whether `(word:1.2)` is syntax (True) or text (False). empty: what an empty prompt means,
     "encode" or "zeros". rounding: how a pixel becomes one of 256 values, "truncate" or "round" (diffusers).
     Flux: shifted (False = schnell), base_shift, max_shift, spacing ("linear" or "timesteps"). Chroma: the same where
-    shifted, else shift, spacing; t5_padding, one of host/text/padding.py's words. SD 3.5: shift, spacing,
+    shifted, else shift, spacing; t5_padding, one of host/text/encode.py's words. SD 3.5: shift, spacing,
     skip_layers (skip-layer guidance, e.g. "7, 8, 9"; "" = off), skip_scale, skip_start, skip_end (shares of the run).
     SDXL: spacing, offset, final_alpha ("alpha[0]" or "1"), zero_snr, clip_sample, eta; sampler (a word of
     samplers.trainer_levels.ALGORITHMS, "" = DDIM, which alone has final_alpha, zero_snr and eta), karras.

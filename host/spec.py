@@ -14,9 +14,8 @@ from ..configs.tree import check_length, open_source
 from ..errors import NodeInputError
 from ..images.layouts import sample_name
 from ..spec import SampleSpec
+from ..spec.model import draw_seeds, fill_trigger
 from ..spec.readers import TEXT, read_opened
-from ..spec.seeds import draw_seeds
-from ..spec.triggers import fill_trigger
 from .paths import candidates, input_roots
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..errors import ImagesError
 from ..whole_files import write_whole
-from .names import problem_with
+from .template import problem_with
 
 #: suffix -> Pillow's name
 FORMATS: Final = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}

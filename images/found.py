@@ -15,8 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from .layouts import SampleFile, layout_for, relative_path
-from .names import safe_name
-from .template import TOKEN
+from .template import TOKEN, safe_name
 
 _SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".webp"))
 #: Most files looked at below one run's folder.

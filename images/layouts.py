@@ -10,8 +10,7 @@ from typing import Final
 
 from ..errors import ImagesError
 from ..trainers import LISTED, TRAINERS
-from .names import safe_name
-from .template import Layout, Value, render
+from .template import Layout, Value, render, safe_name
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Which model family a LoRA file is for: from its module names, then its widths, then its metadata."""
+"""Which model family a LoRA file is for: from its module names, then its widths, then its metadata.
+
+A file for a model that is not supported is refused by names that only that model has.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from functools import lru_cache
 
 from ..errors import LoraError, shorten
 from ..families import FAMILIES
-from ..families.others import other_by_statement
+from ..families.others import OTHERS, other_by_statement
 from .metadata import LoraFile
 from .suffixes import DOWN
 
@@ -145,3 +148,28 @@ def _refuse_older(file: LoraFile, named: Iterable[str]) -> None:
                     remedy=f"Choose a LoRA trained for one of {shorten(known.title for known in FAMILIES.values())}",
                 )
             break
+
+
+@lru_cache(maxsize=64)  # the checkpoints of a run have the same names
+def other_model(modules: tuple[str, ...]) -> tuple[str, str] | None:
+    """The unsupported model that the names can only belong to, and one of those names; None when there is none."""
+    spellings = [(module, module.replace(".", "_")) for module in modules]
+    for other in (known for known in OTHERS if known.modules):
+        pattern = re.compile(other.modules)
+        for spelling in spellings:
+            if any(pattern.search(name) for name in spelling):
+                return other.title, spelling[0]
+    return None
+
+
+def refuse_other_models(file: LoraFile) -> None:
+    """Raise LoraError when the names can only belong to a model that is not supported; it says which."""
+    other = other_model(file.model_modules)
+    if other is not None:
+        model, module = other
+        raise LoraError(
+            f"is a LoRA for {model}, none of the supported families",
+            path=file.path,
+            keys=[module],
+            remedy=f"Supported are {shorten(FAMILIES)}",
+        )

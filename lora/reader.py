@@ -17,12 +17,11 @@ from ..families import FAMILIES
 from .adapter import Adapter, check_shapes, factored_rank
 from .checkpoints import step_of
 from .dialects import DIALECTS, Alpha, Dialect, taken_apart
-from .family import detect_family
+from .family import detect_family, refuse_other_models
 from .header import read_header
 from .metadata import LoraFile
 from .names import Target
 from .names.text_encoders import is_text_encoder, target_of
-from .other_models import refuse_other_models
 from .refusals import refuse_unusable
 from .suffixes import AITK_MAGNITUDE, ALPHA, DIFF_BIAS, EVIDENCE, OFT
 from .tensor_data import read_tensors

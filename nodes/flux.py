@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host import tensor_files as _tensor_files
-from ..host.ranges import in_range
+from ..host.inputs import in_range
 from ..host.sampling.flux import patchify_latent, unpatchify_latent
 from ..host.schema import FLUX_MENU, MAX_RESOLUTION, schema
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.ranges import in_range
+from ..host.inputs import in_range
 from ..host.sampling.guidance import guided_model
 from ..host.schema import SAMPLING_MENU, schema
 

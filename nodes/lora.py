@@ -7,10 +7,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..host.inputs import in_range
 from ..host.lora.apply import Use, apply_step
 from ..host.lora.placing import APPLY, BESIDE
 from ..host.lora.runs import Choice, find, fingerprint, fingerprint_run, list_runs, steps_of
-from ..host.ranges import in_range
 from ..host.schema import SPEC_MENU, schema
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph import ExecutionBlocker
 
+from ..host.inputs import in_range
 from ..host.memory.policy import MODES, Models, apply_policy
-from ..host.ranges import in_range
 from ..host.schema import MEMORY_MENU, schema
 
 

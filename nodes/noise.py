@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..families import FAMILIES
 from ..host import tensor_files as _tensor_files
-from ..host.ranges import in_range
+from ..host.inputs import in_range
 from ..host.sampling.noise import PROFILES, WALKS, TrainerNoise, stored_noise
 from ..host.schema import MAX_SEED, SAMPLING_MENU, schema
 from ..samplers.noise import NoiseProfile

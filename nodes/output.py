@@ -6,10 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..host.inputs import check_filled, in_range, single
 from ..host.output.save import SaveSettings, save_samples
 from ..host.output.sheet import make_sheet
-from ..host.ranges import in_range
-from ..host.rows import check_filled, single
 from ..host.schema import OUTPUT_MENU, SPEC, schema
 from ..images.files import EXISTING
 from ..images.layouts import LAYOUTS

@@ -7,7 +7,7 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..host.ranges import in_range
+from ..host.inputs import in_range
 from ..host.sampling.noise import PROFILES
 from ..host.sampling.sample import sample_inputs
 from ..host.sampling.samplers import sample_ddim, sample_flow_euler

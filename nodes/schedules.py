@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.ranges import in_range
+from ..host.inputs import in_range
 from ..host.sampling.schedules import ddim_schedule, flow_schedule, flux_schedule
 from ..host.schema import MAX_RESOLUTION, SAMPLING_MENU, schema
 from ..samplers.schedules import SPACINGS

@@ -6,12 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.ranges import in_range
-from ..host.rows import single
+from ..host.inputs import in_range, single
 from ..host.schema import CONDITIONING_MENU, MAX_RESOLUTION, schema
 from ..host.text.cache import INPUT, CacheSettings, needed, recall
-from ..host.text.encode import encode_inputs
-from ..host.text.padding import PADDINGS
+from ..host.text.encode import PADDINGS, encode_inputs
 
 
 class EriTripleTextEncode(io.ComfyNode):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -59,6 +60,13 @@ SAMPLING: Final = {name: kind for name, (kind, _) in SETTINGS.items()}
 
 #: Version of the JSON form; it is also the key by which that form is recognised (`"eri_spec": 1`).
 SPEC_VERSION: Final = 1
+
+_WORD: Final = r"trigger(?:[ _-]?words?)?"
+#: A placeholder for a trigger word, in every spelling that configs use.
+_PLACEHOLDER: Final = re.compile(
+    rf"\[\[\s*{_WORD}\s*\]\]|\[\s*{_WORD}\s*\]|\{{\{{\s*{_WORD}\s*\}}\}}|\{{\s*{_WORD}\s*\}}|<\s*{_WORD}\s*>",
+    re.IGNORECASE,
+)
 
 
 class Says(NamedTuple):
@@ -172,3 +180,29 @@ class SampleSpec:
         """The same spec with these of its items only; `total` tells how many it has in all."""
         some = len(items) < len(self.items)
         return replace(self, items=items, total=self.total or (len(self.items) if some else None))
+
+
+def draw_seeds(spec: SampleSpec) -> tuple[SampleSpec, list[str]]:
+    """The spec with a seed in every item, so that it can be sampled again, and a note of those that were drawn.
+
+    Seeds are drawn below 2**32: every trainer and every library takes those.
+    """
+    drawn = {item.index: secrets.randbelow(2**32) for item in spec.items if item.seed is None}
+    if not drawn:
+        return spec, []
+    items = [replace(item, seed=drawn.get(item.index, item.seed)) for item in spec.items]
+    listed = ", ".join(f"{index}: {seed}" for index, seed in drawn.items())
+    return replace(spec, items=items), [f"The config leaves seeds to chance. Drawn (item: seed): {listed}."]
+
+
+def placeholders(text: str) -> list[str]:
+    """The placeholders in a text as they are written, each once, in order.
+
+    They are `[trigger]`, `{trigger_word}`, `<trigger-word>`, `{{ trigger }}` and the like, in capitals or not.
+    """
+    return list(dict.fromkeys(_PLACEHOLDER.findall(text)))
+
+
+def fill_trigger(text: str, word: str) -> str:
+    """The text with every placeholder replaced by the word."""
+    return _PLACEHOLDER.sub(lambda _: word, text)

@@ -17,8 +17,7 @@ from ..families import FAMILIES
 from ..trainers import LISTED, TRAINERS, Trainer
 from ..trainers.native import TRAINER as NATIVE
 from ..trainers.native.reader import refuse_own_form
-from .model import SampleSpec
-from .triggers import placeholders
+from .model import SampleSpec, placeholders
 
 #: What a config is called in messages when it came as text.
 TEXT: Final = "<text>"

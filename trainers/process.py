@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..configs.fields import Reading, Section
-from ..configs.tree import Document, Node
-from .recognise import find, matches
+from ..configs.tree import Document, Node, find, matches
 
 #: Trainer -> field below the process ("type" = the process's own type) -> pattern its text must match, None = any.
 SIGNALS: Final[dict[str, dict[str, str | None]]] = {

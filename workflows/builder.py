@@ -13,7 +13,7 @@ from ..errors import WorkflowError
 from ..families import FAMILIES
 from ..families.profile import Profile, Remark
 from ..spec import SampleItem, SampleSpec
-from ..spec.seeds import draw_seeds
+from ..spec.model import draw_seeds
 from ..trainers.profiles import profile_for
 from .canvas.ui import write
 from .chain import Chain, Loaded

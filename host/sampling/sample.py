@@ -19,9 +19,8 @@ from torch import Tensor
 
 from ...errors import NodeInputError
 from ..family import class_of, family_of
-from ..finite import check_finite
+from ..inputs import check_finite, rows, single
 from ..memory.backoff import announce, sample_with_backoff
-from ..rows import rows, single
 from .batches import Alone, batch_key, joined_conditioning, joined_mask
 from .runs_of_rows import batches
 from .samplers import check_flow_start, shown

@@ -14,9 +14,8 @@ import folder_paths
 from comfy_execution.progress import get_progress_state
 
 from ...errors import NodeInputError
-from ..finite import check_finite
-from .cache_files import may_have_changed
-from .cache_key import GraphKey, NotCacheableError, graph_key
+from ..inputs import check_finite
+from .cache_key import GraphKey, NotCacheableError, graph_key, may_have_changed
 from .cache_store import CorruptEntryError, NotStorableError, Store
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 Two conditionings with the same key came from the same nodes (class, code, settings, links), the same files (size, time,
 content samples) and the same ComfyUI, torch and device. When the pack knows more, the key holds less: an EriSampleSpec
 counts with the values of the one output that is used, and an EriLoraAtStep whose checkpoint has no text-encoder part
-does not count, because it does not change the CLIP.
+does not count, because it does not change the CLIP. Files are told apart without reading them whole.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -30,10 +31,10 @@ from comfy_execution.graph_utils import is_link
 
 from ...errors import LoraError
 from ...lora import read_lora
+from ...lora.fingerprint import content
 from ..lora.runs import Choice, find, run_roots
 from ..spec import SpecInputs, columns, load_spec
 from . import encode as _host_text
-from .cache_files import fingerprint, folder_fingerprint
 from .cache_store import FORMAT
 
 _LONGEST_NAME: Final = 512
@@ -273,3 +274,31 @@ def _code(path: str) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+#: ComfyUI imports the pack before it runs any graph, so nothing it has loaded is older than this.
+STARTED: Final = time.time()
+
+
+def fingerprint(path: str | Path) -> str:
+    """Size, time of change and content of a file (see `lora.fingerprint.content`), as text. Raises OSError."""
+    stat = os.stat(path)
+    return f"{stat.st_size}|{stat.st_mtime_ns}|{content(path)}"
+
+
+def folder_fingerprint(folder: str | Path) -> str:
+    """Names, sizes and times of every file below a folder, as text. Raises OSError."""
+    lines = []
+    for root, _, files in sorted(os.walk(folder)):
+        for name in sorted(files):
+            stat = os.stat(os.path.join(root, name))
+            lines.append(f"{os.path.relpath(os.path.join(root, name), folder)}|{stat.st_size}|{stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def may_have_changed(path: str | Path) -> bool:
+    """Whether a file, or one below a folder, was written, replaced or moved since ComfyUI started. Raises OSError."""
+    path = os.path.realpath(path)
+    inside = [os.path.join(root, name) for root, _, names in os.walk(path) for name in names]
+    stats = [os.stat(entry) for entry in (path, *inside)]
+    return any(max(stat.st_mtime, stat.st_ctime) >= STARTED - 1.0 for stat in stats)  # coarse clocks of file systems

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from comfyui_eridiffusion.client import step_graphs
-from comfyui_eridiffusion.client.resume import plan_sweep
-from comfyui_eridiffusion.client.step_graphs import StepGraphs
+from comfyui_eridiffusion.client import resume
+from comfyui_eridiffusion.client.resume import StepGraphs, plan_sweep
 from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.lora import checkpoints
 from comfyui_eridiffusion.lora.remembered import Remembered
@@ -34,7 +33,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(module, name, counting)
 
-    count(step_graphs, "build")
+    count(resume, "build")
     count(builder, "explain")
     count(checkpoints, "_search")
     monkeypatch.setattr(checkpoints, "_FOUND", Remembered())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from comfyui_eridiffusion.errors import ImagesError
 from comfyui_eridiffusion.images.layouts import LAYOUTS, SampleFile, layout_for, relative_path
-from comfyui_eridiffusion.images.names import safe_name
+from comfyui_eridiffusion.images.template import safe_name
 
 CREATED = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=timezone.utc)
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from comfyui_eridiffusion.errors import ImagesError
 from comfyui_eridiffusion.images.layouts import SampleFile, relative_path
-from comfyui_eridiffusion.images.names import problem_with
-from comfyui_eridiffusion.images.template import PLACEHOLDERS, render
+from comfyui_eridiffusion.images.template import PLACEHOLDERS, problem_with, render
 
 CREATED = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=timezone.utc)
 

@@ -129,7 +129,7 @@ def test_the_encoder_file_counts(key: Callable[..., str], host: Path) -> None:  
 
 
 def test_a_large_file_is_told_by_samples(comfy_host: Any, tmp_path: Path) -> None:
-    fingerprint = comfy_host.pack("host.text.cache_files").fingerprint
+    fingerprint = comfy_host.pack("host.text.cache_key").fingerprint
     path = tmp_path / "large.safetensors"
     block = bytes(range(256)) * 4096
     path.write_bytes(block * 40)

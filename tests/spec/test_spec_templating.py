@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, expand_prompts, read_text
-from comfyui_eridiffusion.spec.triggers import fill_trigger, placeholders
+from comfyui_eridiffusion.spec.model import fill_trigger, placeholders
 
 
 def spec_of(*prompts: str, negative: str = "") -> SampleSpec:

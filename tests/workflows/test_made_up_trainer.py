@@ -8,12 +8,11 @@ import pytest
 
 from comfyui_eridiffusion.configs.fields import Reading
 from comfyui_eridiffusion.configs.parse import Notations
-from comfyui_eridiffusion.configs.tree import Document
+from comfyui_eridiffusion.configs.tree import Document, has_any
 from comfyui_eridiffusion.images.template import Layout
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, read_text
 from comfyui_eridiffusion.trainers import TRAINERS, registered
 from comfyui_eridiffusion.trainers.claims import TOPICS
-from comfyui_eridiffusion.trainers.recognise import has_any
 from comfyui_eridiffusion.trainers.trainer import (
     FLOW_SAMPLERS,
     SOURCES,

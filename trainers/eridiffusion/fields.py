@@ -12,8 +12,7 @@ from ...configs.fields import Reading, Section, is_boolean, is_null, is_number, 
 from ...configs.tree import Node
 from ...families import FAMILIES
 from ...families.others import other_by_name
-from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem
-from ...spec.triggers import fill_trigger, placeholders
+from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem, fill_trigger, placeholders
 from ..reading import unsupported
 from .sampling import SIZES
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.command_line import PROGRAM
-from ...configs.tree import Document
+from ...configs.tree import Document, entries_with, find, has_any, matches
 from ...images.template import Layout
 from ...lora.schemes import NUMBER, TWIN, Scheme
 from ..claims import Claim
-from ..recognise import entries_with, find, has_any, matches
 from ..trainer import Trainer, no_placeholder, nobody_else
 from .programs import NOTATIONS, PROGRAMS
 from .reader import read_eridiffusion_v2

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...configs.tree import Document
+from ...configs.tree import Document, argument_names
 from ...images.template import Layout
 from ...lora.schemes import NUMBER, Scheme
 from ..claims import Claim
-from ..recognise import argument_names
 from ..trainer import Trainer, no_placeholder, nobody_else
 from .gui import is_gui_form
 from .prompts import NOTATIONS, is_prompt_file, looks_like_entries

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.command_line import PROGRAM
-from ...configs.tree import Document
+from ...configs.tree import Document, argument_names, find, matches
 from ...images.template import Layout
 from ..claims import Claim
 from ..kohya.prompts import NOTATIONS
-from ..recognise import argument_names, find, matches
 from ..trainer import Trainer, no_placeholder, nobody_else
 from .reader import read_musubi
 from .sampling import ID, WAYS

@@ -14,7 +14,7 @@ from ...configs.fields import Reading, Section
 from ...configs.flat_args import FlatSection
 from ...configs.limits import Place
 from ...configs.prompt_flags import MUSUBI
-from ...configs.tree import Document
+from ...configs.tree import Document, argument_names, find, matches
 from ...spec.model import SampleItem, SampleSpec
 from ..kohya.prompts import Entry, is_prompt_file, read_entries
 from ..kohya.reader import RANDOM, interval, prompt_items
@@ -123,3 +123,11 @@ def _item(reading: Reading, entry: Entry, index: int) -> SampleItem:
         seed=place.seed(given.get("seed")),
         guidance=place.finite("guidance_scale", given.get("guidance_scale", _GUIDANCE)),
     )
+
+
+def is_musubi(document: Document) -> bool:
+    """True for musubi-tuner's training arguments: they name a `dit` where sd-scripts' name a checkpoint."""
+    if document.kind == "command":
+        return matches(find(document.root, PROGRAM), "flux_kontext_train.*")
+    names = argument_names(document)
+    return "dit" in names and "pretrained_model_name_or_path" not in names

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.parse import Notations
+from ...configs.tree import has_any
 from ...images.template import Layout
 from ..claims import tested
-from ..recognise import has_any
 from ..trainer import Trainer, nobody_else
 from .reader import MARKER, read_native
 from .sampling import ID, WAYS

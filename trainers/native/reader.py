@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Final, TypeVar
 
 from ...configs.fields import Reading, Section
-from ...configs.tree import Document, Node
+from ...configs.tree import Document, Node, has_any
 from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import DTYPES, MAX_PIXELS, MAX_SEED, MAX_STEPS, SAMPLING, SPEC_VERSION, SampleItem, SampleSpec
 from ..reading import texts_of
-from ..recognise import has_any
 from .sampling import ID
 
 Value = TypeVar("Value")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.parse import Notations
-from ...configs.tree import Document
+from ...configs.tree import Document, entries_with, has_any
 from ...images.template import Layout
 from ...lora.schemes import EPOCH, NUMBER, Scheme
 from ..claims import Claim
-from ..recognise import entries_with, has_any
 from ..trainer import Trainer, no_placeholder, nobody_else
 from .reader import read_onetrainer
 from .sampling import ID, WAYS

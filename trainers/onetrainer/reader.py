@@ -11,7 +11,7 @@ from typing import Final
 from ...configs.fields import Reading, Section
 from ...configs.parse import parse
 from ...configs.second_file import Folders
-from ...configs.tree import Document
+from ...configs.tree import Document, entries_with, has_any
 from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import SampleItem, SampleSpec
@@ -159,3 +159,12 @@ def _sampling(reading: Reading, root: Section, family: str) -> dict[str, str | f
         "last timestep; set the rescale on the model by hand."
     )
     return {"zero_snr": True}
+
+
+def is_onetrainer(document: Document) -> bool:
+    """True for OneTrainer's configs and its samples files."""
+    if document.kind != "json":
+        return False
+    return has_any(document, "training_method", "sample_definition_file_name") or entries_with(
+        document, "", {"diffusion_steps", "cfg_scale", "noise_scheduler", "random_seed"}
+    )

@@ -15,7 +15,7 @@ from ...configs.fields import Reading, Section
 from ...configs.limits import Place
 from ...configs.parse import parse
 from ...configs.second_file import Folders
-from ...configs.tree import Document
+from ...configs.tree import Document, find, has_any
 from ...errors import SpecError
 from ...families import FAMILIES
 from ...families.others import other_by_name
@@ -343,3 +343,12 @@ def _skip_layers(options: Options, family: str) -> dict[str, str | float | bool]
         "skip_start": options.number(f"{name}_start", 0.01),
         "skip_end": options.number(f"{name}_stop", 0.2),
     }
+
+
+def is_simpletuner(document: Document) -> bool:
+    """True for SimpleTuner's options in any notation, and for what its web interface exports."""
+    if has_any(document, "model_family", "--model_family", "MODEL_FAMILY", "VALIDATION_PROMPT"):
+        return True
+    return has_any(document, "_metadata") and any(
+        find(document.root, f"config.{key}") is not None for key in ("model_family", "--model_family")
+    )
