@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
@@ -58,8 +59,7 @@ def run_name(folder: str | None) -> str:
 
 def flags_in(text: str) -> Iterator[tuple[str, str]]:
     """The flags in a text, split at blanks, and their values: `--key=value`, `--key value`; bare `--key` is "true"."""
-    words = text.split()
-    for word, following in zip(words, [*words[1:], "--"], strict=True):
+    for word, following in pairwise([*text.split(), "--"]):
         if word.startswith("--"):
             key, equals, value = word[2:].partition("=")
             yield key, value if equals else "true" if following.startswith("--") else following
