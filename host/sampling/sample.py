@@ -230,9 +230,7 @@ def check_latent(model: Any, latent: dict[str, Any]) -> None:
     if samples.shape[0] == 0:
         raise NodeInputError("latent is an empty batch. Set batch_size to 1 or more.")
     check_finite(
-        "latent",
-        samples,
-        "The node before it failed, often a VAE in half precision: start ComfyUI with --fp32-vae.",
+        "latent", samples, "The node before it failed, often a VAE in half precision: start ComfyUI with --fp32-vae."
     )
     check_finite("latent's noise_mask", latent.get("noise_mask"), "Connect another mask to Set Latent Noise Mask.")
     latent_format = model.get_model_object("latent_format")

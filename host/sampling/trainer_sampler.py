@@ -21,16 +21,7 @@ from ...samplers import multistep
 from ...samplers.ddim_plan import alphas_from
 from ...samplers.step_noise import NoiseStream
 from ...samplers.trainer_levels import ALGORITHMS, Levels, levels, timestep_of
-from .samplers import (
-    OWN_NOISE,
-    Callback,
-    StepNoise,
-    check_levels,
-    keep_unmasked,
-    raw_output,
-    starts_empty,
-    vp_sampling,
-)
+from .samplers import OWN_NOISE, Callback, StepNoise, check_levels, keep_unmasked, raw_output, starts_empty, vp_sampling
 
 #: ComfyUI's own samplers, where they give the scheduler's numbers.
 _STOCK: Final[Mapping[str, Callable[..., Tensor]]] = {

@@ -11,16 +11,7 @@ from ...configs.fields import Reading, Section
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, SampleItem, SampleSpec
 from ..reading import run_name, spec_of, texts_of, unsupported
-from .fields import (
-    DEFAULT_SEED,
-    build_items,
-    guidance_of,
-    pixel_size,
-    prompts_of,
-    rounded,
-    steps_of,
-    t5_length_of,
-)
+from .fields import DEFAULT_SEED, build_items, guidance_of, pixel_size, prompts_of, rounded, steps_of, t5_length_of
 from .sampling import ID
 
 _FAMILIES: Final = {"sd35": "sd35", "sd3": "sd35", "sd3.5": "sd35", "flux": "flux", "sdxl": "sdxl"}

@@ -41,11 +41,7 @@ _NO_NEGATIVE: Final = differs("negative", text="V1's own SD 3.5 samples leave th
 
 
 def _way(
-    family: str,
-    values: dict[str, Any],
-    variants: dict[str, Change],
-    samplers: Samplers,
-    claims: tuple[Claim, ...],
+    family: str, values: dict[str, Any], variants: dict[str, Change], samplers: Samplers, claims: tuple[Claim, ...]
 ) -> Way:
     return Way(
         ID,

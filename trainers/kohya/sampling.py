@@ -25,17 +25,7 @@ from ..claims import (
     scheduled,
     steps_on_cuda,
 )
-from ..trainer import (
-    FLOW_SAMPLERS,
-    GPU_NOTE,
-    HALF,
-    Change,
-    Noise,
-    Samplers,
-    Sizes,
-    Way,
-    scheduler,
-)
+from ..trainer import FLOW_SAMPLERS, GPU_NOTE, HALF, Change, Noise, Samplers, Sizes, Way, scheduler
 
 ID: Final = "kohya"
 SIZES: Final = {

@@ -23,12 +23,7 @@ WAYS: Final = (
         "flux",
         differs={"base_shift": math.log(SHIFT), "max_shift": math.log(SHIFT)},
         variants={"schnell": Change({"shifted": False})},
-        noise=Noise(
-            "torch-cuda",
-            "packed",
-            "precision",
-            f"flux_kontext_generate_image.py.{GPU_NOTE}",
-        ),
+        noise=Noise("torch-cuda", "packed", "precision", f"flux_kontext_generate_image.py.{GPU_NOTE}"),
         sizes=SIZE,
         samplers=FLOW_SAMPLERS,
         negative="never",

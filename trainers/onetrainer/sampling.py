@@ -21,17 +21,7 @@ from ..claims import (
     scheduled,
     steps_on_cuda,
 )
-from ..trainer import (
-    FLOW_SAMPLERS,
-    GPU_NOTE,
-    NOT_REPRODUCED,
-    Change,
-    Noise,
-    Samplers,
-    Sizes,
-    Way,
-    scheduler,
-)
+from ..trainer import FLOW_SAMPLERS, GPU_NOTE, NOT_REPRODUCED, Change, Noise, Samplers, Sizes, Way, scheduler
 
 ID: Final = "onetrainer"
 SIZES: Final = {
@@ -82,10 +72,7 @@ WAYS: Final = (
         samplers=FLOW_SAMPLERS,
         negative="CFG",
         remarks=(),
-        claims=(
-            *EXCLAMATION,
-            *read(*OF_SAMPLING),
-        ),
+        claims=(*EXCLAMATION, *read(*OF_SAMPLING)),
     ),
     Way(
         ID,
@@ -118,10 +105,7 @@ WAYS: Final = (
         "chroma",
         # `set_timesteps` without sigmas or mu: what the scheduler config of the base model says
         differs={"shifted": False, "spacing": "timesteps", "t5_padding": "one", "rounding": "round"},
-        variants={
-            "base": Change({"shift": 1.0, "spacing": "beta timesteps"}),
-            "flash": Change({"shift": 1.0}),
-        },
+        variants={"base": Change({"shift": 1.0, "spacing": "beta timesteps"}), "flash": Change({"shift": 1.0})},
         noise=_NOISE,
         sizes=SIZES["chroma"],
         samplers=FLOW_SAMPLERS,

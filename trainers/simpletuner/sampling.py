@@ -83,11 +83,7 @@ WAYS: Final = (
         samplers=Samplers({"ddim": Change({}), **_SCHEDULERS}, NOT_REPRODUCED),
         negative="CFG",
         remarks=(),
-        claims=(
-            *EXCLAMATION,
-            *scheduled(*_SCHEDULERS),
-            *read(*OF_SAMPLING),
-        ),
+        claims=(*EXCLAMATION, *scheduled(*_SCHEDULERS), *read(*OF_SAMPLING)),
     ),
     Way(
         ID,
