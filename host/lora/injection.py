@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import comfy.model_management
 import comfy.weight_adapter
@@ -67,12 +66,15 @@ class Injection(PatcherInjection):
         self.terms = {path: list(found) for path, found in terms.items()}
         self.layers = dict(layers)
         self._beside = {path: Beside(found, self.layers[path]) for path, found in self.terms.items()}
-        self._hooks: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()  # by model: a clone may have another one
+        # By the id of the model, which a clone may have another of, and kept while injected. Not by weak references:
+        # Python clears those of a patcher that goes with a cycle before the patcher's end ejects.
+        self._hooks: dict[int, tuple[Any, list[Any]]] = {}
 
     def _inject(self, patcher: Any) -> None:
-        if patcher.model in self._hooks:
+        if id(patcher.model) in self._hooks:
             return
-        hooks = self._hooks[patcher.model] = []
+        hooks: list[Any] = []
+        self._hooks[id(patcher.model)] = (patcher.model, hooks)
         for path, beside in self._beside.items():
             module = patcher.model.get_submodule(path)
             _unwrap(module)
@@ -81,7 +83,8 @@ class Injection(PatcherInjection):
             hooks.append(hook)
 
     def _eject(self, patcher: Any) -> None:
-        for hook in self._hooks.pop(patcher.model, ()):
+        _, hooks = self._hooks.pop(id(patcher.model), (None, []))
+        for hook in hooks:
             hook.adapter.active = False
             _unwrap(hook.module)
 

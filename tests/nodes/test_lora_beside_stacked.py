@@ -133,6 +133,20 @@ def test_comfyuis_own_bypass_loader_on_the_same_layers(comfy_host: Any, loras: P
     assert_same(scene)
 
 
+def test_a_loaded_lora_that_goes_with_a_cycle_is_taken_out(comfy_host: Any, loras: Path) -> None:
+    """As an executor's outputs go: Python's collector ends the patcher, whose injections must still know its model."""
+    scene = Scene(comfy_host, loras)
+    scene.write(1)
+    alone = scene.sample(scene.model)
+    patched = scene.at(1)
+    scene.sample(patched)
+    patched.itself = patched
+    del patched
+    gc.collect()
+    assert scene.base_is_untouched()
+    assert torch.equal(scene.sample(scene.model), alone)
+
+
 def test_nothing_is_kept_alive(comfy_host: Any, loras: Path) -> None:
     import comfy.model_management
 
