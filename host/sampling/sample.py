@@ -21,8 +21,7 @@ from ...errors import NodeInputError
 from ..family import class_of, family_of
 from ..inputs import check_finite, rows, single
 from ..memory.backoff import announce, sample_with_backoff
-from .batches import Alone, batch_key, joined_conditioning, joined_mask
-from .runs_of_rows import batches
+from .batches import Alone, batch_key, batches, joined_conditioning, joined_mask
 from .samplers import check_flow_start, shown
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ ROWS = st.lists(st.tuples(st.sampled_from([None, "a", "b", "c"]), st.integers(1,
 
 @pytest.fixture(scope="module")
 def batches(comfy_host: Any) -> Batches:
-    found: Batches = comfy_host.pack("host.sampling.runs_of_rows").batches
+    found: Batches = comfy_host.pack("host.sampling.batches").batches
     return found
 
 
