@@ -149,13 +149,14 @@ def _load_nodes(names: list[str]) -> None:
 def _let_models_go() -> None:
     """Let what is left of ComfyUI's models go while its modules are there, which `ModelPatcher.__del__` uses.
 
-    Left are those that helpers of the tests keep in caches, for all tests of the process.
+    Left are those that tests and their helpers keep in caches, for all tests of the process.
     """
     import comfy.model_management
 
     comfy.model_management.unload_all_models()
-    for name, module in list(sys.modules.items()):
-        if name.startswith("comfyui_eridiffusion.tests."):
+    tests = str(Path(__file__).parent)
+    for module in list(sys.modules.values()):
+        if str(getattr(module, "__file__", "")).startswith(tests):
             for helper in vars(module).values():
                 if isinstance(helper, functools._lru_cache_wrapper):
                     helper.cache_clear()

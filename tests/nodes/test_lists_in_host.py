@@ -41,6 +41,7 @@ LISTS: dict[str, dict[str, Linked]] = {
     "EriDDIMSchedule": {"steps": linked(4, 5, 6), "offset": linked(1, 0)},
     "EriFlowEulerSampler": {"s_churn": linked(0.0, 1.0, 2.0), "s_noise": linked(1.0, 1.5)},
     "EriDDIMSampler": {"eta": linked(0.0, 0.5, 1.0), "clip_range": linked(1.0, 2.0)},
+    "EriTrainerSampler": {"steps": linked(4, 5, 6), "offset": linked(0, 1)},
     "EriGuidance": {"rescale": linked(0.0, 0.5, 1.0), "threshold_percentile": linked(0.0, 0.9)},
     "EriMemoryPolicy": {"slice_size": linked(256, 512, 1024), "tile_size": linked(256, 512)},
     "EriFluxPatchify": {"latent": latents((1, 16, 8, 8), (1, 16, 8, 6), (2, 16, 8, 8)), "text_length": linked(4, 8)},
@@ -96,7 +97,8 @@ def test_the_page_names_the_nodes_that_take_lists_whole(comfy_host: Any) -> None
 def test_the_last_entry_of_a_shorter_list_is_repeated(
     comfy_host: Any, helpers: None, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    family = "sdxl" if name == "EriDDIMSchedule" else "sd35" if name == "EriLoraAtStep" else "flux"
+    families = {"EriDDIMSchedule": "sdxl", "EriTrainerSampler": "sdxl", "EriLoraAtStep": "sd35"}
+    family = families.get(name, "flux")
     node, calls, sunk = comfy_host.nodes[name], [], []
     real = node.execute
 

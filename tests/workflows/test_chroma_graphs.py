@@ -153,5 +153,9 @@ def test_a_lora_of_a_run_is_applied(comfy_host: Any, tmp_path: Path) -> None:
     at_step = comfy_host.nodes["EriLoraAtStep"].execute
     inputs = {"clip": None, "run": "run", "mode": "exact", "strength_model": 1.0, "strength_clip": 1.0}
     with folders(loras=tmp_path):
-        patched = at_step(model=model, step=5, **inputs).args[0]
-    assert set(patched.patches) - set(model.patches)
+        beside, merged = (
+            at_step(model=model, step=5, apply=apply, **inputs).args[0]
+            for apply in ("beside the weights", "into the weights")
+        )
+    assert beside.injections
+    assert set(merged.patches) - set(model.patches)
