@@ -1,4 +1,4 @@
-"""Samples in the trainer's log viewers: TensorBoard and W&B, both optional packages."""
+"""Samples in the trainer's log viewers: SerenityBoard, and TensorBoard and W&B, which are optional packages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HostError
+from ..images import serenity_board
 
 
 class TensorBoardLog:
@@ -43,6 +44,34 @@ class TensorBoardLog:
     def close(self) -> None:
         """Close the event file."""
         self._writer.close()
+
+
+class SerenityBoardLog:
+    """A run folder of SerenityBoard, the trainer's own or another one: its `board.db` and `blobs/`.
+
+    Tags are those of TensorBoard, and "prompts/00", "prompts/01", … for the texts. The state of a run that a trainer
+    writes stays the trainer's. Raises ImagesError where the board cannot be written.
+    """
+
+    def __init__(self, folder: Path, run_name: str) -> None:
+        self._folder, self._name = folder, run_name
+        with serenity_board.opened_board(folder) as board:
+            serenity_board.set_status(board, run_name, "running")
+
+    def step(self, step: int, images: Mapping[int, Path], prompts: Mapping[int, str], sheet: Path) -> None:
+        """Write the images of a step, their prompts and the sheet."""
+        shown = [(f"samples/{index:02}", path) for index, path in images.items()]
+        with serenity_board.opened_board(self._folder) as board:
+            for tag, path in [*shown, ("contact_sheet", sheet)]:
+                width, height, data = _png(path)
+                serenity_board.add_image(board, self._folder, tag, step, data, width, height)
+            for index in images:
+                serenity_board.add_text(board, f"prompts/{index:02}", step, prompts.get(index, ""))
+
+    def close(self) -> None:
+        """Say that the run is complete."""
+        with serenity_board.opened_board(self._folder) as board:
+            serenity_board.set_status(board, self._name, "complete")
 
 
 class WandbLog:

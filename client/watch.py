@@ -43,7 +43,7 @@ def no_progress(_title: str, _spec: SampleSpec) -> AbstractContextManager[None]:
 
 
 class Log(Protocol):
-    """Where finished steps are also written: TensorBoard, W&B."""
+    """Where finished steps are also written: TensorBoard, W&B, SerenityBoard."""
 
     def step(self, step: int, images: Mapping[int, Path], prompts: Mapping[int, str], sheet: Path) -> None:
         """Take the new images (item index -> file) of a training step, and the sheet as it is now."""

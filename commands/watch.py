@@ -34,6 +34,9 @@ def watch(
     ] = 10.0,
     tensorboard: Annotated[Path | None, typer.Option(help="Also write TensorBoard events into this folder.")] = None,
     wandb: Annotated[str | None, typer.Option(help="Also log to this W&B project.")] = None,
+    serenityboard: Annotated[
+        Path | None, typer.Option(help="Also write into this run folder of SerenityBoard (board.db).")
+    ] = None,
     models: options.ModelsFile = None,
     host: options.HostUrl = None,
     output: options.Output = Path("eri_samples"),
@@ -54,7 +57,7 @@ def watch(
         read_models(models, found)  # a mistake there is told before a host is started
         if not (sees_changes() or once):
             notes([f"watchfiles is not installed: the folder is looked at every {interval:g} s"])
-        logs = _logs(found, run_dir, tensorboard, wandb)
+        logs = _logs(found, run_dir, tensorboard, wandb, serenityboard)
         summary = Summary()
         watcher = Watch(
             found, run_dir, output, models=models, new_only=new_only, again=again, batch=batch, logs=logs, tell=_tell,
@@ -99,14 +102,18 @@ def _config_in(run_dir: Path) -> Path:
     return next(iter(found.read))
 
 
-def _logs(spec: SampleSpec, run_dir: Path, tensorboard: Path | None, wandb: str | None) -> tuple[Log, ...]:
-    from ..client.training_logs import TensorBoardLog, WandbLog
+def _logs(
+    spec: SampleSpec, run_dir: Path, tensorboard: Path | None, wandb: str | None, serenityboard: Path | None
+) -> tuple[Log, ...]:
+    from ..client.training_logs import SerenityBoardLog, TensorBoardLog, WandbLog
 
     logs: list[Log] = []
     if tensorboard is not None:
         logs.append(TensorBoardLog(tensorboard))
     if wandb is not None:
         logs.append(WandbLog(wandb, spec.name, run_dir))
+    if serenityboard is not None:
+        logs.append(SerenityBoardLog(serenityboard, spec.name))
     return tuple(logs)
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -191,14 +192,15 @@ def command(place: Place, folder: Path, *more: str) -> list[str]:
 
 
 def test_command_once_with_training_logs(place: Place, tmp_path: Path) -> None:
-    """TensorBoard's own reader, and W&B's own record of an offline run, have the very images at the right steps."""
+    """TensorBoard's own reader, W&B's own record of an offline run and SerenityBoard have the images at their steps."""
     for step in (50, 100):
         shutil.copy(checkpoint(step), place.run)
     (place.run / checkpoint(200).name).write_bytes(b"\x02\0\0\0\0\0\0\0[]")
     logs, wandb = tmp_path / "logs", tmp_path / "wandb_logs"
     wandb.mkdir()
     done = subprocess.run(
-        command(place, tmp_path, "--once", "--tensorboard", str(logs), "--wandb", "eri_test"),
+        command(place, tmp_path, "--once", "--tensorboard", str(logs), "--wandb", "eri_test",
+                "--serenityboard", str(tmp_path / "board")),
         capture_output=True, text=True, timeout=PATIENCE,
         env={**os.environ, "WANDB_MODE": "offline", "WANDB_DIR": str(wandb)},
     )  # fmt: skip
@@ -209,6 +211,9 @@ def test_command_once_with_training_logs(place: Place, tmp_path: Path) -> None:
     assert list(document["steps"]) == ["50", "100"]
     _in_tensorboard(logs, document)
     _in_wandb(wandb, document)
+    with contextlib.closing(sqlite3.connect(tmp_path / "board" / "board.db")) as board:
+        held = board.execute("SELECT tag, step FROM artifacts ORDER BY tag, step").fetchall()
+    assert held == [(tag, step) for tag in ("contact_sheet", "samples/00", "samples/02") for step in (50, 100)]
 
 
 def _in_tensorboard(logs: Path, document: dict[str, Any]) -> None:
