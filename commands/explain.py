@@ -18,6 +18,7 @@ _COLOURS: Final = {
     "exact": "green",
     "close": "yellow",
     "as its source says": "yellow",
+    "as documented": "yellow",
     "different": "red",
     "not checked": "red",
 }

@@ -81,7 +81,7 @@ def claims() -> str:
 
 
 def _claimed(match: Match) -> str:
-    words = {"as its source says": "source", "not checked": "–"}
+    words = {"as its source says": "source", "as documented": "documented", "not checked": "–"}
     return words.get(match.kind, match.kind) + (f" ({match.difference})" if match.kind == "close" else "")
 
 

@@ -1,7 +1,8 @@
 """What is claimed of the match with a trainer, and by which evidence. What nobody claims is "not checked".
 
 "exact" and "close" are said only where the trainer's own code, or an independent implementation of what it calls, was
-run beside ours, and a test of the suite holds it. What was only read in its source is "as its source says".
+run beside ours, and a test of the suite holds it. What was only read in its source is "as its source says"; what
+follows its documents, of which no published code ever ran, is "as documented".
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Final, Literal, NamedTuple, get_args
 from ..families.profile import Profile
 from ..spec.model import SampleSpec
 
-Kind = Literal["exact", "close", "as its source says", "different", "not checked"]
+Kind = Literal["exact", "close", "as its source says", "as documented", "different", "not checked"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 READ: Final = "as its source says"
+DOCUMENTED: Final = "as documented"
 
 TOPICS: Final = (
     *("noise", "sigmas", "token lengths", "negative", "size", "guidance", "file layout", "LoRA scale", "precision"),
@@ -51,7 +53,8 @@ class Claim:
         topic: one of `TOPICS`.
         kind: one of `KINDS`; see the module.
         text: a sentence for people: why it differs, what the claim does not cover. Needed for "different".
-        evidence: tests that were run, as "file below tests::function[id]". Needed for "exact" and "close".
+        evidence: tests that were run, as "file below tests::function[id]". Needed for "exact" and "close";
+            "as documented" needs this, or a text that names the statement.
         figure, unit: the largest difference. Needed for "close".
         when: the configs it holds for, None = all. Of a topic's claims the first whose `when` holds counts.
     """
@@ -71,6 +74,8 @@ class Claim:
             else f"{self.kind} needs the test that was run" if self.kind in ("exact", "close") and not self.evidence
             else "close needs a figure" if self.kind == "close" and self.figure is None
             else "different needs a sentence that says why" if self.kind == "different" and not self.text
+            else "as documented needs the statement, or its test"
+            if self.kind == DOCUMENTED and not (self.text or self.evidence)
             else ""
         )  # fmt: skip
         if problem:
@@ -124,6 +129,11 @@ def tested(topic: str, *tests: str) -> Claim:
 def read(*topics: str, text: str = "", when: Condition | None = None) -> tuple[Claim, ...]:
     """These topics are as the trainer's source says; nobody ran it."""
     return tuple(Claim(topic, READ, text, when=when) for topic in topics)
+
+
+def documented(topic: str, text: str, *tests: str, when: Condition | None = None) -> Claim:
+    """This topic is as the trainer's documents say, in the statement that `text` names; its code never ran."""
+    return Claim(topic, DOCUMENTED, text, tests, when=when)
 
 
 def differs(*topics: str, text: str, when: Condition | None = None) -> tuple[Claim, ...]:

@@ -26,8 +26,8 @@ class Match:
 
     Args:
         topic: one of `TOPICS`.
-        kind: "exact" (the same values, schedules up to float32's rounding), "close", "as its source says", "different"
-            or "not checked"; see `trainers.claims`.
+        kind: "exact" (the same values, schedules up to float32's rounding), "close", "as its source says", "as
+            documented", "different" or "not checked"; see `trainers.claims`.
         detail: a sentence for people.
         figure, unit: the largest difference; a close match always has one.
         checked: the tests that hold the claim, "" = none.
@@ -90,6 +90,7 @@ def untold(remarks: Sequence[Remark], matches: Sequence[Match]) -> list[str]:
 _TOGETHER: Final[dict[Kind, str]] = {
     "exact": "As in the trainer",
     "as its source says": "As the trainer's source says, which was not run",
+    "as documented": "As the trainer's documents say, of which no published code ran",
     "not checked": "Not checked against the trainer",
 }
 

@@ -169,6 +169,7 @@ def test_every_topic_is_answered(trainer: str, family: str) -> None:
         ({"kind": "exact"}, "needs the test"),
         ({"kind": "close", "evidence": ("a::b",)}, "needs a figure"),
         ({"kind": "different"}, "says why"),
+        ({"kind": "as documented"}, "the statement"),
         ({"kind": "equal"}, "no kind 'equal'"),
         ({"kind": "exact", "topic": "colour", "evidence": ("a::b",)}, "no topic 'colour'"),
     ],
@@ -221,6 +222,7 @@ def test_the_graphs_note_says_what_does_not_match(trainer: str, family: str) -> 
     together = {
         "exact": "As in the trainer",
         "as its source says": "As the trainer's source",
+        "as documented": "As the trainer's documents",
         "not checked": "Not checked",
     }
     for match in explain(spec):
