@@ -13,12 +13,21 @@ from .shared import notes, out, reported, show
 
 if TYPE_CHECKING:
     from ..workflows.parity import Match
+    from ..workflows.verdict import Verdict
 
 _COLOURS: Final = {
     "exact": "green",
     "close": "yellow",
     "as its source says": "yellow",
     "as documented": "yellow",
+    "different": "red",
+    "not checked": "red",
+}
+_OUTCOMES: Final = {
+    "same picture": "green",
+    "close": "yellow",
+    "expected the same": "yellow",
+    "expected close": "yellow",
     "different": "red",
     "not checked": "red",
 }
@@ -31,25 +40,37 @@ def explain(
     prompts: options.Prompts = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show how far samples match the trainer: what was run beside it, what was only read, what differs and why.
+    """Say how the pictures will compare with the trainer's, then how each part of it was checked.
 
     Example: eri explain train_flux.yaml
     """
     from ..workflows.parity import explain as matches_of
+    from ..workflows.verdict import verdict
 
     with reported(as_json):
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         matches = matches_of(found)
+    told = verdict(found, matches)
     if as_json:
         matched = [match.to_dict() for match in matches]
-        show({"trainer": found.trainer, "family": found.family, "matches": matched, "notes": found.notes})
+        document = {"trainer": found.trainer, "family": found.family, "verdict": told.to_dict()}
+        show({**document, "matches": matched, "notes": found.notes})
         return
     out.print(f"[bold]{escape(found.name)}[/]  {found.family}, as {found.trainer} samples it")
+    print_verdict(told)
     table = Table(Column("topic", no_wrap=True), Column("match", no_wrap=True), Column("here", overflow="fold"))
     for match in matches:
         table.add_row(match.topic, f"[{_COLOURS[match.kind]}]{match.kind}[/]", _told(match))
     out.print(table)
     notes(found.notes)
+
+
+def print_verdict(told: Verdict) -> None:
+    """Print how the pictures will compare, and a line for each cause."""
+    out.print(f"[bold {_OUTCOMES[told.outcome]}]{escape(told.text)}[/]", highlight=False, soft_wrap=True)
+    for reason in told.reasons:
+        if reason.text:
+            out.print(f"  {', '.join(reason.topics)}: {escape(reason.text)}", highlight=False, soft_wrap=True)
 
 
 def _told(match: Match) -> str:

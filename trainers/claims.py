@@ -30,6 +30,8 @@ SEEN_IN_A_PICTURE: Final = (
     *("noise", "sigmas", "token lengths", "negative", "size", "guidance", "precision", "model"),
 )
 
+#: How evidence names a run of a trainer's own code, before the cell of the parity data.
+RUNS: Final = "parity/test_trainer_runs.py::"
 #: Largest differences. torch-cuda: before rounding. Half precision: of one rounding, as a share.
 FIGURES: Final[Mapping[str, float]] = MappingProxyType({"torch-cuda": 3e-6, "bfloat16": 2.0**-8, "float16": 2.0**-11})
 
@@ -56,6 +58,7 @@ class Claim:
         evidence: tests that were run, as "file below tests::function[id]". Needed for "exact" and "close";
             "as documented" needs this, or a text that names the statement.
         figure, unit: the largest difference. Needed for "close".
+        pixels: of "close", the largest difference of a picture in the runs that are evidence, of 255; None = not run.
         when: the configs it holds for, None = all. Of a topic's claims the first whose `when` holds counts.
     """
 
@@ -66,6 +69,7 @@ class Claim:
     figure: float | None = None
     unit: str = ""
     when: Condition | None = None
+    pixels: int | None = None
 
     def __post_init__(self) -> None:
         problem = (
@@ -96,16 +100,18 @@ def ran(*cells: str, topics: tuple[str, ...] = SEEN_IN_A_PICTURE, when: Conditio
     return (*NOISE_NOT_RUN, *(HALF_STEPS if "precision" in topics else ()), *exact)
 
 
-def ran_with_cuda_noise(*cells: str) -> tuple[Claim, ...]:
-    """As `ran`, for a trainer that draws on CUDA: it was given our numbers, as it asked for them."""
-    noise = Claim(
-        "noise", "close", GPU_ORDER, (*_runs(cells), *CUDA_TESTS), FIGURES["torch-cuda"], "before rounding"
-    )  # fmt: skip
+def ran_with_cuda_noise(*cells: str, pixels: int | None = None) -> tuple[Claim, ...]:
+    """As `ran`, for a trainer that draws on CUDA: it was given our numbers, as it asked for them.
+
+    pixels: how far the pictures were apart with noise as far from ours as CUDA's may be, of 255; None = not run.
+    """
+    tests, far = (*_runs(cells), *CUDA_TESTS), FIGURES["torch-cuda"]
+    noise = Claim("noise", "close", GPU_ORDER, tests, far, "before rounding", pixels=pixels)
     return (*NOISE_NOT_RUN, noise, *ran(*cells))
 
 
 def _runs(cells: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"parity/test_trainer_runs.py::{cell}" for cell in cells)
+    return tuple(f"{RUNS}{cell}" for cell in cells)
 
 
 def scheduled(*words: str) -> tuple[Claim, ...]:

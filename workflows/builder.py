@@ -22,6 +22,7 @@ from .graph import Graph, Link
 from .models import Models, add_loaders, read_models
 from .parity import explain, statements, untold
 from .stock import add_stock, lora_file
+from .verdict import verdict
 
 STYLES: Final = ("eri", "stock")
 #: The most images that EriSample takes at once.
@@ -148,7 +149,7 @@ def _compact(
 
 def _beside(spec: SampleSpec, notes: list[str], remarks: list[Remark]) -> list[str]:
     matches = explain(spec)
-    return [*statements(matches), *notes, *untold(remarks, matches)]
+    return [f"{verdict(spec, matches).text}.", *statements(matches), *notes, *untold(remarks, matches)]
 
 
 def _check_batch(batch: int, style: str) -> None:

@@ -22,9 +22,13 @@ def test_json_has_every_topic(capsys: pytest.CaptureFixture[str], family: str) -
     found = json.loads(capsys.readouterr().out)
     assert (found["trainer"], found["family"]) == ("eridiffusion", family)
     assert {match["topic"] for match in found["matches"]} == TOPICS
-    assert set(found) == {"trainer", "family", "matches", "notes"}
+    assert set(found) == {"trainer", "family", "verdict", "matches", "notes"}
+    assert set(found["verdict"]) == {"outcome", "pixels", "reasons", "text"}
+    differ = any(match["kind"] == "different" and match["topic"] != "file layout" for match in found["matches"])
+    assert (found["verdict"]["outcome"] == "different") is differ
+    assert {"topics", "kind", "text"} == {key for reason in found["verdict"]["reasons"] for key in reason}
     for match in found["matches"]:
-        assert set(match) == {"topic", "kind", "detail", "figure", "unit", "checked"}
+        assert set(match) == {"topic", "kind", "detail", "figure", "unit", "checked", "cause", "pixels"}
         assert match["kind"] in ("exact", "close", "as its source says", "different", "not checked")
         assert match["figure"] is None or isinstance(match["figure"], float)
         assert match["kind"] != "close" or match["figure"] > 0
@@ -52,10 +56,13 @@ def test_nothing_is_cut_at_eighty_columns(
     path = tmp_path / "spec.json"
     path.write_text(json.dumps(spec), encoding="utf-8")
     assert eri("explain", path, "--json") == 0
-    found = json.loads(capsys.readouterr().out)["matches"]
+    document = json.loads(capsys.readouterr().out)
+    found, json_told = document["matches"], document["verdict"]
     assert eri("explain", path) == 0
     shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.splitlines()[1] == json_told["text"]
+    table = [line for line in shown.splitlines() if line.startswith("│")]
+    assert max(map(len, table)) <= 80
     together = re.sub(r"[│\s]", "", shown)
     assert noise in together
     for match in found:

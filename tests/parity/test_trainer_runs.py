@@ -34,11 +34,15 @@ from comfyui_eridiffusion.tests.parity.graph_runs import (
     trainer_samples,
     worst,
 )
+from comfyui_eridiffusion.trainers import TRAINERS
+from comfyui_eridiffusion.trainers.claims import FIGURES
 
 #: Two units in the last place of a float32 just below 1.
 SIGMA_ROUNDING = 1.2e-7
 #: What is at least apart where a cause of `cells.CAUSES` acts: fifty and ten times what counts as the same.
 LEAST_LATENT, LEAST_PIXEL = 5e-3, 10
+#: The one cell with CUDA's noise whose pictures are told to be close, and how close.
+TOLD_OF_CUDA = ("kohya_flux", 1)
 #: How well the table's figures of a difference hold.
 TOLD = 0.05
 
@@ -57,7 +61,7 @@ class Runs:
     """Ours and the trainers' samples by tag; each cell's graph is run once, a family's models stay loaded."""
 
     def __init__(self, host: Any) -> None:
-        self.steps = host.pack("host.sampling.samplers")
+        self.steps, self.noise = host.pack("host.sampling.samplers"), host.pack("host.sampling.noise")
         self.theirs = trainer_samples()
         self.executor = new_executor()
         self.ours = cache(self.run)
@@ -118,6 +122,19 @@ def test_a_known_difference_is_there_and_as_large_as_told(runs: Runs, tag: str) 
     )
 
 
+def test_the_picture_is_as_close_as_told_with_a_gpus_own_noise(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA's noise is reproduced up to a bound: with every value off by it, the difference is what the claim tells."""
+    drawn, signs, (tag, told) = runs.noise.initial_noise, torch.Generator().manual_seed(0), TOLD_OF_CUDA
+
+    def off_by_the_bound(*arguments: Any) -> torch.Tensor:
+        noise = drawn(*arguments)
+        return noise + FIGURES["torch-cuda"] * torch.empty_like(noise).bernoulli_(generator=signs).mul_(2).sub_(1)
+
+    monkeypatch.setattr(runs.noise, "initial_noise", off_by_the_bound)
+    for index, ours in runs.run(tag, new_executor()).items():
+        assert apart(ours, runs.theirs[tag][index]).pixel <= told, index
+
+
 @pytest.mark.parametrize("tag", ["ot_flux", "aitk_sd35_lora", "aitk_sdxl_ddpm"])
 def test_a_second_full_run_gives_the_same_bits(runs: Runs, tag: str) -> None:
     """With nothing kept of the first: the models are loaded anew."""
@@ -125,3 +142,15 @@ def test_a_second_full_run_gives_the_same_bits(runs: Runs, tag: str) -> None:
     for index, first in runs.ours(tag).items():
         assert again[index].latent.equal(first.latent)
         assert again[index].picture.equal(first.picture)
+
+
+def test_it_is_told_of_this_cell_alone() -> None:
+    told = {
+        (trainer.id, way.family, claim.pixels)
+        for trainer in TRAINERS.values()
+        for way in trainer.ways
+        for claim in way.claims
+        if claim.pixels is not None
+    }
+    cell = CELLS[TOLD_OF_CUDA[0]]
+    assert told == {(cell.trainer, cell.family, TOLD_OF_CUDA[1])}

@@ -90,7 +90,7 @@ WAYS: Final = (
         claims=(
             *_TOKENS,
             *read("sigmas", "token lengths", when=of_variant("schnell")),
-            *ran_with_cuda_noise("kohya_flux", "kohya_flux_lora"),
+            *ran_with_cuda_noise("kohya_flux", "kohya_flux_lora", pixels=1),
             *ran("kohya_flux_lora", topics=("LoRA scale",)),
         ),
     ),
