@@ -46,10 +46,10 @@ def report_against(lora: Lora, shapes: dict[str, tuple[int, ...]]) -> LoadReport
     Text encoders that the model file does not hold are not judged, and a note says so. Raises LoraError when nothing
     matches or a shape does not fit.
     """
-    check_fit(lora, shapes)
+    misfits = check_fit(lora, shapes)
     loaded = [adapter.target.name for adapter in lora.adapters if f"{adapter.target.weight}.weight" in shapes]
     encoders = {name.split(".", 1)[0] for name in shapes if not name.startswith(MODEL_PREFIX)}
-    return load_report(lora, loaded, judged={MODEL, *encoders})
+    return load_report(lora, loaded, judged={MODEL, *encoders}, misfits=misfits)
 
 
 def _host_name(name: str) -> str:

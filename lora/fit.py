@@ -1,8 +1,10 @@
-"""Does a LoRA fit a model's weights: shapes compared first, because ComfyUI only logs a misfit and goes on."""
+"""Does a LoRA fit a model's weights: shapes are compared first, because ComfyUI only logs a misfit and goes on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import NamedTuple
 
@@ -29,34 +31,54 @@ class _Area(NamedTuple):
     columns: int
 
 
-def check_fit(lora: Lora, shapes: Shapes) -> None:
-    """Raise LoraError when a module of `lora` does not fit its weight; it names the file and the modules.
+def check_fit(lora: Lora, shapes: Shapes) -> tuple[Misfit, ...]:
+    """The modules of `lora` that do not fit their weights. ComfyUI leaves them out, and `fitting` does.
 
-    `shapes`: shape by ComfyUI's name of the weight or bias (`diffusion_model.….weight`, `clip_l.….weight`), of
-    whatever is loaded; modules whose weight is not among them are no misfits (they do not match at all).
+    Args:
+        lora: the LoRA.
+        shapes: shape by ComfyUI's name of the weight or bias (`diffusion_model.….weight`, `clip_l.….weight`), of
+            whatever is loaded. Modules whose weight is not among them are no misfits: they do not match at all.
+
+    Raises LoraError, naming the file and the modules, when half of a part's modules or more do not fit, because the
+    LoRA was then trained on another model.
     """
     found = misfits(lora, shapes)
-    if found:
-        reasons = shorten((f"{misfit.module} {misfit.reason}" for misfit in found), limit=3)
-        raise LoraError(
-            f"does not fit the loaded model in {len(found)} of {len(lora.adapters)} modules: {reasons}",
-            path=lora.path,
-            keys=[misfit.module for misfit in found],
-            remedy=f"Load the {lora.family or 'text encoder'} model that it was trained on (same size and variant)",
-        )
+    parts = {adapter.module: adapter.target.part for adapter in lora.adapters if _has_weight(adapter, shapes)}
+    matching, strange = Counter(parts.values()), Counter(parts[misfit.module] for misfit in found)
+    for part, count in strange.items():
+        if 2 * count >= matching[part]:
+            wrong = [misfit for misfit in found if parts[misfit.module] == part]
+            reasons = shorten((f"{misfit.module} {misfit.reason}" for misfit in wrong), limit=3)
+            raise LoraError(
+                f"does not fit the loaded model in {count} of {matching[part]} modules: {reasons}",
+                path=lora.path,
+                keys=[misfit.module for misfit in wrong],
+                remedy=f"Load the {lora.family or 'text encoder'} model that it was trained on (same size and variant)",
+            )
+    return found
 
 
-def misfits(lora: Lora, shapes: Shapes) -> list[Misfit]:
-    """Every module that does not fit; `shapes` as in `check_fit`."""
-    found = []
+def fitting(lora: Lora, misfits: Collection[Misfit]) -> Lora:
+    """`lora` without the modules that do not fit."""
+    strange = {misfit.module for misfit in misfits}
+    return replace(lora, adapters=tuple(one for one in lora.adapters if one.module not in strange)) if strange else lora
+
+
+def misfits(lora: Lora, shapes: Shapes) -> tuple[Misfit, ...]:
+    """Every module that does not fit, the largest weight first; `shapes` as in `check_fit`."""
+    found: list[tuple[int, Misfit]] = []
     for adapter in lora.adapters:
         weight = shapes.get(f"{adapter.target.weight}.weight")
         if weight is None:
             continue
         reason = _misfit(adapter, tuple(weight), shapes.get(f"{adapter.target.weight}.bias"))
         if reason is not None:
-            found.append(Misfit(adapter.module, reason))
-    return found
+            found.append((prod(weight), Misfit(adapter.module, reason)))
+    return tuple(misfit for _, misfit in sorted(found, key=lambda one: -one[0]))
+
+
+def _has_weight(adapter: Adapter, shapes: Shapes) -> bool:
+    return f"{adapter.target.weight}.weight" in shapes
 
 
 def _misfit(adapter: Adapter, weight: tuple[int, ...], bias: Sequence[int] | None) -> str | None:

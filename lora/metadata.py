@@ -17,8 +17,15 @@ from .suffixes import Split, split, split_own
 
 ERIDIFFUSION_KEY = "__eridiffusion_ckpt__"
 DIFFUSERS_KEY = "lora_adapter_metadata"
-_STATE_FILES = ("training_state.json", "metadata.json", "meta.json")
-_STEP_FIELDS = ("global_step", "step")
+#: State files, where they lie seen from the checkpoint ("{}" is its name without ending), and their fields. Beside it:
+#: SimpleTuner and EriDiffusion V1 (training_state.json, metadata.json), the Hugging Face trainers (trainer_state.json).
+#: In a folder of its own: kohya-ss/sd-scripts@48d368f train_network.py:944. Above a folder `lora`: OneTrainer's own
+#: format (Nerogar/OneTrainer@23df383 modules/modelLoader/BaseModelLoader.py:23).
+_STATE_FILES = (
+    *("training_state.json", "trainer_state.json", "{}-state/train_state.json", "train_state.json"),
+    *("metadata.json", "meta.json"),
+)
+_STEP_FIELDS = ("global_step", "current_step", "step")
 
 
 @dataclass(frozen=True)
@@ -131,9 +138,11 @@ def header_step(header: Header) -> int | None:
 
 
 def state_step(path: Path) -> int | None:
-    """The step in the state JSON beside a checkpoint (training_state.json, metadata.json, meta.json); None without."""
-    for name in _STATE_FILES:
-        state = read_json(path.with_name(name))
+    """The step in the trainer's state JSON of a checkpoint, see `_STATE_FILES`; None without one."""
+    above = ("../meta.json",) if path.parent.name == "lora" else ()
+    for name in (*_STATE_FILES, *above):
+        state = read_json(path.parent / name.format(path.stem))
+        state = {**_mapping(state.get("train_progress")), **state}
         step = _first_step(state.get(field) for field in _STEP_FIELDS)
         if step is not None:
             return step

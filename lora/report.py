@@ -14,6 +14,7 @@ from ..errors import LoraError, shorten
 from .adapter import Adapter, lycoris_factor
 from .convert import bias_name
 from .delta import depends_on_base, dora_gaps, weight_change, why_merged
+from .fit import Misfit, fitting
 from .reader import DROPPED, Lora
 from .suffixes import DORA, DOWN, LOKR, MAGNITUDE, MID, OFT, UP
 
@@ -37,7 +38,8 @@ class LoadReport:
     `norms` are Frobenius norms of the change at strength 1, per group of blocks (without what depends on the base:
     DoRA, OFT). `notes` are worth knowing. `warnings` name what did not arrive and what acts otherwise than in the
     trainer. `beside` is how many modules are applied beside the weights, as trainers do; `merged` names the others with
-    the reason.
+    the reason. `misfits` names the modules that do not fit their weights and were left out, the largest weight first,
+    with the shapes. `modules` is how many modules the LoRA has that the family has, too.
     """
 
     path: str
@@ -54,6 +56,8 @@ class LoadReport:
     warnings: tuple[str, ...] = ()
     beside: int = 0
     merged: dict[str, str] = field(default_factory=dict)
+    misfits: dict[str, str] = field(default_factory=dict)
+    modules: int = 0
 
     @property
     def matched(self) -> int:
@@ -65,15 +69,30 @@ class LoadReport:
         """File keys that ComfyUI did not take, all parts together."""
         return tuple(key for part in self.parts.values() for key in part.unmatched)
 
+    @property
+    def headline(self) -> str:
+        """What was applied of what, in one line: step, modules, where the change is strongest, what is missing."""
+        applied = self.beside + len(self.merged)
+        step = "" if self.step is None else f"step {self.step}: "
+        strongest = max(self.norms, key=lambda group: self.norms[group], default="")
+        misfit, reason = next(iter(self.misfits.items()), ("", ""))
+        facts = (
+            f"{step}{applied} of {self.modules} modules",
+            strongest and f"strongest change in {strongest}",
+            misfit and f"{len(self.misfits)} do not fit, the largest {misfit}: {reason}",
+            self.unmatched and f"{len(self.unmatched)} keys not loaded",
+        )
+        return "; ".join(fact for fact in facts if fact)
+
     def as_dict(self) -> dict[str, Any]:
         """Everything in plain types, ready for JSON."""
         return {**asdict(self), "matched": self.matched}
 
     def as_text(self) -> str:
-        """A few lines for a person: what the file is, what matched, what did not (by name), what was left out."""
+        """A few lines for a person: the headline, what the file is, what matched, what did not (by name) and why."""
         step = "unknown" if self.step is None else str(self.step)
         scale = "" if self.rank is None else f", rank {self.rank}, alpha {self.alpha:g} (from: {self.alpha_source})"
-        lines = [self.path, f"{self.dialect}, {self.family or 'text encoder only'}, step {step}{scale}"]
+        lines = [self.headline, self.path, f"{self.dialect}, {self.family or 'text encoder only'}, step {step}{scale}"]
         for name, part in self.parts.items():
             total = part.matched + len(part.unmatched)
             lines.append(f"{name}: {part.matched} of {total} keys loaded")
@@ -92,6 +111,7 @@ def load_report(
     judged: Collection[str] | None = None,
     base: Mapping[str, Tensor] | None = None,
     merged: Mapping[str, str] | None = None,
+    misfits: Collection[Misfit] = (),
 ) -> LoadReport:
     """Compare what the LoRA holds with what ComfyUI took.
 
@@ -103,11 +123,12 @@ def load_report(
         base: ComfyUI's weights by name, to say by how much ComfyUI's DoRA differs from the trainer's.
         merged: the modules that are merged into their weights, with the reason; None means those that have no other
             form.
+        misfits: the modules that were left out because they do not fit, as `check_fit` gives them.
 
     Raises LoraError, naming file and keys, when ComfyUI took nothing at all.
     """
-    names = set(loaded)
-    parts = _parts(lora, names, judged)
+    names, strange = set(loaded), {misfit.module: misfit.reason for misfit in misfits}
+    parts = _parts(lora, names, judged, strange)
     if not any(part.matched for part in parts.values()):
         raise LoraError(
             f"no key of this {lora.dialect} LoRA for {lora.family or 'a text encoder'} matches the loaded model",
@@ -115,7 +136,7 @@ def load_report(
             keys=[key for part in parts.values() for key in part.unmatched],
             remedy=f"Load a {lora.family or 'matching'} model, or choose a LoRA trained for the loaded one",
         )
-    taken = [adapter for adapter in lora.adapters if is_loaded(adapter, names)]
+    taken = [one for one in lora.adapters if one.module not in strange and is_loaded(one, names)]
     into = {one.module: reason for one in taken if (reason := _why(one, merged)) is not None}
     return LoadReport(
         path=str(lora.path),
@@ -128,10 +149,17 @@ def load_report(
         parts=parts,
         ignored=dict(lora.ignored),
         notes=(*lora.notes, *_not_judged(lora, judged)),
-        norms=change_norms(lora),
-        warnings=(*_not_loaded(parts, lora), *lora.warnings, *_merging_warnings(lora, into, base)),
+        norms=change_norms(fitting(lora, misfits)),
+        warnings=(
+            *_left_out(strange, len(lora.adapters)),
+            *_not_loaded(parts, lora, strange),
+            *lora.warnings,
+            *_merging_warnings(lora, into, base),
+        ),
         beside=len(taken) - len(into),
         merged=into,
+        misfits=strange,
+        modules=len(lora.adapters),
     )
 
 
@@ -168,14 +196,16 @@ def _by_reason(what: str, reasons: Mapping[str, str]) -> list[str]:
     return [f"{what}, {reason}: {len(found)} ({shorten(found, limit=3)})" for reason, found in names.items()]
 
 
-def _parts(lora: Lora, names: Collection[str], judged: Collection[str] | None) -> dict[str, PartReport]:
+def _parts(
+    lora: Lora, names: Collection[str], judged: Collection[str] | None, misfits: Collection[str]
+) -> dict[str, PartReport]:
     matched: dict[str, int] = defaultdict(int)
     unmatched: dict[str, list[str]] = defaultdict(list)
     for adapter in lora.adapters:
         part = adapter.target.part
         if judged is not None and part not in judged:
             continue
-        if is_loaded(adapter, names):
+        if adapter.module not in misfits and is_loaded(adapter, names):
             matched[part] += len(adapter.keys)
         else:
             unmatched[part] += adapter.keys
@@ -195,11 +225,19 @@ def _not_judged(lora: Lora, judged: Collection[str] | None) -> Iterator[str]:
         yield f"{part} was not looked at: its {keys[part]} keys are neither loaded nor missing"
 
 
-def _not_loaded(parts: Mapping[str, PartReport], lora: Lora) -> Iterator[str]:
+def _left_out(misfits: Mapping[str, str], modules: int) -> Iterator[str]:
+    if misfits:
+        reasons = shorten((f"{module} {reason}" for module, reason in misfits.items()), limit=3)
+        yield f"modules that do not fit and were left out: {len(misfits)} of {modules}: {reasons}"
+
+
+def _not_loaded(parts: Mapping[str, PartReport], lora: Lora, misfits: Collection[str]) -> Iterator[str]:
+    named = {key for adapter in lora.adapters if adapter.module in misfits for key in adapter.keys}
     for name, part in parts.items():
-        if part.unmatched:
+        missing = [key for key in part.unmatched if key not in named]
+        if missing:
             place = "of no module that the family has" if name == _UNPLACED else f"of {name}"
-            yield f"{len(part.unmatched)} keys {place} were NOT loaded: {shorten(part.unmatched, limit=10)}"
+            yield f"{len(missing)} keys {place} were NOT loaded: {shorten(missing, limit=10)}"
     strange = [key for key, reason in lora.ignored.items() if reason in DROPPED]
     if strange:
         yield f"{len(strange)} tensors that are no part of an adapter were left out: {shorten(strange, limit=10)}"

@@ -11,6 +11,7 @@ from ..host.inputs import in_range
 from ..host.lora.apply import Use, apply_step
 from ..host.lora.placing import APPLY, BESIDE
 from ..host.lora.runs import Choice, find, fingerprint, fingerprint_run, list_runs, steps_of
+from ..host.notice import show
 from ..host.schema import SPEC_MENU, schema
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class EriLoraAtStep(io.ComfyNode):
         use = Use(strength_model, strength_clip, start, end, wait, apply)
         result = apply_step(model, clip, Choice(run, step, mode), use)
         log.info("EriLoraAtStep: %s", result.report)
+        show(result.report.splitlines()[0])
         return io.NodeOutput(*result, ui={"text": [result.report]})
 
 

@@ -14,7 +14,7 @@ from ...families import FAMILIES, Family
 from ...lora import Checkpoint, Lora, to_host_keys
 from ...lora.delta import depends_on_base
 from ...lora.fingerprint import fingerprint
-from ...lora.fit import check_fit
+from ...lora.fit import check_fit, fitting
 from ...lora.report import LoadReport, load_report, summary
 from ..family import class_of, family_of
 from .active_range import RangedLora
@@ -72,9 +72,10 @@ def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
         details = json.dumps({"run": choice.run, "step": 0, "lora": None})
         return Applied(model, clip, 0, f"{choice.run}, step 0: before training, no LoRA.", details)
     lora, content = _read(checkpoint.path, _family(model).id, use.wait)
-    keys = to_host_keys(lora)
     of_model, of_clip = model_names(model), _NO_CLIP if clip is None else clip_names(clip)
-    check_fit(lora, {**of_model.shapes, **of_clip.shapes})
+    misfits = check_fit(lora, {**of_model.shapes, **of_clip.shapes})
+    whole, lora = lora, fitting(lora, misfits)
+    keys = to_host_keys(lora)
     in_model, in_clip = host_patches(keys, of_model), host_patches(keys, of_clip)
     base = {**_base(lora, model), **({} if clip is None else _base(lora, clip.patcher))}
     if use.apply == BESIDE:
@@ -85,7 +86,8 @@ def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
         on_model = merged_whole(lora, in_model, use.strength_model)
         on_clip = merged_whole(lora, in_clip, use.strength_clip)
     merged = {**on_model.merged, **on_clip.merged}
-    report = load_report(lora, in_model.loaded | in_clip.loaded, base=base or None, merged=merged)
+    loaded = in_model.loaded | in_clip.loaded
+    report = load_report(whole, loaded, base=base or None, merged=merged, misfits=misfits)
     text = "\n".join([report.as_text(), *_remarks(lora, clip, use)])
     details = json.dumps(_details(report, checkpoint, choice, use, content))
     step = -1 if checkpoint.step is None else checkpoint.step

@@ -14,10 +14,9 @@ import comfy.patcher_extension
 import torch
 from torch import Tensor
 
+from ..notice import announce
 from .attention import can_slice, slice_attention
 from .residency import prepare_streamed, release_others, stream_weights
-
-log = logging.getLogger(__name__)
 
 #: Query tokens per slice of attention, first and last try.
 FIRST_SLICE: Final = 1024
@@ -130,7 +129,7 @@ class Backoff:
     def took(self, step: str) -> None:
         """Record a measure, in the log and under the node."""
         self.taken.append(step)
-        announce(f"Out of memory: {step}.")
+        announce("EriSample", f"Out of memory: {step}.", logging.WARNING)
 
 
 def sample_with_backoff(guider: Any, start: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -156,19 +155,6 @@ def sample_with_backoff(guider: Any, start: Tensor, *args: Any, **kwargs: Any) -
         if not backoff.restart():
             raise failure
         state.restore()
-
-
-def announce(text: str) -> None:
-    """Log `text` and show it under the node that is running."""
-    import server
-    from comfy_execution.utils import get_executing_context
-
-    log.warning("EriSample: %s", text)
-    context = get_executing_context()
-    instance = getattr(server.PromptServer, "instance", None)  # there is none in a script without a server
-    send = getattr(instance, "send_progress_text", None)
-    if context is not None and send is not None:
-        send(text, context.node_id)
 
 
 def _empty_caches(thoroughly: bool) -> None:

@@ -20,7 +20,8 @@ from torch import Tensor
 from ...errors import NodeInputError
 from ..family import class_of, family_of
 from ..inputs import check_finite, rows, single
-from ..memory.backoff import announce, sample_with_backoff
+from ..memory.backoff import sample_with_backoff
+from ..notice import announce
 from .batches import Alone, batch_key, batches, joined_conditioning, joined_mask
 from .samplers import check_flow_start, shown
 
@@ -96,7 +97,8 @@ def _keys(table: Sequence[Mapping[str, Any]], limit: int) -> list[Hashable | Non
             keys.append(None)
             alone.setdefault(str(reason), []).append(number)
     for why, numbers in alone.items():
-        announce(f"batch_size {limit}: {_entries(numbers)} of {len(table)} are sampled alone: {why}.")
+        text = f"batch_size {limit}: {_entries(numbers)} of {len(table)} are sampled alone: {why}."
+        announce("EriSample", text, logging.WARNING)
     return keys
 
 

@@ -15,12 +15,14 @@ from comfy_execution.progress import get_progress_state
 
 from ...errors import NodeInputError
 from ..inputs import check_finite
+from ..notice import announce
 from .cache_key import GraphKey, NotCacheableError, graph_key, may_have_changed
 from .cache_store import CorruptEntryError, NotStorableError, Store
 
 log = logging.getLogger(__name__)
 
 INPUT: Final = "conditioning"
+_NODE: Final = "EriCacheConditioning"
 _MEGABYTE: Final = 2**20
 
 
@@ -93,7 +95,7 @@ def recall(hidden: Any, settings: CacheSettings, conditioning: Sequence[Any]) ->
     if _missing(conditioning):
         if found is None:
             raise NodeInputError("conditioning is empty. Connect a text-encode node.")
-        _notice(hidden, f"{len(found)} from the cache, no text encoder needed", logging.INFO)
+        announce(_NODE, f"{len(found)} from the cache, no text encoder needed")
         return list(found)
     check_finite(
         INPUT,
@@ -103,11 +105,11 @@ def recall(hidden: Any, settings: CacheSettings, conditioning: Sequence[Any]) ->
     if settings.mode != "off":
         try:
             size = _remember(hidden, settings, list(conditioning))
-            _notice(hidden, f"{len(conditioning)} computed and stored ({size / _MEGABYTE:.1f} MB)", logging.INFO)
+            announce(_NODE, f"{len(conditioning)} computed and stored ({size / _MEGABYTE:.1f} MB)", logging.INFO)
         except (NotCacheableError, NotStorableError) as error:
-            _notice(hidden, f"not cached: {error}", logging.WARNING)
+            announce(_NODE, f"not cached: {error}", logging.WARNING)
         except OSError as error:
-            _notice(hidden, f"not cached: {cache_folder()} cannot be written ({error})", logging.WARNING)
+            announce(_NODE, f"not cached: {cache_folder()} cannot be written ({error})", logging.WARNING)
     return list(conditioning)
 
 
@@ -141,13 +143,3 @@ def _refuse_stale(key: GraphKey) -> None:
 
 def _missing(conditioning: Sequence[Any]) -> bool:
     return all(entry is None for entry in conditioning)
-
-
-def _notice(hidden: Any, text: str, level: int) -> None:
-    """Write a line to the log, and below the node when ComfyUI can show it."""
-    log.log(level, "EriCacheConditioning (node %s): %s", hidden.unique_id, text)
-    from server import PromptServer  # not at the top: ComfyUI makes it after it has loaded the pack
-
-    send = getattr(PromptServer.instance, "send_progress_text", None)
-    if send is not None:
-        send(text, hidden.unique_id)

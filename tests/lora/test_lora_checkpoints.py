@@ -100,9 +100,17 @@ def test_number_in_the_name_wins_over_the_header(tmp_path: Path) -> None:
     assert found(tmp_path) == [(250, "flux_lora_step250.safetensors")]
 
 
-def test_final_takes_its_step_from_the_state_beside_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("file", "state"), [
+    ("training_state.json", {"global_step": 150}),
+    ("trainer_state.json", {"epoch": 3.0, "global_step": 150, "log_history": [{"step": 10}]}),
+    ("pytorch_lora_weights-state/train_state.json", {"current_epoch": 3, "current_step": 150}),
+    ("meta.json", {"train_progress": {"epoch": 3, "epoch_step": 2, "epoch_sample": 2, "global_step": 150}}),
+])  # fmt: skip
+def test_final_takes_its_step_from_the_state_beside_it(tmp_path: Path, file: str, state: dict[str, object]) -> None:
+    """As Hugging Face's Trainer, sd-scripts (train_network.py:948) and OneTrainer (BaseModelLoader.py:25) write it."""
     lay(tmp_path, ["checkpoint-100/pytorch_lora_weights.safetensors", "pytorch_lora_weights.safetensors"])
-    (tmp_path / "training_state.json").write_text('{"global_step": 150}')
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(json.dumps(state), encoding="utf-8")
     assert found(tmp_path) == [
         (100, "checkpoint-100/pytorch_lora_weights.safetensors"),
         (150, "pytorch_lora_weights.safetensors"),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from comfyui_eridiffusion.lora import LoraError, change_norms, load_report, merged_delta, read_lora, to_host_keys
 from comfyui_eridiffusion.lora.against import model_shapes, report_against
-from comfyui_eridiffusion.lora.fit import check_fit
+from comfyui_eridiffusion.lora.fit import check_fit, fitting
 from comfyui_eridiffusion.lora.report import LoadReport
 from comfyui_eridiffusion.tests.lora.lora_files import write
 
@@ -190,6 +190,31 @@ def test_another_shape_is_an_error(tmp_path: Path, kind: str) -> None:
         check_fit(read_lora(path), MODEL)
     assert caught.value.keys == (module,)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", MISFITS)
+def test_one_misfit_among_many_is_left_out_and_named(tmp_path: Path, kind: str) -> None:
+    """ComfyUI leaves the one weight as it is and applies the rest."""
+    tensors, module = MISFITS[kind]
+    others = [f"double_blocks.1.{name}" for name in ("img_attn.proj", "txt_attn.proj")]
+    shapes = {**MODEL, **{f"diffusion_model.{name}.weight": (W, W) for name in others}}
+    diffusers = [f"transformer.transformer_blocks.1.attn.{name}" for name in ("to_out.0", "to_add_out")]
+    named = diffusers if module.startswith("transformer.") else others
+    path = write(tmp_path / "a.safetensors", {**tensors, **pair(named[0]), **pair(named[1])})
+    lora = read_lora(path)
+    misfits = check_fit(lora, shapes)
+    assert [misfit.module for misfit in misfits] == [module]
+    rest = to_host_keys(fitting(lora, misfits))
+    assert not any(name.startswith(f"diffusion_model.{module}.") for name in rest)
+    assert all(f"diffusion_model.{name}.lora_up.weight" in rest for name in others)
+    found = report_against(lora, shapes)
+    (adapter,) = [one for one in lora.adapters if one.module == module]
+    assert list(found.misfits) == [module]
+    assert set(adapter.keys) == set(found.unmatched)
+    assert f"do not fit and were left out: 1 of {len(lora.adapters)}: {module} " in found.as_text()
+    applied = len(lora.adapters) - 1
+    assert found.headline.startswith(f"{applied} of {len(lora.adapters)} modules; strongest change in ")
+    assert f"1 do not fit, the largest {module}: " in found.headline
 
 
 def checkpoint(path: Path, prefix: str, **more: Tensor) -> Path:

@@ -73,7 +73,7 @@ def failing(model: Any, fails: Callable[[dict[str, Any]], bool], rows: list[int]
 
 
 def steps(caplog: pytest.LogCaptureFixture) -> list[str]:
-    found = [record.getMessage() for record in caplog.records if record.name.endswith("host.memory.backoff")]
+    found = [record.getMessage() for record in caplog.records if record.name.endswith("host.notice")]
     return [text.removeprefix("EriSample: Out of memory: ").removesuffix(".") for text in found]
 
 
