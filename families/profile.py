@@ -35,6 +35,7 @@ class Profile:
     SDXL: spacing, offset, final_alpha ("alpha[0]" or "1"), zero_snr, clip_sample, eta; sampler (a word of
     samplers.trainer_levels.ALGORITHMS, "" = DDIM, which alone has final_alpha, zero_snr and eta), karras.
     zero_star: CFG-Zero* with an empty first step. cfg_from_step: the first step, from 0, with a negative pass.
+    swapped_heads: SD 3.5 Medium's second self-attention runs with heads and head size swapped.
     remarks: what a person should know about the match; notes: their texts.
     """
 
@@ -59,6 +60,7 @@ class Profile:
     karras: bool = False
     zero_star: bool = False
     cfg_from_step: int = 0
+    swapped_heads: bool = False
     skip_layers: str = ""
     skip_scale: float = 2.5
     skip_start: float = 0.01

@@ -10,6 +10,7 @@ from .flux import EriFluxPatchify, EriFluxUnpatchify
 from .guidance import EriGuidance
 from .lora import EriLoraAtStep, EriLoraSteps
 from .memory import EriMemoryPolicy
+from .model import EriTrainerModel
 from .noise import EriTrainerNoise
 from .output import EriContactSheet, EriSaveSamples
 from .sampling import EriDDIMSampler, EriFlowEulerSampler, EriSample, EriTrainerSampler
@@ -31,6 +32,7 @@ NODES: list[type[io.ComfyNode]] = [
     EriFlowEulerSampler,
     EriDDIMSampler,
     EriTrainerSampler,
+    EriTrainerModel,
     EriGuidance,
     EriSample,
     EriMemoryPolicy,

@@ -51,6 +51,10 @@ SETTINGS: Final[dict[str, tuple[type, str]]] = {
     "eta": (float, "SDXL: 0 is DDIM, 1 is DDPM."),
     "zero_star": (bool, "Classifier-free guidance as CFG-Zero*, with an empty first step."),
     "cfg_from_step": (int, "The first step, counted from 0, that has classifier-free guidance."),
+    "swapped_heads": (
+        bool,
+        "SD 3.5 Medium: the second self-attention runs with heads and head size swapped, as in sd-scripts.",
+    ),
     "skip_layers": (str, "SD 3.5: layers for skip-layer guidance, e.g. 7, 8, 9; empty = off."),
     "skip_scale": (float, "SD 3.5: strength of skip-layer guidance."),
     "skip_start": (float, "SD 3.5: share of the run at which skip-layer guidance starts."),

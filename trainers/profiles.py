@@ -42,7 +42,7 @@ def profile_for(spec: SampleSpec, sampler: str | None = None) -> Profile:
     for name in ("eta", "final_alpha", "zero_snr"):
         if profile.sampler and name in spec.sampling:
             profile = profile.remarked(f"{name} acts with DDIM only, not with {profile.sampler}.", "sigmas")
-    _check_skip_layers(profile, spec)
+    _check_sd35(profile, spec)
     return replace(profile, remarks=tuple(remark for remark in profile.remarks if _applies(remark, profile, spec)))
 
 
@@ -88,17 +88,14 @@ def _applies(remark: Remark, profile: Profile, spec: SampleSpec) -> bool:
     return not (remark.where_off and getattr(profile, remark.where_off))
 
 
-def _check_skip_layers(profile: Profile, spec: SampleSpec) -> None:
-    """Refuse skip-layer guidance where there is none, and what names no layers."""
-    if not profile.skip_layers:
-        return
-    if spec.family != "sd35":
-        raise WorkflowError(
-            f"skip-layer guidance is for SD 3.5, not {spec.family}",
-            field="sampling.skip_layers",
-            remedy="Leave it out.",
-        )
-    if re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", profile.skip_layers) is None:
+def _check_sd35(profile: Profile, spec: SampleSpec) -> None:
+    """Refuse what other families do not have, and skip-layer guidance that names no layers."""
+    for name, title in (("skip_layers", "skip-layer guidance is"), ("swapped_heads", "swapped heads are")):
+        if getattr(profile, name) and spec.family != "sd35":
+            raise WorkflowError(
+                f"{title} for SD 3.5, not {spec.family}", field=f"sampling.{name}", remedy="Leave it out."
+            )
+    if profile.skip_layers and re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", profile.skip_layers) is None:
         raise WorkflowError(
             f"{profile.skip_layers!r} names no layers",
             field="sampling.skip_layers",

@@ -245,6 +245,20 @@ def _with_lora(
     return behind, lora.out("found_step"), {"report": lora.out("details")}
 
 
+def _as_trainer(chain: Chain) -> Chain:
+    """The chain with the model as the profile says that the trainer runs it."""
+    if not chain.profile.swapped_heads:
+        return chain
+    node = chain.add(
+        "trainers_model",
+        "EriTrainerModel",
+        "Trainer's model",
+        second_attention="heads and head size swapped",
+        model=chain.model,
+    )
+    return replace(chain, model=node.out("model"))
+
+
 def _guided(chain: Chain, model: Link) -> Link:
     """The model, with what the profile says of classifier-free guidance where some item has it."""
     profile = chain.profile
@@ -270,6 +284,7 @@ def _guided(chain: Chain, model: Link) -> Link:
 def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None, batch: int) -> str:
     """Add LoRA, conditioning, sampling, decoding and the saver; returns the saver's id."""
     chain, saved_step, loaded_lora = _with_lora(chain, loaded, run, step)
+    chain = _as_trainer(chain)
     parts = chain.family.sampling(chain)
     noise = chain.add(
         "noise",

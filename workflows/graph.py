@@ -22,6 +22,7 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "EriFlowEulerSampler": ("sampler",),
     "EriDDIMSampler": ("sampler",),
     "EriTrainerSampler": ("sampler", "sigmas"),
+    "EriTrainerModel": ("model",),
     "EriTrainerNoise": ("noise",),
     "EriLoraAtStep": ("model", "clip", "found_step", "report", "details"),
     "EriSample": ("latent",),

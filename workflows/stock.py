@@ -110,6 +110,11 @@ def _model_and_clip(stock: Stock, profile: Profile, item: SampleItem) -> tuple[L
             "t5_length", "T5TokenizerOptions", "T5 length", clip=clip, min_padding=0 if padded else 1, min_length=length
         )
     model = facts.model(stock, profile, item, model)
+    if profile.swapped_heads:
+        stock.note(
+            "The trainer runs the second self-attention of SD 3.5 Medium with heads and head size swapped; stock nodes "
+            "run it as published: the pictures differ."
+        )
     if item.cfg_scale != 1.0 and profile.zero_star:
         stock.note(
             "The trainer guides by CFG-Zero* with an empty first step; ComfyUI's CFGZeroStar scales the predicted "

@@ -159,6 +159,8 @@ GUIDANCE = [
     Case("EriGuidance", "range", "threshold_percentile is 1.5", {"threshold_percentile": linked(1.5)}),
     Case("EriGuidance", "range", "rescale is -1", {"rescale": linked(-1.0)}),
     Case("EriGuidance", "nan", "rescale is nan", {"rescale": linked(NAN)}),
+    *(Case("EriTrainerModel", "family", "only SD 3.5 Medium has.*as published", {"second_attention": "heads and head size swapped"}, family=family) for family in ("flux", "sdxl")),
+    Case("EriTrainerModel", "range", "second_attention is .*Choose one of", {"second_attention": linked("swapped")}),
     Case("EriMemoryPolicy", "missing", "nothing to work on.*Connect"),
     Case("EriMemoryPolicy", "range", "slice_size is 0", {"mode": "attention slicing", "slice_size": linked(0), "model": other("flux", "model")}),
     Case("EriMemoryPolicy", "range", "tile_size is 0", {"mode": "VAE tiling", "tile_size": linked(0), "model": other("flux", "model")}),

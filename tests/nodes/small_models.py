@@ -75,8 +75,11 @@ def flux_model(seed: int = 0, hidden: int = 128) -> Any:
     )
 
 
-def sd35_model(seed: int = 0) -> Any:
-    """MODEL of SD 3.5's architecture (MMDiT), depth 2, context width 4096 as the real one."""
+def sd35_model(seed: int = 0, attn2: tuple[int, ...] = ()) -> Any:
+    """MODEL of SD 3.5's architecture (MMDiT), depth 2, context width 4096 as the real one.
+
+    attn2: the blocks with a second self-attention, as in Medium.
+    """
     import comfy.supported_models
 
     return _patcher(
@@ -96,7 +99,7 @@ def sd35_model(seed: int = 0) -> Any:
                 "pos_embed_max_size": 8,
                 "pos_embed_scaling_factor": None,
                 "qk_norm": "rms",
-                "x_block_self_attn_layers": [],
+                "x_block_self_attn_layers": list(attn2),
             }
         ),
         seed,

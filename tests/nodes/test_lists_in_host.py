@@ -42,6 +42,10 @@ LISTS: dict[str, dict[str, Linked]] = {
     "EriFlowEulerSampler": {"s_churn": linked(0.0, 1.0, 2.0), "s_noise": linked(1.0, 1.5)},
     "EriDDIMSampler": {"eta": linked(0.0, 0.5, 1.0), "clip_range": linked(1.0, 2.0)},
     "EriTrainerSampler": {"steps": linked(4, 5, 6), "offset": linked(0, 1)},
+    "EriTrainerModel": {
+        "model": Linked(lambda: [graphs.good("flux")["model"]()] * 3),
+        "second_attention": linked("as published", "as published"),
+    },
     "EriGuidance": {"rescale": linked(0.0, 0.5, 1.0), "threshold_percentile": linked(0.0, 0.9)},
     "EriMemoryPolicy": {"slice_size": linked(256, 512, 1024), "tile_size": linked(256, 512)},
     "EriFluxPatchify": {"latent": latents((1, 16, 8, 8), (1, 16, 8, 6), (2, 16, 8, 8)), "text_length": linked(4, 8)},

@@ -28,8 +28,6 @@ SAME_PIXEL: Final = 1
 
 #: What makes a sample differ, by the word that `Cell.differs` uses.
 CAUSES: Final = {
-    "heads": "kohya runs the second self-attention of SD 3.5 Medium in 64 heads of 24 instead of 24 of 64 "
-    "(library/sd3_models.py gives the number of heads where the size of one is expected)",
     "weights": "kohya multiplies embeddings by the weights in ( ) and [ ]; ComfyUI moves them away from the empty "
     "prompt's, and takes [ ] as text",
     "exclamation": "an exclamation mark is the padding token of diffusers' second CLIP tokenizer and an ordinary token "
@@ -38,7 +36,6 @@ CAUSES: Final = {
 
 #: The topic of `eri explain` that must be "different" by each cause.
 TOPICS: Final = {
-    "heads": "model",
     "weights": "token lengths",
     "exclamation": "token lengths",
 }
@@ -128,9 +125,9 @@ CELLS: Final[dict[str, Cell]] = {
         "ai-toolkit", "sd35", "ai-toolkit/sd35_bang.json", "drawn", "flowmatch",
         differs=dict.fromkeys((1, 2), ("exclamation",)), same=Apart(7.1e-7, 1, 0.0002), apart=Apart(0.145, 163, 11.95),
     ),
-    "kohya_sd35": Cell(
-        "kohya", "sd35", "kohya/sd35.toml", "drawn",
-        differs=dict.fromkeys(range(3), ("heads",)), apart=Apart(0.329, 238, 21.80),
+    "kohya_sd35": Cell("kohya", "sd35", "kohya/sd35.toml", "drawn", same=Apart(2.3e-6, 1, 0.0002)),
+    "kohya_sd35_lora": Cell(
+        "kohya", "sd35", "kohya/sd35.toml", "drawn", lora="kohya_sd35", same=Apart(1.5e-6, 1, 0.0001)
     ),
     "st_sd35": Cell("simpletuner", "sd35", "simpletuner/sd35.json", "drawn", same=Apart(1.6e-6, 1, 0.0002)),
     "aitk_sdxl_ddim": Cell(

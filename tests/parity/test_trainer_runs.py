@@ -9,7 +9,7 @@ the figures and the tables in README.md and docs/parity.md.
 All cells of the data can be read and made a graph. Run once by hand like these, but without data, so that nothing here
 stands for them:
 
-    kohya, SD 3.5 and SDXL, each with a LoRA; ai-toolkit, Flux with a LoRA; ai-toolkit, SDXL with an exclamation mark
+    kohya, SDXL with a LoRA; ai-toolkit, Flux with a LoRA; ai-toolkit, SDXL with an exclamation mark
     OneTrainer, SD 3.5; SimpleTuner, SDXL; musubi-tuner, Flux
 """
 

@@ -205,7 +205,10 @@ def test_words_of_samplers_and_prompts_change_the_answer() -> None:
         items = [replace(spec.items[0], prompt=prompt)]
         assert kinds(explain(replace(spec, items=items)))["token lengths"] == {kind}
     medium = replace(default_spec("kohya", "sd35"), variant="medium")
-    assert kinds(explain(medium))["model"] == {"different"}
+    assert kinds(explain(replace(medium, precision="float32")))["model"] == {"exact"}
+    published = replace(medium, sampling={"swapped_heads": False})
+    assert kinds(explain(published))["model"] == {"different"}
+    assert "swapped" in " ".join(build(medium, style="stock").notes)
     assert kinds(explain(replace(medium, variant="large")))["model"] == {"as its source says"}
 
 

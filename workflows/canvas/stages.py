@@ -68,6 +68,7 @@ _BY_CLASS: Final[dict[str, str]] = {
     "FluxGuidance": "prompts",
     "FluxDisableGuidance": "prompts",
     "ConditioningZeroOut": "prompts",
+    "EriTrainerModel": "lora",
     "EriGuidance": "sampling",
     "EriSample": "sampling",
     "KSampler": "sampling",
