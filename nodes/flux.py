@@ -26,6 +26,7 @@ class EriFluxPatchify(io.ComfyNode):
                 io.Latent.Input("latent"),
                 io.Int.Input("index", default=0, min=0, max=4096, optional=True),
                 io.Boolean.Input("model_space", default=False, optional=True),
+                io.Combo.Input("layout", options=["packed", "patches"], default="packed", optional=True),
             ],
             outputs=[
                 io.Latent.Output(id="tokens", display_name="tokens"),
@@ -36,10 +37,8 @@ class EriFluxPatchify(io.ComfyNode):
 
     @classmethod
     @in_range()
-    def execute(
-        cls, text_length: int, latent: dict[str, Any], index: int = 0, model_space: bool = False
-    ) -> io.NodeOutput:
-        return io.NodeOutput(*patchify_latent(latent, text_length, index, model_space))
+    def execute(cls, text_length: int, latent: dict[str, Any], **options: Any) -> io.NodeOutput:
+        return io.NodeOutput(*patchify_latent(latent, text_length, **options))
 
 
 class EriFluxUnpatchify(io.ComfyNode):

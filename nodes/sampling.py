@@ -10,12 +10,22 @@ from comfy_api.latest import io
 from ..host.inputs import in_range
 from ..host.sampling.noise import PROFILES
 from ..host.sampling.sample import sample_inputs
-from ..host.sampling.samplers import sample_ddim, sample_flow_euler
+from ..host.sampling.samplers import flow_euler, sample_ddim
 from ..host.sampling.trainer_sampler import TrainerSampler
 from ..host.schema import SAMPLING_MENU, schema
 from ..samplers.noise import NoiseProfile
 from ..samplers.trainer_levels import ALGORITHMS, SPACINGS
 from ..workflows.builder import MAX_BATCH
+
+
+def _problem_with(noise: str | None) -> str:
+    """What is wrong with the text of a noise profile, "" = nothing; None = it is linked."""
+    try:
+        if noise is not None:
+            NoiseProfile.parse(noise)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 class EriFlowEulerSampler(io.ComfyNode):
@@ -32,15 +42,20 @@ class EriFlowEulerSampler(io.ComfyNode):
                 io.Float.Input("s_tmin", default=0.0, min=0.0, max=1.0, step=0.01, round=False),
                 io.Float.Input("s_tmax", default=1.0, min=0.0, max=1.0, step=0.01, round=False),
                 io.Float.Input("s_noise", default=1.0, min=0.0, max=10.0, step=0.01, round=False),
+                io.Float.Input("eta", default=0.0, min=0.0, max=10.0, step=0.01, round=False, optional=True),
+                io.Combo.Input("noise", options=PROFILES, default=PROFILES[0], optional=True),
             ],
             outputs=[io.Sampler.Output()],
         )
 
     @classmethod
+    def validate_inputs(cls, noise: str | None = None) -> bool | str:
+        return _problem_with(noise) or True
+
+    @classmethod
     @in_range()
-    def execute(cls, s_churn: float, s_tmin: float, s_tmax: float, s_noise: float) -> io.NodeOutput:
-        options = {"s_churn": s_churn, "s_tmin": s_tmin, "s_tmax": s_tmax, "s_noise": s_noise}
-        return io.NodeOutput(comfy.samplers.KSAMPLER(sample_flow_euler, options))
+    def execute(cls, **options: Any) -> io.NodeOutput:
+        return io.NodeOutput(flow_euler(**options))
 
 
 class EriDDIMSampler(io.ComfyNode):
@@ -89,18 +104,18 @@ class EriTrainerSampler(io.ComfyNode):
                 io.Boolean.Input("clip_sample", default=False),
                 io.Combo.Input("noise", options=PROFILES, default=PROFILES[0]),
                 io.Model.Input("model"),
+                io.Float.Input("eta", default=1.0, min=0.0, max=10.0, step=0.01, round=False, optional=True),
+                io.Float.Input("s_churn", default=0.0, min=0.0, max=100.0, step=0.01, round=False, optional=True),
+                io.Float.Input("s_tmin", default=0.0, min=0.0, max=1000.0, step=0.01, round=False, optional=True),
+                io.Float.Input("s_tmax", default=1000.0, min=0.0, max=1000.0, step=0.01, round=False, optional=True),
+                io.Float.Input("s_noise", default=1.0, min=0.0, max=10.0, step=0.01, round=False, optional=True),
             ],
             outputs=[io.Sampler.Output(), io.Sigmas.Output()],
         )
 
     @classmethod
     def validate_inputs(cls, noise: str | None = None) -> bool | str:
-        try:
-            if noise is not None:
-                NoiseProfile.parse(noise)
-        except ValueError as error:
-            return str(error)
-        return True
+        return _problem_with(noise) or True
 
     @classmethod
     @in_range()

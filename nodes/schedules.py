@@ -34,24 +34,15 @@ class EriFluxSchedule(io.ComfyNode):
                 io.Boolean.Input("shifted", default=True),
                 _denoise(),
                 io.Combo.Input("spacing", options=["linear", "timesteps"], default="linear", optional=True),
+                io.Float.Input("shift", default=0.0, min=0.0, max=100.0, step=0.01, round=False, optional=True),
             ],
             outputs=[io.Sigmas.Output()],
         )
 
     @classmethod
     @in_range(but=("denoise",))
-    def execute(
-        cls,
-        steps: int,
-        width: int,
-        height: int,
-        base_shift: float,
-        max_shift: float,
-        shifted: bool,
-        denoise: float = 1.0,
-        spacing: str = "linear",
-    ) -> io.NodeOutput:
-        return io.NodeOutput(flux_schedule(steps, width, height, base_shift, max_shift, shifted, denoise, spacing))
+    def execute(cls, **options: Any) -> io.NodeOutput:
+        return io.NodeOutput(flux_schedule(**options))
 
 
 class EriFlowSchedule(io.ComfyNode):

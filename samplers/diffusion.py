@@ -9,6 +9,8 @@ gives none.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -78,6 +80,45 @@ def ddim_step(
     elif noise is not None:
         _checks.like("noise", noise, x, "x")
     return result.to(x.dtype), clean.to(x.dtype)
+
+
+def churn(
+    x: Tensor,
+    sigma: float,
+    steps: int,
+    s_churn: float = 0.0,
+    s_tmin: float = 0.0,
+    s_tmax: float = math.inf,
+    s_noise: float = 1.0,
+    noise: Tensor | None = None,
+) -> tuple[Tensor, float]:
+    """Raise the noise level a little before a step, for latents x = x0 + sigma·noise.
+
+    Args:
+        x: the latent `[B, C, H, W]`.
+        sigma: its noise level, at least 0.
+        steps: the length of the whole schedule.
+        s_churn: how much noise is added in all, spread over the steps; at least 0.
+        s_tmin: the lowest sigma (not a share of the steps) at which noise is added.
+        s_tmax: the highest sigma at which noise is added.
+        s_noise: scales the noise, at least 0.
+        noise: standard normal noise shaped like `x`; required when noise is added.
+
+    Returns the latent and its new sigma: gamma = min(s_churn / steps, sqrt 2 - 1), sigma_hat = sigma (1 + gamma),
+    x + s_noise·sqrt(sigma_hat² - sigma²)·noise. Outside the bounds, and when gamma is 0, both are unchanged.
+
+    Raises ValueError naming the argument.
+    Source: Karras et al. 2022, algorithm 2; comfy/k_diffusion/sampling.py `sample_euler`. Flow models: `flow.churn`.
+    """
+    level, count = _checks.finite("sigma", sigma, 0.0), _checks.integer("steps", steps, 1)
+    amount, scale = _checks.finite("s_churn", s_churn, 0.0), _checks.finite("s_noise", s_noise, 0.0)
+    lowest, highest = _checks.real("s_tmin", s_tmin, 0.0), _checks.real("s_tmax", s_tmax, 0.0)
+    gamma = min(amount / count, math.sqrt(2.0) - 1.0) if lowest <= level <= highest else 0.0
+    if gamma == 0.0:
+        return x, level
+    fresh = _checks.required_noise(noise, x, f"s_churn is {amount:g}")
+    raised = level * (1.0 + gamma)
+    return x + fresh * (scale * math.sqrt(raised * raised - level * level)), raised
 
 
 def add_noise(x0: Tensor, noise: Tensor, t: int | Tensor, alphas_cumprod: Tensor) -> Tensor:

@@ -123,16 +123,28 @@ def ancestral_step(
         noise = _checks.required_noise(noise, x, f"eta is {share:g}")
     if start == end:
         return x.clone()
-    down = s_next * (1 + (s_next / s - 1) * share)
-    alpha_next, alpha_down = 1 - s_next, 1 - down
-    missing = s_next**2 - down**2 * alpha_next**2 / alpha_down**2
+    fresh = noise.to(latent.dtype) if share > 0.0 and noise is not None else None
+    return ancestral_from_denoised(latent, denoised, s, s_next, share, scale, fresh).to(x.dtype)
+
+
+def ancestral_from_denoised(
+    x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor, eta: float, s_noise: float, noise: Tensor | None
+) -> Tensor:
+    """Take `ancestral_step` to a sigma above 0 with the denoised latent x0 in place of the velocity.
+
+    The order of operations is that of ComfyUI's `euler_ancestral` on a flow model, bit for bit. Only eta is checked.
+    """
+    down = sigma_next * (1 + (sigma_next / sigma - 1) * eta)
+    alpha_next, alpha_down = 1 - sigma_next, 1 - down
+    missing = sigma_next**2 - down**2 * alpha_next**2 / alpha_down**2
     if float(missing) < -1e-6:
-        raise ValueError(f"eta: {share:g} is too large for the step from sigma {start:g} to {end:g}")
-    result = (down / s) * latent + (1 - down / s) * denoised
-    if share > 0.0 and noise is not None:
-        fresh = noise.to(latent.dtype) * scale * missing.clamp(min=0.0) ** 0.5
-        result = (alpha_next / alpha_down) * result + fresh
-    return result.to(x.dtype)
+        raise ValueError(
+            f"eta: {eta:g} is too large for the step from sigma {float(sigma):g} to {float(sigma_next):g}"
+        )
+    result = (down / sigma) * x + (1 - down / sigma) * denoised
+    if noise is not None:
+        result = (alpha_next / alpha_down) * result + noise * s_noise * missing.clamp(min=0.0) ** 0.5
+    return result
 
 
 def churn(

@@ -60,6 +60,19 @@ def unpatchify(tokens: Tensor | Tokens, height: int, width: int) -> Tensor:
     return latent[:, :, :height, :width].clone(memory_format=torch.contiguous_format)
 
 
+def to_patches(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Lay tokens `[B, N, 4C]` out in rows and columns: `[B, 4C, ceil(height / 2), ceil(width / 2)]`.
+
+    height, width: of the latent, in cells.
+    """
+    return rearrange(tokens, "b (h w) c -> b c h w", h=(height + 1) // 2, w=(width + 1) // 2).contiguous()
+
+
+def from_patches(patches: Tensor) -> Tensor:
+    """Take rows and columns `[B, 4C, h, w]` as tokens `[B, h * w, 4C]`."""
+    return rearrange(patches, "b c h w -> b (h w) c").contiguous()
+
+
 def image_ids(height: int, width: int, batch: int = 1, index: int = 0) -> Tensor:
     """Return the position ids of an image's tokens, `[index, row, column]`.
 

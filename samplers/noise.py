@@ -4,7 +4,8 @@ A profile is written "generator[@gpu]/layout/dtype[/cast]", for example:
 
 - "torch-cpu/nchw/float32": ComfyUI's own noise;
 - "torch-cpu/nchw/float32/bfloat16": drawn in float32, then rounded to bfloat16;
-- "torch-cuda@rtx-3090/packed/bfloat16": drawn as Flux tokens by torch on that GPU.
+- "torch-cuda@rtx-3090/packed/bfloat16": drawn as Flux tokens by torch on that GPU;
+- "torch-cpu/patches/float32": drawn as Flux tokens in rows and columns, `[B, 4C, h, w]`.
 
 Verified bit for bit: torch-cpu (it is torch), the Rust generators except Box–Muller (rand 0.8.5, rand_distr 0.4.3).
 Verified to float32 rounding: rust-stdrng-box-muller (3 ulp), torch-cuda (published output; see `_cuda_rng`).
@@ -26,7 +27,7 @@ from ..trainers import LISTED, TRAINERS
 from ..trainers.native import TRAINER as NATIVE
 from ..trainers.trainer import Sizes, UnknownNoise, Way
 from . import _checks, _cuda_rng, _rust_rng
-from .flux_latents import unpatchify
+from .flux_latents import from_patches, unpatchify
 
 GENERATORS = (
     "torch-cpu",
@@ -36,7 +37,7 @@ GENERATORS = (
     "rust-stdrng-box-muller",
     "rust-stdrng-ziggurat",
 )
-LAYOUTS = ("nchw", "packed")
+LAYOUTS = ("nchw", "packed", "patches")
 DTYPES = ("float32", "bfloat16", "float16")
 DEFAULT_GPU = "rtx-4090"
 
@@ -118,7 +119,8 @@ def initial_noise(profile: NoiseProfile | str, seed: int, batch: int, channels: 
         width: the latent's width in cells.
 
     Returns `[batch, channels, height, width]` on the CPU in the profile's final dtype. Packed noise is drawn as tokens
-    `[batch, ceil(height / 2) * ceil(width / 2), 4 * channels]` and unpacked. The global generators are left alone.
+    `[batch, ceil(height / 2) * ceil(width / 2), 4 * channels]` and unpacked; patches are the same with the tokens in
+    rows and columns, `[batch, 4 * channels, ceil(height / 2), ceil(width / 2)]`. The global generators are left alone.
 
     Raises ValueError naming the argument.
     Source: per generator, see the module and `_rust_rng`, `_cuda_rng`; torch: `torch.randn` with a CPU generator.
@@ -133,6 +135,9 @@ def initial_noise(profile: NoiseProfile | str, seed: int, batch: int, channels: 
     if how.layout == "packed":
         tokens = ((rows + 1) // 2) * ((columns + 1) // 2)
         noise = unpatchify(_draw(how, start, (count, tokens, 4 * depth)), rows, columns)
+    elif how.layout == "patches":
+        drawn = _draw(how, start, (count, 4 * depth, (rows + 1) // 2, (columns + 1) // 2))
+        noise = unpatchify(from_patches(drawn), rows, columns)
     else:
         noise = _draw(how, start, (count, depth, rows, columns))
     return noise.to(getattr(torch, how.cast or how.dtype))

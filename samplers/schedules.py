@@ -76,11 +76,29 @@ def flux_sigmas(
     `FlowMatchEulerDiscreteScheduler.set_timesteps`.
     """
     mu = flux_mu(image_tokens, base_shift, max_shift)
+    # e^mu / (e^mu + 1/t - 1) is the shift s·t / (1 + (s - 1)·t) with s = e^mu, written so that t = 0 is no exception.
+    return shifted_sigmoid_sigmas(steps, math.exp(mu) if shifted else 1.0, spacing)
+
+
+def shifted_sigmoid_sigmas(steps: int, shift: float, spacing: str = "linear") -> Tensor:
+    """Return Flux's sigmas with a fixed shift, float32 `[steps + 1]`, which descend from exactly 1 to exactly 0.
+
+    sigma = sigmoid(logit(t) + ln shift) = shift·t / (1 + (shift - 1)·t). `flux_sigmas` is this with shift = e^mu, and
+    `flow_sigmas(steps, shift, "linear")` is the same.
+
+    Args:
+        steps: the number of steps, at least 1.
+        shift: above 0; 1 leaves the times as they are.
+        spacing: as in `flux_sigmas`.
+
+    Raises ValueError for `steps` < 1, `shift` <= 0 or not finite, and an unknown spacing.
+    Source: EriDiffusion's documents, `get_flux_schedule(num_steps, shift)`, "shifted sigmoid".
+    """
+    factor = _checks.finite("shift", shift, 0.0, above=True)
     times = _descending_line(steps)
     if _checks.choice("spacing", spacing, FLUX_SPACINGS) == "timesteps":
         times = torch.cat((torch.linspace(1, 1 / _FLOW_TRAIN_STEPS, steps, dtype=times.dtype), times.new_zeros(1)))
-    # e^mu / (e^mu + 1/t - 1) is the shift s·t / (1 + (s - 1)·t) with s = e^mu, written so that t = 0 is no exception.
-    return _as_sigmas(_shift(times, math.exp(mu)) if shifted else times)
+    return _as_sigmas(_shift(times, factor))
 
 
 def flow_sigmas(steps: int, shift: float = 3.0, spacing: str = "timesteps") -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...errors import NodeInputError
 from ...families import FLUX
-from ...samplers.flux_latents import image_ids, patchify, text_ids, unpatchify
+from ...samplers.flux_latents import from_patches, image_ids, patchify, text_ids, to_patches, unpatchify
 from ..tensor_files import read_tensor
 
 Latent = dict[str, Any]
@@ -22,7 +22,7 @@ _NAMES: Final = ("tokens", "packed_latents", "latents", "latent_tensor", "latent
 
 
 def patchify_latent(
-    latent: Latent, text_length: int, index: int = 0, model_space: bool = False
+    latent: Latent, text_length: int, index: int = 0, model_space: bool = False, layout: str = "packed"
 ) -> tuple[Latent, Latent, Latent]:
     """Return a latent's tokens [B, N, 64], image ids [B, N, 3] and text ids [B, text_length, 3] as LATENT dictionaries.
 
@@ -33,6 +33,7 @@ def patchify_latent(
         text_length: the number of text tokens.
         index: 0 for the picture itself, 1, 2, … for reference pictures.
         model_space: scales and shifts the values to those that the model sees, which trainers pack.
+        layout: "packed", or "patches" for tokens in rows and columns [B, 64, H/2, W/2].
 
     Raises NodeInputError for a latent that is not Flux's, or holds NaN.
     """
@@ -47,13 +48,14 @@ def patchify_latent(
     packed = patchify(comfy.latent_formats.Flux().process_in(samples) if model_space else samples)
     batch = samples.shape[0]
     ids = image_ids(packed.height, packed.width, batch, index)
-    return {**latent, "samples": packed.tokens}, {"samples": ids}, {"samples": text_ids(text_length, batch)}
+    tokens = packed.tokens if layout == "packed" else to_patches(*packed)
+    return {**latent, "samples": tokens}, {"samples": ids}, {"samples": text_ids(text_length, batch)}
 
 
 def unpatchify_latent(
     tokens: Latent | None, width: int, height: int, file: str = "", model_space: bool = False
 ) -> Latent:
-    """Return a latent [B, 16, height/8, width/8] of tokens [B, N, 64].
+    """Return a latent [B, 16, height/8, width/8] of tokens [B, N, 64] or [B, 64, height/16, width/16].
 
     Args:
         tokens: a LATENT dictionary, or None to read `file`.
@@ -78,10 +80,13 @@ def unpatchify_latent(
 
 
 def _unpacked(samples: Tensor, rows: int, columns: int) -> Tensor:
+    if samples.ndim == 4 and tuple(samples.shape[1:]) == (4 * CHANNELS, -(-rows // 2), -(-columns // 2)):
+        samples = from_patches(samples)
     if samples.ndim != 3 or samples.shape[2] != 4 * CHANNELS:
         raise NodeInputError(
-            f"tokens are {list(samples.shape)}; Flux's tokens are [B, N, {4 * CHANNELS}]. Connect EriFluxPatchify's "
-            "tokens, or name a file of packed latents."
+            f"tokens are {list(samples.shape)}; Flux's tokens are [B, N, {4 * CHANNELS}], or "
+            f"[B, {4 * CHANNELS}, {-(-rows // 2)}, {-(-columns // 2)}] for this width and height. Connect "
+            "EriFluxPatchify's tokens, or name a file of packed latents."
         )
     if samples.shape[0] == 0:
         raise NodeInputError("tokens are an empty batch. Connect those of at least one picture.")
@@ -95,8 +100,9 @@ def _unpacked(samples: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _batched(tensor: Tensor, rows: int, columns: int) -> Tensor:
-    """Add a batch axis to [N, 64] and [16, H, W]."""
-    return tensor[None] if tensor.ndim == 2 or tuple(tensor.shape) == (CHANNELS, rows, columns) else tensor
+    """Add a batch axis to [N, 64], [16, H, W] and [64, H/2, W/2]."""
+    single = ((CHANNELS, rows, columns), (4 * CHANNELS, -(-rows // 2), -(-columns // 2)))
+    return tensor[None] if tensor.ndim == 2 or tuple(tensor.shape) in single else tensor
 
 
 def _finite(samples: Tensor, name: str) -> Tensor:

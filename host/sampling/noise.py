@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import NodeInputError
 from ...families import FAMILIES
-from ...samplers.flux_latents import unpatchify
+from ...samplers.flux_latents import from_patches, unpatchify
 from ...samplers.noise import DTYPES, GENERATORS, LAYOUTS, NoiseProfile, initial_noise
 from ..schema import MAX_SEED
 from ..tensor_files import read_tensor
@@ -80,7 +80,8 @@ class TrainerNoise:
 
 
 def stored_noise(file: str, seed: int) -> Tensor:
-    """Read noise that a trainer wrote: [B, C, H, W], packed Flux tokens [B, N, 4C], or either without the batch axis.
+    """Read noise that a trainer wrote: [B, C, H, W], Flux tokens packed [B, N, 4C] or in rows and columns
+    [B, 4C, H/2, W/2], or any of these without the batch axis.
 
     Args:
         file: a path as `tensor_files.read_tensor` takes it.
@@ -93,7 +94,8 @@ def stored_noise(file: str, seed: int) -> Tensor:
     tensor = read_tensor(file, named, seed)
     if tensor.ndim not in (2, 3, 4) or tensor.numel() == 0:
         raise NodeInputError(
-            f"file: {file} holds a tensor {list(tensor.shape)}. Noise is [B, C, H, W], or [B, N, 4C] when packed."
+            f"file: {file} holds a tensor {list(tensor.shape)}. Noise is [B, C, H, W], or Flux tokens [B, N, 4C] "
+            "or [B, 4C, H/2, W/2]."
         )
     return tensor
 
@@ -101,14 +103,18 @@ def stored_noise(file: str, seed: int) -> Tensor:
 def _as_latents(stored: Tensor, size: tuple[int, int, int]) -> Tensor:
     """The stored noise as [B, C, H, W] for latents of `size` (C, H, W)."""
     channels, height, width = size
-    tokens = -(-height // 2) * -(-width // 2)
+    patches = (4 * channels, -(-height // 2), -(-width // 2))
+    tokens = patches[1] * patches[2]
     if stored.shape[-3:] == size:
         return stored.reshape(-1, *size)
     if stored.ndim < 4 and stored.shape[-2:] == (tokens, 4 * channels):
         return unpatchify(stored.reshape(-1, tokens, 4 * channels), height, width)
+    if stored.ndim > 2 and stored.shape[-3:] == patches:
+        return unpatchify(from_patches(stored.reshape(-1, *patches)), height, width)
     raise NodeInputError(
         f"EriTrainerNoise: the file's noise is {list(stored.shape)}, the latent needs [B, {channels}, {height}, "
-        f"{width}] (packed: [B, {tokens}, {4 * channels}]). Use a latent of the size the noise was written for."
+        f"{width}] (packed: [B, {tokens}, {4 * channels}], patches: [B, {patches[0]}, {patches[1]}, {patches[2]}]). "
+        "Use a latent of the size the noise was written for."
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import comfy.model_management
 import comfy.model_sampling
+import comfy.samplers
 import torch
 from torch import Tensor
 from tqdm.auto import trange
@@ -38,12 +39,33 @@ class StepNoise:
     """
 
     def __init__(self, like: Tensor, seed: int | None, profile: str = OWN_NOISE, dtype: str | None = None) -> None:
+        if seed is None:
+            raise NodeInputError(
+                "the steps draw noise, but the run has no seed to draw it from. Give it a NOISE with a seed (Trainer "
+                "Noise, RandomNoise), or set eta and s_churn to 0."
+            )
         self._like, self._dtype = like, dtype
-        self._stream = NoiseStream(profile, seed or 0, tuple(like.shape))
+        self._stream = NoiseStream(profile, seed, tuple(like.shape))
 
     def __call__(self, *_: Any) -> Tensor:
         """The next standard normal tensor, with the latent's shape, dtype and device."""
         return self._stream.draw(self._dtype).to(self._like)
+
+
+def check_step_noise(profile: str) -> None:
+    """Raise NodeInputError, naming the input `noise`, for a profile of which it is not known how it goes on."""
+    try:
+        NoiseStream(profile, 0, (1, 1, 1, 1))
+    except ValueError as error:
+        raise NodeInputError(f"noise is {profile!r}: {error}. Choose another profile.") from error
+
+
+def flow_euler(noise: str = OWN_NOISE, **options: float) -> Any:
+    """SAMPLER of `sample_flow_euler`; NodeInputError for a profile that cannot be the noise of its steps."""
+    draws = options.get("eta", 0.0) > 0 or options.get("s_churn", 0.0) > 0
+    if draws:
+        check_step_noise(noise)
+    return comfy.samplers.KSAMPLER(sample_flow_euler, {**options, "noise": noise if draws else ""})
 
 
 @torch.no_grad()
@@ -58,31 +80,52 @@ def sample_flow_euler(
     s_tmin: float = 0.0,
     s_tmax: float = math.inf,
     s_noise: float = 1.0,
+    eta: float = 0.0,
+    noise: str = OWN_NOISE,
 ) -> Tensor:
-    """Sample with flow-matching Euler. With s_churn 0 it is bit-equal to ComfyUI's `euler`.
+    """Sample with flow-matching Euler. With eta and s_churn 0 it is bit-equal to ComfyUI's `euler`.
 
     Args, beside those of every sampler of ComfyUI (model(x, sigma [B], **extra_args) -> x0; x [B, C, H, W]; sigmas [n +
     1]): s_churn: adds noise before a step, with the right variance for x = (1 - sigma) x0 + sigma eps; see
-    `samplers.flow.churn`. s_tmin, s_tmax: the sigmas within which noise is added. s_noise: scales that noise.
+    `samplers.flow.churn`. s_tmin, s_tmax: the sigmas within which noise is added. s_noise: scales the drawn noise. eta:
+    above 0 every step goes below its sigma and adds noise up to it, as ComfyUI's `euler_ancestral`. noise: profile of
+    the initial noise, with whose generator the steps go on.
 
-    Raises NodeInputError for churn on a model that is no flow model, and for sigmas from which no step can be made.
+    Raises NodeInputError for noise on a model that is no flow model, and for sigmas from which no step can be made.
     """
     extra_args = extra_args or {}
-    check_levels(model, sigmas, "s_churn" if s_churn > 0 else None)
-    if s_churn > 0 and not _is_flow(model):
-        raise NodeInputError("s_churn works on flow models (Flux, SD 3.5). Set it to 0, or use KSamplerSelect 'euler'.")
-    noise = StepNoise(x, extra_args.get("seed")) if s_churn > 0 else None
+    drawn_by = "s_churn" if s_churn > 0 else "eta" if eta > 0 else None
+    check_levels(model, sigmas, drawn_by)
+    if drawn_by and not _is_flow(model):
+        raise NodeInputError(
+            f"{drawn_by} works on flow models (Flux, SD 3.5). Set it to 0, or use EriTrainerSampler for this model."
+        )
+    fresh = StepNoise(x, extra_args.get("seed"), noise) if drawn_by else None
     ones = x.new_ones([x.shape[0]])
     steps = len(sigmas) - 1
     for i in trange(steps, disable=disable):
         comfy.model_management.throw_exception_if_processing_interrupted()
         sigma = sigmas[i]
-        if noise is not None:
-            x, sigma = flow.churn(x, sigma, steps, s_churn, s_tmin, s_tmax, s_noise, noise())
+        if fresh is not None and s_churn > 0:
+            x, sigma = flow.churn(x, sigma, steps, s_churn, s_tmin, s_tmax, s_noise, fresh())
         denoised = model(x, sigma * ones, **extra_args)
         _report(callback, x, i, sigmas[i], sigma, denoised)
-        x = flow.euler_from_denoised(x, denoised, sigma, sigmas[i + 1])
+        if fresh is None or eta == 0:
+            x = flow.euler_from_denoised(x, denoised, sigma, sigmas[i + 1])
+        else:
+            x = _ancestral(x, denoised, sigma, sigmas[i + 1], eta, s_noise, fresh)
     return x
+
+
+def _ancestral(
+    x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor, eta: float, s_noise: float, fresh: StepNoise
+) -> Tensor:
+    if sigma_next == 0:
+        return denoised
+    try:
+        return flow.ancestral_from_denoised(x, denoised, sigma, sigma_next, eta, s_noise, fresh())
+    except ValueError as error:
+        raise NodeInputError(f"{error}. Set eta to 1 or less.") from error
 
 
 @torch.no_grad()

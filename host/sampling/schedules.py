@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import NodeInputError
 from ...samplers.ddim_plan import alphas_from, ddim_sigmas
-from ...samplers.schedules import flow_sigmas, flux_sigmas, rescale_zero_terminal_snr
+from ...samplers.schedules import flow_sigmas, flux_sigmas, rescale_zero_terminal_snr, shifted_sigmoid_sigmas
 
 
 def flux_schedule(
@@ -21,6 +21,7 @@ def flux_schedule(
     shifted: bool = True,
     denoise: float = 1.0,
     spacing: str = "linear",
+    shift: float = 0.0,
 ) -> Tensor:
     """Return Flux's sigmas, float32 `[steps + 1]`.
 
@@ -30,10 +31,17 @@ def flux_schedule(
         height: the image's height in pixels.
         base_shift, max_shift, shifted, spacing: as in `samplers.schedules.flux_sigmas`.
         denoise: how much of the schedule runs, see `total_steps`.
+        shift: above 0 takes the place of the shift by size, see `samplers.schedules.shifted_sigmoid_sigmas`.
+
+    Raises NodeInputError for a shift with `shifted` off.
     """
+    total = total_steps(steps, denoise)
+    if shift > 0:
+        if not shifted:
+            raise NodeInputError(f"shift is {shift:g}, but shifted is off. Switch shifted on, or set shift to 0.")
+        return shifted_sigmoid_sigmas(total, shift, spacing)[-(steps + 1) :]
     image_tokens = -(-height // 16) * -(-width // 16)
-    sigmas = flux_sigmas(total_steps(steps, denoise), image_tokens, base_shift, max_shift, shifted, spacing)
-    return sigmas[-(steps + 1) :]
+    return flux_sigmas(total, image_tokens, base_shift, max_shift, shifted, spacing)[-(steps + 1) :]
 
 
 def flow_schedule(steps: int, shift: float, spacing: str, denoise: float = 1.0) -> Tensor:

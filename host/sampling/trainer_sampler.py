@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, Final
 
 import comfy.model_management
@@ -17,11 +18,20 @@ from comfy.k_diffusion import sampling as host
 from torch import Tensor
 
 from ...errors import NodeInputError
-from ...samplers import multistep
+from ...samplers import diffusion, multistep
 from ...samplers.ddim_plan import alphas_from
-from ...samplers.step_noise import NoiseStream
 from ...samplers.trainer_levels import ALGORITHMS, Levels, levels, timestep_of
-from .samplers import OWN_NOISE, Callback, StepNoise, check_levels, keep_unmasked, raw_output, starts_empty, vp_sampling
+from .samplers import (
+    OWN_NOISE,
+    Callback,
+    StepNoise,
+    check_levels,
+    check_step_noise,
+    keep_unmasked,
+    raw_output,
+    starts_empty,
+    vp_sampling,
+)
 
 #: ComfyUI's own samplers, where they give the scheduler's numbers.
 _STOCK: Final[Mapping[str, Callable[..., Tensor]]] = {
@@ -35,6 +45,8 @@ _STOCK: Final[Mapping[str, Callable[..., Tensor]]] = {
     "sde-dpmsolver++": host.sample_dpmpp_2m_sde,
 }
 _OWN: Final = {"lms": multistep.lms, "dpmsingle": multistep.dpm_single, "unipc": multistep.unipc}
+#: Those whose share of fresh noise can be set.
+_ANCESTRAL: Final = ("euler_a", "dpm_2_a", "sde-dpmsolver++")
 _RELATIVE: Final = 1e-6  # what float32 rounds of a sigma
 
 
@@ -46,6 +58,9 @@ class TrainerSampler:
         sampler, steps, spacing, offset, karras: see `levels`.
         clip_sample: clamp the predicted latent to -1 .. 1 in every step.
         noise: profile of the initial noise, with whose generator the steps go on.
+        eta: share of fresh noise in every step of euler_a, dpm_2_a and sde-dpmsolver++.
+        s_churn, s_tmin, s_tmax: noise added before the steps of euler, see `samplers.diffusion.churn`.
+        s_noise: scales the noise of either kind.
     """
 
     sampler: str
@@ -55,6 +70,11 @@ class TrainerSampler:
     karras: bool = False
     clip_sample: bool = False
     noise: str = OWN_NOISE
+    eta: float = 1.0
+    s_churn: float = 0.0
+    s_tmin: float = 0.0
+    s_tmax: float = 1000.0
+    s_noise: float = 1.0
 
     def levels(self, sampling: Any) -> Levels:
         """Where it asks the model, from ComfyUI's model_sampling; NodeInputError for what it cannot have."""
@@ -71,13 +91,16 @@ class TrainerSampler:
     def build(self, model: Any) -> tuple[Any, Tensor]:
         """SAMPLER and SIGMAS for a MODEL."""
         made = self.levels(model.get_model_object("model_sampling"))
-        draws = bool(ALGORITHMS[self.sampler].draws)
-        try:
-            if draws:
-                NoiseStream(self.noise, 0, (1, 1, 1, 1))
-        except ValueError as error:
-            raise NodeInputError(f"noise is {self.noise!r}: {error}. Choose another profile.") from error
-        options = {**vars(self), "noise": self.noise if draws else ""}
+        if self.s_churn > 0 and self.sampler != "euler":
+            raise NodeInputError(f"s_churn acts on euler, not on {self.sampler}. Set it to 0, or choose euler.")
+        if self.eta != 1.0 and self.sampler not in _ANCESTRAL:
+            raise NodeInputError(
+                f"eta acts on {', '.join(_ANCESTRAL)}, not on {self.sampler}. Set it to 1, or choose one of those."
+            )
+        draws = bool(ALGORITHMS[self.sampler].draws) or self.s_churn > 0
+        if draws:
+            check_step_noise(self.noise)
+        options = {**vars(self), "noise": self.noise if draws else "", "eta": self.eta if draws else 0.0}
         return comfy.samplers.KSAMPLER(sample_trainer, options), made.sigmas
 
 
@@ -113,11 +136,34 @@ def sample_trainer(
             raise NodeInputError(f"sigmas: {how.sampler} samples its whole schedule, not a piece of it.")
         return _pndm(asked, x, sigmas, extra_args, callback, how, table, prediction)
     drawn = ALGORITHMS[how.sampler].draws
+    if how.s_churn > 0:
+        return _churned_euler(asked, x, sigmas, extra_args, callback, how)
     if how.sampler in _STOCK:
         dtype = "float32" if drawn == "float32" else None
-        more = {"noise_sampler": StepNoise(x, extra_args.get("seed"), how.noise, dtype)} if drawn else {}
+        more: dict[str, Any] = {"eta": how.eta, "s_noise": how.s_noise} if how.sampler in _ANCESTRAL else {}
+        more |= {"noise_sampler": StepNoise(x, extra_args.get("seed"), how.noise, dtype)} if drawn else {}
         return _STOCK[how.sampler](asked, x, sigmas, extra_args, callback, disable, **more)
     return _OWN[how.sampler](partial(asked.at, extra_args), x, sigmas, _report(callback, sigmas))
+
+
+def _churned_euler(
+    asked: _Asked,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    callback: Callback | None,
+    how: TrainerSampler,
+) -> Tensor:
+    """ComfyUI's `euler` with churn, whose noise is the trainer's; its own draws from the global generator."""
+    told, fresh = _report(callback, sigmas), StepNoise(x, extra_args.get("seed"), how.noise)
+    steps = len(sigmas) - 1
+    for i, (sigma, after) in enumerate(pairwise(sigmas.tolist())):
+        noise = fresh() if how.s_tmin <= sigma <= how.s_tmax else None
+        x, raised = diffusion.churn(x, sigma, steps, how.s_churn, how.s_tmin, how.s_tmax, how.s_noise, noise)
+        denoised = asked.at(extra_args, x, raised)
+        told(i, x, denoised)
+        x = x + (x - denoised) / raised * (after - raised)
+    return x
 
 
 def _place(sigmas: Tensor, known: Tensor) -> int:

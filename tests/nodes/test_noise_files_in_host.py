@@ -63,11 +63,35 @@ def packed(latent: Tensor) -> Tensor:
     return rearrange(latent, "b c (h ph) (w pw) -> b (h w) (c ph pw)", ph=2, pw=2)
 
 
+def patches(latent: Tensor) -> Tensor:
+    """[B, 64, h/16, w/16], the tokens in rows and columns."""
+    from einops import rearrange
+
+    return rearrange(latent, "b c (h ph) (w pw) -> b (c ph pw) h w", ph=2, pw=2)
+
+
+def test_noise_drawn_in_rows_and_columns_of_tokens(comfy_host: Any) -> None:
+    found = noise(comfy_host, profile="torch-cpu/patches/float32").generate_noise(
+        {"samples": torch.zeros(2, 16, 8, 12)}
+    )
+    assert torch.equal(patches(found), drawn(42, 2, 64, 4, 6))
+
+
+def test_patches_are_exported_and_imported(comfy_host: Any, folder: Path) -> None:
+    latent = drawn(3, 2, 16, 8, 12)
+    out = h.node(comfy_host, "EriFluxPatchify", text_length=4, latent={"samples": latent}, layout="patches")
+    assert torch.equal(out["samples"], patches(latent))
+    save_file({"noise": out["samples"]}, folder / "patches.safetensors")
+    size = {"width": 96, "height": 64}
+    for given in ({"tokens": out}, {"file": "patches.safetensors"}):
+        assert torch.equal(h.node(comfy_host, "EriFluxUnpatchify", **size, **given)["samples"], latent)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("form", ["nchw", "packed", "single", "single packed"])
+@pytest.mark.parametrize("form", ["nchw", "packed", "patches", "single", "single packed", "single patches"])
 def test_noise_that_a_trainer_wrote(comfy_host: Any, folder: Path, dtype: torch.dtype, form: str) -> None:
     latent = drawn(1, 1, 16, 8, 12).to(dtype)
-    tensor = packed(latent) if "packed" in form else latent
+    tensor = packed(latent) if "packed" in form else patches(latent) if "patches" in form else latent
     save_file({"anything": (tensor[0] if "single" in form else tensor).contiguous()}, folder / "noise_42.safetensors")
     given = noise(comfy_host, file="noise_{seed}.safetensors")
     found = given.generate_noise({"samples": torch.zeros(1, 16, 8, 12)})

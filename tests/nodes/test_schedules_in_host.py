@@ -26,6 +26,14 @@ def test_flux_schedule_is_bfls(comfy_host: Any, width: int, height: int, steps: 
     assert torch.allclose(flat, torch.cat([times, torch.zeros(1)]).float())
 
 
+def test_flux_schedule_has_a_fixed_shift_for_every_size(comfy_host: Any) -> None:
+    times = torch.linspace(1, 0, 21, dtype=torch.float64)[-13:]
+    expected = torch.sigmoid(torch.logit(times) + math.log(3.0)).float()
+    for size in ({"width": 512, "height": 512}, {"width": 1344, "height": 768}):
+        found = h.schedule(comfy_host, "flux", 12, denoise=0.6, shift=3.0, **size)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(("spacing", "scheduler"), [("timesteps", "normal"), ("simple", "simple")])
 @pytest.mark.parametrize(("steps", "denoise"), [(28, 1.0), (12, 0.6), (7, 0.33), (20, 0.05), (1, 0.5)])
 def test_flow_schedule_is_the_basic_scheduler_bit_for_bit(

@@ -74,6 +74,28 @@ def test_flux_sigmas_are_bfls(width: int, height: int, steps: int, shifted: bool
         assert bool((sigmas[1:] < sigmas[:-1]).all())
 
 
+@pytest.mark.parametrize("steps", [1, 4, 28, 50])
+@pytest.mark.parametrize("shift", [0.5, 1.0, 3.0, math.exp(1.15)])
+def test_the_shifted_sigmoid_is_its_formula(steps: int, shift: float) -> None:
+    times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    sigmas = schedules.shifted_sigmoid_sigmas(steps, shift)
+    assert (sigmas.dtype, sigmas.shape) == (torch.float32, (steps + 1,))
+    np.testing.assert_allclose(sigmas, torch.sigmoid(torch.logit(times) + math.log(shift)), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(("width", "height"), RESOLUTIONS)
+def test_the_shift_by_size_is_the_shifted_sigmoid_with_mu_the_logarithm(width: int, height: int) -> None:
+    count = tokens(height, width)
+    mu = schedules.flux_mu(count)
+    assert torch.equal(schedules.flux_sigmas(28, count), schedules.shifted_sigmoid_sigmas(28, math.exp(mu)))
+
+
+@pytest.mark.parametrize("shift", [0.0, -1.0, math.inf, math.nan])
+def test_a_shift_that_is_none_is_refused(shift: float) -> None:
+    with pytest.raises(ValueError, match="shift"):
+        schedules.shifted_sigmoid_sigmas(4, shift)
+
+
 @pytest.mark.parametrize(("width", "height"), RESOLUTIONS)
 def test_flux_sigmas_are_those_of_diffusers(width: int, height: int) -> None:
     steps, count = 28, tokens(height, width)

@@ -14,6 +14,7 @@ import pytest
 SIGNATURES = {
     "samplers.schedules.flux_mu": "image_tokens, base_shift=0.5, max_shift=1.15, base_tokens=256, max_tokens=4096",
     "samplers.schedules.flux_sigmas": "steps, image_tokens, base_shift=0.5, max_shift=1.15, shifted=True",
+    "samplers.schedules.shifted_sigmoid_sigmas": "steps, shift",
     "samplers.schedules.flow_sigmas": "steps, shift=3.0, spacing='timesteps'",
     "samplers.schedules.ddim_timesteps": "steps, spacing='leading', offset=1, train_timesteps=1000",
     "samplers.schedules.alphas_cumprod": "beta_start=0.00085, beta_end=0.012, train_timesteps=1000, "
