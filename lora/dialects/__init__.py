@@ -10,6 +10,7 @@ from .comfy import Comfy
 from .comfy_diffusers import ComfyDiffusers
 from .diffusers_old import DiffusersOld
 from .eridiffusion_v1_flux import EriDiffusionV1Flux
+from .eridiffusion_v1_flux_split import EriDiffusionV1FluxSplit
 from .eridiffusion_v1_generic import EriDiffusionV1Generic
 from .eridiffusion_v1_sdxl import EriDiffusionV1Sdxl
 from .eridiffusion_v2 import EriDiffusionV2
@@ -24,6 +25,7 @@ from .xflux import XFlux
 # Those that are told by something only they have come first; of two prefixes the more particular one.
 DIALECTS: tuple[Dialect, ...] = (
     EriDiffusionV1Flux(),
+    EriDiffusionV1FluxSplit(),
     EriDiffusionV1Sdxl(),
     EriDiffusionV2(),
     EriDiffusionV1Generic(),

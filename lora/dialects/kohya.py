@@ -2,7 +2,7 @@
 
 Flux and SD 3.5 keep the native fused projections. Underscores are ambiguous in reverse, so a name is matched against
 the family's list of modules and never split at them. EriDiffusion V2's `_comfyui` companions and OneTrainer's KOHYA
-format are written this way too.
+format are written this way too, and EriDiffusion V1's first SDXL files, whose alpha stands in the header alone.
 Source: github kohya-ss/sd-scripts, networks/lora.py, lora_flux.py, lora_sd3.py.
 """
 
@@ -12,8 +12,8 @@ import re
 
 from ..metadata import LoraFile
 from ..names import NameTable, Target
-from ..suffixes import DOWN
-from .base import Dialect
+from ..suffixes import ALPHA, DOWN
+from .base import Alpha, Dialect, stated_alpha
 
 PREFIX = "lora_unet_"
 _SEPARATOR = "_"
@@ -27,6 +27,15 @@ class Kohya(Dialect):
 
     def target(self, module: str, names: NameTable) -> Target | None:
         return names.native(module.removeprefix(PREFIX), _SEPARATOR) if module.startswith(PREFIX) else None
+
+    def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
+        """That of the header, for a module without a tensor of its own; the scale there is alpha / ss_network_dim."""
+        stated = file.metadata.get("ss_network_alpha", "None")
+        if stated == "None" or f"{module}.{ALPHA}" in file.header.shapes:
+            return None
+        alpha, dim = stated_alpha(file, stated, "header"), file.metadata.get("ss_network_dim", "")
+        of_rank = dim.isdecimal() and int(dim) > 0
+        return alpha._replace(effective=alpha.value * rank / int(dim)) if alpha is not None and of_rank else alpha
 
     def warnings(self, file: LoraFile) -> tuple[str, ...]:
         if _trained_split(file):

@@ -179,6 +179,14 @@ def _eridiffusion() -> Iterator[Case]:
                in_tensors=True, file_name="sdxl_lora_step250_comfyui.safetensors")  # fmt: skip
     yield Case("eridiffusion-v1-flux", "flux", "crates", eridiffusion_v1_flux(), (".lora.A", ".lora.B"),
                dtype=torch.bfloat16, metadata={"step": "300", "seed": "1"})  # fmt: skip
+    split = [Place(p.key.replace("_attn.proj", "_attn.to_out.0"), p.weight, p.shape, p.first, p.rows)
+             for p in tables.flux_hybrid() if "attn." in p.key]  # fmt: skip
+    yield Case("eridiffusion-v1-flux-split", "flux", "src", split, (".lora_a", ".lora_b"), alpha=2.0,
+               metadata={"format": "flux-lora", "rank": "4", "alpha": "2", "step": "300"},
+               file_name="flux_lora.safetensors")  # fmt: skip
+    yield Case("kohya", "sdxl", "EriDiffusion V1", tables.renamed(tables.sdxl("native"), "lora_unet_", "_"), alpha=2.0,
+               metadata={"ss_network_module": "networks.lora", "ss_network_dim": "4", "ss_network_alpha": "2"},
+               file_name="sdxl_lora.safetensors")  # fmt: skip
     for prefix in ("", "model.diffusion_model."):
         yield Case("eridiffusion-v1-sdxl", "sdxl", f"{prefix or 'bare'} prefix",
                    tables.renamed(attention_only(tables.sdxl("native")), prefix), alpha=8.0,
