@@ -99,6 +99,17 @@ class SampleItem:
     sampler: Annotated[str | None, Says("The trainer's word for the sampler (SDXL: ddim, euler, ddpm).")] = None
     lora_scale: Annotated[float, Says("LoRA strength.")] = 1.0
     label: Annotated[str | None, Says("What the trainer puts in the file's name beside the prompt.")] = None
+    shift: Annotated[
+        float | None, Says("Flow models: this sample's own shift, 0 = Flux's by size; null = the spec's.")
+    ] = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict; what came later and says nothing is left out."""
+        return {name: value for name, value in vars(self).items() if name not in _LATER or value is not None}
+
+
+#: Fields of an item that older versions of the pack do not know.
+_LATER: Final = ("shift",)
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ class SampleSpec:
         document: dict[str, Any] = {"eri_spec": SPEC_VERSION}
         for entry in fields(self):
             document[entry.name] = getattr(self, entry.name)
-        document["items"] = [dict(vars(item)) for item in self.items]
+        document["items"] = [item.to_dict() for item in self.items]
         document["model_files"], document["sampling"] = dict(self.model_files), dict(self.sampling)
         document["ignored"], document["notes"] = list(self.ignored), list(self.notes)
         if self.total is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,11 +21,12 @@ def way_of(trainer: str, family: str) -> Way | None:
     return TRAINERS[trainer].way(family) if trainer in TRAINERS else None
 
 
-def profile_for(spec: SampleSpec, sampler: str | None = None) -> Profile:
+def profile_for(spec: SampleSpec, sampler: str | None = None, shift: float | None = None) -> Profile:
     """How `spec.trainer` samples `spec.family`, with the config's own settings and sampler word applied.
 
-    sampler: the trainer's word for the sampler of these items, None = its default. A trainer of which nothing is known
-    gets the family's reference settings and a remark. Raises WorkflowError for settings that no graph can have.
+    sampler: the trainer's word for the sampler of these items, None = its default. shift: that of these items, None =
+    the spec's. A trainer of which nothing is known gets the family's reference settings and a remark. Raises
+    WorkflowError for settings that no graph can have.
     """
     profile, way = FAMILIES[spec.family].reference, way_of(spec.trainer, spec.family)
     if way is None:
@@ -36,6 +38,8 @@ def profile_for(spec: SampleSpec, sampler: str | None = None) -> Profile:
     if profile.t5_length and spec.t5_length is not None:
         profile = replace(profile, t5_length=spec.t5_length)
     profile = _changed(profile, spec.sampling)
+    if shift is not None:
+        profile = _with_shift(profile, spec.family, shift)
     if profile.eta > 0 and not profile.noise.startswith("torch-cpu"):
         note = "DDPM draws new noise at every step; the host's generator differs from the trainer's."
         profile = profile.remarked(note, "noise")
@@ -79,6 +83,23 @@ def _with_words(profile: Profile, spec: SampleSpec, way: Way, sampler: str | Non
         profile = _changed(profile, change.values, change.remarks)
     variant = way.variants.get(spec.variant or "")
     return profile if variant is None else _changed(profile, variant.values, variant.remarks)
+
+
+def _with_shift(profile: Profile, family: str, shift: float) -> Profile:
+    """One shift for every size; 0 is the reference's by size, for a family that has one."""
+    schedule = FAMILIES[family].schedule(profile)
+    by_size = schedule in ("shift by size", "unshifted")
+    if schedule == "timesteps" or not math.isfinite(shift) or shift < 0 or (shift == 0 and not by_size):
+        raise WorkflowError(
+            f"the samples of {family} cannot have shift {shift:g}",
+            field="items.shift",
+            remedy="Leave it out." if schedule == "timesteps" else "Write a number above 0.",
+        )
+    if not by_size:
+        return replace(profile, shift=shift)
+    reference = FAMILIES[family].reference
+    low, high = (math.log(shift),) * 2 if shift else (reference.base_shift, reference.max_shift)
+    return replace(profile, shifted=True, base_shift=low, max_shift=high)
 
 
 def _applies(remark: Remark, profile: Profile, spec: SampleSpec) -> bool:

@@ -137,7 +137,7 @@ def _compact(
     saves = {}
     remarks: dict[Remark, None] = {}
     for number, items in enumerate(_groups(spec)):
-        profile = profile_for(spec, items[0].sampler)
+        profile = profile_for(spec, items[0].sampler, items[0].shift)
         chain = _start(graph, spec.part(items), profile, loaded, number)
         save_id = _finish(chain, loaded, run, step, batch)
         labels[number] = chain.label
@@ -184,10 +184,10 @@ def _ignored(spec: SampleSpec) -> list[str]:
 
 
 def _groups(spec: SampleSpec) -> list[list[SampleItem]]:
-    """Items that can share one chain: same LoRA strength and sampler, and guidance or none."""
+    """Items that can share one chain: same LoRA strength, sampler and shift, and guidance or none."""
     groups: dict[tuple[object, ...], list[SampleItem]] = {}
     for item in spec.items:
-        key = (item.lora_scale, item.sampler, item.guidance is None)
+        key = (item.lora_scale, item.sampler, item.shift, item.guidance is None)
         groups.setdefault(key, []).append(item)
     return list(groups.values())
 

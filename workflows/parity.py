@@ -6,6 +6,7 @@ words. A topic on which nothing is claimed is not checked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -57,13 +58,13 @@ class Match:
 def explain(spec: SampleSpec) -> list[Match]:
     """How far `spec` is sampled as the trainer does it, in the order of `TOPICS`.
 
-    Items with several samplers give several matches of a topic where these differ. Raises WorkflowError for settings
-    that no graph can have (`profiles.profile_for`).
+    Items with several samplers or shifts give several matches of a topic where these differ. Raises WorkflowError for
+    settings that no graph can have (`profiles.profile_for`).
     """
     found: list[Match] = []
     way = way_of(spec.trainer, spec.family)
-    for sampler in dict.fromkeys(item.sampler for item in spec.items):
-        case = Case(spec, profile_for(spec, sampler), sampler)
+    for sampler, shift in dict.fromkeys((item.sampler, item.shift) for item in spec.items):
+        case = Case(spec, profile_for(spec, sampler, shift), sampler)
         new = [*(_match(topic, way, case) for topic in TOPICS), *_of_the_config(case)]
         found += [match for match in new if match not in found]
     return sorted(found, key=lambda match: TOPICS.index(match.topic))
@@ -146,6 +147,8 @@ def _sigmas(case: Case) -> str:
         return f"{profile.spacing}, shift {profile.shift:g}"
     if schedule == "unshifted":
         return "unshifted (schnell)"
+    if profile.base_shift == profile.max_shift:
+        return f"{profile.spacing}, shift {math.exp(profile.base_shift):g} for every size"
     return f"{profile.spacing}, mu {profile.base_shift:g} to {profile.max_shift:g} by size"
 
 

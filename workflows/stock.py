@@ -36,14 +36,14 @@ def add_stock(
     """
     stock = Stock(graph, spec, FAMILIES[spec.family], loaded, lora)
     saves: dict[str, tuple[int, ...]] = {}
-    profiles: dict[str | None, Profile] = {}
+    profiles: dict[tuple[str | None, float | None], Profile] = {}
     folder = _file_part(spec.name)
     graph.repeated = len(spec.items) > 1
     for number, item in enumerate(spec.items):
         stock.band = number
-        profile = profiles.get(item.sampler)
+        profile = profiles.get((item.sampler, item.shift))
         if profile is None:
-            profile = profiles[item.sampler] = profile_for(spec, item.sampler)
+            profile = profiles[item.sampler, item.shift] = profile_for(spec, item.sampler, item.shift)
             for text in profile.notes:
                 stock.note(text)
         _note_profile(stock, profile, item)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 
-from comfyui_eridiffusion.spec import SampleSpec, SpecError, read_text
+from comfyui_eridiffusion.errors import WorkflowError
+from comfyui_eridiffusion.samplers.schedules import flux_sigmas
+from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, read_text
+from comfyui_eridiffusion.spec.readers import from_json
+from comfyui_eridiffusion.workflows import build
+from comfyui_eridiffusion.workflows.parity import explain
 
 CONFIG = """
 dit = "models/flux1-kontext-dev.safetensors"
@@ -44,9 +50,12 @@ def test_flow_shift(flag: str, mu: tuple[float, float] | None) -> None:
     assert sampling == ({} if mu is None else {"base_shift": mu[0], "max_shift": mu[1]})
 
 
-def test_prompts_with_different_shifts_are_refused() -> None:
-    with pytest.raises(SpecError, match="different flow shifts"):
-        lines("a\nb --fs 3\n")
+def test_prompts_with_different_shifts_have_each_its_own() -> None:
+    spec = lines("a\nb --fs 3\nc --fs 0\nd --fs 14.5")
+    assert ([item.shift for item in spec.items], spec.sampling) == ([None, 3.0, 0.0, None], {})
+    assert [item.shift for item in from_json(spec.to_json()).items] == [None, 3.0, 0.0, None]
+    with pytest.raises(SpecError, match="shift -1 is negative"):
+        read_text('[{"prompt": "a", "discrete_flow_shift": -1.0}]', trainer="musubi")
 
 
 def test_command_line() -> None:
@@ -87,3 +96,29 @@ def test_out_of_range(text: str) -> None:
     with pytest.raises(SpecError) as caught:
         lines(text)
     assert caught.value.line == 1
+
+
+def test_a_graph_has_a_schedule_for_each_shift() -> None:
+    """Beside the trainer's formula (flux/flux_utils.py::get_schedule): s σ / (1 + (s - 1) σ), or Flux's mu where 0."""
+    spec = lines("a\nb --fs 3\nc --fs 0\nd")
+    nodes = build(spec).api()
+    found = {}
+    for suffix, shift in (("", 14.5), ("_2", 3.0), ("_3", None)):
+        given = nodes[f"sigmas{suffix}"]["inputs"]
+        times = torch.linspace(1, 0, 21)
+        mu = 0.5 + (1.15 - 0.5) / (4096 - 256) * (256 - 256)  # of 16 × 16 tokens
+        factor = math.exp(mu) if shift is None else shift
+        found[suffix] = flux_sigmas(20, 256, given["base_shift"], given["max_shift"], shifted=given["shifted"])
+        assert torch.allclose(found[suffix], factor * times / (1 + (factor - 1) * times), atol=2e-7)
+    assert build(spec).saves == {"save": (0, 3), "save_2": (1,), "save_3": (2,)}
+    told = [match.detail for match in explain(spec) if match.topic == "sigmas"]
+    assert [text[:17] for text in told] == ["linear, shift 14.", "linear, shift 3 f", "linear, mu 0.5 to"]
+    stock = [node["inputs"] for node in build(spec, style="stock").api().values() if "max_shift" in node["inputs"]]
+    assert sorted(given["max_shift"] for given in stock) == pytest.approx([math.log(3), 1.15, math.log(14.5)])
+
+
+@pytest.mark.parametrize(("family", "shift"), [("sdxl", 3.0), ("sd35", 0.0), ("flux", -1.0), ("flux", math.inf)])
+def test_a_shift_that_no_schedule_has_is_refused(family: str, shift: float) -> None:
+    spec = SampleSpec(family, "native", [SampleItem(0, "a", 64, 64, 2, seed=1, shift=shift)])
+    with pytest.raises(WorkflowError, match=r"items\.shift"):
+        build(spec)

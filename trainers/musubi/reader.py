@@ -7,6 +7,7 @@ Sources: kohya-ss/musubi-tuner `training/trainer_base.py::sample_image_inference
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final
 
 from ...configs.command_line import PROGRAM
@@ -77,30 +78,30 @@ def _check_model(args: Section) -> None:
 
 
 def _items(reading: Reading, entries: list[Entry]) -> list[SampleItem]:
-    shifts = {entry.settings.get("discrete_flow_shift", SHIFT) for entry in entries}
-    if len(shifts) > 1:
-        odd = next(entry for entry in entries if "discrete_flow_shift" in entry.settings)
-        raise Place(reading, odd.node, odd.path).error(
-            "discrete_flow_shift",
-            "the prompts have different flow shifts (--fs), and one graph has one",
-            "Put prompts of each shift into a file of their own.",
-        )
-    reading.sampling |= _shift(reading, entries[0], shifts.pop())
     items = [_item(reading, entry, index) for index, entry in enumerate(entries)]
+    shifts = {item.shift for item in items}
+    if len(shifts) == 1:  # one shift for all is the spec's
+        reading.sampling |= _sampling(shifts.pop())
+        items = [replace(item, shift=None) for item in items]
     note_random(reading, items, RANDOM)
     return items
 
 
-def _shift(reading: Reading, entry: Entry, shift: float | None) -> dict[str, str | float | bool]:
-    """Flux's schedule with one shift for all sizes: a mu that is the same for each; `--fs 0` asks for Flux' own."""
-    if shift == SHIFT:
+def _sampling(shift: float | None) -> dict[str, str | float | bool]:
+    """Flux's schedule with one shift for all sizes: a mu that is the same for each; 0 is Flux's own, by size."""
+    if shift is None:
         return {}
-    if not shift:
-        return {"base_shift": 0.5, "max_shift": 1.15}
-    place = Place(reading, entry.node, entry.path)
+    low, high = (math.log(shift),) * 2 if shift else (0.5, 1.15)
+    return {"base_shift": low, "max_shift": high}
+
+
+def _shift(place: Place, shift: float | None) -> float | None:
+    """A prompt's own flow shift; None for the trainer's default, 0 for `--fs 0`, which asks for Flux's own."""
+    if shift is None:
+        return 0.0
     if place.finite("discrete_flow_shift", shift) < 0:
         raise place.error("discrete_flow_shift", f"the flow shift {shift:g} is negative", "Write 0 or more.")
-    return {"base_shift": math.log(shift), "max_shift": math.log(shift)}
+    return None if shift == SHIFT else float(shift)
 
 
 def _item(reading: Reading, entry: Entry, index: int) -> SampleItem:
@@ -122,6 +123,7 @@ def _item(reading: Reading, entry: Entry, index: int) -> SampleItem:
         negative_prompt=given.get("negative_prompt") or "",
         seed=place.seed(given.get("seed")),
         guidance=place.finite("guidance_scale", given.get("guidance_scale", _GUIDANCE)),
+        shift=_shift(place, given.get("discrete_flow_shift", SHIFT)),
     )
 
 
