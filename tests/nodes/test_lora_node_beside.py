@@ -341,6 +341,28 @@ def test_quantised_layers(comfy_host: Any, loras: Path) -> None:
     assert "merged into the weights, a DoRA on a quantised weight: 1 (" in report
 
 
+@pytest.mark.parametrize("bytes_of_32", [34, 16], ids=["Q8_0", "NVFP4"])
+def test_layers_that_store_packed_bytes(comfy_host: Any, loras: Path, bytes_of_32: int) -> None:
+    """What state_dict shows of GGUF's and of NVFP4's weights are bytes; the LoRA fits the layer's own sizes.
+
+    Source: city96/ComfyUI-GGUF@795e451 ops.py `ggml_save_to_state_dict` (a block of Q8_0 is 34 bytes for 32 numbers).
+    """
+
+    def packed(module: nn.Module, destination: dict[str, Tensor], prefix: str, keep: dict[str, Any]) -> None:
+        shape = (module.out_features, module.in_features * bytes_of_32 // 32)
+        destination[f"{prefix}weight"] = torch.zeros(shape, dtype=torch.uint8, device="meta")
+        if module.bias is not None:
+            destination[f"{prefix}bias"] = module.bias
+
+    ours, theirs = (Scene(comfy_host, loras) for _ in range(2))
+    ours.write(1)
+    as_kohya(theirs, 1)
+    for module in ours.model.model.diffusion_model.modules():
+        if isinstance(module, nn.Linear):
+            module.register_state_dict_post_hook(packed)
+    assert torch.equal(ours.sample(ours.at(1)), theirs.sample(theirs.model))
+
+
 def test_hooks_of_the_host_lie_on_top(comfy_host: Any, loras: Path) -> None:
     """A scheduled hook LoRA patches the encoders' weights while ours is beside them: as on one that is merged."""
     clip, model = small_models.sdxl_clip(), small_models.sdxl_model()
