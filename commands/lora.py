@@ -10,15 +10,19 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from ..families import FAMILIES
-from . import options
+from . import interrupts, options
 from .shared import err, notes, out, reported, show
 
 
 def lora(
     path: Annotated[Path, typer.Argument(help="A LoRA file, or a run folder.", show_default=False)],
     against: Annotated[
-        Path | None,
-        typer.Option(help="A checkpoint or diffusion model: which of its weights change?", show_default="none"),
+        str | None,
+        typer.Option(
+            metavar="MODEL|URL",
+            help="A checkpoint or diffusion model, or a running ComfyUI: which weights change?",
+            show_default="none",
+        ),
     ] = None,
     convert: Annotated[
         Path | None,
@@ -27,25 +31,35 @@ def lora(
     family: Annotated[
         str | None, typer.Option(help=f"{', '.join(FAMILIES)}.", show_default="from the file")
     ] = None,
+    models: options.ModelsFile = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Say what is in a LoRA file and what of it a model would take, or which checkpoints a run folder holds.
 
-    Only headers and the LoRA's own tensors are read. A file that cannot work is an error with the reason.
+    Only headers and the LoRA's own tensors are read. A file that cannot work is an error with the reason. A running
+    ComfyUI loads the model that it would sample with and answers as its node LoRA at Step does.
 
     Example: eri lora output/my_run
     Example: eri lora flux_lora_step500.safetensors --against flux1-dev.safetensors
+    Example: eri lora flux_lora_step500.safetensors --against http://127.0.0.1:8188
     Example: eri lora flux_lora_step500.safetensors --convert shared.safetensors
     """
     from ..client.describe import convert_lora, describe_lora
 
     with reported(as_json):
-        document = describe_lora(path, family, against)
+        if against is not None and against.startswith(("http://", "https://")):
+            from ..client.lora_on_host import ask_host
+
+            document = interrupts.run(ask_host(against, path, family, models))
+        else:
+            document = describe_lora(path, family, None if against is None else Path(against))
         if convert is not None:
             convert_lora(path, family, convert)
             err.print(f"written: {escape(str(convert))}", highlight=False, soft_wrap=True)
     if as_json:
         show(document)
+    elif "report" in document:
+        out.print(escape(document["report"]), highlight=False, soft_wrap=True)
     elif "checkpoints" in document:
         _print_run(document)
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import LoraError
 from ..families import FAMILIES
 from .fit import check_fit
-from .header import read_header
+from .header import Header, read_header
 from .names import MODEL
 from .names.table import MODEL_PREFIX
 from .reader import Lora
@@ -25,11 +25,14 @@ _PARTS = (
 def model_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every weight and bias in a model file by ComfyUI's name. Only the header is read.
 
-    `path` is a .safetensors file: a checkpoint (`model.diffusion_model.…`) or a diffusion model under native names.
-    Raises LoraError as `read_header` does, and when the file holds no diffusion model under ComfyUI's names.
+    `path` is a .safetensors file: a checkpoint (`model.diffusion_model.…`) or a diffusion model under native names;
+    fp8, int8 and NVFP4 weights have the shapes of the numbers that they stand for. Raises LoraError as `read_header`
+    does, for other packed weights and GGUF files, and when the file holds no diffusion model under ComfyUI's names.
     """
+    if Path(path).suffix.lower() == ".gguf":
+        raise _packed(Path(path), "is a GGUF file")
     header = read_header(path)
-    shapes = {_host_name(name): shape for name, shape in header.shapes.items()}
+    shapes = {_host_name(name): _logical_shape(header, name) for name in header.shapes}
     if not any(_is_module(name) for name in shapes):
         raise LoraError(
             "holds no diffusion model under ComfyUI's names",
@@ -50,6 +53,25 @@ def report_against(lora: Lora, shapes: dict[str, tuple[int, ...]]) -> LoadReport
     loaded = [adapter.target.name for adapter in lora.adapters if f"{adapter.target.weight}.weight" in shapes]
     encoders = {name.split(".", 1)[0] for name in shapes if not name.startswith(MODEL_PREFIX)}
     return load_report(lora, loaded, judged={MODEL, *encoders}, misfits=misfits)
+
+
+def _logical_shape(header: Header, name: str) -> tuple[int, ...]:
+    """The shape of a weight's numbers. NVFP4 keeps two of them in a byte, see ComfyUI's comfy/ops.py."""
+    shape = header.shapes[name]
+    if not name.endswith(".weight") or header.spans[name].dtype != "U8":
+        return shape
+    if f"{name}_scale_2" not in header.shapes:
+        raise _packed(header.path, "holds packed weights", name)
+    return (*shape[:-1], 2 * shape[-1])
+
+
+def _packed(path: Path, problem: str, *keys: str) -> LoraError:
+    return LoraError(
+        f"{problem}, whose shapes only ComfyUI's loader for it knows",
+        path=path,
+        keys=keys,
+        remedy="Ask a running ComfyUI that loads it: --against http://127.0.0.1:8188",
+    )
 
 
 def _host_name(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -166,13 +167,15 @@ def load_report(
 def summary(report: LoadReport, **how: Any) -> dict[str, Any]:
     """A report cut down to what belongs into a picture's metadata: counts instead of long lists, no machine paths.
 
-    `how` (run, strengths, active range …) is put first. Of the keys that did not match the first 20 are named and all
-    are counted; keys that were left out are counted by reason. `file` is the file's name and its folder's.
+    `how` (run, strengths, active range …) is put first. Of the keys that did not match, and of the modules that did
+    not fit, the first 20 are named; keys that were left out are counted by reason. `file` is the file's name and its
+    folder's.
     """
     document = report.as_dict()
     path = Path(document.pop("path"))
     document["ignored"] = dict(Counter(report.ignored.values()))
     document["merged"] = dict(Counter(report.merged.values()))
+    document["misfits"] = dict(islice(report.misfits.items(), _SHOWN_KEYS))
     document["parts"] = {
         name: {
             "matched": part.matched,

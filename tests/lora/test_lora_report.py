@@ -246,6 +246,19 @@ def test_a_model_file_with_its_text_encoder(tmp_path: Path) -> None:
     assert {name: part.matched for name, part in found.parts.items()} == {"model": 2, "clip_l": 2}
 
 
+def test_packed_model_files(tmp_path: Path) -> None:
+    """NVFP4: two numbers a byte, with scales beside them (ComfyUI comfy/ops.py); what else is packed is not judged."""
+    name = f"diffusion_model.{PROJ}.weight"
+    packed = torch.zeros(W, W // 2, dtype=torch.uint8)
+    scales = {f"{PROJ}.weight_scale": torch.zeros(W, W // 16), f"{PROJ}.weight_scale_2": torch.zeros(())}
+    model = write(tmp_path / "nvfp4.safetensors", {f"{PROJ}.weight": packed, **scales})
+    assert model_shapes(model)[name] == MODEL[name] == (W, W)
+    report_against(read_lora(write(tmp_path / "a.safetensors", pair(PROJ))), model_shapes(model))
+    for other in (write(tmp_path / "nf4.safetensors", {f"{PROJ}.weight": packed}), tmp_path / "flux-Q8_0.gguf"):
+        with pytest.raises(LoraError, match=r"only ComfyUI's loader .* --against http"):
+            model_shapes(other)
+
+
 def test_a_file_that_is_no_model(tmp_path: Path) -> None:
     path = write(tmp_path / "vae.safetensors", {"encoder.conv_in.weight": rand(4, 4)})
     with pytest.raises(LoraError, match="holds no diffusion model"):
