@@ -38,24 +38,29 @@ def explain(
     trainer: options.Trainer = None,
     family: options.Family = None,
     prompts: options.Prompts = None,
+    models: options.ModelsFile = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Say how the pictures will compare with the trainer's, then how each part of it was checked.
 
     Example: eri explain train_flux.yaml
     """
+    from ..workflows.models import instead_of, read_models
     from ..workflows.parity import explain as matches_of
     from ..workflows.verdict import verdict
 
     with reported(as_json):
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
-        matches = matches_of(found)
+        instead = [] if models is None else instead_of(read_models(models, found)[0], found)
+        matches = matches_of(found, instead)
     told = verdict(found, matches)
     if as_json:
         matched = [match.to_dict() for match in matches]
         document = {"trainer": found.trainer, "family": found.family, "verdict": told.to_dict()}
-        show({**document, "matches": matched, "notes": found.notes})
+        show({**document, "matches": matched, "notes": [*instead, *found.notes]})
         return
+    for sentence in instead:
+        out.print(f"[red]{escape(sentence)}[/]")
     out.print(f"[bold]{escape(found.name)}[/]  {found.family}, as {found.trainer} samples it")
     print_verdict(told)
     table = Table(Column("topic", no_wrap=True), Column("match", no_wrap=True), Column("here", overflow="fold"))

@@ -30,6 +30,7 @@ class Variant:
         offered: pattern that its files have in their names, folder and all, in small letters.
         file: its usual diffusion model or checkpoint.
         guidance_note: what to tell a person who sets a guidance value that this variant ignores, "" where it does not.
+        note: what to tell a person whose config names this variant, "" = nothing.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Variant:
     offered: str
     file: ModelFile
     guidance_note: str = ""
+    note: str = ""
 
 
 #: A list of timesteps; sigmas shifted by a constant or by the picture's size; sigmas that are not shifted.

@@ -69,6 +69,12 @@ def _guidance(chain: Chain, node_id: str, conditioning: Link) -> Link:
 #: Entries of ComfyUI's table of sigmas.
 _TABLE: Final = 10_000
 _DEV: Final = ModelFile.of("Comfy-Org/flux1-dev", "flux1-dev.safetensors", "diffusion_models")
+#: FLUX.1's further published models.
+_KREA, _KONTEXT, _FILL = (
+    ModelFile.of(f"black-forest-labs/FLUX.1-{name}-dev", f"flux1-{name.lower()}-dev.safetensors", "diffusion_models")
+    for name in ("Krea", "Kontext", "Fill")
+)
+_FLEX: Final = ModelFile.of("ostris/Flex.1-alpha", "Flex.1-alpha.safetensors", "diffusion_models")
 _SCHNELL: Final = ModelFile.of("Comfy-Org/flux1-schnell", "flux1-schnell.safetensors", "diffusion_models")
 _VAE: Final = ModelFile.of("Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files/vae/ae.safetensors", "vae")
 
@@ -122,7 +128,22 @@ FAMILY = Family(
             file=_SCHNELL,
             guidance_note="Flux schnell has no guidance embedding: the guidance value has no effect.",
         ),
-        Variant("dev", named=r"(?<![a-z])dev(?![a-z])", offered=r"dev(?!.*schnell)", file=_DEV),
+        Variant("krea", named=r"krea(?![-_. ]?2)", offered=r"krea", file=_KREA),
+        Variant("kontext", named=r"kontext", offered=r"kontext", file=_KONTEXT),
+        Variant(
+            "fill",
+            named=r"(?<![a-z])fill(?![a-z])",
+            offered=r"fill",
+            file=_FILL,
+            note="The base model is FLUX.1 Fill, which repaints masked parts; it samples here as a plain one.",
+        ),
+        Variant("flex", named=r"flex[-_. ]?1(?![0-9])", offered=r"flex", file=_FLEX),
+        Variant(
+            "dev",
+            named=r"(?<![a-z])dev(?![a-z])",
+            offered=r"^(?!.*(?:schnell|krea|kontext|fill|flex)).*dev",
+            file=_DEV,
+        ),
     ),
     embedded_guidance=True,
     latent_channels=16,

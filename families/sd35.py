@@ -114,6 +114,13 @@ FAMILY = Family(
     id="sd35",
     title="SD 3.5",
     variants=(
+        Variant(
+            "3-medium",
+            named=r"(?<![.0-9])3(?:[-_.]?0)?[-_.]medium[^/]*$",
+            offered=r"sd3[-_.]?medium",
+            file=ModelFile.of("stabilityai/stable-diffusion-3-medium", "sd3_medium.safetensors", "checkpoints"),
+            note="The base model is SD 3.0 Medium, not SD 3.5; it samples by the same rules.",
+        ),
         Variant("large-turbo", named=r"turbo[^/]*$", offered=r"large.*turbo|turbo", file=_TURBO),
         Variant("large", named=r"large[^/]*$", offered=r"large(?!.*turbo)", file=_LARGE),
         Variant("medium", named=r"medium[^/]*$", offered=r"medium", file=_MEDIUM),

@@ -119,7 +119,7 @@ class SampleSpec:
     family: Annotated[str, Says("Model family.")]
     trainer: Annotated[str, Says("Whose way of sampling is followed (noise, schedule, token lengths, file names).")]
     items: Annotated[list[SampleItem], Says("The images, in the trainer's order; at least one.")]
-    variant: Annotated[str | None, Says("Variant of the family: dev, schnell, large, medium, large-turbo.")] = None
+    variant: Annotated[str | None, Says("Variant of the family: dev, schnell, krea, large, medium, ….")] = None
     name: Annotated[str, Says("Name of the run; names its folder.")] = "samples"
     trigger_word: Annotated[str | None, Says("Trigger word; already put into the prompts.")] = None
     sample_every: Annotated[int | None, Says("Training steps between samples.", 1, 2**31)] = None

@@ -29,6 +29,9 @@ def spec_of(reading: Reading, trainer: str, family: str, items: list[SampleItem]
         items: the images.
         more: further fields of SampleSpec.
     """
+    variant = FAMILIES[family].variant(more.get("variant"))
+    if variant is not None and variant.note:
+        reading.note(variant.note)
     more = {"source": reading.document.source, "notes": reading.notes, "ignored": reading.ignored(), **more}
     return SampleSpec(family, trainer, items, layout=trainer, **more)
 

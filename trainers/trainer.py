@@ -188,6 +188,9 @@ class Trainer(_Complete):
         read: the reader; it takes the config and a family that overrides its own.
         variables: whether it replaces `${VAR}` in its configs by variables of the environment.
         tells_placeholder: whether the reader itself says that this trigger placeholder stays in a prompt.
+        model_files: what its configs call the files of the base model (as in `SampleSpec.model_files`) -> the part:
+            "model", "vae", an encoder's id, "encoder" where the file's name tells which one it is; of several keys of a
+            part the first that is given counts.
         ways: how it samples, one for each family.
         layout: how it names its samples.
         layout_claim: what is claimed of that, None = nobody checked it.
@@ -210,6 +213,7 @@ class Trainer(_Complete):
     read: Callable[[Document, str | None], SampleSpec]
     variables: bool
     tells_placeholder: Callable[[str], bool]
+    model_files: Mapping[str, str]
     ways: tuple[Way, ...]
     layout: Layout
     layout_claim: Claim | None

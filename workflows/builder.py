@@ -19,7 +19,7 @@ from .canvas.ui import write
 from .chain import Chain, Loaded
 from .choose import Offered, choose_models
 from .graph import Graph, Link
-from .models import Models, add_loaders, read_models
+from .models import Models, add_loaders, instead_of, read_models
 from .parity import explain, statements, untold
 from .stock import add_stock, lora_file
 from .verdict import verdict
@@ -34,6 +34,7 @@ class Workflow:
     """A finished graph. spec: what it samples, every seed drawn. notes: sentences on what was assumed or cannot match.
 
     saves: id of each saving node -> indices of the items it saves, in the order of its images.
+    instead: sentences on what is loaded in place of what the config names; they are the first notes, too.
     labels: what tells the chains' groups apart on the canvas, by chain; in style stock the samples' titles, by number.
     beside: what the canvas's note says instead of `notes`, worked out when it is asked for: how far this agrees with
     the trainer, as `eri explain` tells it, and those notes that say something else; style "eri".
@@ -43,6 +44,7 @@ class Workflow:
     spec: SampleSpec
     notes: list[str] = field(default_factory=list)
     saves: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    instead: Sequence[str] = ()
     labels: Mapping[int, str] = field(default_factory=dict)
     beside: Callable[[], Sequence[str]] = tuple
 
@@ -63,7 +65,8 @@ class Workflow:
         count, spec = len(self.spec.items), self.spec
         kind = f"{spec.family}{f' {spec.variant}' if spec.variant else ''}"
         head = f"**{spec.name}**: {count} sample{'s' if count != 1 else ''} ({kind}), as {spec.trainer} makes them."
-        return "\n\n".join([head, *(f"- {note}" for note in self.beside() or self.notes)])
+        notes = dict.fromkeys([*self.instead, *(self.beside() or self.notes)])
+        return "\n\n".join([head, *(f"- {note}" for note in notes)])
 
 
 def build(
@@ -101,6 +104,8 @@ def build(
         description, model_notes = choose_models(spec, offered)
     else:
         description, model_notes = read_models(models, spec)
+    instead = instead_of(description, spec)
+    model_notes = [note for note in model_notes if note not in instead]
     spec, seed_notes = draw_seeds(spec)
     if run is None and step:
         run = spec.name
@@ -109,18 +114,19 @@ def build(
         model_notes.append("No run was named, so no LoRA is loaded: this samples the model before training.")
     graph = Graph()
     loaded = add_loaders(graph, description, spec.family)
-    notes = [*spec.notes, *_ignored(spec), *model_notes, *seed_notes]
+    notes = [*instead, *spec.notes, *_ignored(spec), *model_notes, *seed_notes]
     if style == "stock":
         file = None if run is None else lora_file(str(run), step, offered)
         stock_notes, stock_saves = add_stock(graph, spec, loaded, file)
         labels = {number: _sample_title(item) for number, item in enumerate(spec.items)} if spec.items[1:] else {}
-        return Workflow(graph, spec, [*notes, *stock_notes], stock_saves, labels)
+        return Workflow(graph, spec, [*notes, *stock_notes], stock_saves, instead, labels)
     if batch > 1:
         notes.append(
             f"Up to {batch} samples that fit each other are denoised at once. The trainer makes them one at a time, "
             "which sums in another order: the last digits differ."
         )
-    return _compact(graph, spec, loaded, None if run is None else str(run), step, notes, batch)
+    workflow = _compact(graph, spec, loaded, None if run is None else str(run), step, notes, batch)
+    return replace(workflow, instead=instead)
 
 
 def _sample_title(item: SampleItem) -> str:
@@ -144,7 +150,8 @@ def _compact(
         saves[save_id] = tuple(item.index for item in items)
         remarks |= dict.fromkeys(profile.remarks)
     beside = functools.partial(_beside, spec, notes, list(remarks))
-    return Workflow(graph, spec, [*notes, *(remark.text for remark in remarks)], saves, labels, beside)
+    texts = [*notes, *(remark.text for remark in remarks)]
+    return Workflow(graph, spec, texts, saves, labels=labels, beside=beside)
 
 
 def _beside(spec: SampleSpec, notes: list[str], remarks: list[Remark]) -> list[str]:

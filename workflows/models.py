@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 from ..configs.tree import decode, read_file
@@ -12,6 +12,7 @@ from ..families import CLIP_LOADERS, ENCODERS, FAMILIES, Family
 from ..spec import SampleSpec
 from .chain import Loaded
 from .graph import Graph, Link, Literal
+from .named import named_parts, names_part, same_model
 
 #: A model description as documented: `{family, files}` or `{family, loaders}`, or a YAML file holding one.
 Models = Mapping[str, Any] | str | Path | None
@@ -63,24 +64,56 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
 
 
 def usual_files(spec: SampleSpec) -> dict[str, str]:
-    """Usual names, with the config's own base-model file where it names a single .safetensors file."""
-    family = FAMILIES[spec.family]
+    """The files that a graph loads where nothing is known of a host: those that the config names, else the usual ones.
+
+    What names no single file, such as a repository, is kept under the name of its published file, or under its own. An
+    encoder or a VAE that is named by a whole model's repository is that model's usual one.
+    """
+    family, named = FAMILIES[spec.family], named_parts(spec)
     files = {part: file.name for part, file in family.files.items()}
-    main, variant = family.main, family.variant(spec.variant)
+    variant = family.variant(spec.variant)
     if variant is not None:
-        files[main] = variant.file.name
-    for key in ("name_or_path", "path"):
-        named = spec.model_files.get(key, "").replace("\\", "/")
-        if named.lower().endswith(".safetensors"):
-            files[main] = PurePosixPath(named).name
-            break
+        files[family.main] = variant.file.name
+    if "model" in named:
+        files[family.main] = named["model"].file
+    for part, name in named.items():
+        if part != "model" and (part in files or part == "vae") and names_part(part, name):
+            files[part] = name.file
     return files
 
 
 def _placeholders(spec: SampleSpec) -> tuple[Mapping[str, Any], list[str]]:
     files = usual_files(spec)
-    listed = ", ".join(files.values())
-    return {"family": spec.family, "files": files}, [f"No models were named; the usual file names are used: {listed}."]
+    named = {name.file for name in named_parts(spec).values()}
+    asked = [file for file in files.values() if file in named]
+    usual = [file for file in files.values() if file not in named]
+    notes = [f"As the config names them: {', '.join(asked)}."] if asked else []
+    if usual:
+        notes.append(f"No models were named; the usual file names are used: {', '.join(usual)}.")
+    return {"family": spec.family, "files": files}, notes
+
+
+def instead_of(description: Mapping[str, Any], spec: SampleSpec) -> list[str]:
+    """Sentences on a base model or a VAE that is loaded in place of the one that the config names.
+
+    description: as `read_models` gives it.
+    """
+    named = named_parts(spec)
+    files = description.get("files")
+    told = []
+    for part, title, keys in (("model", "Base model", ("unet", "checkpoint")), ("vae", "VAE", ("vae",))):
+        if part not in named or (part == "vae" and not names_part(part, named[part])):
+            continue
+        if isinstance(files, Mapping):
+            loaded = [str(files[key]) for key in keys if files.get(key)][:1] or ["the checkpoint's own"]
+        else:
+            inputs = description.get("loaders", {}).get(part, {}).get("inputs", {})
+            loaded = [value for value in inputs.values() if isinstance(value, str)]
+        found = [same_model(named[part], name) for name in loaded]
+        if loaded and "exact" not in found and "copy" not in found:
+            kind = ", a copy of it in fewer bits" if "quantised" in found else ", as chosen by hand"
+            told.append(f"{title}: {', '.join(loaded)} is loaded instead of {named[part].text}{kind}.")
+    return told
 
 
 def add_loaders(graph: Graph, description: Mapping[str, Any], family: str) -> Loaded:

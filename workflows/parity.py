@@ -55,9 +55,10 @@ class Match:
         return asdict(self)
 
 
-def explain(spec: SampleSpec) -> list[Match]:
+def explain(spec: SampleSpec, instead: Sequence[str] = ()) -> list[Match]:
     """How far `spec` is sampled as the trainer does it, in the order of `TOPICS`.
 
+    instead: sentences on what is loaded in place of what the config names (`models.instead_of`).
     Items with several samplers or shifts give several matches of a topic where these differ. Raises WorkflowError for
     settings that no graph can have (`profiles.profile_for`).
     """
@@ -67,6 +68,8 @@ def explain(spec: SampleSpec) -> list[Match]:
         case = Case(spec, profile_for(spec, sampler, shift), sampler)
         new = [*(_match(topic, way, case) for topic in TOPICS), *_of_the_config(case)]
         found += [match for match in new if match not in found]
+    found = [match for match in found if match.topic != "model" or not instead]
+    found += [Match("model", "different", text) for text in instead]
     return sorted(found, key=lambda match: TOPICS.index(match.topic))
 
 

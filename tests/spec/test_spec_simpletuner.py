@@ -129,7 +129,7 @@ def test_flux_guidance(options: dict[str, Any], cfg: float, guidance: float, lat
 @pytest.mark.parametrize(
     ("options", "variant"),
     [
-        ({"model_family": "flux"}, "dev"),
+        ({"model_family": "flux"}, "krea"),
         ({"model_family": "flux", "model_flavour": "schnell"}, "schnell"),
         ({"model_family": "sd3"}, "medium"),
         ({"model_family": "sd3", "pretrained_model_name_or_path": "stabilityai/stable-diffusion-3.5-large"}, "large"),

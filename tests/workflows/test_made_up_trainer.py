@@ -62,6 +62,7 @@ PARTS: dict[str, Any] = {
     "read": read_acme,
     "variables": False,
     "tells_placeholder": no_placeholder,
+    "model_files": {"base": "model"},
     "ways": (Way("acme", "flux", **WAY),),
     "layout": Layout("{run}/{step}_{index}"),
     "layout_claim": None,

@@ -10,7 +10,7 @@ from ...lora.schemes import Scheme
 from ..claims import Claim
 from ..process import process_shape
 from ..trainer import Trainer, nobody_else
-from .reader import read_ai_toolkit
+from .reader import MODEL_FILES, read_ai_toolkit
 from .sampling import ID, WAYS
 
 TRAINER: Final = Trainer(
@@ -36,6 +36,7 @@ TRAINER: Final = Trainer(
     read=read_ai_toolkit,
     variables=True,
     tells_placeholder=lambda placeholder: placeholder == "[trigger]",
+    model_files=MODEL_FILES,
     ways=WAYS,
     layout=Layout("{run}/samples/{ms}__{step:09}_{index}", "jpg"),
     layout_claim=Claim("file layout", "as its source says"),

@@ -32,10 +32,9 @@ _ARCHES: Final = {
 _FLAGS: Final = {"is_v2": "sd2", "is_v3": "sd3", "is_xl": "sdxl"} | {
     f"is_{arch}": arch for arch in ("pixart", "pixart_sigma", "auraflow", "flux", "lumina2", "vega", "ssd")
 }
-_MODEL_FILES: Final = (
-    *("name_or_path", "vae_path", "te_name_or_path", "extras_name_or_path", "assistant_lora_path"),
-    *("refiner_name_or_path", "lora_path"),
-)
+#: Of the families here only Chroma has its VAE from the extras, another model's folder.
+MODEL_FILES: Final = {"name_or_path": "model", "vae_path": "vae", "te_name_or_path": "encoder"}
+_OTHER_FILES: Final = ("extras_name_or_path", "assistant_lora_path", "refiner_name_or_path", "lora_path")
 
 
 def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
@@ -84,7 +83,7 @@ def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
         sample_every=_interval(sample),
         precision=PRECISIONS.get(precision) if precision is not None else "float32",
         image_format=(sample.text("format") or "jpg").lstrip("."),
-        model_files=texts_of(model, _MODEL_FILES),
+        model_files=texts_of(model, (*MODEL_FILES, *_OTHER_FILES)),
     )
 
 
@@ -99,9 +98,6 @@ def _family(model: Section) -> str:
         raise unsupported(model, key, repr(arch))
     if arch in ("ssd", "vega"):
         model.reading.note(f"{arch} is a distilled SDXL: the base model has to be that one.")
-    name = (model.text("name_or_path") or "").lower()
-    if found == "sd35" and "3-medium" in name:
-        model.reading.note("The base model is SD 3.0 Medium, not SD 3.5; it samples by the same rules.")
     return found
 
 

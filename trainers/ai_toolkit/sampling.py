@@ -65,7 +65,7 @@ WAYS: Final = (
         remarks=(),
         claims=(
             *EXCLAMATION,
-            *read("model", when=of_variant("large", "large-turbo")),
+            *read("model", when=of_variant("large", "large-turbo", "3-medium")),
             *ran("aitk_sd35", "aitk_sd35_lora"),
             *ran("aitk_sd35_lora", topics=("LoRA scale",)),
         ),

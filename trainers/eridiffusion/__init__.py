@@ -11,6 +11,8 @@ from ...lora.schemes import CHECKPOINT, NUMBER, Beside, Scheme
 from ..claims import Claim
 from ..process import is_ambiguous, process_shape
 from ..trainer import Trainer
+from .fields import MODEL_FILES
+from .flat import MODEL_FILES as FLAT_MODEL_FILES
 from .reader import read_eridiffusion
 from .sampling import ID, WAYS
 
@@ -59,6 +61,7 @@ TRAINER: Final = Trainer(
     read=read_eridiffusion,
     variables=False,
     tells_placeholder=lambda _: True,
+    model_files={**MODEL_FILES, **FLAT_MODEL_FILES},
     ways=WAYS,
     layout=Layout("{run}/samples_step_{step:06}/step_{step:06}_sample_{index:02}", "png", prompt_file=True),
     layout_claim=Claim("file layout", "different", "V1 has several patterns; one of them is written"),

@@ -19,10 +19,16 @@ from .sampling import SIZES
 Number = TypeVar("Number", int, float)
 
 DEFAULT_SEED: Final = 42
-MODEL_FILES: Final = (
-    *("name_or_path", "vae_path", "clip_path", "clip_l_path", "clip_g_path", "t5_path"),
-    *("text_encoder_path", "text_encoder_2_path"),
-)
+MODEL_FILES: Final = {
+    "name_or_path": "model",
+    "vae_path": "vae",
+    "clip_path": "clip_l",
+    "clip_l_path": "clip_l",
+    "clip_g_path": "clip_g",
+    "t5_path": "t5xxl",
+    "text_encoder_path": "encoder",
+    "text_encoder_2_path": "encoder",
+}
 _ARCHES: Final = {
     **dict.fromkeys(("sd35", "sd3.5", "sd_3.5"), "sd35"),
     **dict.fromkeys(("sdxl", "sd_xl"), "sdxl"),

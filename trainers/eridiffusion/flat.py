@@ -15,10 +15,13 @@ from .fields import DEFAULT_SEED, build_items, guidance_of, pixel_size, prompts_
 from .sampling import ID
 
 _FAMILIES: Final = {"sd35": "sd35", "sd3": "sd35", "sd3.5": "sd35", "flux": "flux", "sdxl": "sdxl"}
-_MODEL_FILES: Final = {
-    "model": ("path",),
-    "text_encoders": ("clip_path", "clip_l_path", "clip_g_path", "t5_path"),
-    "vae": ("path",),
+#: Section and field -> the part, as in `Trainer.model_files`.
+MODEL_FILES: Final = {
+    "model.path": "model",
+    "vae.path": "vae",
+    "text_encoders.clip_path": "clip_l",
+    **{f"text_encoders.{encoder}_path": encoder for encoder in ("clip_l", "clip_g")},
+    "text_encoders.t5_path": "t5xxl",
 }
 _VARIANTS: Final = {"flux": ("dev", "schnell"), "sd35": ("medium", "large", "large-turbo"), "sdxl": ()}
 
@@ -33,11 +36,12 @@ def read_flat(reading: Reading, root: Section, family: str | None) -> SampleSpec
     variant = _variant(model, family)
     output = training.text("output_dir") if training else None
     items = validation_items(root, validation, family, variant, root.text("trigger_word"))
-    files = {
-        f"{name}.{key}": value
-        for name, keys in _MODEL_FILES.items()
-        for key, value in texts_of(root.section(name), keys).items()
-    }
+    files: dict[str, str] = {}
+    for place in MODEL_FILES:
+        name, _, key = place.partition(".")
+        value = texts_of(root.section(name), (key,)).get(key)
+        if value is not None:
+            files[place] = value
     return spec_of(
         reading,
         ID,

@@ -59,6 +59,7 @@ TRAINER: Final = Trainer(
     read=read_eridiffusion_v2,
     variables=False,
     tells_placeholder=no_placeholder,
+    model_files={"transformer": "model", "base_model_name": "model", "vae_path": "vae"},
     ways=WAYS,
     layout=Layout("{run}/sample_step{step}[_seed{nth}]", "png"),
     layout_claim=Claim("file layout", "as its source says"),

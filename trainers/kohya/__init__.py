@@ -11,7 +11,7 @@ from ..claims import Claim
 from ..trainer import Trainer, no_placeholder, nobody_else
 from .gui import is_gui_form
 from .prompts import NOTATIONS, is_prompt_file, looks_like_entries
-from .reader import read_kohya
+from .reader import MODEL_FILES, read_kohya
 from .sampling import ID, WAYS
 
 #: sd-scripts' names when the user gave none: "at-step…", "epoch-…" and the final "last" are one run.
@@ -52,6 +52,7 @@ TRAINER: Final = Trainer(
     read=read_kohya,
     variables=False,
     tells_placeholder=no_placeholder,
+    model_files=MODEL_FILES,
     ways=WAYS,
     layout=Layout("{run}/sample/{run}_{step:06}_{index:02}_{time:%Y%m%d%H%M%S}[_{seed}]", "png"),
     layout_claim=Claim("file layout", "as its source says"),

@@ -33,7 +33,10 @@ _BY_FLUX_SCRIPT: Final = ("flux", "chroma")
 _SIDE: Final = 512
 _GUIDANCE: Final = 3.5
 RANDOM: Final = "Prompts without a seed get a new random one each time."
-_MODEL_FILES: Final = ("pretrained_model_name_or_path", "vae", "ae", "clip_l", "clip_g", "t5xxl", "network_weights")
+#: Flux's VAE is `ae` alone.
+MODEL_FILES: Final = {"pretrained_model_name_or_path": "model", "ae": "vae", "vae": "vae"} | {
+    encoder: encoder for encoder in ("clip_l", "clip_g", "t5xxl")
+}
 #: Settings that do nothing for these families, and why.
 _WITHOUT_EFFECT: Final = {
     "controlnet_image": "it acts only where a ControlNet is trained",
@@ -101,7 +104,7 @@ def _from_config(reading: Reading, args: FlatSection, family: str | None) -> Sam
         sample_every=interval(args, epochs_win=True),
         t5_length=_t5_length(args, family),
         precision=_precision(args, family),
-        model_files=texts_of(args, _MODEL_FILES),
+        model_files=texts_of(args, (*MODEL_FILES, "network_weights")),
         sampling=_long_prompts(args, family),
     )
 

@@ -107,7 +107,7 @@ WAYS: Final = (
         remarks=(HALF,),
         claims=(
             *_TOKENS,
-            *read("model", when=of_variant("large", "large-turbo")),
+            *read("model", when=of_variant("large", "large-turbo", "3-medium")),
             *differs(
                 "model",
                 text="kohya runs the second self-attention of SD 3.5 Medium with heads and head size swapped; this "

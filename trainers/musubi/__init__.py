@@ -10,7 +10,7 @@ from ...images.template import Layout
 from ..claims import Claim
 from ..kohya.prompts import NOTATIONS
 from ..trainer import Trainer, no_placeholder, nobody_else
-from .reader import read_musubi
+from .reader import MODEL_FILES, read_musubi
 from .sampling import ID, WAYS
 
 
@@ -45,6 +45,7 @@ TRAINER: Final = Trainer(
     read=read_musubi,
     variables=False,
     tells_placeholder=no_placeholder,
+    model_files=MODEL_FILES,
     ways=WAYS,
     layout=Layout("{run}/sample/{run}_{step:06}_{index:02}_{time:%Y%m%d%H%M%S}[_{seed}]_000", "png"),
     layout_claim=Claim("file layout", "as its source says"),

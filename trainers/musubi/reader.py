@@ -25,7 +25,7 @@ from .sampling import ID, SHIFT, SIZE
 _SIDE: Final = 256
 _STEPS: Final = 20
 _GUIDANCE: Final = 2.5
-_MODEL_FILES: Final = ("dit", "vae", "text_encoder1", "text_encoder2", "network_weights")
+MODEL_FILES: Final = {"dit": "model", "vae": "vae", "text_encoder1": "t5xxl", "text_encoder2": "clip_l"}
 _WITHOUT_EFFECT: Final = ("cfg_scale", "negative_prompt", "frame_count", "end_image_path", "one_frame", "image_path")
 
 
@@ -59,7 +59,7 @@ def _spec(reading: Reading, items: list[SampleItem], args: Section | None) -> Sa
         name=(args.text("output_name") if args else None) or "samples",
         sample_every=interval(args, epochs_win=False) if args else None,
         precision="bfloat16",
-        model_files=texts_of(args, _MODEL_FILES),
+        model_files=texts_of(args, (*MODEL_FILES, "network_weights")),
         sampling=reading.sampling,
     )
 

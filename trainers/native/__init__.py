@@ -35,6 +35,7 @@ TRAINER: Final = Trainer(
     read=read_native,
     variables=False,
     tells_placeholder=lambda _: True,  # its prompts are meant as they are written
+    model_files={},
     ways=WAYS,
     layout=Layout("{run}/step_{step:06}/{name}", "png", prompt_file=True),
     layout_claim=tested("file layout", "images/test_layouts.py::test_names"),

@@ -10,7 +10,7 @@ from ...images.template import Layout
 from ...lora.schemes import EPOCH, NUMBER, Scheme
 from ..claims import Claim
 from ..trainer import Trainer, no_placeholder, nobody_else
-from .reader import read_onetrainer
+from .reader import MODEL_FILES, read_onetrainer
 from .sampling import ID, WAYS
 
 
@@ -46,6 +46,7 @@ TRAINER: Final = Trainer(
     read=read_onetrainer,
     variables=False,
     tells_placeholder=no_placeholder,
+    model_files=MODEL_FILES,
     ways=WAYS,
     # The trainer writes "<step>-<epoch>-<step of the epoch>".
     layout=Layout("{run}/samples/{index} - {words:32}/{time:%Y-%m-%d_%H-%M-%S}-training-sample-{step}-0-{step}", "jpg"),

@@ -15,7 +15,7 @@ from ...configs.tree import Document, entries_with, has_any
 from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import SampleItem, SampleSpec
-from ..reading import run_name, spec_of, take_over, texts_of, unsupported
+from ..reading import run_name, spec_of, take_over, unsupported
 from .items import read_items
 from .sampling import ID
 
@@ -34,6 +34,10 @@ _PRECISIONS: Final = {"FLOAT_16": "float16", "FLOAT_32": "float32", "TFLOAT_32":
 _DEFAULT_FILE: Final = "training_samples/samples.json"
 _DEFAULT_T5: Final = 77
 _MAX_T5: Final = 512
+
+
+#: `prior`, `unet` and the encoders of these families have no file of their own (modules/modelLoader).
+MODEL_FILES: Final = {"transformer.model_name": "model", "base_model_name": "model", "vae.model_name": "vae"}
 
 
 def read_onetrainer(document: Document, family: str | None) -> SampleSpec:
@@ -92,22 +96,29 @@ def _spec(reading: Reading, root: Section | None, items: list[SampleItem], famil
         ID,
         family,
         items,
-        variant=_variant(text("base_model_name") or "", family),
+        variant=FAMILIES[family].variant_of(text("base_model_name") or "") or ("dev" if family == "flux" else None),
         name=run_name(text("workspace_dir") or "workspace/run"),
         sample_every=_interval(root) if root else None,
         t5_length=_t5_length(root, family),
         precision=_PRECISIONS.get(text("train_dtype") or "FLOAT_16", "float16"),
         image_format=(text("sample_image_format") or "JPG").lower(),
-        model_files=texts_of(root, ("base_model_name",)),
+        model_files=_model_files(root, family) if root else {},
         sampling=_sampling(reading, root, family) if root else {},
     )
 
 
-def _variant(base: str, family: str) -> str | None:
-    """Chroma's schedule is its base model's own."""
-    if family == "flux":
-        return "dev"
-    return FAMILIES[family].variant_of(base) if family == "chroma" else None
+def _model_files(root: Section, family: str) -> dict[str, str]:
+    """What is named; an empty text names nothing, and only Flux and Chroma have a transformer of its own."""
+    files = {}
+    for place in MODEL_FILES:
+        section, dot, key = place.rpartition(".")
+        if section == "transformer" and family not in ("flux", "chroma"):
+            continue
+        found = root.section(section) if dot else root
+        text = found.text(key) if found is not None else None
+        if text:
+            files[place] = text
+    return files
 
 
 def _family(root: Section) -> str:
@@ -146,12 +157,9 @@ def _sampling(reading: Reading, root: Section, family: str) -> dict[str, str | f
     for key in ("text_encoder_layer_skip", "text_encoder_2_layer_skip", "text_encoder_3_layer_skip"):
         if root.has(key) and root.integer(key, -100, 100):
             reading.note(f"{key} is not 0: the trainer takes an earlier layer of that encoder, here the usual one.")
-    transformer = root.members.get("transformer")
-    if family not in ("sdxl", "chroma") and transformer is not None and isinstance(transformer.value, dict):
-        section = Section(reading, transformer, "transformer")
-        root.used.add("transformer")
-        if section.flag("attention_mask"):
-            reading.note("transformer.attention_mask: the trainer masks padding tokens; here they are attended to.")
+    transformer = root.section("transformer") if family not in ("sdxl", "chroma") else None
+    if transformer is not None and transformer.flag("attention_mask"):
+        reading.note("transformer.attention_mask: the trainer masks padding tokens; here they are attended to.")
     if family != "sdxl" or not root.flag("rescale_noise_scheduler_to_zero_terminal_snr"):
         return {}
     reading.note(

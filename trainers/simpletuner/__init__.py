@@ -10,7 +10,7 @@ from ...images.template import Layout
 from ...lora.schemes import Beside
 from ..claims import Claim
 from ..trainer import Trainer, no_placeholder, nobody_else
-from .reader import read_simpletuner
+from .reader import MODEL_FILES, read_simpletuner
 from .sampling import ID, WAYS
 
 
@@ -46,6 +46,7 @@ TRAINER: Final = Trainer(
     read=read_simpletuner,
     variables=False,
     tells_placeholder=no_placeholder,
+    model_files=MODEL_FILES,
     ways=WAYS,
     layout=Layout("{run}/validation_images/step_{step}_{label}[_{spot}]", "png"),
     layout_claim=Claim("file layout", "as its source says"),

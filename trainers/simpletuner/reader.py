@@ -18,19 +18,47 @@ from ...configs.second_file import Folders
 from ...configs.tree import Document, find, has_any
 from ...errors import SpecError
 from ...families import FAMILIES
-from ...families.others import other_by_name
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem, SampleSpec
 from ..reading import no_prompt, run_name, spec_of, take_over, texts_of, unsupported
 from .options import Options
 from .sampling import ID, SIZE
 
 _FAMILIES: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl", "chroma": "chroma"}
-_FLAVOURS: Final = {"flux": "krea", "sd35": "medium", "sdxl": "base-1.0", "chroma": "base"}
+#: What a flavour loads, helpers/models/*/model.py HUGGINGFACE_PATHS; the first of each is DEFAULT_MODEL_FLAVOUR.
+_FLAVOURS: Final = {
+    "flux": {
+        "krea": "black-forest-labs/FLUX.1-Krea-dev",
+        "dev": "black-forest-labs/FLUX.1-dev",
+        "schnell": "black-forest-labs/FLUX.1-schnell",
+        "kontext": "black-forest-labs/FLUX.1-Kontext-dev",
+        "fluxbooru": "terminusresearch/fluxbooru-v0.3",
+        "libreflux": "jimmycarter/LibreFlux-SimpleTuner",
+    },
+    "sd35": {
+        "medium": "stabilityai/stable-diffusion-3.5-medium",
+        "large": "stabilityai/stable-diffusion-3.5-large",
+    },
+    "sdxl": {
+        "base-1.0": "stabilityai/stable-diffusion-xl-base-1.0",
+        "refiner-1.0": "stabilityai/stable-diffusion-xl-refiner-1.0",
+        "base-0.9": "stabilityai/stable-diffusion-xl-base-0.9",
+        "refiner-0.9": "stabilityai/stable-diffusion-xl-refiner-0.9",
+    },
+    "chroma": {"base": "lodestones/Chroma1-Base", "hd": "lodestones/Chroma1-HD", "flash": "lodestones/Chroma1-Flash"},
+}
+#: A base model whose name tells no variant.
+_DEFAULTS: Final = {"flux": "dev", "sd35": "medium"}
 _NEGATIVE: Final = "blurry, cropped, ugly"
 _RESOLUTION: Final = "256"
 _MEGAPIXELS_BELOW: Final = 128
 _SD3_TOKENS: Final = 154
-_MODEL_FILES: Final = ("pretrained_model_name_or_path", "pretrained_transformer_model_name_or_path", "model_flavour")
+_BASE: Final = "pretrained_model_name_or_path"
+MODEL_FILES: Final = {
+    **dict.fromkeys(("pretrained_transformer_model_name_or_path", "pretrained_unet_model_name_or_path"), "model"),
+    _BASE: "model",
+    "pretrained_vae_model_name_or_path": "vae",
+    "vae_path": "vae",
+}
 
 
 @dataclass(frozen=True)
@@ -49,10 +77,15 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
     options = Options(reading)
     family = family or _family(options)
     options.node("model_family")
-    flavour = options.text("model_flavour") or _FLAVOURS[family]
+    files, flavour = texts_of(options, MODEL_FILES), options.text("model_flavour")
+    if not files.get(_BASE):
+        flavour = flavour or next(iter(_FLAVOURS[family]))
+        files[_BASE] = _of_flavour(options, family, flavour)
     if options.flag("validation_disable"):
         reading.note("validation_disable: the trainer itself makes no samples.")
-    variant = _variant(options, family, flavour)
+    variant = FAMILIES[family].variant_of(files[_BASE]) or _DEFAULTS.get(family)
+    if variant == "kontext":
+        reading.note("The base model is a kontext model; it samples here as Flux.")
     items = _items(options, family)
     if FAMILIES[family].ignores_guidance(variant, reading.note):
         options.no_effect("validation_guidance")
@@ -67,7 +100,7 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
         t5_length=_t5_length(options, family),
         precision=PRECISIONS.get(options.text("mixed_precision") or "bf16", "float32"),
         image_format=options.text("validation_image_format") or "png",
-        model_files=texts_of(options, _MODEL_FILES),
+        model_files=files,
         sampling=_sampling(options, family),
     )
 
@@ -83,19 +116,15 @@ def _family(options: Options) -> str:
     return _FAMILIES[named.lower()]
 
 
-def _variant(options: Options, family: str, flavour: str) -> str | None:
-    path = options.text("pretrained_model_name_or_path") or ""
-    if family == "flux":
-        name = path.lower() if path else flavour
-        other = other_by_name(name)
-        if other is not None:
-            options.reading.note(f"The base model is a {other} model; it samples here as Flux.")
-        return "schnell" if "schnell" in name else "dev"
-    if family == "sd35":
-        return "large" if "large" in (path.lower() or flavour) else "medium"
-    if family == "chroma":
-        return FAMILIES[family].variant_of(path or f"chroma1-{flavour}")
-    return None
+def _of_flavour(options: Options, family: str, flavour: str) -> str:
+    """The repository that a flavour means, which may be the trainer's default."""
+    if flavour not in _FLAVOURS[family]:
+        raise options.error(
+            "model_flavour", f"there is no flavour {flavour!r}", f"Write one of {', '.join(_FLAVOURS[family])}."
+        )
+    if not options.has("model_flavour"):
+        options.reading.note(f"No base model is named: the trainer's default is {_FLAVOURS[family][flavour]}.")
+    return _FLAVOURS[family][flavour]
 
 
 def _items(options: Options, family: str) -> list[SampleItem]:

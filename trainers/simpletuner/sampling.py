@@ -68,7 +68,7 @@ WAYS: Final = (
                 text="The window of skip-layer guidance is counted in noise levels here and in steps in the trainer",
                 when=_skips_layers,
             ),
-            *read("model", when=of_variant("large")),
+            *read("model", when=of_variant("large", "3-medium")),
             *ran("st_sd35"),
             *read("LoRA scale"),
         ),

@@ -69,9 +69,9 @@ async function show(file, body) {
   let answer = await postGraph(body);
   const run = await runOf(answer.spec);
   if (run !== null) answer = await postGraph({ ...body, run });
-  const { ui, spec, notes } = answer;
+  const { ui, spec, notes, instead } = answer;
   await openGraph(ui, stemOf(file));
-  const said = [text("opened", { count: spec.items.length, trainer: spec.trainer })];
+  const said = [...instead, text("opened", { count: spec.items.length, trainer: spec.trainer })];
   said.push(run === null ? text("opened_base", { run: spec.name }) : text("opened_run", { run }));
   if (notes.length > 0) said.push(text("opened_notes"));
   showInfo(file.name, said.join(" "), 8);
