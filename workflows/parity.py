@@ -69,7 +69,7 @@ def explain(spec: SampleSpec, instead: Sequence[str] = ()) -> list[Match]:
         new = [*(_match(topic, way, case) for topic in TOPICS), *_of_the_config(case)]
         found += [match for match in new if match not in found]
     found = [match for match in found if match.topic != "model" or not instead]
-    found += [Match("model", "different", text) for text in instead]
+    found += [_differs("model", text) for text in instead]
     return sorted(found, key=lambda match: TOPICS.index(match.topic))
 
 

@@ -99,7 +99,7 @@ WAYS: Final = (
         "sd35",
         # sd3_models.py gives `attention` the number of heads where it expects the size of one
         differs={"swapped_heads": True},
-        variants=dict.fromkeys(("large", "large-turbo"), Change({"swapped_heads": False})),
+        variants=dict.fromkeys(("large", "large-turbo", "3-medium"), Change({"swapped_heads": False})),
         noise=Noise("torch-cpu", "nchw", "float32 then precision", "sd3_train_utils.py, do_sample."),
         sizes=SIZES["sd35"],
         samplers=FLOW_SAMPLERS,
