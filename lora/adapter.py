@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..errors import LoraError
 from .names import Target
-from .suffixes import DOWN, GLORA, LOHA, LOKR, MID, UP
+from .suffixes import DIFF, DOWN, GLORA, LOHA, LOKR, MID, OFT, UP
 
 _DAMAGED = "The file is damaged or was written by a trainer with a bug: save this checkpoint again"
 _LOHA_NEEDED = LOHA[:4]
 _RANKED = (DOWN, "hada_w1_b", "lokr_w2_b", "lokr_w1_b")  # the tensors whose rows are the rank, the first there is
+
+
+class Area(NamedTuple):
+    """Rows and columns (of a convolution times its kernel) that an adapter covers; None = all columns (rotations)."""
+
+    rows: int
+    columns: int | None
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,11 @@ class Adapter:
     def rank(self) -> int | None:
         """Rows of this module's own down matrix (or of LoHa's and LoKr's inner factor); None without factors."""
         return factored_rank({kind: tensor.shape for kind, tensor in self.tensors.items()})
+
+    @cached_property
+    def area(self) -> Area | None:
+        """What of its weight the adapter covers; None for biases alone."""
+        return covered({kind: tuple(tensor.shape) for kind, tensor in self.tensors.items()})
 
     @property
     def scale(self) -> float:
@@ -69,6 +83,35 @@ def lycoris_factor(tensors: Mapping[str, Tensor], name: str, core: str) -> Tenso
         return tensors[name]
     a, b = tensors[f"{name}_a"], tensors[f"{name}_b"]
     return torch.einsum("ijhw,ip,jr->prhw", tensors[core], a, b) if core in tensors else a @ b
+
+
+def covered(shapes: Mapping[str, tuple[int, ...]]) -> Area | None:
+    """What of its weight an adapter covers, from its shapes by kind; None for biases alone."""
+    if UP in shapes:
+        kernel = prod(shapes[MID][2:]) if MID in shapes else 1
+        return Area(shapes[UP][0], prod(shapes[DOWN][1:]) * kernel)
+    if DIFF in shapes:
+        return Area(shapes[DIFF][0], prod(shapes[DIFF][1:]))
+    if OFT in shapes:
+        return Area(prod(shapes[OFT][-3:-1]), None)
+    if GLORA[0] in shapes:
+        outer, inner = (GLORA[3], GLORA[2]) if glora_is_older(shapes) else (GLORA[2], GLORA[3])
+        return Area(shapes[outer][0], prod(shapes[inner][1:]))
+    if "hada_w1_a" in shapes:
+        return Area(*_factor_sizes(shapes, "hada_w1", "hada_t1"))
+    if any(kind.startswith("lokr") for kind in shapes):
+        rows, columns = _factor_sizes(shapes, "lokr_w1", "")
+        more_rows, more_columns = _factor_sizes(shapes, "lokr_w2", "lokr_t2")
+        return Area(rows * more_rows, columns * more_columns)
+    return None
+
+
+def _factor_sizes(shapes: Mapping[str, tuple[int, ...]], name: str, core: str) -> tuple[int, int]:
+    """Rows and columns of one factor of LoHa or LoKr, as `lycoris_factor` computes it."""
+    if name in shapes:
+        return shapes[name][0], prod(shapes[name][1:])
+    a, b = shapes[f"{name}_a"], shapes[f"{name}_b"]
+    return (a[1], b[1] * prod(shapes[core][2:])) if core in shapes else (a[0], prod(b[1:]))
 
 
 def check_shapes(path: Path, module: str, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -20,6 +20,7 @@ _PARTS = (
     (re.compile(r"text_encoders\.(clip_l|clip_g|t5xxl)\.(?:transformer\.)?"), r"\1.transformer."),
     (re.compile(r"conditioner\.embedders\.0\.transformer\."), "clip_l.transformer."),
 )
+_NORM_SCALE = re.compile(r"((?:query|key)_norm)\.scale$")  # Flux' in its own files and ComfyUI 0.3.75
 
 
 def model_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
@@ -79,7 +80,7 @@ def _host_name(name: str) -> str:
         match = pattern.match(name)
         if match is not None:
             return match.expand(host) + name[match.end() :]
-    return name if name.startswith(MODEL_PREFIX) else MODEL_PREFIX + name
+    return _NORM_SCALE.sub(r"\1.weight", name if name.startswith(MODEL_PREFIX) else MODEL_PREFIX + name)
 
 
 def _is_module(name: str) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import LoraError
 from .adapter import Adapter, lycoris_factor
-from .names.table import MODEL, Rows, Target
+from .names.table import MODEL, Target, row_span
 from .names.text_encoders import HOST_PREFIX
 from .reader import Lora
 from .suffixes import ALPHA, DIFF_BIAS, DORA, DOWN, MAGNITUDE, OFT, UP, UP_BIAS
@@ -114,14 +114,6 @@ def swap_halves(target: Target, values: Tensor, width_in: int | None = None) -> 
 def is_swapped(target: Target, height: int, width_in: int | None) -> bool:
     """Whether ComfyUI keeps the two halves of these `height` rows in the other order than the file."""
     return target.swap == "always" or (target.swap == "last block" and bool(width_in) and height == 2 * (width_in or 0))
-
-
-def row_span(rows: Rows, height: int) -> tuple[int, int]:
-    """First row and all rows of the fused weight for a slice of `height` rows. ValueError when they do not divide."""
-    width, rest = divmod(height, rows.count)
-    if rest:
-        raise ValueError(f"{height} rows are not {rows.count} model widths")
-    return rows.start * width, rows.total * width
 
 
 def _add_bias(lora: Lora, converted: dict[str, Tensor], adapter: Adapter, bias: Tensor) -> None:

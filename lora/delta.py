@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..errors import LoraError
 from .adapter import Adapter, glora_is_older, lycoris_factor
-from .convert import host_magnitude, place_rows, row_span
+from .convert import host_magnitude, place_rows
+from .names.table import row_span
 from .reader import Lora
 from .suffixes import ALPHA, DIFF, DIFF_BIAS, DORA, DOWN, GLORA, MAGNITUDE, MID, OFT, UP, UP_BIAS
 

@@ -9,10 +9,10 @@ from math import prod
 from typing import NamedTuple
 
 from ..errors import LoraError, shorten
-from .adapter import Adapter, glora_is_older
-from .convert import row_span
+from .adapter import Adapter
+from .names.table import row_span
 from .reader import Lora
-from .suffixes import DIFF, DIFF_BIAS, DORA, DOWN, GLORA, MAGNITUDE, MID, OFT, UP, UP_BIAS
+from .suffixes import DIFF, DIFF_BIAS, DORA, MAGNITUDE, UP_BIAS
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -22,13 +22,6 @@ class Misfit(NamedTuple):
 
     module: str
     reason: str
-
-
-class _Area(NamedTuple):
-    """Rows and columns (of a convolution times its kernel) that an adapter covers."""
-
-    rows: int
-    columns: int
 
 
 def check_fit(lora: Lora, shapes: Shapes) -> tuple[Misfit, ...]:
@@ -82,15 +75,14 @@ def _has_weight(adapter: Adapter, shapes: Shapes) -> bool:
 
 
 def _misfit(adapter: Adapter, weight: tuple[int, ...], bias: Sequence[int] | None) -> str | None:
-    area, columns = _area(adapter), prod(weight[1:])
+    area, columns = adapter.area, prod(weight[1:])
     rows = weight[0] if area is None else area.rows
-    if area is not None and (not _rows_fit(adapter, rows, weight[0]) or area.columns != columns):
-        part = "" if adapter.target.rows is None else " rows of a slice"
-        return f"changes [{area.rows}{part}, {area.columns}], its weight is [{weight[0]}, {columns}]"
-    if DIFF in adapter.tensors and tuple(adapter.tensors[DIFF].shape) != weight:
+    if DIFF in adapter.tensors and tuple(adapter.tensors[DIFF].shape[1:]) != weight[1:]:
         return f"is a difference of shape {list(adapter.tensors[DIFF].shape)}, its weight is {list(weight)}"
-    if OFT in adapter.tensors and prod(adapter.tensors[OFT].shape[-3:-1]) != weight[0]:
-        return f"rotates {prod(adapter.tensors[OFT].shape[-3:-1])} rows of {weight[0]}"
+    if area is not None and (not _rows_fit(adapter, rows, weight[0]) or area.columns not in (None, columns)):
+        part = "" if adapter.target.rows is None else " rows of a slice"
+        changed = f"{area.rows}{part}" if area.columns is None else f"{area.rows}{part}, {area.columns}"
+        return f"changes [{changed}], its weight is [{weight[0]}, {columns}]"
     for kind in (DORA, MAGNITUDE):
         if kind in adapter.tensors and adapter.tensors[kind].numel() not in (rows, weight[1] if weight[1:] else 1):
             return f"has {adapter.tensors[kind].numel()} magnitudes for a weight of {list(weight)}"
@@ -111,29 +103,3 @@ def _rows_fit(adapter: Adapter, rows: int, whole: int) -> bool:
         return row_span(adapter.target.rows, rows)[1] == whole
     except ValueError:
         return False
-
-
-def _area(adapter: Adapter) -> _Area | None:
-    """What the adapter covers, from its factors; None for a whole difference, a rotation and biases alone."""
-    shapes = {kind: tuple(tensor.shape) for kind, tensor in adapter.tensors.items()}
-    if UP in shapes:
-        kernel = prod(shapes[MID][2:]) if MID in shapes else 1
-        return _Area(shapes[UP][0], prod(shapes[DOWN][1:]) * kernel)
-    if GLORA[0] in shapes:
-        outer, inner = (GLORA[3], GLORA[2]) if glora_is_older(shapes) else (GLORA[2], GLORA[3])
-        return _Area(shapes[outer][0], prod(shapes[inner][1:]))
-    if "hada_w1_a" in shapes:
-        return _factor_area(shapes, "hada_w1", "hada_t1")
-    if any(kind.startswith("lokr") for kind in shapes):
-        first, second = _factor_area(shapes, "lokr_w1", ""), _factor_area(shapes, "lokr_w2", "lokr_t2")
-        return _Area(first.rows * second.rows, first.columns * second.columns)
-    return None
-
-
-def _factor_area(shapes: Mapping[str, tuple[int, ...]], name: str, core: str) -> _Area:
-    if name in shapes:
-        return _Area(shapes[name][0], prod(shapes[name][1:]))
-    a, b = shapes[f"{name}_a"], shapes[f"{name}_b"]
-    if core in shapes:
-        return _Area(a[1], b[1] * prod(shapes[core][2:]))
-    return _Area(a[0], prod(b[1:]))

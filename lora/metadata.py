@@ -66,6 +66,18 @@ class LoraFile:
         return tuple(name for name in self.modules if not is_text_encoder(name))
 
     @cached_property
+    def telling(self) -> tuple[str, ...]:
+        """The modules by which the dialect is told: the model's where there are any, for text encoders may be named in
+        another way."""
+        return self.model_modules or self.modules
+
+    @cached_property
+    def telling_keys(self) -> tuple[str, ...]:
+        """The names of their tensors."""
+        modules = set(self.telling)
+        return tuple(name for name, part in self.parts.items() if part.module in modules)
+
+    @cached_property
     def eridiffusion(self) -> dict[str, Any]:
         """EriDiffusion V2's own header (step, rank, alpha, trainer …); empty when there is none."""
         return self._entry(ERIDIFFUSION_KEY)

@@ -6,31 +6,24 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 
 from ..errors import LoraError
-from ..families import FAMILIES
-from .adapter import Adapter, check_shapes, factored_rank
+from .adapter import Adapter
 from .checkpoints import step_of
 from .dialects import DIALECTS, Alpha, Dialect, taken_apart
 from .family import detect_family, refuse_other_models
 from .header import read_header
+from .layout import MAGNITUDE_DROPPED, layout_of
 from .metadata import LoraFile
-from .names import Target
-from .names.text_encoders import is_text_encoder, target_of
 from .refusals import refuse_unusable
-from .suffixes import AITK_MAGNITUDE, ALPHA, DIFF_BIAS, EVIDENCE, OFT
+from .suffixes import ALPHA, OFT
 from .tensor_data import read_tensors
 
 _T = TypeVar("_T")
-_MAGNITUDE_DROPPED = "ai-toolkit's DoRA magnitude"
-_NOT_AN_ADAPTER = "no adapter tensor"
-_NO_WEIGHTS = "scale or magnitude without weights"
-DROPPED = frozenset({_NOT_AN_ADAPTER, _NO_WEIGHTS})  # reasons in Lora.ignored that a user must hear about
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,7 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
     dialect = _recognise(file)
     family = detect_family(file, family)
     try:
-        layout = _layout(file, dialect, family)
+        layout = layout_of(file, dialect, family)
         grouped, placed = layout.grouped, layout.placed
         tensors = read_tensors(file.header, [key for module in placed for key in grouped[module].values()])
     except LoraError as error:
@@ -134,97 +127,6 @@ def _recognise(file: LoraFile) -> Dialect:
     )
 
 
-class _Layout(NamedTuple):
-    """Which names of a file are what, without its numbers.
-
-    Args:
-        grouped: keys by module and kind.
-        placed: the modules that the family has.
-        ranks: their ranks, as `factored_rank` gives them.
-    """
-
-    grouped: dict[str, dict[str, str]]
-    placed: dict[str, Target]
-    ranks: dict[str, int | None]
-    ignored: dict[str, str]
-    unmatched: tuple[str, ...]
-
-
-def _layout(file: LoraFile, dialect: Dialect, family: str | None) -> _Layout:
-    """Group, place and check the names and shapes of a file."""
-    grouped, ignored = _group(file, dialect)
-    placed = {module: target for module in grouped if (target := _target(dialect, module, family)) is not None}
-    unmatched = [key for module, kinds in grouped.items() if module not in placed for key in kinds.values()]
-    _refuse_nothing_placed(file, family, dialect, placed, unmatched)
-    _refuse_same_place(file, placed)
-    ranks = {}
-    for module in placed:
-        shapes = {kind: file.header.shapes[key] for kind, key in grouped[module].items()}
-        check_shapes(file.path, module, shapes)
-        ranks[module] = factored_rank(shapes)
-    return _Layout(grouped, placed, ranks, ignored, tuple(unmatched))
-
-
-@lru_cache(maxsize=1 << 16)  # the checkpoints of a run have the same names
-def _target(dialect: Dialect, module: str, family: str | None) -> Target | None:
-    """The place of a module: text encoders by their own names, everything else as the dialect has it."""
-    if is_text_encoder(module):
-        return target_of(module)
-    return None if family is None else dialect.target(module, FAMILIES[family].names)
-
-
-def _group(file: LoraFile, dialect: Dialect) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """File keys by module and kind, and the keys that are left out with the reason."""
-    grouped: dict[str, dict[str, str]] = {}
-    ignored: dict[str, str] = {}
-    for name in file.header.shapes:
-        reason, part = dialect.ignored(name), file.parts.get(name)
-        if reason is not None or part is None:
-            ignored[name] = reason or _NOT_AN_ADAPTER
-            continue
-        if part.kind == AITK_MAGNITUDE:
-            ignored[name] = _MAGNITUDE_DROPPED
-            continue
-        kinds = grouped.setdefault(part.module, {})
-        if part.kind in kinds:
-            raise LoraError(
-                "two tensors of the same kind for one module",
-                path=file.path,
-                keys=[kinds[part.kind], name],
-                remedy="Save one adapter per file",
-            )
-        kinds[part.kind] = name
-    changes = EVIDENCE | {DIFF_BIAS}
-    for module in [module for module, kinds in grouped.items() if not changes & kinds.keys()]:
-        ignored.update(dict.fromkeys(grouped.pop(module).values(), _NO_WEIGHTS))
-    return grouped, ignored
-
-
-def _refuse_nothing_placed(
-    file: LoraFile, family: str | None, dialect: Dialect, placed: Mapping[str, Target], unmatched: Iterable[str]
-) -> None:
-    if not placed:
-        raise LoraError(
-            f"none of its {dialect.name} keys names a module of {family or 'a known text encoder'}",
-            path=file.path,
-            keys=unmatched,
-            remedy="Check the family, or export the LoRA under its trainer's default key names",
-        )
-
-
-def _refuse_same_place(file: LoraFile, placed: Mapping[str, Target]) -> None:
-    seen: dict[str, str] = {}
-    for module, target in placed.items():
-        other = seen.setdefault(target.name, module)
-        if other != module:
-            raise LoraError(
-                f"two names for the same weight {target.weight}; ComfyUI would apply only one of them",
-                path=file.path,
-                keys=[other, module],
-                remedy="Save the LoRA again in one naming",
-            )
-
-
 def _alpha(
     file: LoraFile, dialect: Dialect, module: str, tensors: Mapping[str, Tensor], rank: int | None, asked: float | None
 ) -> Alpha | None:
@@ -269,7 +171,7 @@ def _notes(adapters: Iterable[Adapter], alphas: Iterable[Alpha | None]) -> Itera
 
 def _warnings(ignored: Mapping[str, str]) -> Iterator[str]:
     """What ComfyUI cannot do."""
-    dropped = sum(reason == _MAGNITUDE_DROPPED for reason in ignored.values())
+    dropped = sum(reason == MAGNITUDE_DROPPED for reason in ignored.values())
     if dropped:
         yield f"{dropped} DoRA magnitudes of ai-toolkit are left out: ComfyUI cannot apply them, a plain LoRA loads"
 

@@ -16,7 +16,8 @@ from .adapter import Adapter, lycoris_factor
 from .convert import bias_name
 from .delta import depends_on_base, dora_gaps, weight_change, why_merged
 from .fit import Misfit, fitting
-from .reader import DROPPED, Lora
+from .layout import DROPPED
+from .reader import Lora
 from .suffixes import DORA, DOWN, LOKR, MAGNITUDE, MID, OFT, UP
 
 _UNPLACED = "unknown"

@@ -8,6 +8,7 @@ from .ai_toolkit import AiToolkit
 from .base import OPTIMIZER_PREFIX, Alpha, Dialect
 from .comfy import Comfy
 from .comfy_diffusers import ComfyDiffusers
+from .diffsynth import DiffSynth
 from .diffusers_old import DiffusersOld
 from .eridiffusion_v1_flux import EriDiffusionV1Flux
 from .eridiffusion_v1_flux_split import EriDiffusionV1FluxSplit
@@ -19,7 +20,9 @@ from .kohya_diffusers import KohyaDiffusers
 from .lycoris import Lycoris
 from .native import Native
 from .onetrainer_internal import OneTrainerInternal
+from .onetrainer_omi import OneTrainerOmi
 from .peft import Peft
+from .prefixed import Prefixed
 from .xflux import XFlux
 
 # Those that are told by something only they have come first; of two prefixes the more particular one.
@@ -27,6 +30,7 @@ DIALECTS: tuple[Dialect, ...] = (
     EriDiffusionV1Flux(),
     EriDiffusionV1FluxSplit(),
     EriDiffusionV1Sdxl(),
+    DiffSynth(),
     EriDiffusionV2(),
     EriDiffusionV1Generic(),
     XFlux(),
@@ -36,10 +40,12 @@ DIALECTS: tuple[Dialect, ...] = (
     ComfyDiffusers(),
     Comfy(),
     DiffusersOld(),
+    OneTrainerOmi(),
     OneTrainerInternal(),
     AiToolkit(),
     Peft(),
     Native(),
+    Prefixed(),
 )
 
 

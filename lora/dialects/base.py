@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 from ...errors import LoraError
 from ..metadata import LoraFile
 from ..names import NameTable, Target
+from ..names.spelling import place_of
 
 OPTIMIZER_PREFIX = "__opt__/"
 _EMBEDDING_NAMES = ("emb_params", "clip_l", "clip_g", "t5", "t5xxl")
@@ -26,19 +27,20 @@ class Alpha(NamedTuple):
 class Dialect:
     """The questions that reading a file asks. One small file per dialect answers them.
 
-    Text-encoder modules never reach `target`, because their names are the same few in all dialects
-    (names/text_encoders.py).
+    Where a module goes is known for all dialects together: any prefix before any name (names/spelling.py), text
+    encoders in names/text_encoders.py. A dialect with names of its own says so in `target`.
     """
 
     name: ClassVar[str]
-    #: A module name that begins so shows the dialect; where that is not enough, `recognises` says more.
-    modules: ClassVar[re.Pattern[str]]
+    #: A module name that begins so shows the dialect; where that is not enough, `recognises` says more. Of two copies
+    #: of one LoRA in a file that under such names counts.
+    modules: ClassVar[re.Pattern[str]] = re.compile("")
     #: Endings of tensor names that only this dialect has -> kind of tensor (suffixes.py). They mean nothing elsewhere.
     endings: ClassVar[Mapping[str, str]] = {}
 
     def recognises(self, file: LoraFile) -> bool:
         """Whether the file is written in this dialect, from its names and header alone."""
-        return any(self.modules.match(module) for module in file.modules)
+        return any(self.modules.match(module) for module in file.telling)
 
     def ignored(self, name: str) -> str | None:
         """Why a tensor that is rightly in the file is not part of the adapter; None when it may be part of it."""
@@ -48,7 +50,7 @@ class Dialect:
 
     def target(self, module: str, names: NameTable) -> Target | None:
         """The place in ComfyUI of a module named as in the file; None when the family has no such module."""
-        raise NotImplementedError
+        return place_of(module, names)
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         """The alpha of a module that the file states outside its tensors; None when it states none."""

@@ -9,13 +9,9 @@ modules/modelSaver/mixin/LoRASaverMixin.py `_save_comfy`.
 from __future__ import annotations
 
 from ..metadata import LoraFile
-from ..names import NameTable, Target
 from ..names.text_encoders import HOST_PREFIX
 from .base import Dialect
 from .comfy_diffusers import PREFIX
-
-_LINEAR1_QKV = ".linear1_qkv"
-_PARTS = "transformer."
 
 
 class Comfy(Dialect):
@@ -24,17 +20,6 @@ class Comfy(Dialect):
     name = "comfy"
 
     def recognises(self, file: LoraFile) -> bool:
-        return any(module.startswith(PREFIX) for module in file.modules) or all(
+        return any(module.startswith(PREFIX) for module in file.telling) or all(
             module.startswith(HOST_PREFIX) for module in file.modules
         )
-
-    def target(self, module: str, names: NameTable) -> Target | None:
-        if module.startswith(_PARTS):
-            return names.diffusers(module.removeprefix(_PARTS))
-        if not module.startswith(PREFIX):
-            return None
-        name = module.removeprefix(PREFIX)
-        if name.endswith(_LINEAR1_QKV):  # ComfyUI's name for q ‖ k ‖ v of a single block
-            block = name.removesuffix(_LINEAR1_QKV).replace("single_blocks", "single_transformer_blocks")
-            return names.diffusers(f"{block}.attn.to_qkv")
-        return names.native(name)

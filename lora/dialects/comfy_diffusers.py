@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 
-from ..names import NameTable, Target
 from .base import Dialect
 
 PREFIX = "diffusion_model."
@@ -23,9 +22,3 @@ class ComfyDiffusers(Dialect):
 
     name = "comfy-diffusers"
     modules = _DIFFUSERS
-
-    def target(self, module: str, names: NameTable) -> Target | None:
-        if not module.startswith(PREFIX):
-            return None
-        name = module.removeprefix(PREFIX)
-        return names.diffusers(name) or names.native(name)

@@ -7,15 +7,10 @@ Source: github huggingface/diffusers, loaders/ before version 0.22.
 
 from __future__ import annotations
 
-import re
-
 from ..metadata import LoraFile
-from ..names import NameTable, Target
 from .base import Dialect
-from .peft import place
 
 _ENDINGS = (".down.weight", ".up.weight")
-_OUT = re.compile(r"\.to_out$")
 
 
 class DiffusersOld(Dialect):
@@ -24,8 +19,4 @@ class DiffusersOld(Dialect):
     name = "diffusers-old"
 
     def recognises(self, file: LoraFile) -> bool:
-        return any(name.endswith(_ENDINGS) for name in file.header.shapes)
-
-    def target(self, module: str, names: NameTable) -> Target | None:
-        name = place(module).module.replace(".processor.", ".")
-        return names.diffusers(_OUT.sub(".to_out.0", name))
+        return any(name.endswith(_ENDINGS) for name in file.telling_keys)

@@ -12,13 +12,10 @@ import re
 from typing import ClassVar
 
 from ..metadata import LoraFile
-from ..names import NameTable, Target
 from ..suffixes import DOWN, UP
 from .base import Alpha, Dialect, stated_alpha
 
-_DOUBLE = re.compile(r"double_blocks\.(\d+)\.(img|txt)_attn\.to_(q|k|v|out\.0)$")
-_SINGLE = re.compile(r"single_blocks\.(\d+)\.attn\.to_([qkv])$")
-_TEXT = {"q": "add_q_proj", "k": "add_k_proj", "v": "add_v_proj", "out.0": "to_add_out"}
+_OWN = re.compile(r"double_blocks\.\d+\.(?:img|txt)_attn\.to_(?:[qkv]|out\.0)$|single_blocks\.\d+\.attn\.to_[qkv]$")
 
 
 class EriDiffusionV1FluxSplit(Dialect):
@@ -28,21 +25,7 @@ class EriDiffusionV1FluxSplit(Dialect):
     endings: ClassVar[dict[str, str]] = {"lora_a": DOWN, "lora_b": UP}
 
     def recognises(self, file: LoraFile) -> bool:
-        return any(
-            name.endswith(".lora_a") and (_DOUBLE.match(part.module) or _SINGLE.match(part.module))
-            for name, part in file.parts.items()
-        )
-
-    def target(self, module: str, names: NameTable) -> Target | None:
-        double, single = _DOUBLE.match(module), _SINGLE.match(module)
-        if double is not None:
-            block, stream, layer = double.groups()
-            return names.diffusers(
-                f"transformer_blocks.{block}.attn.{_TEXT[layer] if stream == 'txt' else f'to_{layer}'}"
-            )
-        if single is not None:
-            return names.diffusers(f"single_transformer_blocks.{single[1]}.attn.to_{single[2]}")
-        return None
+        return any(name.endswith(".lora_a") and _OWN.match(part.module) for name, part in file.parts.items())
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         return stated_alpha(file, file.metadata.get("alpha"), "header")

@@ -7,7 +7,6 @@ Source: github CodeAlexx/EriDiffusion, src/trainers (sdxl).
 from __future__ import annotations
 
 from ..metadata import LoraFile
-from ..names import NameTable, Target
 from .base import Alpha, Dialect, stated_alpha
 
 _PREFIX = "model.diffusion_model."
@@ -24,9 +23,6 @@ class EriDiffusionV1Sdxl(Dialect):
         return any(
             module.endswith(_WEIGHT) and module.removeprefix(_PREFIX).startswith(_BLOCKS) for module in file.modules
         )
-
-    def target(self, module: str, names: NameTable) -> Target | None:
-        return names.native(module.removeprefix(_PREFIX).removesuffix(_WEIGHT))
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         return stated_alpha(file, file.metadata.get("alpha"), "header")

@@ -13,7 +13,6 @@ import re
 
 from ..file_names import read_name
 from ..metadata import ERIDIFFUSION_KEY, LoraFile
-from ..names import NameTable, Target
 from .base import OPTIMIZER_PREFIX, Alpha, Dialect, stated_alpha
 from .native import NATIVE
 
@@ -40,13 +39,6 @@ class EriDiffusionV2(Dialect):
         reading = read_name(file.path.name)  # SDXL and SD 3.5 without header look like any other native file
         by_name = reading is not None and reading.trainer == self.name
         return by_name and any(NATIVE.match(module) for module in file.modules)
-
-    def target(self, module: str, names: NameTable) -> Target | None:
-        for pattern, diffusers in _SPLIT:
-            match = pattern.match(module)
-            if match is not None:
-                return names.diffusers(diffusers.format(*match.groups()))
-        return names.native(module) or names.diffusers(module)
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         return stated_alpha(file, file.eridiffusion.get("alpha"), "header")

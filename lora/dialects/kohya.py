@@ -11,12 +11,10 @@ from __future__ import annotations
 import re
 
 from ..metadata import LoraFile
-from ..names import NameTable, Target
-from ..suffixes import ALPHA, DOWN
+from ..suffixes import DOWN
 from .base import Alpha, Dialect, stated_alpha
 
-PREFIX = "lora_unet_"
-_SEPARATOR = "_"
+_V1 = "networks.lora"  # what EriDiffusion V1's SDXL header calls itself; converted files without alpha have scale 1
 
 
 class Kohya(Dialect):
@@ -25,13 +23,10 @@ class Kohya(Dialect):
     name = "kohya"
     modules = re.compile("lora_unet_|lora_te")
 
-    def target(self, module: str, names: NameTable) -> Target | None:
-        return names.native(module.removeprefix(PREFIX), _SEPARATOR) if module.startswith(PREFIX) else None
-
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
-        """That of the header, for a module without a tensor of its own; the scale there is alpha / ss_network_dim."""
+        """EriDiffusion V1's stands in the header alone; the scale there is alpha / ss_network_dim."""
         stated = file.metadata.get("ss_network_alpha", "None")
-        if stated == "None" or f"{module}.{ALPHA}" in file.header.shapes:
+        if file.metadata.get("ss_network_module") != _V1 or stated == "None":
             return None
         alpha, dim = stated_alpha(file, stated, "header"), file.metadata.get("ss_network_dim", "")
         of_rank = dim.isdecimal() and int(dim) > 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 
-from ..names import NameTable, Target
 from .base import Dialect
 
 NATIVE = re.compile(
@@ -22,6 +21,3 @@ class Native(Dialect):
 
     name = "native"
     modules = NATIVE
-
-    def target(self, module: str, names: NameTable) -> Target | None:
-        return names.native(module)

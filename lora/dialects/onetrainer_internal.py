@@ -6,12 +6,13 @@ Source: github Nerogar/OneTrainer, modules/modelSaver/mixin/LoRASaverMixin.py `_
 from __future__ import annotations
 
 from ..metadata import LoraFile
-from ..names import NameTable, Target
 from .base import Dialect
-from .peft import place
 
 _ENDINGS = (".lora_down.weight", ".lora_up.weight")
-_COMPONENTS = ("transformer.", "unet.", "text_encoder.", "text_encoder_2.", "text_encoder_3.")
+_COMPONENTS = (
+    *("transformer.", "unet.", "text_encoder.", "text_encoder_2.", "text_encoder_3."),
+    *("lora_transformer.", "lora_unet."),  # the names of its modules, as some of its relatives save them
+)
 
 
 class OneTrainerInternal(Dialect):
@@ -20,7 +21,4 @@ class OneTrainerInternal(Dialect):
     name = "onetrainer-internal"
 
     def recognises(self, file: LoraFile) -> bool:
-        return any(name.startswith(_COMPONENTS) and name.endswith(_ENDINGS) for name in file.header.shapes)
-
-    def target(self, module: str, names: NameTable) -> Target | None:
-        return names.diffusers(place(module).module)
+        return any(name.startswith(_COMPONENTS) and name.endswith(_ENDINGS) for name in file.telling_keys)

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from ...errors import LoraError
 from ..metadata import LoraFile
-from ..names import NameTable, Target
 from .base import Alpha, Dialect
 
 _WRAPPER = "base_model.model."
@@ -48,13 +47,10 @@ class Peft(Dialect):
     name = "peft"
 
     def recognises(self, file: LoraFile) -> bool:
-        places = [place(module) for module in file.modules]
-        return any(at.component or _BARE.match(at.module) for at in places) or (
-            bool(file.adapter_config) and any(module.startswith(_WRAPPER) for module in file.modules)
+        return any(
+            module.startswith(_WRAPPER) or (at := place(module)).component or _BARE.match(at.module)
+            for module in file.telling
         )
-
-    def target(self, module: str, names: NameTable) -> Target | None:
-        return names.diffusers(place(module).module)
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
         component, name = place(module)

@@ -23,11 +23,11 @@ def _kept(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     return tuple(rule for rule in rules if isinstance(rule.native, str) and not _GONE.search(rule.native))
 
 
-TABLE = NameTable(
-    native_rules=(*_kept(flux.NATIVE), *_ENDS, *same(*(_GUIDANCE + "layers.{}." + native for _, native in _LAYERS))),
-    diffusers_rules=(
-        *_kept(flux.DIFFUSERS),
-        *_ENDS,
-        *(Rule(_GUIDANCE + f"layers.{{}}.{name}", _GUIDANCE + f"layers.{{}}.{native}") for name, native in _LAYERS),
-    ),
+_NATIVE = (*_kept(flux.NATIVE), *_ENDS, *same(*(_GUIDANCE + "layers.{}." + native for _, native in _LAYERS)))
+_DIFFUSERS = (
+    *_kept(flux.DIFFUSERS),
+    *_ENDS,
+    *(Rule(_GUIDANCE + f"layers.{{}}.{name}", _GUIDANCE + f"layers.{{}}.{native}") for name, native in _LAYERS),
 )
+_KNOWN = {rule.source for rule in (*_NATIVE, *_DIFFUSERS)}
+TABLE = NameTable(_NATIVE, _DIFFUSERS, {other: name for other, name in flux.OTHERS.items() if name in _KNOWN})

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Literal
 
@@ -24,6 +24,14 @@ class Rows:
     start: int
     count: int
     total: int
+
+
+def row_span(rows: Rows, height: int) -> tuple[int, int]:
+    """First row and all rows of the fused weight for a slice of `height` rows. ValueError when they do not divide."""
+    width, rest = divmod(height, rows.count)
+    if rest:
+        raise ValueError(f"{height} rows are not {rows.count} model widths")
+    return rows.start * width, rows.total * width
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,8 @@ class Rule:
         native: the native name, written likewise, or a function of the indices when numbers change. It returns None for
             blocks that do not exist.
         rows, swap: as in `Target`.
-        host: ComfyUI's name for a slice that has a name of its own.
+        host: ComfyUI's key before the ending, written likewise; None = `transformer.<source>` for slices and swapped
+            halves, which are left to ComfyUI because it knows the model's width and depth, else `native`'s.
     """
 
     source: str
@@ -78,13 +87,18 @@ class Rule:
         native = self.native.format(*numbers) if isinstance(self.native, str) else self.native(*numbers)
         if native is None:
             return None
-        weight = MODEL_PREFIX + native
-        # Slices and swapped halves are left to ComfyUI, which knows the model's width and depth.
-        by_host = self.rows is not None or self.swap != "never"
-        name = DIFFUSERS_PREFIX + self.source.format(*numbers) if by_host else weight
-        if self.host is not None:
-            name = MODEL_PREFIX + self.host.format(*numbers)
+        weight, host = MODEL_PREFIX + native, self._host
+        name = weight if host is None else host.format(*numbers)
         return Target(name=name, part=MODEL, weight=weight, rows=self.rows, swap=self.swap)
+
+    def renamed(self, source: str) -> Rule:
+        """The same module under another name."""
+        return replace(self, source=source, host=self._host)
+
+    @property
+    def _host(self) -> str | None:
+        by_host = self.rows is not None or self.swap != "never"
+        return self.host or (DIFFUSERS_PREFIX + self.source if by_host else None)
 
 
 @lru_cache(maxsize=1 << 10)
@@ -100,10 +114,21 @@ def same(*sources: str) -> tuple[Rule, ...]:
 
 @dataclass(frozen=True)
 class NameTable:
-    """All modules of one family that can carry an adapter, under the native and under the diffusers names."""
+    """All modules of one family that can carry an adapter.
+
+    Args:
+        native_rules: under the native names.
+        diffusers_rules: under diffusers' names.
+        others: names that only some trainers have, each with the native or diffusers' name of the same module.
+    """
 
     native_rules: tuple[Rule, ...]
     diffusers_rules: tuple[Rule, ...]
+    others: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self, name: str, separator: str = ".") -> Target | None:
+        """Look up a module name of any kind, words joined by `separator`; None when the family has no such module."""
+        return self.native(name, separator) or self.diffusers(name, separator) or self._other(name, separator)
 
     def native(self, name: str, separator: str = ".") -> Target | None:
         """Look up a native module name, words joined by `separator`; None when the family has no such module."""
@@ -113,9 +138,14 @@ class NameTable:
         """Look up a diffusers module name, words joined by `separator`; None when the family has no such module."""
         return _look_up(self._indexes["diffusers", separator], name, separator)
 
+    def _other(self, name: str, separator: str) -> Target | None:
+        return _look_up(self._indexes["others", separator], name, separator)
+
     @cached_property
     def _indexes(self) -> dict[tuple[str, str], _Index]:
-        spellings = {"native": self.native_rules, "diffusers": self.diffusers_rules}
+        known = {rule.source: rule for rule in (*self.native_rules, *self.diffusers_rules)}
+        others = tuple(known[name].renamed(other) for other, name in self.others.items())
+        spellings = {"native": self.native_rules, "diffusers": self.diffusers_rules, "others": others}
         return {
             (spelling, separator): _index(rules, separator)
             for spelling, rules in spellings.items()

@@ -2,62 +2,87 @@
 
 The encoder's number in a file differs between trainers and families (`te1` is CLIP-L or T5, `te2` CLIP-G or T5), but
 the names below it tell T5 apart, so no family is needed. Source: github comfyanonymous/ComfyUI, comfy/lora.py
-`model_lora_keys_clip`.
+`model_lora_keys_clip`; OneTrainer's `clip_l.`, `clip_g.` and `t5.`: Nerogar/OneTrainer@de1437cb~1,
+modules/util/convert/lora/convert_sd3_lora.py.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Final
 
+from .spelling import unwrapped
 from .table import Target
 
-HOST_PREFIX = "text_encoders."
+HOST_PREFIX: Final = "text_encoders."
 
-_HOST = re.compile(r"text_encoders\.(clip_l|clip_g|t5xxl)\.transformer\.(?P<module>.+)$")
-_CLIP = re.compile(r"(?:text_model[._])?encoder[._]layers[._](\d+)[._](self_attn|mlp)[._]((?:q|k|v|out)_proj|fc[12])$")
-_T5 = re.compile(
-    r"encoder[._]block[._](\d+)[._]layer[._](\d)[._](SelfAttention|DenseReluDense)[._](q|k|v|o|wi_0|wi_1|wi|wo)$"
+_HOST: Final = re.compile(r"text_encoders\.(clip_l|clip_g|t5xxl)\.transformer\.(?P<module>.+)$")
+_PREFIX: Final = re.compile(
+    r"(?:(?:lora_)?te(?P<kohya>[123])?[._]|(?:lora_)?text_encoder(?:_(?P<diffusers>[23]))?[._]"
+    r"|(?:text_encoders\.)?(?P<named>clip_l|clip_g|t5xxl|t5)\.(?:transformer\.)?)"
 )
-_PREFIXES = re.compile(r"(?:lora_te(?P<kohya>[123])?_|text_encoder(?:_(?P<diffusers>[23]))?\.)(?P<module>.+)$")
-_WRAPPER = "base_model.model."
-_CLIP_BY_NUMBER = {"1": "clip_l", "2": "clip_g"}
+_WRAPPER: Final = "base_model.model."
+_BY_NUMBER: Final = {"1": "clip_l", "2": "clip_g"}
 
-
-def host_name(name: str) -> Target | None:
-    """A name that is ComfyUI's already, `text_encoders.clip_l.transformer.…`; None for anything else."""
-    match = _HOST.match(name)
-    return None if match is None else _target(match[1], match["module"])
-
-
-def trainer_name(name: str) -> Target | None:
-    """kohya's `lora_te1_text_model_…`, `lora_te3_encoder_block_…` or diffusers' `text_encoder_2.…`; else None.
-
-    A PEFT wrapper around either (`text_encoder.base_model.model.…`) is looked through.
-    """
-    match = _PREFIXES.match(name.replace(_WRAPPER, ""))
-    if match is None:
-        return None
-    number, module = match["kohya"] or match["diffusers"] or "1", match["module"]
-    encoder = _CLIP_BY_NUMBER.get(number)
-    clip = _CLIP.match(module)
-    if clip is not None and encoder is not None:
-        return _target(encoder, f"text_model.encoder.layers.{clip[1]}.{clip[2]}.{clip[3]}")
-    if module == "text_projection" and encoder is not None:
-        return _target(encoder, module)
-    t5 = _T5.match(module)
-    if t5 is not None:
-        return _target("t5xxl", f"encoder.block.{t5[1]}.layer.{t5[2]}.{t5[3]}.{t5[4]}")
-    return None
+# Patterns of a module whose words are joined by dots or underscores -> the name in ComfyUI
+_CLIP: Final = tuple(
+    (re.compile(pattern.replace(".", "[._]") + "$"), name)
+    for pattern, name in (
+        (r"(?:text_model.)?encoder.layers.(\d+).self_attn.(?:to_)?(q|k|v|out)(?:_proj)?",
+         r"text_model.encoder.layers.\1.self_attn.\2_proj"),
+        (r"(?:text_model.)?encoder.layers.(\d+).mlp.(fc[12])", r"text_model.encoder.layers.\1.mlp.\2"),
+        (r"(?:text_model.)?encoder.layers.(\d+).(layer_norm[12])", r"text_model.encoder.layers.\1.\2"),
+        (r"(?:text_model.)?(final_layer_norm)", r"text_model.\1"),
+        (r"(?:text_model.)?embeddings.(token|position)_embedding", r"text_model.embeddings.\1_embedding"),
+        (r"(text_projection)", r"\1"),
+    )
+)  # fmt: skip
+_T5: Final = tuple(
+    (re.compile(pattern.replace(".", "[._]") + "$"), name)
+    for pattern, name in (
+        (r"encoder.block.(\d+).layer.(\d).(SelfAttention|DenseReluDense).(q|k|v|o|wi_0|wi_1|wi|wo|relative_attention_bias)",
+         r"encoder.block.\1.layer.\2.\3.\4"),
+        (r"encoder.block.(\d+).layer.(\d).layer_norm", r"encoder.block.\1.layer.\2.layer_norm"),
+        (r"encoder.final_layer_norm", r"encoder.final_layer_norm"),
+        (r"shared", r"shared"),
+    )
+)  # fmt: skip
 
 
 def is_text_encoder(name: str) -> bool:
     """Whether a module name speaks of a text encoder, known to ComfyUI or not."""
-    return name.removeprefix(_WRAPPER).startswith((HOST_PREFIX, "text_encoder.", "text_encoder_", "lora_te"))
+    return name.startswith(HOST_PREFIX) or _PREFIX.match(_bare(name)) is not None
 
 
 def target_of(name: str) -> Target | None:
-    """The place of a text encoder's module, under ComfyUI's, kohya's or diffusers' name; None for anything else."""
-    return host_name(name) or trainer_name(name)
+    """The place of a text encoder's module, under ComfyUI's name or a trainer's; None for anything else.
+
+    A PEFT wrapper around either (`text_encoder.base_model.model.…`) is looked through.
+    """
+    host = _HOST.match(name)
+    if host is not None:
+        return _target(host[1], host["module"])
+    name = _bare(name)
+    prefix = _PREFIX.match(name)
+    if prefix is None:
+        return None
+    module = name[prefix.end() :].rstrip("_")
+    named: str | None = prefix["named"]
+    encoder = "t5xxl" if named == "t5" else named
+    clip, t5 = _known(module, _CLIP), _known(module, _T5)
+    if clip is not None:
+        encoder = encoder or _BY_NUMBER.get(prefix["kohya"] or prefix["diffusers"] or "1")
+        return None if encoder is None or encoder == "t5xxl" else _target(encoder, clip)
+    return _target("t5xxl", t5) if t5 is not None and encoder in (None, "t5xxl") else None
+
+
+def _bare(name: str) -> str:
+    return unwrapped(name).replace(_WRAPPER, "")
+
+
+def _known(module: str, names: tuple[tuple[re.Pattern[str], str], ...]) -> str | None:
+    found = (match.expand(name) for pattern, name in names if (match := pattern.match(module)))
+    return next(found, None)
 
 
 def _target(encoder: str, module: str) -> Target:

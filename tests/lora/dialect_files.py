@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,51 @@ def processors(places: list[Place]) -> list[Place]:
     )
 
 
+def by_number(places: list[Place]) -> list[Place]:
+    """The parts of fused weights as modules of their own, numbered below the fused weight's name (OneTrainer's OMI)."""
+    made = []
+    for p in places:
+        heights = [H, H, H, 4 * H] if p.key.endswith("linear1") else [H, H, H]
+        if not p.key.endswith(("linear1", ".qkv")):
+            made.append(p)
+            continue
+        firsts = [sum(heights[:i]) for i in range(len(heights))]
+        made += [Place(f"{p.key}.{i}", p.weight, p.shape, first, rows)
+                 for i, (first, rows) in enumerate(zip(firsts, heights, strict=True))]  # fmt: skip
+    return made
+
+
+def omi(family: str) -> list[Place]:
+    """OneTrainer's OMI names, after its convert_flux_lora.py, convert_sd3_lora.py and convert_sdxl_lora.py."""
+    model = [replace(p, key="img_in.proj") if p.key == "img_in" else p for p in by_number(NATIVE[family])]
+    encoders = {"clip_l.transformer": "clip_l", "clip_g.transformer": "clip_g", "t5xxl.transformer": "t5"}
+    text = []
+    for p in KOHYA_TEXT[family]:
+        host = next(name for name in encoders if p.weight.startswith(name))
+        text.append(replace(p, key=encoders[host] + p.weight.removeprefix(host)))
+    return tables.renamed(model, COMPONENT[family]) + text
+
+
+# DiffSynth-Studio's names of Flux's blocks, after its FluxLoRAConverter.align_to_opensource_format
+_DIFFSYNTH = {
+    "modulation.lin": "norm.linear", "linear1": "to_qkv_mlp", "linear2": "proj_out",
+    "img_mod.lin": "norm1_a.linear", "txt_mod.lin": "norm1_b.linear", "img_attn.qkv": "attn.a_to_qkv",
+    "txt_attn.qkv": "attn.b_to_qkv", "img_attn.proj": "attn.a_to_out", "txt_attn.proj": "attn.b_to_out",
+    "img_mlp.0": "ff_a.0", "img_mlp.2": "ff_a.2", "txt_mlp.0": "ff_b.0", "txt_mlp.2": "ff_b.2",
+}  # fmt: skip
+
+
+def diffsynth() -> list[Place]:
+    """The modules that DiffSynth-Studio's examples train."""
+    places = []
+    for p in NATIVE["flux"]:
+        block, _, rest = p.key.partition(".")
+        number, _, module = rest.partition(".")
+        if module in _DIFFSYNTH:
+            places.append(replace(p, key=f"{block.replace('double_', '')}.{number}.{_DIFFSYNTH[module]}"))
+    return places
+
+
 def attention_only(places: list[Place]) -> list[Place]:
     """SDXL's attention projections under EriDiffusion V1's names, the base tensor's `.weight` included."""
     return [Place(f"{p.key}.weight", p.weight, p.shape) for p in places if ".attn" in p.key]
@@ -212,8 +257,12 @@ def _kohya() -> Iterator[Case]:
 
 
 def _native() -> Iterator[Case]:
+    yield Case("diffsynth", "flux", "own names", diffsynth(), (".lora_A.default.weight", ".lora_B.default.weight"))
     for family in FAMILIES:
         comfy = tables.renamed(NATIVE[family], _M) + HOST_TEXT[family]
+        yield Case("onetrainer-omi", family, "OMI", omi(family), alpha=2.0, in_tensors=True)
+        yield Case("prefixed", family, "model.diffusion_model. prefix",
+                   tables.renamed(NATIVE[family], "model.diffusion_model."), alpha=2.0, in_tensors=True)  # fmt: skip
         yield Case("comfy", family, "OneTrainer COMFY", comfy, AB, alpha=2.0, in_tensors=True)
         yield Case("native", family, "OneTrainer ORIGINAL", NATIVE[family], AB, alpha=2.0, in_tensors=True)
         yield Case("comfy-diffusers", family, "SimpleTuner comfyui", tables.renamed(DIFFUSERS[family], _M), AB,

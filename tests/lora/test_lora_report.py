@@ -163,8 +163,8 @@ FITTING = {
 MISFITS = {
     "too narrow": (pair(PROJ, width=W // 2), PROJ),
     "too high": (pair(PROJ, out=2 * W), PROJ),
-    "slice of another width": (pair(KEY, out=W // 2) | pair(MLP, out=4 * W), KEY),
-    "mlp of another ratio": (pair(KEY) | pair(MLP, out=3 * W), MLP),
+    "slice of another width": (pair(KEY, out=W // 2), KEY),
+    "mlp of another ratio": (pair(MLP, out=3 * W), MLP),
     "loha": ({f"{PROJ}.hada_{k}": rand(*s) for k, s in
               {"w1_a": (W, 2), "w1_b": (2, 8), "w2_a": (W, 2), "w2_b": (2, 8)}.items()}, PROJ),
     "lokr": ({f"{PROJ}.lokr_w1": rand(4, 6), f"{PROJ}.lokr_w2": rand(W, W)}, PROJ),
