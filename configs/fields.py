@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import SpecError
-from .command_line import Switch, Unexpanded
+from .command_line import Switch
+from .script import Assumed, Unexpanded
 from .tree import Document, Node
 
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -67,7 +68,7 @@ class Reading:
         """The SpecError to raise at a node."""
         return SpecError(
             problem,
-            source=self.document.source,
+            source=(node.source if node else None) or self.document.source,
             line=node.line if node else None,
             column=node.column if node else None,
             field=path or None,
@@ -155,6 +156,12 @@ class Section:
         if isinstance(node.value, Unexpanded):
             said = str(node.value)
             self.reading.note(f"{self.path_of(key)} is {said!r}: what the shell puts there is not known here.")
+        elif isinstance(node.value, Assumed):
+            written = node.value.written
+            self.reading.note(
+                f"{self.path_of(key)}: {str(node.value)!r} is taken for {written!r}, which may have been another text "
+                "where the script was run."
+            )
         self._refuse_variable(node, self.path_of(key))
         return None if is_null(node) else node
 
@@ -185,7 +192,7 @@ class Section:
 
     def as_text(self, node: Node, path: str) -> str:
         """A node's text, verbatim."""
-        if self.reading.document.kind == "command" and not isinstance(node.value, str):
+        if self.reading.document.kind == "command" and not node.source and not isinstance(node.value, str):
             raise self.reading.error("several words follow this flag", node, path, "Put quotes around its text.")
         if isinstance(node.value, Switch):
             raise self.reading.error("no value follows this flag", node, path, "Write one; the program stops.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .fields import Reading, Section
 from .tree import Node
 
@@ -30,6 +32,16 @@ class FlatSection(Section):
             self.reading.note(f"{key} is given twice; as in the trainer the later one, {path}, counts.")
         self.members[key] = node
         self._paths[key] = path
+
+    def lay_under(self, other: FlatSection) -> None:
+        """Take the arguments of another file where this one does not give them.
+
+        Source: as above; what the command line gives is read over what stands in `--config_file`.
+        """
+        for key, node in other.members.items():
+            if key not in self.members:
+                self.members[key] = replace(node, source=other.reading.document.source)
+                self._paths[key] = other.path_of(key)
 
     def path_of(self, key: str) -> str:
         return self._paths.get(key, key)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ..errors import SpecError
-from .command_line import command_of, parse_command
+from .command_line import Script, parse_command
 from .json_tree import looks_like_json, parse_json
 from .line_trees import looks_like_env, parse_env, parse_lines
 from .second_file import Folders
@@ -48,10 +48,10 @@ class Notations:
     programs: Programs | None = None
 
 
-_WINDOWS_SCRIPTS: Final = (".bat", ".cmd", ".ps1")
+_SCRIPTS: Final = (".sh", ".bat", ".cmd", ".ps1")
 _INSTEAD: Final = (
-    "Give the file that the script names instead: kohya's and musubi-tuner's --config_file or --sample_prompts, the "
-    "YAML or JSON that ai-toolkit, OneTrainer or SimpleTuner is started with"
+    "Give the file that holds the settings instead: kohya's and musubi-tuner's --config_file or --sample_prompts, the "
+    "YAML or JSON that ai-toolkit, OneTrainer or SimpleTuner is started with."
 )
 _INLINE_FLAG: Final = re.compile(r" --(?:[whdslgnf]|ss|fs) \S")
 #: A line of a config that someone saved as .txt, in YAML or JSON; any other .txt is a prompt file.
@@ -81,29 +81,29 @@ def parse(
 
     Raises SpecError with line and column where the notation is broken.
     """
-    programs = _programs(text, notations)
-    _refuse_script(text, source, suffix, programs)
+    script, programs = _script(text, suffix, notations)
+    if suffix in _SCRIPTS and programs is None and not looks_like_env(text):
+        raise _no_program(Script(text, suffix) if script is None else script, source)
     kind = _kind(text, suffix, notations, programs)
     if kind == "json":
         return _json(text, source, suffix, folders)
     parsers = {"yaml": parse_yaml, "toml": parse_toml, "env": parse_env, "lines": parse_lines}
-    if kind == "command" and programs is not None:
-        root = parse_command(text, source, programs.names, repeats=programs.repeats)
+    if kind == "command" and programs is not None and script is not None:
+        root = parse_command(script, source, programs.names, repeats=programs.repeats)
     else:
         root = parsers[kind](text, source)
     return Document(root, source, kind, folders)
 
 
-def _refuse_script(text: str, source: str, suffix: str, programs: Programs | None) -> None:
-    """Raise SpecError for a script of which nothing can be read; it says what to give instead."""
-    if suffix in _WINDOWS_SCRIPTS:
-        raise SpecError(
-            "a Windows script is not read", source=source, remedy=f"{_INSTEAD}; or its one command in a .sh file."
-        )
-    if suffix == ".sh" and programs is None and not looks_like_env(text):
-        raise SpecError(
-            "this script starts none of the programs whose command lines are read", source=source, remedy=f"{_INSTEAD}."
-        )
+def _no_program(script: Script, source: str) -> SpecError:
+    """The SpecError for a script of which nothing can be read; it says what it starts, and what to give instead."""
+    if script.fault is not None:
+        return SpecError(script.fault.problem, source=source, remedy=script.fault.remedy)
+    file, config = script.started()
+    what = f"this script starts {file}, whose command line is not read" if file else (
+        "this script starts none of the programs whose command lines are read"
+    )  # fmt: skip
+    return SpecError(what, source=source, remedy=f"Give {config} instead." if config else _INSTEAD)
 
 
 def _kind(text: str, suffix: str, notations: Sequence[Notations], programs: Programs | None) -> str:
@@ -114,7 +114,7 @@ def _kind(text: str, suffix: str, notations: Sequence[Notations], programs: Prog
         return "lines"
     if looks_like_json(text):
         return "json"
-    if suffix in ("", ".sh") and programs is not None:
+    if suffix in ("", *_SCRIPTS) and programs is not None:
         return "command"
     if any(one.env for one in notations) and looks_like_env(text):
         return "env"
@@ -134,10 +134,13 @@ def _are_prompts(text: str, notations: Sequence[Notations]) -> bool:
     return not (_CONFIG_LINE.search(text) or looks_like_env(text))
 
 
-def _programs(text: str, notations: Sequence[Notations]) -> Programs | None:
-    """The programs of which the text starts one, None when it starts none."""
-    known = (one.programs for one in notations if one.programs is not None)
-    return next((programs for programs in known if command_of(text, programs.names)), None)
+def _script(text: str, suffix: str, notations: Sequence[Notations]) -> tuple[Script | None, Programs | None]:
+    """The commands of a text, and the programs of which it starts one; None where it starts none."""
+    known = [one.programs for one in notations if one.programs is not None]
+    if suffix not in ("", *_SCRIPTS) or not any("--" in text and one.names.search(text) for one in known):
+        return None, None
+    script = Script(text, suffix)
+    return script, next((programs for programs in known if script.starts(programs.names)), None)
 
 
 def _json(text: str, source: str, suffix: str, folders: Folders | None) -> Document:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from itertools import takewhile
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Final
 
 from ..errors import SpecError
+from .script import Unexpanded
 from .tree import check_length, decode, read_file
 
 if TYPE_CHECKING:
     from .fields import Section
+
+#: How many folders above the config may be the trainer's own: two for SimpleTuner's `config/<name>/config.json`.
+_ABOVE: Final = 3
+#: How many parts at the end of another machine's path are looked for beside the config.
+_TAIL: Final = 4
 
 
 @dataclass
@@ -35,32 +42,40 @@ class Folders:
     opened: dict[Path, str | None] = field(default_factory=dict, repr=False)
     prompts_used: bool = field(default=False, init=False)
 
-    def read(self, section: Section, key: str, name: str) -> tuple[str, str, str]:
+    def read(self, section: Section, key: str, name: str, *, prompts: bool = True) -> tuple[str, str, str]:
         """Read the file that a config's field names; returns its text, its name for messages and its suffix.
 
-        It is looked for in the config's folder and then in the working directory, where the trainers look.
-        Raises SpecError at the field, naming every place that was tried.
+        It is looked for in the config's folder, in the working directory and in the folders above the config, one of
+        which is the trainer's own; at last by the end of its path beside the config, as a file of another machine.
+        Raises SpecError at the field, naming every place that was tried. prompts: the file holds prompts, of which
+        another may be given.
         """
-        for known in (name, PurePosixPath(name.replace("\\", "/")).name):
+        last = PurePosixPath(name.replace("\\", "/")).name
+        for known in (name, last):
             if known in self.given:
                 return check_length(self.given[known], known), known, PurePosixPath(known).suffix.lower()
         if self.base is None:
             raise section.error(
                 key,
                 f"the file {name!r} is named here, but a config that is given as text may not open files",
-                "Give the config's path instead, or the file's text along with it.",
+                f"Give the config's path, or the text of {last} along with it (on the canvas: drop both together).",
             )
-        tries = self._tries(name)
-        allowed = [path for path in tries if self._allowed(path)]
+        exact, by_name = self._exact(name), self._by_name(name)
+        allowed = [path for path in dict.fromkeys((*exact, *by_name)) if self._allowed(path)]
         for path in allowed:
             text = self.opened[path] = text_of(path)
             if text is not None:
+                if path not in exact:
+                    section.reading.note(f"{section.path_of(key)}: {name} is not on this machine, so {path} is read.")
                 return text, str(path), path.suffix.lower()
-        outside = "" if len(allowed) == len(tries) else "; only files in ComfyUI's folders may be read"
+        outside = "" if set(exact) <= set(allowed) else "; only files in ComfyUI's folders may be read"
+        tried = [str(path) for path in (exact or by_name)]
+        beside = f", nor {last} beside the config" if exact else ""
         raise section.error(
             key,
-            f"there is no file {name!r}; tried {' and '.join(str(path) for path in tries)}{outside}",
-            "Correct the path, or name the file with prompts= (eri: --prompts).",
+            f"there is no file {name!r}; tried {' and '.join(tried)}{outside}{beside}",
+            f"Correct the path, put {last} beside the config"
+            + (", or name the file with prompts= (eri: --prompts)." if prompts else "."),
         )
 
     def override(self) -> tuple[str, str, str] | None:
@@ -71,12 +86,23 @@ class Folders:
         path = Path(self.prompts)
         return decode(read_file(path), str(path)), str(path), path.suffix.lower()
 
-    def _tries(self, name: str) -> list[Path]:
+    def _exact(self, name: str) -> list[Path]:
+        """Where a trainer may mean a path; nowhere with a variable in it that is not known."""
         spelled = name if os.sep == "\\" else name.replace("\\", "/")
+        if isinstance(name, Unexpanded) or (os.sep != "\\" and PureWindowsPath(name).drive):
+            return []
         path = Path(os.path.expanduser(spelled))
         if path.is_absolute() or self.base is None:
             return [path]
-        return list(dict.fromkeys((self.base.absolute() / path, Path.cwd() / path)))
+        base = self.base.absolute()
+        return list(dict.fromkeys(folder / path for folder in (base, Path.cwd(), *list(base.parents)[:_ABOVE])))
+
+    def _by_name(self, name: str) -> list[Path]:
+        """The same file beside the config, by as much of the end of its path as there is."""
+        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        known = list(takewhile(lambda part: not set(part) & set("$%`{"), reversed(parts)))[:_TAIL]
+        ends = [known[count::-1] for count in reversed(range(len(known)))]
+        return [self.base.absolute().joinpath(*end) for end in ends] if self.base else []
 
     def _allowed(self, path: Path) -> bool:
         """True when a file may be read: always without roots, else where it really lies in one of them."""

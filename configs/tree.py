@@ -42,6 +42,7 @@ class Node:
         line, column: where it begins, from 1.
         plain: True for a scalar without quotes, the only kind that may be a number, a boolean or null.
         size: its length in characters, with all aliases written out.
+        source: the file that it stands in, where that is another one than the document's.
     """
 
     value: str | list[Node] | dict[str, Node]
@@ -49,6 +50,7 @@ class Node:
     column: int
     plain: bool = False
     size: int = 1
+    source: str | None = None
 
 
 @dataclass(frozen=True)

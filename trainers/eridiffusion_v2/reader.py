@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...configs.command_line import PROGRAM, Unexpanded
+from ...configs.command_line import PROGRAM
 from ...configs.fields import Reading, Section
 from ...configs.limits import Place
 from ...configs.parse import parse
+from ...configs.script import Assumed, Unexpanded
 from ...configs.second_file import Folders, missing_file
 from ...configs.tree import Document, Node
 from ...errors import SpecError
@@ -95,7 +96,7 @@ def _prompts(reading: Reading, root: Section, settings: Settings) -> list[Sample
         )
     if found is None and given:
         node = root.members[settings.prompt_flag]
-        if isinstance(node.value, Unexpanded):
+        if isinstance(node.value, Unexpanded | Assumed):
             raise root.error(
                 settings.prompt_flag, f"the shell would replace a part of the prompt {given!r}", "Write the prompt out."
             )

@@ -15,6 +15,7 @@ from ...configs.flat_args import FlatSection
 from ...configs.limits import Place
 from ...configs.parse import parse
 from ...configs.prompt_flags import KOHYA, Grammar
+from ...configs.script import part_of
 from ...configs.second_file import Folders, missing_file
 from ...configs.tree import Document
 from ...errors import FamilyUnknownError, SpecError
@@ -65,7 +66,26 @@ def read_kohya(document: Document, family: str | None) -> SampleSpec:
     if is_gui_form(document):
         form = GuiForm(reading, family)
         return _from_config(reading, form, form.family)
-    return _from_config(reading, FlatSection(reading), family)
+    return _from_config(reading, arguments(reading), family)
+
+
+def arguments(reading: Reading) -> FlatSection:
+    """The training arguments of a document; those of the file that a command line names lie under its own.
+
+    Source: kohya-ss/sd-scripts `library/train_util.py::read_config_from_file`.
+    """
+    args = FlatSection(reading)
+    named = args.text("config_file") if reading.document.kind == "command" else None
+    if named is None:
+        return args
+    folders = reading.document.folders or Folders()
+    suffixed = named if named.endswith(".toml") else part_of(named, f"{named}.toml")
+    text, name, _ = folders.read(args, "config_file", suffixed, prompts=False)
+    under = Reading(parse(text, name, ".toml"))
+    args.lay_under(FlatSection(under))
+    for note in under.notes:
+        reading.note(note)
+    return args
 
 
 def _from_prompts(reading: Reading, family: str | None) -> SampleSpec:

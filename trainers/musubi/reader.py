@@ -12,13 +12,12 @@ from typing import Final
 
 from ...configs.command_line import PROGRAM
 from ...configs.fields import Reading, Section
-from ...configs.flat_args import FlatSection
 from ...configs.limits import Place
 from ...configs.prompt_flags import MUSUBI
 from ...configs.tree import Document, argument_names, find, matches
 from ...spec.model import SampleItem, SampleSpec
 from ..kohya.prompts import Entry, is_prompt_file, read_entries
-from ..kohya.reader import RANDOM, interval, prompt_items
+from ..kohya.reader import RANDOM, arguments, interval, prompt_items
 from ..reading import note_random, spec_of, texts_of
 from .sampling import ID, SHIFT, SIZE
 
@@ -36,7 +35,7 @@ def read_musubi(document: Document, family: str | None) -> SampleSpec:
         reading.note("Only a prompt file was read; it is taken as one for FLUX.1 Kontext.")
         items = _items(reading, read_entries(reading, MUSUBI))
         return _spec(reading, items, None)
-    args = FlatSection(reading)
+    args = arguments(reading)
     if family is None and args.text(PROGRAM) is None:
         _check_model(args)
     items = prompt_items(reading, args, MUSUBI, lambda second, entries: _moved(reading, second, entries))

@@ -1,0 +1,209 @@
+"""What the readers of scripts share: words, commands, and what a script's variables hold.
+
+A script is followed only as far as the command that starts a trainer needs it. What the script itself assigns is put
+in; what comes from outside (the environment, another program) stays as it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Unexpanded(str):
+    """Text of a command line that holds a variable or a substitution; what the shell puts there is not known."""
+
+    __slots__ = ()
+
+
+class Assumed(str):
+    """Text that the script makes where nothing else is set outside of it. written: what stands for it there."""
+
+    __slots__ = ("written",)
+    written: str
+
+
+def assumed(value: str, written: str) -> str:
+    """A text that stands as `written` in the script and is `value` there; what is not known stays so."""
+    if isinstance(value, Unexpanded):
+        return value
+    made = Assumed(value)
+    made.written = written
+    return made
+
+
+def joined(pieces: Iterable[str]) -> str:
+    """The pieces as one text, of the kind of its least certain piece."""
+    parts = list(pieces)
+    text = "".join(parts)
+    if any(isinstance(part, Unexpanded) for part in parts):
+        return Unexpanded(text)
+    if any(isinstance(part, Assumed) for part in parts):
+        return assumed(text, "".join(part.written if isinstance(part, Assumed) else part for part in parts))
+    return text
+
+
+def part_of(whole: str, text: str) -> str:
+    """A part of a text, of the same kind."""
+    if isinstance(whole, Assumed):
+        return assumed(text, whole.written)
+    return Unexpanded(text) if isinstance(whole, Unexpanded) else text
+
+
+class Fault(Exception):  # noqa: N818 - becomes a SpecError
+    """What is wrong with a command, what to do about it, and where: an offset, None = the command as a whole."""
+
+    def __init__(self, problem: str, remedy: str, at: int | None = None) -> None:
+        self.problem, self.remedy, self.at = problem, remedy, at
+
+
+def unreadable(problem: str) -> Fault:
+    """The Fault of a command whose words cannot be told."""
+    return Fault(f"this command line cannot be read: {problem}", "Close its quotes, and put quotes around every text.")
+
+
+class Word(NamedTuple):
+    """A word of a command as the program gets it, and where it begins."""
+
+    text: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command. fault: why it cannot be read to its end, None = it can."""
+
+    words: list[Word]
+    fault: Fault | None = None
+
+
+Value = str | list[str]
+
+
+@dataclass
+class _Branches:
+    """An `if` that is open: what was known before it and at the end of each branch.
+
+    Args:
+        live: whether the present branch runs; None = not known.
+        decided: one of the branches so far runs for certain.
+        doubted: one of them may run.
+    """
+
+    before: dict[str, Value]
+    live: bool | None
+    decided: bool
+    doubted: bool
+    ends: list[dict[str, Value]] = field(default_factory=list)
+
+
+@dataclass
+class Names:
+    """The variables that a script has assigned so far.
+
+    What is assigned under a condition that cannot be told is not known afterwards, unless it only adds to what was
+    there: options that a script adds are taken as added (`Assumed`).
+
+    Attributes:
+        values: by name; a list for an array.
+        written: how a variable that is not known is shown.
+    """
+
+    written: str
+    values: dict[str, Value] = field(default_factory=dict)
+    _open: list[_Branches] = field(default_factory=list)
+
+    @property
+    def running(self) -> bool:
+        """False in a branch that does not run."""
+        return all(one.live is not False for one in self._open)
+
+    def unknown(self, name: str) -> Unexpanded:
+        """What stands for a variable of which nothing is known."""
+        return Unexpanded(self.written.format(name))
+
+    def assign(self, name: str, value: Value, *, more: bool = False) -> None:
+        """Set a variable, or with `more` add to it."""
+        if not self.running:
+            return
+        old = self.values.get(name)
+        added = value if isinstance(value, list) else [value]
+        if more and isinstance(old, list):
+            value = [*old, *added]
+        elif more and not isinstance(value, list):
+            value = joined([self.unknown(name) if not isinstance(old, str) else old, value])
+        elif more and isinstance(old, str):
+            value = [old, *added]
+        self.values[name] = value
+
+    def enter(self, condition: bool | None) -> None:
+        """Begin a block that runs under a condition, None = it cannot be told."""
+        decided = condition is True
+        self._open.append(_Branches(dict(self.values), condition, decided, condition is None))
+
+    def otherwise(self, condition: bool | None) -> None:
+        """Go on with the next branch of the block."""
+        if not self._open:
+            return
+        block = self._open[-1]
+        self._end_branch(block)
+        self.values = dict(block.before)
+        block.live = False if block.decided else None if block.doubted else condition
+        block.decided = block.decided or condition is True
+        block.doubted = block.doubted or condition is None
+
+    def leave(self) -> None:
+        """End the block."""
+        if not self._open:
+            return
+        block = self._open.pop()
+        self._end_branch(block)
+        ends = block.ends if block.decided else [*block.ends, block.before]
+        names = dict.fromkeys(name for end in ends for name in end)
+        self.values = {name: self._common(name, ends) for name in names}
+
+    def _end_branch(self, block: _Branches) -> None:
+        if block.live is not False:
+            block.ends.append(self.values)
+
+    def _common(self, name: str, ends: list[dict[str, Value]]) -> Value:
+        """What a variable holds after each of these ends: the most where one only adds to another, else unknown."""
+        held = [end.get(name, "") for end in ends]
+        texts = [value for value in held if isinstance(value, str)]
+        lists = [value for value in held if isinstance(value, list)] if len(texts) < len(held) else []
+        if lists:  # nothing yet is no list
+            lists += [[] for text in texts if not text]
+            most = max(lists, key=len)
+            shared = min(map(len, lists))
+            if len(lists) == len(held) and all(most[: len(one)] == one for one in lists):
+                return [*most[:shared], *(assumed(text, self.written.format(name)) for text in most[shared:])]
+            return self.unknown(name)
+        longest = max(texts, key=len)
+        if all(text == longest for text in texts):
+            return longest
+        if isinstance(longest, Unexpanded) or not all(longest.startswith(text) for text in texts):
+            return self.unknown(name)
+        return assumed(longest, self.written.format(name))
+
+
+def compared(left: str, operator: str, right: str) -> bool | None:
+    """Whether two texts compare so, None where that cannot be told. operator: `=`, `!=`, or a word without its dash."""
+    if isinstance(left, Unexpanded | Assumed) or isinstance(right, Unexpanded | Assumed):
+        return None
+    if operator in ("=", "==", "!="):
+        return (left == right) is (operator != "!=")
+    one, other = _number(left), _number(right)
+    if operator in ("eq", "ne"):
+        return (left == right or (one is not None and one == other)) is (operator == "eq")
+    if one is None or other is None:
+        return None
+    answers = {"gt": one > other, "ge": one >= other, "lt": one < other, "le": one <= other}
+    return answers.get(operator)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,237 @@
+"""Splits a shell script into words and marks, as bash and sh do (Bash Reference Manual, 3.1 and 3.5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from .script import unreadable
+
+_BLANK: Final = re.compile(r"(?:[ \t\r]+|\\\r?\n|\\\Z)*")
+_PLAIN: Final = re.compile(r"""[^ \t\r\n;&|()<>'"\\`$]+""")
+_INSIDE_DOUBLE: Final = re.compile(r"""[^"\\`$]+""")
+_COMMENT: Final = re.compile(r"#[^\n]*")
+_MARK: Final = re.compile(r";;&?|;&|&&|\|\||\|&|[;&|()\n]")
+_REDIRECT: Final = re.compile(r"&>>?|<<<|<<-?|<>|>>|>\||[<>]&|[<>]")
+_PROGRAM: Final = re.compile(r"[<>]?\(")  # one that reads or writes in place of a file
+_NAMED: Final = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|[0-9#?!@*$-])")
+_ARRAY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a word. kind: "text", "open" (the shell replaces it) or "list" (the words of an array in brackets)."""
+
+    kind: str
+    text: str
+    quoted: bool = False
+    items: tuple[Token, ...] = ()
+
+
+@dataclass
+class Token:
+    """A word, or a mark such as `;` or a line's end. mark: "" for a word. at: where it begins."""
+
+    at: int
+    mark: str = ""
+    parts: list[Part] = field(default_factory=list)
+
+    @property
+    def plain(self) -> str | None:
+        """The word's text where it is written without quotes and variables, None otherwise."""
+        if self.mark or any(part.kind != "text" or part.quoted for part in self.parts):
+            return None
+        return "".join(part.text for part in self.parts)
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """Words and marks of a script, without comments, redirections and the texts of here-documents.
+
+    Raises Fault where a quote or a bracket is left open; what was read so far has been given then.
+    """
+    return _Lexer(text).tokens()
+
+
+class _Lexer:
+    def __init__(self, text: str) -> None:
+        self.text, self.at = text, 0
+        self.documents: list[tuple[str, bool]] = []  # delimiter of each here-document that is announced, tabs stripped
+
+    def tokens(self) -> Iterator[Token]:
+        """See `tokens`."""
+        while True:
+            self._skip(_BLANK)
+            if self.at >= len(self.text):
+                return
+            if self._skip(_COMMENT):
+                continue
+            mark = _MARK.match(self.text, self.at)
+            if mark is not None and not _REDIRECT.match(self.text, self.at):
+                start, self.at = self.at, mark.end()
+                if mark[0] == "\n":
+                    self._skip_documents()
+                yield Token(start, mark[0])
+            elif _REDIRECT.match(self.text, self.at):
+                yield self._redirect()
+            else:
+                word = self._word()
+                digits = word.plain
+                if digits is None or not digits.isdigit() or self.text[self.at : self.at + 1] not in ("<", ">"):
+                    yield word
+
+    def _skip(self, pattern: re.Pattern[str]) -> bool:
+        match = pattern.match(self.text, self.at)
+        if match is not None:
+            self.at = match.end()
+        return match is not None
+
+    def _redirect(self) -> Token:
+        """A redirection with the word behind it."""
+        start = self.at
+        self._skip(_REDIRECT)
+        sign = self.text[start : self.at]
+        if self.text[self.at : self.at + 1] != "(":
+            self._skip(_BLANK)
+        program = _PROGRAM.match(self.text, self.at)
+        if program is not None:
+            self.at = self._closing(program.end())
+            return Token(start, "redirect")
+        begins = self.at
+        word = self._word()
+        if self.at == begins:
+            raise unreadable(f"a {sign} is left open")
+        if sign in ("<<", "<<-"):
+            self.documents.append(("".join(part.text for part in word.parts), sign == "<<-"))
+        return Token(start, "redirect")
+
+    def _skip_documents(self) -> None:
+        for end, stripped in self.documents:
+            tabs = r"\t*" if stripped else ""
+            match = re.compile(rf"^{tabs}{re.escape(end)}\r?$", re.MULTILINE).search(self.text, self.at)
+            self.at = len(self.text) if match is None else match.end()
+        self.documents.clear()
+
+    def _word(self) -> Token:
+        word = Token(self.at)
+        while self.at < len(self.text):
+            sign = self.text[self.at]
+            if sign == "(" and _ARRAY.fullmatch(word.plain or ""):
+                word.parts.append(self._array())
+            elif sign in " \t\r\n;&|()<>":
+                break
+            elif sign == "'":
+                word.parts.append(Part("text", self._until("'", 1), quoted=True))
+            elif sign == '"':
+                word.parts += self._double()
+            elif sign == "\\":
+                self._escape(word)
+            elif sign in "$`":
+                word.parts.append(self._open(quoted=False))
+            else:
+                match = _PLAIN.match(self.text, self.at)
+                word.parts.append(Part("text", match[0] if match else sign))
+                self.at += len(match[0]) if match else 1
+        return word
+
+    def _escape(self, word: Token) -> None:
+        joined = re.compile(r"\\(?:\r?\n|\Z)").match(self.text, self.at)
+        if joined is None:
+            word.parts.append(Part("text", self.text[self.at + 1], quoted=True))
+        self.at = self.at + 2 if joined is None else joined.end()
+
+    def _until(self, quote: str, skipped: int) -> str:
+        """The text up to a quote; `skipped`: how many characters stand before it."""
+        end = self.text.find(quote, self.at + skipped)
+        if end < 0:
+            raise unreadable(f"a {quote} is left open")
+        found, self.at = self.text[self.at + skipped : end], end + 1
+        return found
+
+    def _double(self) -> list[Part]:
+        """The parts between double quotes; `\\` escapes few characters there."""
+        parts: list[Part] = []
+        self.at += 1
+        while self.at < len(self.text) and self.text[self.at] != '"':
+            if self.text[self.at] in "$`":
+                parts.append(self._open(quoted=True))
+                continue
+            match = _INSIDE_DOUBLE.match(self.text, self.at)
+            piece = match[0] if match else self.text[self.at : self.at + 2]
+            self.at += len(piece)
+            if match is None and piece == "\\\r" and self.text[self.at : self.at + 1] == "\n":
+                self.at += 1
+            elif match is None and piece != "\\\n":
+                piece = piece[1:] if piece[1:] in tuple('$`"\\') else piece
+                parts.append(Part("text", piece, quoted=True))
+            elif match is not None:
+                parts.append(Part("text", piece, quoted=True))
+        if self.at >= len(self.text):
+            raise unreadable('a " is left open')
+        self.at += 1
+        return parts or [Part("text", "", quoted=True)]
+
+    def _open(self, *, quoted: bool) -> Part:
+        """What begins with `$` or a backtick: a variable or a substitution, or `$` itself."""
+        text, start = self.text, self.at
+        named = _NAMED.match(text, start)
+        following = text[start + 1 : start + 2]
+        if text[start] == "`":
+            self._until("`", 1)
+        elif following in ("(", "{"):
+            self.at = self._closing(start + 2, ")" if following == "(" else "}")
+        elif following == "'" and not quoted:
+            self.at += 1
+            return Part("text", self._ansi(), quoted=True)
+        elif named is not None:
+            self.at = named.end()
+        else:
+            self.at += 1
+            return Part("text", "$", quoted=quoted)
+        return Part("open", text[start : self.at], quoted)
+
+    def _ansi(self) -> str:
+        r"""The text of `$'...'`, with the commonest escapes."""
+        match = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL).match(self.text, self.at)
+        if match is None:
+            raise unreadable("a ' is left open")
+        self.at = match.end()
+        known = {"n": "\n", "t": "\t", "r": "\r"}
+        return re.sub(r"\\(.)", lambda found: known.get(found[1], found[1]), match[1], flags=re.DOTALL)
+
+    def _closing(self, start: int, close: str = ")") -> int:
+        """The offset behind the bracket that closes one which was opened before `start`."""
+        opened = {")": "(", "}": "{"}[close]
+        depth, at = 1, start
+        sign = re.compile(r"\\.|'[^']*'|[\"`(){}]", re.DOTALL)
+        while True:
+            match = sign.search(self.text, at)
+            if match is None:
+                raise unreadable(f"a ${opened} is left open")
+            at = match.end()
+            if match[0] == '"':
+                at = self._behind_double(at)
+            depth += (match[0] == opened) - (match[0] == close)
+            if depth == 0:
+                return at
+
+    def _behind_double(self, start: int) -> int:
+        """The offset behind a double quote's end, brackets in it included."""
+        kept, self.at = self.at, start - 1
+        try:
+            self._double()
+            return self.at
+        finally:
+            self.at = kept
+
+    def _array(self) -> Part:
+        """The words in the brackets behind `NAME=`."""
+        items: list[Token] = []
+        self.at += 1
+        for token in self.tokens():
+            if token.mark == ")":
+                return Part("list", "", items=tuple(items))
+            if not token.mark:
+                items.append(token)
+        raise unreadable("a ( is left open")
