@@ -103,7 +103,7 @@ class _Script:
         words = []
         for match in _WORD.finditer(text):
             whole = self._filled(match[0])
-            words += [(_unquoted(whole), match.start())] if whole else []
+            words += [(_unquoted(part_of(whole, word)), match.start()) for word in _WORD.findall(whole)]
         return words, fault
 
     def _filled(self, text: str) -> str:

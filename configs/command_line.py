@@ -31,7 +31,9 @@ _BY_SUFFIX: Final[dict[str, _Follow]] = {
 _BATCH: Final = re.compile(
     r"[ \t\"]\^[ \t\r]*\n[ \t]*[-^%]|\A\s*@echo off|(?<![\w\"'])[A-Za-z]:\\[^\s\\]", re.IGNORECASE
 )
-_POWERSHELL: Final = re.compile(r"[ \t]`[ \t\r]*\n[ \t]*[-$@]|^[ \t]*\$(?:env:)?\w+ *= |^& ", re.MULTILINE | re.IGNORECASE)
+_POWERSHELL: Final = re.compile(
+    r"[ \t]`[ \t\r]*\n[ \t]*[-$@]|^[ \t]*\$(?:env:)?\w+ *= |^& ", re.MULTILINE | re.IGNORECASE
+)
 _FILE: Final = re.compile(r"[^\s\"'=]{1,300}\.(?:py|sh|bat|cmd|ps1|exe)(?![\w.])", re.IGNORECASE)
 _CONFIG: Final = re.compile(r"[^\s\"'=]{1,300}\.(?:ya?ml|jsonc?|toml|env)", re.IGNORECASE)
 

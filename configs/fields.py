@@ -165,6 +165,11 @@ class Section:
         self._refuse_variable(node, self.path_of(key))
         return None if is_null(node) else node
 
+    def is_unknown(self, key: str) -> bool:
+        """True when the field is what a shell would have put there."""
+        node = self.members.get(key)
+        return node is not None and isinstance(node.value, Unexpanded)
+
     def section(self, key: str) -> Section | None:
         """The field as a section, None when it is missing or null."""
         node = self.get(key)
@@ -286,6 +291,8 @@ def is_boolean(node: Node, yaml11: bool) -> bool:
 
 def shown(node: Node) -> str:
     """A node in an error message, short."""
+    if isinstance(node.value, Unexpanded):
+        return f"{str(node.value)!r}, which the shell replaces,"
     if isinstance(node.value, str):
         text = node.value if len(node.value) <= 60 else node.value[:57] + "..."
         return repr(text) + ("" if node.plain else " in quotes")

@@ -161,8 +161,9 @@ def prompt_items(
 
 def interval(args: Section, *, epochs_win: bool) -> int | None:
     """Steps between samples; None when the trainer counts epochs or never samples."""
-    steps = args.integer("sample_every_n_steps", -(2**31), 2**31)
-    epochs = args.integer("sample_every_n_epochs", -(2**31), 2**31)
+    steps, epochs = (_count(args, f"sample_every_n_{unit}") for unit in ("steps", "epochs"))
+    if any(args.is_unknown(f"sample_every_n_{unit}") for unit in ("steps", "epochs")):
+        return None
     if epochs is not None and epochs > 0:
         also = "" if steps is None else "; sample_every_n_steps is ignored then" if epochs_win else " as well"
         args.reading.note(f"The trainer samples every {epochs} epochs{also}.")
@@ -171,6 +172,14 @@ def interval(args: Section, *, epochs_win: bool) -> int | None:
     elif (steps is None or steps <= 0) and not args.flag("sample_at_first"):
         args.reading.note("The trainer itself makes no samples: neither steps nor epochs between them are set.")
     return steps if steps is not None and steps > 0 else None
+
+
+def _count(args: Section, key: str) -> int | None:
+    """A number that has no part in the samples themselves, so that it need not be known."""
+    if args.is_unknown(key):
+        args.get(key)
+        return None
+    return args.integer(key, -(2**31), 2**31)
 
 
 def _t5_length(args: Section, family: str) -> int | None:

@@ -1,0 +1,235 @@
+"""Launch scripts as people have them: what the shells themselves make of them, and the config that they name.
+
+The values are those that bash 5.2 and cmd.exe hand to a program for these lines (Bash Reference Manual 3.1.2, 3.2, 3.5;
+Microsoft's `set`, `if`, about_Quoting_Rules, about_Parsing and "Parsing C command-line arguments").
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from comfyui_eridiffusion.configs.command_line import Script
+from comfyui_eridiffusion.spec import SpecError, read_spec, read_text
+from comfyui_eridiffusion.tests.waiting import PATIENCE
+
+PROMPTS = {"p.txt": "a fox --d 3"}
+FLUX = "accelerate launch flux_train_network.py --ae a.sft --sample_prompts p.txt"
+
+
+def words(text: str, suffix: str) -> list[str]:
+    """The words of the last command of a script."""
+    return [str(word.text) for word in Script(text, suffix).commands[-1].words]
+
+
+BASH = {
+    "a last backslash": ("f a \\", ["f", "a"]),
+    "a variable": ('A="b c"\nf $A "$A" x$A', ["f", "b", "c", "b c", "xb", "c"]),
+    "a comment": ("A=b # it's (one)\nf $A # x", ["f", "b"]),
+    "export and ;": ("export A=b B='c d'; f \"$A$B\"", ["f", "bc d"]),
+    "empty": ('A=""\nf $A "$A" b', ["f", "", "b"]),
+    "default": ('A=""\nf ${A:-b c} ${A-d} "${Z:=e}" $Z ${A:+g} ${Z:+h}', ["f", "b", "c", "e", "e", "h"]),
+    "an array": ('A=(--b "c d" # x\n e)\nA+=(g)\nf "${A[@]}" ${A[@]}', ["f", "--b", "c d", "e", "g", "--b", *"cdeg"]),
+    "an empty array": ('A=()\nf "${A[@]}" b', ["f", "b"]),
+    "longer": ("A=b\nA+=c\nf $A", ["f", "bc"]),
+    "a condition": ('X=1\nif [ $X == 1 ]; then A=b; else A=c; fi\nf $A', ["f", "b"]),
+    "another": ('X=1\nif [[ $X == 2 ]]; then\n A=b\nelif [[ $X -eq 1 ]]; then\n A=d\nelse A=c; fi\nf $A', ["f", "d"]),
+    "and, or": ('X=""\n[ -n "$X" ] && A=b || A=c\n[[ -z $X ]] && B=d\nf $A $B', ["f", "c", "d"]),
+    "nested": ('if [ a = b ]; then if [ a = a ]; then A=1; fi; A=2; fi\nA=${A:-3}\nf $A', ["f", "3"]),
+    "a here-document": ("cat > x <<'E O'\nit's $A \"\nE O\nf b", ["f", "b"]),
+    "a function": ("g() {\n  f \"b\" > /dev/null\n}\ng", ["g"]),
+    "quotes in quotes": ('A="b"\nf "${A}"\'$A\'"$(echo "c d")" ', ["f", 'b$A$(echo "c d")']),
+    "eval": ('C="f --a \'b c\'"\neval "$C"', ["f", "--a", "b c"]),
+    "ansi": (r"f $'a\tb' $'it\'s'", ["f", "a\tb", "it's"]),
+    "a loop": ("for i in 1 2; do f $i; done", ["f", "$i"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BASH)
+def test_bash(name: str) -> None:
+    text, expected = BASH[name]
+    assert words(text, ".sh") == expected
+
+
+@pytest.mark.parametrize("name", [name for name in BASH if name not in ("quotes in quotes", "a loop", "a function")])
+def test_bash_itself_says_so(name: str, tmp_path: Path) -> None:
+    """The words above are its own, but for what only the running script knows."""
+    if shutil.which("bash") is None:
+        pytest.skip("needs bash")
+    text, expected = BASH[name]
+    script = tmp_path / "t.sh"
+    script.write_text(f'f() {{ printf "%s\\0" f "$@" > words; }}\n{text}', encoding="utf-8")
+    subprocess.run(["bash", script.name], cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE)
+    assert (tmp_path / "words").read_text(encoding="utf-8").split("\0")[:-1] == expected
+
+
+BATCH = {
+    "lines joined": ("f --a ^\n  --b ^\r\n\t--c\"x\"^\n --d", ["f", "--a", "--b", "--cx", "--d"]),
+    "variables": ('set A=b c\nset "B=d"\nf %A% "%a%" %B%', ["f", "b", "c", "b c", "d"]),
+    "quotes in a value": ('set A="b"\nset C="%A%_x"\nf --n=%C%', ["f", "--n=b_x"]),
+    "its folder": ("f %~dp0p.txt 100%%", ["f", ".\\p.txt", "100%"]),
+    "comments": ("REM f (x\n:: g\nf b\n", ["f", "b"]),
+    "backslashes": ('f C:\\a\\b "C:\\x y\\z" "say \\"hi\\""', ["f", "C:\\a\\b", "C:\\x y\\z", 'say "hi"']),
+    "blocks": (
+        'if not exist "x" (\n  echo (no)\n  exit /b 1\n) else (\n set A=b\n)\nif "1"=="1" set C=d\nf %C%',
+        ["f", "d"],
+    ),
+    "no argument": ('set A=b\nif not "%~1"=="" set "A=%~1"\nf %A%', ["f", "b"]),
+    "redirection": ("f a > log.txt 2>&1", ["f", "a"]),
+    "unknown": ("f %A%\\x", ["f", "%A%\\x"]),
+    "caret": ('f a^&b "c^&d"', ["f", "a&b", "c^&d"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BATCH)
+def test_cmd(name: str) -> None:
+    text, expected = BATCH[name]
+    assert words(text, ".bat") == expected
+
+
+POWERSHELL = {
+    "lines joined": ("f --a `\n  --b `\r\n  c", ["f", "--a", "--b", "c"]),
+    "variables": (
+        "$a = \"b c\"\n$n = 3\n$Env:X = 'y'\nf --a=$a \"$a-$n\" '$a' $env:X",
+        ["f", "--a=b c", "b c-3", "$a", "y"],
+    ),
+    "escapes": ('f "a `"b`" ""c""" \'it\'\'s\' `$x', ["f", 'a "b" "c"', "it's", "$x"]),
+    "comments": ("<# f\n x #>\nf b # c 'd", ["f", "b"]),
+    "a list": (
+        '$x = [System.Collections.ArrayList]::new()\n[void]$x.Add("--a")\n[void]$x.Add("--b=" + "c")\nf $x',
+        ["f", "--a", "--b=c"],
+    ),
+    "arrays": ("$x = @(\n '--a', # 1\n \"b c\"\n)\n$x += \"--d\",\"e\"\nf @x", ["f", "--a", "b c", "--d", "e"]),
+    "conditions": (
+        "$m = 'xl'\nif ($m -eq 'no') {\n $s = 'b'\n}\nelseif ($m -eq 'XL') { $s = 'c' }\nelse {\n $s = 'd'\n}\nf $s",
+        ["f", "c"],
+    ),
+    "one line": (
+        '$n = 0\nif ($n) { $x = "a" } else { $x = "b" }\n$y = if ($n -ne 0) { "c" } else { "d" }\nf $x $y',
+        ["f", "b", "d"],
+    ),
+    "a call": ('$py = "C:\\v\\python.exe"\n& $py "a b"', ["&", "C:\\v\\python.exe", "a b"]),
+    "unknown": ("f $a/x", ["f", "$a/x"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POWERSHELL)
+def test_powershell(name: str) -> None:
+    text, expected = POWERSHELL[name]
+    assert words(text, ".ps1") == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.sh", f"#!/bin/bash\n# flux_train_network.py (a note)\n# {FLUX} --x\n{FLUX} \\\n  --output_name zorp \\"),
+        ("t.bat", f"@echo off\r\nREM flux_train_network.py\r\nset N=zorp\r\n{FLUX} ^\r\n  --output_name %N% ^\r\n"),
+        ("t.ps1", f"$n = \"zorp\"\n{FLUX} `\n  --output_name=$n"),
+        ("t.sh", f"N=zorp\nC=({FLUX})\nif [ -f x ]; then C+=(--output_name $N); fi\n\"${{C[@]}}\""),
+        ("t.cmd", "set P=C:\\sd\\flux_train_network.py\npython %P% --sample_prompts C:\\m\\p.txt --output_name zorp"),
+        ("", "C:\\v\\acc.EXE launch C:\\sd\\flux_train_network.py --sample_prompts C:/m/p.txt --output_name zorp"),
+    ],
+)  # fmt: skip
+def test_scripts_of_every_shell(name: str, text: str) -> None:
+    spec = read_text(text, source=name or "<text>", files=PROMPTS)
+    assert (spec.trainer, spec.family, spec.name, spec.items[0].seed) == ("kohya", "flux", "zorp", 3)
+
+
+def test_what_the_environment_may_change_is_noted() -> None:
+    every = f"{FLUX} --sample_every_n_steps ${{EVERY:-10}} --output_name ${{NAME:-zorp}}"
+    spec = read_text(every, files=PROMPTS)
+    assert (spec.sample_every, spec.name) == (10, "zorp")
+    assert any("EVERY" in note for note in spec.notes)
+    spec = read_text(f"{FLUX} --sample_every_n_steps $EVERY", files=PROMPTS)
+    assert spec.sample_every is None
+    assert any("EVERY" in note for note in spec.notes)
+    assert not any("makes no samples" in note for note in spec.notes)
+    with pytest.raises(SpecError, match="which the shell replaces") as caught:
+        read_text(f"{FLUX} --t5xxl_max_token_length $N", files=PROMPTS)
+    assert caught.value.field == "t5xxl_max_token_length"
+
+
+def test_options_that_are_not_known_are_named() -> None:
+    spec = read_text(f'{FLUX} --output_name zorp $EXTRA "$@"', files=PROMPTS)
+    assert spec.name == "zorp"
+    assert {"$EXTRA", "$@"} <= set(spec.ignored)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said", "instead"),
+    [
+        ("t.sh", "cd x\nbash train.sh --name a\n", "train.sh", ""),
+        ("t.sh", "source venv/bin/activate\npython run.py config/a.yaml\n", "run.py", "config/a.yaml"),
+        ("t.bat", "call venv\\activate.bat\r\npython scripts\\go.py --config-path a.json\r\n", "go.py", "a.json"),
+        ("t.ps1", ".\\venv\\Scripts\\activate\n& .\\start.ps1 -x 1", "start.ps1", ""),
+    ],
+)
+def test_a_script_that_starts_something_else_says_so(name: str, text: str, said: str, instead: str) -> None:
+    with pytest.raises(SpecError, match="script starts") as caught:
+        read_text(text, source=name)
+    assert said in caught.value.problem
+    assert instead in str(caught.value.remedy)
+
+
+TOML = """
+[model]
+pretrained_model_name_or_path = "pony_xl.safetensors"
+[training]
+output_name = "from_file"
+mixed_precision = "fp16"
+clip_skip = 2
+sample_every_n_epochs = 2
+[samples]
+sample_prompts = "/workspace/run/p.txt"
+sample_sampler = "euler"
+"""
+
+
+def test_the_config_file_of_a_command_line_lies_under_it() -> None:
+    """kohya-ss/sd-scripts@48d368f library/train_util.py:4700-4764: sections merged, `.toml` added, the line wins."""
+    line = "accelerate launch --config_file acc.yaml sdxl_train_network.py --config_file=conf/x --output_name line"
+    spec = read_text(line, files={**PROMPTS, "x.toml": TOML})
+    assert (spec.family, spec.name, spec.precision, spec.items[0].sampler) == ("sdxl", "line", "float16", "euler")
+    assert spec.model_files["pretrained_model_name_or_path"] == "pony_xl.safetensors"
+    assert spec.ignored == ["training.clip_skip"]
+    with pytest.raises(SpecError, match="sample_every_n_epochs") as caught:
+        read_text(line, files={**PROMPTS, "x.toml": TOML.replace("epochs = 2", "epochs = 'x'")})
+    assert (caught.value.source, caught.value.line) == ("x.toml", 8)
+    with pytest.raises(SpecError, match=r"'conf/x\.toml'") as caught:
+        read_text(line, files=PROMPTS)
+    assert "drop both" in str(caught.value.remedy)
+    assert "x.toml" in str(caught.value.remedy)
+    kontext = "python flux_kontext_train_network.py --config_file x.toml"
+    toml = "dit = 'k.sft'\nsample_prompts = 'p.txt'\noutput_name = 'k'"
+    spec = read_text(kontext, files={"p.txt": "a", "x.toml": toml})
+    assert (spec.trainer, spec.name, spec.model_files["dit"]) == ("musubi", "k", "k.sft")
+
+
+def test_files_of_another_machine_are_found_beside_the_config(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "lists").mkdir(parents=True)
+    (folder / "lists" / "p.txt").write_text("a fox\n")
+    for named in ("/workspace/run/lists/p.txt", "C:\\Users\\me\\lists\\p.txt", "$(pwd -P)/lists/p.txt"):
+        script = folder / "t.sh"
+        script.write_text(f'accelerate launch flux_train_network.py --sample_prompts "{named}"\n')
+        spec = read_spec(script)
+        assert [item.prompt for item in spec.items] == ["a fox"]
+        assert any(f"{named} is not on this machine" in note for note in spec.notes)
+    (folder / "lists" / "p.txt").unlink()
+    with pytest.raises(SpecError, match=r"p\.txt beside the config"):
+        read_spec(script)
+
+
+def test_the_trainers_own_folder_is_above_the_config(tmp_path: Path) -> None:
+    """SimpleTuner and OneTrainer are started in their own folder, and configs lie in folders of it."""
+    folder = tmp_path / "config" / "mine"
+    folder.mkdir(parents=True)
+    (tmp_path / "config" / "library.json").write_text('{"x": "a fox"}')
+    config = folder / "config.json"
+    config.write_text('{"model_family": "flux", "user_prompt_library": "config/library.json"}')
+    spec = read_spec(config)
+    assert spec.items[1].prompt == "a fox"
+    assert not any("not on this machine" in note for note in spec.notes)
