@@ -153,6 +153,11 @@ def read_texts(path: Path) -> dict[str, str]:
     return {key: text for key, colon, text in (value.partition(":") for value in values) if colon}
 
 
+def is_ours(path: Path) -> bool:
+    """Whether Save Samples wrote an image, as far as the image itself says it."""
+    return _KEY in read_texts(path)
+
+
 def _record(texts: Mapping[str, str]) -> dict[str, Any] | None:
     """What Save Samples wrote about an image (run, step and the item's fields); None = no or no readable record."""
     record = _parsed(texts.get(_KEY))

@@ -12,12 +12,13 @@ from .lora import lora
 from .sample import sample, sweep
 from .shared import EXIT_CODES, EriGroup
 from .spec import spec
+from .verify import verify
 from .watch import watch
 
 app = typer.Typer(
     cls=EriGroup, no_args_is_help=True, add_completion=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
     help=f"A training run's samples, reproduced and compared in ComfyUI.\n\n{EXIT_CODES}\n\nExample: eri demo",
 )  # fmt: skip
-for command in (spec, explain, graph, sample, sweep, watch, lora, demo):
+for command in (spec, explain, graph, sample, sweep, verify, watch, lora, demo):
     app.command()(command)
 app.add_typer(host_app, name="host")

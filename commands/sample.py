@@ -37,7 +37,7 @@ def sample(
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         if run is None and step != 0:
             run = found.name
-        document = _sample(
+        document = sample_steps(
             found, [step], run, models, host, output, sheet=None, batch=batch, timeout=timeout, quiet=as_json
         )
     _print_images(document, as_json)
@@ -70,14 +70,14 @@ def sweep(
     with reported(as_json):
         found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
         run = run or found.name
-        document = _sample(
+        document = sample_steps(
             found, _steps(steps, run), run, models, host, output, sheet="contact_sheet.png", again=again,
             batch=batch, timeout=timeout, quiet=as_json,
         )  # fmt: skip
     _print_images(document, as_json)
 
 
-def _sample(
+def sample_steps(
     found: SampleSpec, steps: list[int | None], run: str | None, models: Path | None, url: str | None, output: Path,
     *, sheet: str | None, batch: int, timeout: float | None, quiet: bool, again: bool = True,
 ) -> dict[str, Any]:  # fmt: skip

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import ImagesError
 from ..whole_files import write_whole
@@ -165,3 +165,36 @@ def add_text(board: Connection, tag: str, step: int, text: str) -> None:
         "INSERT OR REPLACE INTO text_events (tag, step, wall_time, value) VALUES (?, ?, ?, ?)",
         (tag, step, time.time(), text),
     )
+
+
+class BoardImage(NamedTuple):
+    """A picture on a board: its tag, training step and file, and the text under its tag in `prompts/`, if any."""
+
+    tag: str
+    step: int
+    path: Path
+    prompt: str | None
+
+
+def board_images(folder: Path) -> list[BoardImage]:
+    """The trainer's own pictures on the board of a run folder, the newest first; [] where there is no board.
+
+    Pictures that `eri watch` put there are left out. Raises ImagesError where the board cannot be read.
+    """
+    import sqlite3
+
+    database = folder / DATABASE
+    if not database.is_file():
+        return []
+    ask = (
+        "SELECT tag, step, blob_key, (SELECT value FROM text_events AS said WHERE said.step = shown.step"
+        " AND said.tag = replace(shown.tag, 'samples/', 'prompts/')) FROM artifacts AS shown"
+        " WHERE kind = 'image' AND meta NOT LIKE ? ORDER BY wall_time DESC"
+    )
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=_SECONDS)) as board:
+            found = board.execute(ask, (f"%{MADE_BY['made_by']}%",)).fetchall()
+    except sqlite3.Error as error:
+        remedy = "Open it with SerenityBoard, or leave it out: name the folder of the files."
+        raise ImagesError(f"the board cannot be read: {error}", place=str(database), remedy=remedy) from error
+    return [BoardImage(tag, step, folder / BLOBS / Path(key).name, prompt) for tag, step, key, prompt in found]

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, get_args
 from ..configs.parse import Notations
 from ..configs.tree import Document
 from ..families.profile import Profile, Remark
+from ..images.saved_names import SavedName
 from ..images.template import Layout
 from ..lora.schemes import Beside, Scheme
 from ..spec.model import SampleSpec
@@ -194,6 +195,7 @@ class Trainer(_Complete):
         ways: how it samples, one for each family.
         layout: how it names its samples.
         layout_claim: what is claimed of that, None = nobody checked it.
+        saved: the forms of the names of the samples that it saves itself.
         checkpoints: how it names its checkpoints.
         checkpoints_beside: files that tell its checkpoints where these carry another's names.
     """
@@ -217,6 +219,7 @@ class Trainer(_Complete):
     ways: tuple[Way, ...]
     layout: Layout
     layout_claim: Claim | None
+    saved: tuple[SavedName, ...]
     checkpoints: tuple[Scheme, ...]
     checkpoints_beside: tuple[Beside, ...]
 

@@ -29,6 +29,8 @@ ROOT = Path(__file__).parents[2]
 FLUX = str(ROOT / "examples" / "configs" / "flux.yaml")
 RUN = str(ROOT / "examples" / "runs" / "flux_zorp")
 LORA = f"{RUN}/flux_lora_step50.safetensors"
+#: One picture, named as EriDiffusion names the first sample of step 50.
+SAMPLES = str(Path(__file__).parent / "data")
 #: Each verb with arguments that are right; DOWN is a host that is not there.
 DOWN = "http://127.0.0.1:9"
 VERBS: dict[str, list[str]] = {
@@ -38,6 +40,7 @@ VERBS: dict[str, list[str]] = {
     "lora": [LORA],
     "sample": [FLUX, "--run", RUN, "--host", DOWN],
     "sweep": [FLUX, "--run", RUN, "--host", DOWN],
+    "verify": [FLUX, "--run", RUN, "--samples", SAMPLES, "--host", DOWN],
     "watch": [RUN, "--config", FLUX, "--once", "--host", DOWN],
     "demo": ["--host", DOWN],
     "host setup": [],
@@ -45,8 +48,8 @@ VERBS: dict[str, list[str]] = {
     "host stop": [],
     "host status": [],
 }
-READS_A_CONFIG = ("spec", "explain", "graph", "sample", "sweep")
-ASKS_A_HOST = ("graph", "sample", "sweep", "watch", "demo")
+READS_A_CONFIG = ("spec", "explain", "graph", "sample", "sweep", "verify")
+ASKS_A_HOST = ("graph", "sample", "sweep", "verify", "watch", "demo")
 
 
 def verbs_of(command: Any, before: str = "") -> list[str]:
@@ -168,7 +171,7 @@ def test_bad_config(name: str, bad_file: str) -> None:
     fails(2, None, name, bad_file, *VERBS[name][1:])
 
 
-@pytest.mark.parametrize("name", ["graph", "sample", "sweep", "watch"])
+@pytest.mark.parametrize("name", ["graph", "sample", "sweep", "verify", "watch"])
 def test_bad_models_file(name: str, bad_file: str) -> None:
     fails(2, "graph", *verb(name, "--models", bad_file))
 
@@ -195,9 +198,9 @@ def test_bad_files_of_other_verbs(bad_file: str, tmp_path: Path) -> None:
     [
         *(verb(name, "--trainer", "nobody") for name in (*READS_A_CONFIG, "watch")),
         *(verb(name, "--family", "sd15") for name in (*READS_A_CONFIG, "watch")),
-        *(verb(name, "--step", step) for name in ("graph", "sample") for step in ("x", "-1", "1.5", "")),
+        *(verb(name, "--step", step) for name in ("graph", "sample", "verify") for step in ("x", "-1", "1.5", "")),
         *(verb("sweep", "--steps", steps) for steps in ("x", "-1", "1,,2", "", "9-1")),
-        *(verb(name, "--timeout", value) for name in ("sample", "sweep") for value in ("x", "0", "-1")),
+        *(verb(name, "--timeout", value) for name in ("sample", "sweep", "verify") for value in ("x", "0", "-1")),
         *(verb(name, "--batch", size) for name in ("graph", "sample", "sweep", "watch") for size in ("x", "0", "65")),
         *(verb("watch", "--interval", value) for value in ("x", "0", "-1")),
         *(verb("demo", "--columns", value) for value in ("x", "2", "99")),

@@ -14,12 +14,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from comfyui_eridiffusion.dev import local_host
-from comfyui_eridiffusion.tests.client.test_cli_table import DOWN, FLUX, LORA, ROOT, RUN, VERBS, fails, run
+from comfyui_eridiffusion.tests.client.test_cli_table import DOWN, FLUX, LORA, ROOT, RUN, SAMPLES, VERBS, fails, run
 
 MISSING = "/nowhere/file.yaml"
-#: Verb, exit code, word of its cell in the page, arguments. {folder}: `a_file`, a broken `run/`, SDXL `models.yaml`.
+#: Verb, exit code, word of its cell in the page, arguments. {folder}: `a_file`, a broken `run/`, SDXL `models.yaml`, a
+#: sample of another size than the config's in `other/`.
 REACHED = (
     ("spec", 2, "config", MISSING),
     ("spec", 2, "prompts", "{flux} --prompts {folder}/a_file"),
@@ -41,6 +43,13 @@ REACHED = (
     ("sweep", 1, "ComfyUI", "{flux} --run {run} --host {down}"),
     ("sweep", 2, "the same", "{flux} --models {folder}/models.yaml --host {down} --steps 0"),
     ("sweep", 2, "run folder", "{flux} --run /nowhere/run --host {down}"),
+    ("verify", 1, "ComfyUI", "{flux} --run {run} --samples {samples} --host {down}"),
+    ("verify", 1, "differs", "{flux} --run {run} --samples {folder}/other --host {down}"),
+    ("verify", 2, "config", f"{MISSING} --run {{run}}"),
+    ("verify", 2, "prompts", "{flux} --run {run} --prompts {folder}/a_file"),
+    ("verify", 2, "models", "{flux} --run {run} --samples {samples} --models {folder}/models.yaml --host {down}"),
+    ("verify", 2, "run folder", "{flux} --run /nowhere/run"),
+    ("verify", 2, "no sample", "{flux} --run {run}"),
     ("watch", 1, "ComfyUI", "{run} --config {flux} --once --host {down}"),
     ("watch", 1, "broken", "{folder}/run --config {flux} --once --host {down}"),
     ("watch", 2, "config", "{folder}/run --once --host {down}"),
@@ -83,6 +92,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "models.yaml").write_text("family: sdxl\nfiles: {checkpoint: a.safetensors}\n", encoding="utf-8")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "flux_lora_step50.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0[]" + b"x" * 100)
+    (tmp_path / "other" / "samples_step_000050").mkdir(parents=True)
+    Image.new("RGB", (32, 48)).save(tmp_path / "other" / "samples_step_000050" / "step_000050_sample_00.png")
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "no_comfyui"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -118,9 +129,9 @@ def test_exit_code(
         request.getfixturevalue("deaf_host")
     else:
         monkeypatch.setattr(local_host, "background_host", lambda *_: None)
-    places = {"folder": folder, "flux": FLUX, "run": RUN, "lora": LORA, "down": DOWN}
+    places = {"folder": folder, "flux": FLUX, "run": RUN, "lora": LORA, "down": DOWN, "samples": SAMPLES}
     words = [*verb.split(), *(word.format(**places) for word in arguments.split())]
-    if word in ("broken", "none"):  # what was asked for was answered: the summary, the status
+    if word in ("broken", "differs", "none"):  # what was asked for was answered: the summary, the report, the status
         assert run(*words).exit_code == code
     else:
         fails(code, None, *words)

@@ -66,6 +66,7 @@ PARTS: dict[str, Any] = {
     "ways": (Way("acme", "flux", **WAY),),
     "layout": Layout("{run}/{step}_{index}"),
     "layout_claim": None,
+    "saved": (),
     "checkpoints": (),
     "checkpoints_beside": (),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.parse import Notations
+from ...images.saved_names import PICTURE, SavedName
 from ...images.template import Layout
 from ...lora.schemes import Scheme
 from ..claims import Claim
@@ -40,6 +41,8 @@ TRAINER: Final = Trainer(
     ways=WAYS,
     layout=Layout("{run}/samples/{ms}__{step:09}_{index}", "jpg"),
     layout_claim=Claim("file layout", "as its source says"),
+    # jobs/process/BaseSDTrainProcess.py::sample, toolkit/config_modules.py::get_image_path
+    saved=(SavedName(rf"samples/(?P<time>[0-9]+)__(?P<step>[0-9]+)_(?P<index>[0-9]+){PICTURE}"),),
     checkpoints=(Scheme(r"(?P<run>[^/]+?)(?:_LoRA)?_(?P<number>[0-9]{9})", sure=False),),
     checkpoints_beside=(),
 )

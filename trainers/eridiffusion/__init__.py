@@ -6,6 +6,7 @@ from typing import Final
 
 from ...configs.parse import Notations
 from ...configs.tree import Document
+from ...images.saved_names import PICTURE, SavedName
 from ...images.template import Layout
 from ...lora.schemes import CHECKPOINT, NUMBER, Beside, Scheme
 from ..claims import Claim
@@ -65,6 +66,11 @@ TRAINER: Final = Trainer(
     ways=WAYS,
     layout=Layout("{run}/samples_step_{step:06}/step_{step:06}_sample_{index:02}", "png", prompt_file=True),
     layout_claim=Claim("file layout", "different", "V1 has several patterns; one of them is written"),
+    # flux_sampling.rs, sd35_sampling.rs; sdxl_sampling_complete.rs
+    saved=(
+        SavedName(rf"samples_step_(?P<step>[0-9]+)/step_[0-9]+_sample_(?P<index>[0-9]+){PICTURE}"),
+        SavedName(rf"samples/step_(?P<step>[0-9]+)/sample_(?P<index>[0-9]+){PICTURE}"),
+    ),
     checkpoints=(
         Scheme(rf"step_{NUMBER}/lora"),
         Scheme(rf"{CHECKPOINT}/(?:flux|sdxl)_lora"),

@@ -6,6 +6,7 @@ from typing import Final
 
 from ...configs.command_line import PROGRAM
 from ...configs.tree import Document, entries_with, find, has_any, matches
+from ...images.saved_names import PICTURE, SavedName
 from ...images.template import Layout
 from ...lora.schemes import NUMBER, TWIN, Scheme
 from ..claims import Claim
@@ -63,6 +64,11 @@ TRAINER: Final = Trainer(
     ways=WAYS,
     layout=Layout("{run}/sample_step{step}[_seed{nth}]", "png"),
     layout_claim=Claim("file layout", "as its source says"),
+    # bin/train_sd35.rs, train_chroma.rs; bin/sample_*.rs
+    saved=(
+        SavedName(rf"sample_step(?P<step>[0-9]+)(?:_base)?(?:_p(?P<number>[0-9]+))?{PICTURE}"),
+        SavedName(rf"sample_(?P<number>[0-9]+){PICTURE}"),
+    ),
     checkpoints=(
         Scheme(rf"(?P<run>[^/]+_lora)_step{NUMBER}{TWIN}"),
         Scheme(rf"(?P<run>[^/]+_lora)_{NUMBER}steps{TWIN}"),

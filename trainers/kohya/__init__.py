@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.tree import Document, argument_names
+from ...images.saved_names import PICTURE, SavedName
 from ...images.template import Layout
 from ...lora.schemes import NUMBER, Scheme
 from ..claims import Claim
@@ -56,6 +57,12 @@ TRAINER: Final = Trainer(
     ways=WAYS,
     layout=Layout("{run}/sample/{run}_{step:06}_{index:02}_{time:%Y%m%d%H%M%S}[_{seed}]", "png"),
     layout_claim=Claim("file layout", "as its source says"),
+    saved=(
+        SavedName(  # library/train_util.py, flux_train_utils.py, sd3_train_utils.py::sample_image_inference
+            r"sample/(?:(?P<run>.+)_)?(?:e(?P<epoch>[0-9]{6,})|(?P<step>[0-9]{6,}))_(?P<index>[0-9]{2,})"
+            rf"_(?P<time>[0-9]{{14}})(?:_(?P<seed>[0-9]+))?{PICTURE}"
+        ),
+    ),
     checkpoints=(
         Scheme(rf"(?P<run>[^/]+)-step{NUMBER}", run_names=_DEFAULTS),
         Scheme(r"(?P<run>[^/]+)-(?P<number>[0-9]{6})", counts_epochs=True, run_names=_DEFAULTS),

@@ -6,6 +6,7 @@ from typing import Final
 
 from ...configs.command_line import PROGRAM
 from ...configs.tree import Document, argument_names, find, matches
+from ...images.saved_names import PICTURE, SavedName
 from ...images.template import Layout
 from ..claims import Claim
 from ..kohya.prompts import NOTATIONS
@@ -49,6 +50,12 @@ TRAINER: Final = Trainer(
     ways=WAYS,
     layout=Layout("{run}/sample/{run}_{step:06}_{index:02}_{time:%Y%m%d%H%M%S}[_{seed}]_000", "png"),
     layout_claim=Claim("file layout", "as its source says"),
+    saved=(
+        SavedName(  # training/trainer_base.py::sample_image_inference, hv_generate_video.py::save_images_grid
+            r"sample/(?:(?P<run>.+)_)?(?:e(?P<epoch>[0-9]{6,})|(?P<step>[0-9]{6,}))_(?P<index>[0-9]{2,})"
+            rf"_(?P<time>[0-9]{{14}})(?:_(?P<seed>[0-9]+))?_000{PICTURE}"
+        ),
+    ),
     checkpoints=(),  # its names are sd-scripts'
     checkpoints_beside=(),
 )

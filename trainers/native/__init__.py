@@ -6,6 +6,7 @@ from typing import Final
 
 from ...configs.parse import Notations
 from ...configs.tree import has_any
+from ...images.saved_names import PICTURE, SavedName
 from ...images.template import Layout
 from ..claims import tested
 from ..trainer import Trainer, nobody_else
@@ -39,6 +40,7 @@ TRAINER: Final = Trainer(
     ways=WAYS,
     layout=Layout("{run}/step_{step:06}/{name}", "png", prompt_file=True),
     layout_claim=tested("file layout", "images/test_layouts.py::test_names"),
+    saved=(SavedName(rf"step_(?P<step>[0-9]+)/sample_(?P<index>[0-9]+){PICTURE}"),),
     checkpoints=(),
     checkpoints_beside=(),
 )

@@ -6,6 +6,7 @@ from typing import Final
 
 from ...configs.parse import Notations
 from ...configs.tree import Document, entries_with, has_any
+from ...images.saved_names import PICTURE, SavedName
 from ...images.template import Layout
 from ...lora.schemes import EPOCH, NUMBER, Scheme
 from ..claims import Claim
@@ -52,6 +53,12 @@ TRAINER: Final = Trainer(
     layout=Layout("{run}/samples/{index} - {words:32}/{time:%Y-%m-%d_%H-%M-%S}-training-sample-{step}-0-{step}", "jpg"),
     layout_claim=Claim(
         "file layout", "different", "The epoch in the name counts as 0: a checkpoint tells its step alone"
+    ),
+    saved=(
+        SavedName(  # modules/trainer/GenericTrainer.py::__sample_loop, modules/util/TrainProgress.py; those of the EMA
+            r"samples/(?P<index>[0-9]+) - (?P<words>(?:(?! - no-ema)[^/])*)/.*?(?P<time>[0-9]{4}(?:[-_][0-9]{2}){5})"
+            rf"-training-sample-(?P<step>[0-9]+)-[0-9]+-[0-9]+{PICTURE}"
+        ),
     ),
     checkpoints=(
         Scheme(rf"(?:[^/]+-)?backup-{NUMBER}-{EPOCH}-[0-9]+/lora/lora"),

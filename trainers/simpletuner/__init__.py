@@ -6,6 +6,7 @@ from typing import Final
 
 from ...configs.parse import Notations
 from ...configs.tree import Document, find, has_any
+from ...images.saved_names import PICTURE, SavedName
 from ...images.template import Layout
 from ...lora.schemes import Beside
 from ..claims import Claim
@@ -50,6 +51,8 @@ TRAINER: Final = Trainer(
     ways=WAYS,
     layout=Layout("{run}/validation_images/step_{step}_{label}[_{spot}]", "png"),
     layout_claim=Claim("file layout", "as its source says"),
+    # helpers/training/validation_images.py::save_images
+    saved=(SavedName(rf"validation_images/step_(?P<step>[0-9]+)_(?P<label>.+){PICTURE}"),),
     checkpoints=(),
     checkpoints_beside=(Beside("diffusers", "training_state.json"),),
 )
