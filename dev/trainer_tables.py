@@ -27,6 +27,8 @@ from .native_schema import native_schema
 ROOT: Final = Path(__file__).parents[1]
 _PAGES: Final = ("docs/parity.md", "docs/trainers.md", "web/docs/EriSaveSamples.md")
 _SCHEMA: Final = "docs/native-spec.schema.json"
+#: Written by tests/parity/test_trainer_runs.py.
+_MEASURED: Final = "tests/parity/measured.json"
 _MARK: Final = re.compile(r"(<!-- (\w+): made by dev/trainer_tables\.py -->\n)(.*?)(?=<!-- end -->)", re.DOTALL)
 _GENERATORS: Final = {
     "torch-cpu": "CPU",
@@ -96,6 +98,26 @@ def evidence() -> str:
         shown = ", ".join(f"`{name}`" for name in tests)
         rows.append([f"`{trainer.id}`", way.family, shown or "nothing was run"])
     return _table(("trainer", "family", "run"), rows)
+
+
+def measured() -> str:
+    """How far pictures were from those that the trainers' own code made, by the version of ComfyUI."""
+    cells = json.loads((ROOT / _MEASURED).read_text(encoding="utf-8"))
+    hosts = sorted({host for cell in cells.values() for host in cell["apart"]}, key=_numbers)
+    rows = []
+    for tag, cell in cells.items():
+        sampler = f"`{cell['sampler']}`" if cell["sampler"] else "its own"
+        lora = "yes" if cell["lora"] else "no"
+        row = [f"`{tag}`", f"`{cell['trainer']}`", cell["family"], sampler, lora, cell["noise"]]
+        for latent, pixel, mean in (cell["apart"][host] for host in hosts):
+            row += [latent, f"{pixel} / {mean}"]
+        rows.append(row)
+    heads = (f"{host}: {what}" for host in hosts for what in ("latent", "pixels"))
+    return _table(("cell", "trainer", "family", "sampler", "LoRA", "noise", *heads), rows)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
 
 
 def sources() -> str:
@@ -189,7 +211,7 @@ def layouts() -> str:
 
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
-    table.__name__: table for table in (claims, evidence, sources, files, sampling, sizes, layouts)
+    table.__name__: table for table in (claims, evidence, measured, sources, files, sampling, sizes, layouts)
 }
 
 if __name__ == "__main__":

@@ -26,8 +26,9 @@ class Profile:
     """The numbers a graph carries for one trainer and family.
 
     noise: profile text of EriTrainerNoise, "generator/layout/dtype". t5_length: exact T5 tokens, 0 = no T5.
-    long_prompt: more than 77 CLIP tokens are cut ("truncate") or go on in further chunks ("chunks").
-    weighting: whether `(word:1.2)` is syntax (True) or text (False). empty: what an empty prompt means,
+    long_prompt: more than 77 CLIP tokens are cut ("truncate"), go on in further chunks ("chunks") or fill kohya's
+    max_token_length ("150", "225"). weighting: whether `(word:1.2)` is syntax (True) or text (False). text_rules: whose
+    CLIP tokenizers, "plain" (ComfyUI's), "kohya" (also its brackets) or "diffusers". empty: what an empty prompt means,
     "encode" or "zeros". rounding: how a pixel becomes one of 256 values, "truncate" or "round" (diffusers).
     Flux: shifted (False = schnell), base_shift, max_shift, spacing ("linear" or "timesteps"). Chroma: the same where
     shifted, else shift, spacing; t5_padding, one of host/text/encode.py's words. SD 3.5: shift, spacing,
@@ -43,6 +44,7 @@ class Profile:
     t5_length: int = 0
     t5_padding: str = "all"
     weighting: bool = False
+    text_rules: str = "plain"
     rounding: str = "truncate"
     long_prompt: str = "truncate"
     empty: str = "encode"

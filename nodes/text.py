@@ -10,6 +10,7 @@ from ..host.inputs import in_range, single
 from ..host.schema import CONDITIONING_MENU, MAX_RESOLUTION, schema
 from ..host.text.cache import INPUT, CacheSettings, needed, recall
 from ..host.text.encode import PADDINGS, encode_inputs
+from ..host.text.rules import LONG_PROMPTS, TEXT_RULES
 
 
 class EriTripleTextEncode(io.ComfyNode):
@@ -35,9 +36,10 @@ class EriTripleTextEncode(io.ComfyNode):
                 io.Int.Input("width", default=1024, min=0, max=MAX_RESOLUTION),
                 io.Int.Input("height", default=1024, min=0, max=MAX_RESOLUTION),
                 io.Clip.Input("clip"),
-                io.Combo.Input("long_prompt", options=["chunks", "truncate"], default="chunks", optional=True),
+                io.Combo.Input("long_prompt", options=list(LONG_PROMPTS), default="chunks", optional=True),
                 io.Combo.Input("missing", options=["host", "zeros"], default="host", optional=True),
                 io.Combo.Input("t5_padding", options=list(PADDINGS), default="all", optional=True),
+                io.Combo.Input("text_rules", options=list(TEXT_RULES), default="plain", optional=True),
             ],
             outputs=[io.Conditioning.Output(is_output_list=True)],
         )

@@ -31,8 +31,11 @@ PRECISIONS: Final = {
 SETTINGS: Final[dict[str, tuple[type, str]]] = {
     "noise": (str, "Where the initial noise comes from: generator/layout/dtype, e.g. torch-cpu/nchw/float32."),
     "rounding": (str, "How a pixel becomes one of 256 values: truncate or round."),
-    "long_prompt": (str, "What happens to prompts over 77 CLIP tokens: truncate or chunks."),
+    "long_prompt": (
+        str, "What happens to prompts over 77 CLIP tokens: truncate, chunks; kohya's max_token_length: 150, 225."
+    ),
     "weighting": (bool, "Whether (word:1.2) is syntax."),
+    "text_rules": (str, "Whose CLIP tokenizers: plain (ComfyUI's), kohya (its brackets too), diffusers (! pads)."),
     "empty": (str, "What an empty prompt means: encode or zeros."),
     "shifted": (bool, "Flux: false gives schnell's plain schedule. Chroma: false shifts by shift."),
     "base_shift": (float, "Flux, Chroma: mu at 256 image tokens."),

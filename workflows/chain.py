@@ -79,6 +79,7 @@ class Chain:
             long_prompt=self.profile.long_prompt,
             missing="host",
             t5_padding=self.profile.t5_padding,
+            text_rules=self.profile.text_rules,
         )
 
     def latent(self) -> Node:

@@ -156,12 +156,15 @@ def _sigmas(case: Case) -> str:
 
 
 def _tokens(case: Case) -> str:
-    chunks = case.profile.long_prompt == "chunks"
-    long = "longer prompts go on in further chunks" if chunks else "longer prompts are cut"
+    length = case.profile.long_prompt
+    long = {"chunks": "longer prompts go on in further chunks", "truncate": "longer prompts are cut"}.get(
+        length, f"every prompt is padded to {length}"
+    )
     lengths = f"T5 {case.profile.t5_length}" if case.profile.t5_length else ""
     if FAMILIES[case.spec.family].encoders == (T5XXL,):
         return f"{lengths}, {long}; padding: {case.profile.t5_padding}"
-    return f"CLIP 77, {long}" + (f"; {lengths}" if lengths else "")
+    weights = ", weights in its brackets" if case.profile.weighting and case.profile.text_rules == "kohya" else ""
+    return f"CLIP 77, {long}{weights}" + (f"; {lengths}" if lengths else "")
 
 
 def _negative(case: Case) -> str:

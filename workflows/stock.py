@@ -12,8 +12,10 @@ from typing import Final
 
 from ..errors import WorkflowError
 from ..families import FAMILIES
+from ..families.encoders import CLIP_G, T5XXL
 from ..families.profile import FALLBACK_NOISE, Profile
 from ..spec import SampleItem, SampleSpec
+from ..trainers.kohya.text import repaired, weighted_parts
 from ..trainers.profiles import profile_for
 from .canvas.ui_nodes import MAX_INTEGER
 from .chain import Loaded, Stock
@@ -22,6 +24,15 @@ from .graph import Graph, Link
 _SAME_SIGMA: Final = 1e-6  # rounding of float32
 #: What the front end takes out of a text, or chooses among, when it queues the graph.
 _EXPANDED: Final = re.compile(r"[{}]|//|/\*")
+#: What was measured on the example models, see tests/parity.
+_WEIGHTS: Final = (
+    "kohya multiplies embeddings by a prompt's weights, ComfyUI moves them away from the empty prompt's: the pictures "
+    "differ (measured for a weight of 1.3: by up to 34 of 255, by 1.8 on average)."
+)
+_EXCLAMATION: Final = (
+    "An exclamation mark is the padding token of the trainer's CLIP-G and an ordinary one in ComfyUI: the pictures "
+    "differ (measured: by up to 163 of 255 with SD 3.5, 126 with SDXL)."
+)
 #: Prompts of more characters than this seldom fit into CLIP's 77 tokens.
 _SHORT_PROMPT: Final = 250
 
@@ -139,7 +150,12 @@ def _encode(
 ) -> Link:
     """The conditioning of a prompt, made once per prompt, encoders' texts, guidance and CLIP."""
     further = (item.prompt_2, item.prompt_3) if extra else (None, None)
-    texts = (text, *(text if other is None else other for other in further))[: len(stock.family.encoders)]
+    given = (text, *(text if other is None else other for other in further))
+    mended = profile.text_rules == "kohya" and not profile.weighting
+    texts = tuple(
+        repaired(one) if mended and encoder != T5XXL else one
+        for encoder, one in zip(stock.family.encoders, given, strict=False)
+    )
     key = ("text", clip, texts, item.guidance)
     return stock.once(key, lambda: _add_encode(stock, profile, clip, item.guidance, title, texts))
 
@@ -167,18 +183,41 @@ def _add_encode(
 def _words(stock: Stock, profile: Profile, text: str, title: str) -> str | Link:
     """A prompt for a stock text widget, so that it means itself.
 
-    Brackets are escaped where weighting is off. Braces and comment marks, which the front end would expand when it
-    queues the graph, come from a plain string node instead.
+    Brackets are escaped where weighting is off, kohya's written as ComfyUI's. Braces and comment marks, which the front
+    end would expand when it queues the graph, come from a plain string node instead.
     """
     if "embedding:" in text:
         stock.note("'embedding:' in a prompt loads an embedding with stock nodes; to the trainer it is text.")
     if not profile.weighting:
         if "\\(" in text or "\\)" in text:
             stock.note("A backslash before a bracket cannot be written literally with stock nodes.")
-        text = text.replace("(", "\\(").replace(")", "\\)")
+        text = _escaped(text)
+    elif profile.text_rules == "kohya":
+        text = _kohyas_weights(stock, text)
+    if profile.text_rules == "diffusers" and "!" in text and CLIP_G in stock.family.encoders:
+        stock.note(_EXCLAMATION)
     if _EXPANDED.search(text):
         return stock.add("text", "PrimitiveStringMultiline", f"{title}, literally", value=text)
     return text
+
+
+def _escaped(text: str) -> str:
+    return text.replace("(", "\\(").replace(")", "\\)")
+
+
+def _kohyas_weights(stock: Stock, text: str) -> str:
+    """A prompt in kohya's brackets, in ComfyUI's."""
+    try:
+        parts = [(_escaped(repaired(part)), weight) for part, weight in weighted_parts(text)]
+    except ValueError as error:
+        raise WorkflowError(
+            f"{text[:60]!r} has a weight that is no number ({error}), at which kohya stops",
+            field="items.prompt",
+            remedy="Correct it.",
+        ) from error
+    if any(weight != 1.0 for _, weight in parts):
+        stock.note(_WEIGHTS)
+    return "".join(part if weight == 1.0 else f"({part}:{weight:.6g})" for part, weight in parts)
 
 
 def _note_profile(stock: Stock, profile: Profile, item: SampleItem) -> None:
@@ -188,6 +227,11 @@ def _note_profile(stock: Stock, profile: Profile, item: SampleItem) -> None:
         stock.note("SaveImage cuts colours off to 8 bits where the trainer rounds: at most 1 of 255 apart.")
     if stock.family.stock.t5_length is not None and 0 < profile.t5_length <= len(item.prompt):
         stock.note(f"The trainer cuts prompts after {profile.t5_length} T5 tokens; stock nodes only pad to that.")
+    if profile.long_prompt not in ("truncate", "chunks"):
+        stock.note(
+            f"The trainer pads every prompt to {profile.long_prompt} tokens; stock nodes take as many chunks as a "
+            "prompt needs: the pictures differ."
+        )
     if profile.long_prompt == "truncate" and len(item.prompt) > _SHORT_PROMPT:
         stock.note("Prompts of more than 77 CLIP tokens go on in further chunks; the trainer cuts them.")
 

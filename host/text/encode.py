@@ -18,6 +18,7 @@ from torch import Tensor
 from ...errors import NodeInputError
 from ...families import ENCODERS, FAMILIES, Family
 from ..inputs import finite, rows
+from . import rules
 from .memory import recall
 
 Chunk = list[tuple[Any, ...]]
@@ -62,6 +63,12 @@ class TextSettings:
     long_prompt: str = "chunks"
     missing: str = "host"
     t5_padding: str = "all"
+    text_rules: str = "plain"
+
+    @property
+    def literal(self) -> bool:
+        """Whether ComfyUI's own syntax is text."""
+        return not self.weighting or self.text_rules != "plain"
 
 
 def encode_inputs(inputs: Mapping[str, Any]) -> Any:
@@ -112,11 +119,14 @@ def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> 
               of them are empty. "none": no tokens for that encoder (SD 3.5; CLIPTextEncodeSD3's empty_padding "none").
             - width, height: pixels for SDXL's size ids.
             - long_prompt: what happens to more CLIP tokens than fit. "chunks": further chunks of 77, as in ComfyUI.
-              "truncate": they are cut off, as in most trainers.
+              "truncate": they are cut off, as in most trainers. "150", "225": kohya's max_token_length for SDXL; every
+              prompt has that many, and one begin and one end.
             - missing: what an SD 3.5 CLIP without some encoder gives. "host": as in ComfyUI, zeros for one missing
               CLIP, no tokens for a missing T5 or for both CLIPs. "zeros": zero tokens there too, as in diffusers.
             - t5_padding: one of `PADDINGS`. All but "all" are for Chroma, whose CLIP is T5 alone, and need a
               t5_length.
+            - text_rules: one of `rules.TEXT_RULES`, for the CLIP encoders. With "kohya", `weighting` means kohya's
+              brackets (SDXL).
 
     Raises NodeInputError.
     """
@@ -125,15 +135,16 @@ def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> 
             f"clip is empty: the checkpoint holds no text encoder. Load them with {_loaders()} and connect that."
         )
     tokens = tokenize(clip, prompts, settings)
-    size_ids: dict[str, int] = {}
-    if tuple(tokens) in _SIZED:
-        width, height = settings.width, settings.height
-        size_ids = {"width": width, "height": height, "crop_w": 0, "crop_h": 0}
-        size_ids |= {"target_width": width, "target_height": height}
+    weighed = rules.weighed(tokens["l"], settings) if tuple(tokens) == ("l", "g") else None
+    if weighed is not None:
+        tokens = {key: [[(token, 1.0) for token, _ in chunk] for chunk in chunks] for key, chunks in tokens.items()}
     with unseen_padding(clip, settings.t5_padding):
         conditioning = clip.encode_from_tokens_scheduled(
-            {key: cut_tokens(chunks, settings.t5_padding) for key, chunks in tokens.items()}, add_dict=size_ids
+            {key: cut_tokens(chunks, settings.t5_padding) for key, chunks in tokens.items()},
+            add_dict=_size_ids(settings) if tuple(tokens) in _SIZED else {},
         )
+    if weighed is not None:
+        conditioning = [[weighed(cond), extra] for cond, extra in conditioning]
     if not finite(conditioning):
         raise NodeInputError(
             f"clip gave NaN or infinite values for {prompts[0][:60]!r}: the text encoders overflowed in half "
@@ -150,15 +161,21 @@ def encode(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> 
     return conditioning
 
 
+def _size_ids(settings: TextSettings) -> dict[str, int]:
+    width, height = settings.width, settings.height
+    return {"width": width, "height": height, "crop_w": 0, "crop_h": 0, "target_width": width, "target_height": height}
+
+
 def tokenize(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -> Tokens:
     """ComfyUI's token dictionary for `encode`'s arguments; the CLIP is left as it is."""
     keywords: dict[str, Any] = {}
+    texts = prompts
     if settings.t5_length:
         keywords["tokenizer_options"] = {"t5xxl_min_length": settings.t5_length}
-    if not settings.weighting:
+    if settings.literal:
         keywords["disable_weights"] = True
         clip = literal_clip(clip)
-        prompts = (literal(prompts[0]), literal(prompts[1]), literal(prompts[2]))
+        texts = (literal(prompts[0]), literal(prompts[1]), literal(prompts[2]))
     by_text: dict[str, Tokens] = {}
 
     def tokens_of(text: str) -> Tokens:
@@ -166,12 +183,16 @@ def tokenize(clip: Any, prompts: tuple[str, str, str], settings: TextSettings) -
             by_text[text] = clip.tokenize(text, **keywords)
         return by_text[text]
 
-    order = _order(tokens_of(prompts[0]), prompts, settings)
+    order = _order(tokens_of(texts[0]), prompts, settings)
     tokens: Tokens = {}
     for position, key in enumerate(order):
         text = prompts[position] or prompts[0]
-        left_out = settings.empty == "none" and not text.strip()
-        tokens[key] = [] if left_out else [list(chunk) for chunk in tokens_of(text)[key]]
+        if settings.empty == "none" and not text.strip():
+            tokens[key] = []
+        elif settings.text_rules != "plain" and key in ("l", "g"):
+            tokens[key] = rules.chunks(getattr(clip.tokenizer, f"clip_{key}"), key, text, settings)
+        else:
+            tokens[key] = [list(chunk) for chunk in tokens_of(texts[position] or texts[0])[key]]
     if settings.t5_length and tokens.get("t5xxl"):
         tokens["t5xxl"] = exact_length(tokens["t5xxl"], settings.t5_length)
     if settings.long_prompt == "truncate":
@@ -199,6 +220,7 @@ def _order(tokens: Tokens, prompts: tuple[str, str, str], settings: TextSettings
             f't5_padding is "{settings.t5_padding}", which is for Chroma (T5 alone) and needs a t5_length; this CLIP '
             f'has {known}, t5_length is {settings.t5_length}. Set t5_padding to "all", or t5_length to 512.'
         )
+    rules.refuse(settings, order, prompts)
     if settings.empty == "none" and order not in _PARTIAL:
         only = _titles(family for family in FAMILIES.values() if family.tokens in _PARTIAL)
         raise NodeInputError(

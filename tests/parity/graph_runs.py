@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.tests.nodes.host_calls import cached_outputs, succeed
-from comfyui_eridiffusion.tests.parity.cells import CELLS, DATA, SAME_LATENT, SAME_PIXEL, Apart
+from comfyui_eridiffusion.tests.parity.cells import CELLS, DATA, MEASURED, SAME_LATENT, SAME_PIXEL
 from comfyui_eridiffusion.workflows import Workflow, build
 
 MODELS = Path(__file__).parents[2] / "examples" / "models"
@@ -32,6 +33,15 @@ class Sample:
     latent: torch.Tensor
     picture: torch.Tensor
     sigmas: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Apart:
+    """The largest differences of some samples: latent as a share of its largest value, pixels of 255."""
+
+    latent: float
+    pixel: int
+    mean_pixel: float
 
 
 def trainer_samples() -> dict[str, dict[int, Sample]]:
@@ -99,3 +109,19 @@ def worst(found: list[Apart]) -> Apart:
     return Apart(
         max(one.latent for one in found), max(one.pixel for one in found), max(one.mean_pixel for one in found)
     )
+
+
+def write_measured(host: str, found: dict[str, Apart]) -> None:
+    """Write down how far the cells were apart in this version of ComfyUI; those of other versions stay."""
+    before = json.loads(MEASURED.read_text(encoding="utf-8"))
+    cells = {}
+    for tag, one in found.items():
+        cell = CELLS[tag]
+        told = {name: getattr(cell, name) for name in ("trainer", "family", "sampler", "lora", "noise")}
+        apart = {
+            **before.get(tag, {}).get("apart", {}),
+            host: [f"{one.latent:.1e}", one.pixel, f"{one.mean_pixel:.4f}"],
+        }
+        cells[tag] = {**told, "apart": apart}
+    rows = ",\n".join(f" {json.dumps(tag)}: {json.dumps(cell)}" for tag, cell in cells.items())
+    MEASURED.write_text(f"{{\n{rows}\n}}\n", encoding="utf-8")

@@ -2,9 +2,10 @@
 
 Each cell is a config in a trainer's notation: read by `read_spec`, made a graph by `build`, run in ComfyUI on the
 example models in float32. Noise and sigmas must be the trainer's. So must latent and picture, to `cells.SAME_LATENT`
-and `cells.SAME_PIXEL`, but for the prompts that `cells.CELLS` lists with a cause: there the difference must be as large
-as the table says. A difference that someone mended turns its test red: take the prompt out of `differs` then, correct
-the figures and the tables in README.md and docs/parity.md.
+and `cells.SAME_PIXEL`. How far they were apart is written down for docs/parity.md by
+
+    ERI_WRITE_PARITY=1 make test ARGS="tests/parity/test_trainer_runs.py"
+    python -m comfyui_eridiffusion.dev.trainer_tables
 
 All cells of the data can be read and made a graph. Run once by hand like these, but without data, so that nothing here
 stands for them:
@@ -15,8 +16,11 @@ stands for them:
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -24,7 +28,7 @@ import torch
 
 from comfyui_eridiffusion.tests.nodes.host_calls import new_executor
 from comfyui_eridiffusion.tests.nodes.lora_runs import folders
-from comfyui_eridiffusion.tests.parity.cells import CELLS, DATA
+from comfyui_eridiffusion.tests.parity.cells import CELLS, DATA, MEASURED
 from comfyui_eridiffusion.tests.parity.graph_runs import (
     Sample,
     apart,
@@ -33,18 +37,15 @@ from comfyui_eridiffusion.tests.parity.graph_runs import (
     is_same,
     trainer_samples,
     worst,
+    write_measured,
 )
 from comfyui_eridiffusion.trainers import TRAINERS
 from comfyui_eridiffusion.trainers.claims import FIGURES
 
 #: Two units in the last place of a float32 just below 1.
 SIGMA_ROUNDING = 1.2e-7
-#: What is at least apart where a cause of `cells.CAUSES` acts: fifty and ten times what counts as the same.
-LEAST_LATENT, LEAST_PIXEL = 5e-3, 10
 #: The one cell with CUDA's noise whose pictures are told to be close, and how close.
 TOLD_OF_CUDA = ("kohya_flux", 1)
-#: How well the table's figures of a difference hold.
-TOLD = 0.05
 
 
 class StepsOfTheRun:
@@ -102,24 +103,10 @@ def test_noise_and_sigmas_are_the_trainers(runs: Runs, tag: str) -> None:
             assert float((ours.sigmas - theirs.sigmas).abs().max()) <= SIGMA_ROUNDING, index
 
 
-@pytest.mark.parametrize("tag", [tag for tag, cell in CELLS.items() if cell.verdict != "differs"])
+@pytest.mark.parametrize("tag", CELLS)
 def test_the_picture_is_the_trainers(runs: Runs, tag: str) -> None:
-    found = {index: apart(*pair) for index, pair in runs.pairs(tag).items() if index not in CELLS[tag].differs}
-    assert found
+    found = {index: apart(*pair) for index, pair in runs.pairs(tag).items()}
     assert all(is_same(one) for one in found.values()), found
-
-
-@pytest.mark.parametrize("tag", [tag for tag, cell in CELLS.items() if cell.differs])
-def test_a_known_difference_is_there_and_as_large_as_told(runs: Runs, tag: str) -> None:
-    cell = CELLS[tag]
-    found = {index: apart(*pair) for index, pair in runs.pairs(tag).items() if index in cell.differs}
-    assert set(found) == set(cell.differs)
-    assert all(one.latent > LEAST_LATENT and one.pixel > LEAST_PIXEL for one in found.values()), found
-    most = worst(list(found.values()))
-    assert cell.apart is not None
-    assert (most.latent, most.pixel, most.mean_pixel) == pytest.approx(
-        (cell.apart.latent, cell.apart.pixel, cell.apart.mean_pixel), rel=TOLD
-    )
 
 
 def test_the_picture_is_as_close_as_told_with_a_gpus_own_noise(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +120,16 @@ def test_the_picture_is_as_close_as_told_with_a_gpus_own_noise(runs: Runs, monke
     monkeypatch.setattr(runs.noise, "initial_noise", off_by_the_bound)
     for index, ours in runs.run(tag, new_executor()).items():
         assert apart(ours, runs.theirs[tag][index]).pixel <= told, index
+
+
+def test_what_was_measured_is_written_down(runs: Runs) -> None:
+    """For every cell, in this version of ComfyUI where others are there for it."""
+    version = import_module("comfyui_version").__version__
+    if os.environ.get("ERI_WRITE_PARITY") == "1":
+        write_measured(version, {tag: worst([apart(*pair) for pair in runs.pairs(tag).values()]) for tag in CELLS})
+    known = json.loads(MEASURED.read_text(encoding="utf-8"))
+    hosts = {host for cell in known.values() for host in cell["apart"]}
+    assert {tag: set(cell["apart"]) for tag, cell in known.items()} == dict.fromkeys(CELLS, hosts)
 
 
 @pytest.mark.parametrize("tag", ["ot_flux", "aitk_sd35_lora", "aitk_sdxl_ddpm"])

@@ -265,7 +265,7 @@ def test_sdxl_config() -> None:
     text = "pretrained_model_name_or_path = 'xl.ckpt'\nsample_sampler = 'euler'\nmax_token_length = 225\n"
     spec = read_text(text + "sample_prompts = 'p.txt'\nfp8_base = true\n", files={"p.txt": "a\nb --ss ddim"})
     assert [item.sampler for item in spec.items] == ["euler", "ddim"]
-    assert (spec.sampling, spec.precision) == ({"long_prompt": "chunks"}, "float16")
+    assert (spec.sampling, spec.precision) == ({"long_prompt": "225"}, "float16")
 
 
 def test_later_sections_win() -> None:

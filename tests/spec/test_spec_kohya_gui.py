@@ -97,7 +97,7 @@ def test_sdxl() -> None:
     spec = spec_of(**SDXL, max_token_length="225", fp8_base=False)  # numbers are texts in older forms
     assert (spec.family, spec.precision, spec.t5_length) == ("sdxl", "bfloat16", None)
     assert [(item.sampler, item.cfg_scale) for item in spec.items] == [("euler_a", 4.0), ("euler_a", 7.5)]
-    assert spec.sampling == {"long_prompt": "chunks"}
+    assert spec.sampling == {"long_prompt": "225"}
     assert {"ae", "clip_l", "t5xxl", "t5xxl_max_token_length"} <= set(spec.ignored)
     assert spec.model_files == {"pretrained_model_name_or_path": "xl.safetensors"}
     assert spec_of(**SDXL).precision == "float16"  # fp8_base

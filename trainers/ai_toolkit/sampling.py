@@ -56,7 +56,7 @@ WAYS: Final = (
         "sd35",
         # CustomFlowMatchEulerDiscreteScheduler takes *args, **kwargs, so that diffusers finds no argument of its config
         # to hand on and the shift stays 1.0 (toolkit/samplers/custom_flowmatch_sampler.py).
-        differs={"rounding": "round", "shift": 1.0},
+        differs={"rounding": "round", "shift": 1.0, "text_rules": "diffusers"},
         variants={},
         noise=_NOISE,
         sizes=SIZES["sd35"],
@@ -64,16 +64,15 @@ WAYS: Final = (
         negative="CFG",
         remarks=(),
         claims=(
-            *EXCLAMATION,
             *read("model", when=of_variant("large", "large-turbo", "3-medium")),
-            *ran("aitk_sd35", "aitk_sd35_lora"),
+            *ran("aitk_sd35", "aitk_sd35_lora", "aitk_sd35_bang"),
             *ran("aitk_sd35_lora", topics=("LoRA scale",)),
         ),
     ),
     Way(
         ID,
         "sdxl",
-        differs={"offset": 0, "rounding": "round"},
+        differs={"offset": 0, "rounding": "round", "text_rules": "diffusers"},
         variants={},
         noise=_NOISE,
         sizes=SIZES["sdxl"],

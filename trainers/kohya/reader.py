@@ -26,6 +26,7 @@ from .family import family_of
 from .gui import GuiForm, gui_entries, is_gui_form
 from .prompts import NOTATIONS, Entry, is_prompt_file, read_entries
 from .sampling import ID, SIZES
+from .text import weighted_parts
 
 _STEPS: Final = {"flux": 20, "sd35": 30, "sdxl": 30, "chroma": 20}
 _CFG: Final = {"flux": 1.0, "sd35": 7.5, "sdxl": 7.5, "chroma": 1.0}
@@ -202,17 +203,15 @@ def _precision(args: Section, family: str) -> str:
 
 
 def _long_prompts(args: Section, family: str) -> dict[str, str | float | bool]:
-    """max_token_length 150 and 225 let SDXL's prompts go on in further chunks of 75 tokens."""
+    """max_token_length 150 and 225 pad SDXL's prompts to as many tokens, in chunks of 75."""
     length = args.integer("max_token_length", 75, 225)
     if family != "sdxl":
         args.no_effect("max_token_length")
     if family != "sdxl" or length in (None, 75):
         return {}
-    args.reading.note(
-        f"max_token_length {length}: the trainer pads every prompt to {length} tokens; here a prompt takes as many "
-        "chunks as it needs, so short prompts see fewer padding tokens."
-    )
-    return {"long_prompt": "chunks"}
+    if length not in (150, 225):
+        raise args.error("max_token_length", f"the trainer has no max_token_length {length}", "Write 75, 150 or 225.")
+    return {"long_prompt": str(length)}
 
 
 def _items(reading: Reading, rules: Rules, entries: list[Entry]) -> list[SampleItem]:
@@ -242,6 +241,9 @@ def _item(reading: Reading, rules: Rules, entry: Entry, index: int) -> SampleIte
     if family == "chroma" and guidance:
         place.note(f"--g is {guidance:g}: Chroma was trained with 0, which --g 0 gives.")
     width, height = place.size(SIZES[family].pixels, given.get("width", _SIDE), given.get("height", _SIDE))
+    if family == "sdxl":
+        _check_weights(place, "prompt", entry.prompt)
+        _check_weights(place, "negative_prompt", given.get("negative_prompt") or "")
     return SampleItem(
         index=index,
         prompt=entry.prompt,
@@ -254,3 +256,14 @@ def _item(reading: Reading, rules: Rules, entry: Entry, index: int) -> SampleIte
         guidance=guidance,
         sampler=given.get("sample_sampler", rules.sampler) if family == "sdxl" else None,
     )
+
+
+def _check_weights(place: Place, name: str, text: str) -> None:
+    try:
+        weighted_parts(text)
+    except ValueError as error:
+        raise place.error(
+            name,
+            f"{text[:60]!r} has a weight that is no number ({error}), at which the trainer stops",
+            "Write it as in (word:1.3), or a backslash before the brackets.",
+        ) from error

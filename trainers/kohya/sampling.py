@@ -1,11 +1,11 @@
 """How sd-scripts samples.
 
-Sources: kohya-ss/sd-scripts `library/flux_train_utils.py`, `sd3_train_utils.py`, `train_util.py`, `strategy_base.py`.
+Sources: kohya-ss/sd-scripts `library/flux_train_utils.py`, `sd3_train_utils.py`, `train_util.py`, `strategy_base.py`,
+`strategy_sdxl.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,6 +14,7 @@ from ..claims import (
     HALF_STEPS,
     NAMED_NOISE,
     OF_SAMPLING,
+    Case,
     Claim,
     differs,
     in_prompts,
@@ -26,6 +27,7 @@ from ..claims import (
     steps_on_cuda,
 )
 from ..trainer import FLOW_SAMPLERS, GPU_NOTE, HALF, Change, Noise, Samplers, Sizes, Way, scheduler
+from .text import looks_misread, repaired
 
 ID: Final = "kohya"
 SIZES: Final = {
@@ -36,11 +38,6 @@ SIZES: Final = {
 }
 _FLUX_NOISE: Final = Noise(
     "torch-cuda", "packed", "precision", f"flux_train_utils.py, sample_image_inference.{GPU_NOTE}"
-)
-_WEIGHTS: Final = Remark(
-    "kohya multiplies embeddings by a weight like (word:1.2), ComfyUI moves them away from the empty prompt's; [word] "
-    "is a weight in kohya and text in ComfyUI: the pictures differ.",
-    ("token lengths",),
 )
 #: get_my_scheduler; what it leaves out is diffusers' default, a clip_sample that is off it sets.
 _SCHEDULERS: Final[Mapping[str, Change]] = {
@@ -61,14 +58,33 @@ _REFUSED: Final = Remark(
     "trainer makes no such samples, DDIM is used instead.",
     ("sigmas",),
 )
-#: The slow CLIPTokenizer of transformers 4 repairs these with ftfy before it looks them up.
-_REPAIRED: Final = re.compile(r"[\u2018-\u201f\ufb00-\ufb06]|&#?\w+;")
-_TOKENS: Final[tuple[Claim, ...]] = differs(
+_RULES_TESTED: Final = ("nodes/test_text_rules.py::test_tokens_are_kohyas",)
+MISREAD: Final[tuple[Claim, ...]] = differs(
     "token lengths",
-    text="kohya's tokenizer (transformers 4 with ftfy) turns typographic quotes, ligatures and &amp; into plain "
-    "characters, ComfyUI's does not: prompts that hold one give other tokens",
-    when=in_prompts(_REPAIRED.search),
+    text="A prompt looks as if UTF-8 was read in another encoding (as in Ã© for é); kohya's tokenizer may repair that "
+    "(ftfy), the graph does not: write the characters that are meant",
+    when=in_prompts(looks_misread),
 )
+_REPAIRED: Final = Claim(
+    "token lengths",
+    "exact",
+    "Typographic quotes, ligatures, entities and wide characters become plain ones in CLIP's prompt, as kohya's "
+    "tokenizer (transformers 4 with ftfy) makes them",
+    _RULES_TESTED,
+    when=in_prompts(lambda text: repaired(text) != text),
+)
+
+
+def _long(case: Case) -> bool:
+    return case.profile.long_prompt not in ("truncate", "chunks")
+
+
+_LONG: Final = (
+    Claim(
+        "token lengths", "exact", "The prompt's tokens and their order were held against the trainer's code",
+        ("nodes/test_text_rules.py::test_long_prompts_are_kohyas",), when=_long,
+    ),
+)  # fmt: skip
 
 
 def _plain(sampler: str) -> str:
@@ -80,7 +96,7 @@ WAYS: Final = (
     Way(
         ID,
         "flux",
-        differs={},
+        differs={"text_rules": "kohya"},
         variants={"schnell": Change({"t5_length": 256})},
         noise=_FLUX_NOISE,
         sizes=SIZES["flux"],
@@ -88,8 +104,9 @@ WAYS: Final = (
         negative="only `--l` ≠ 1",
         remarks=(HALF,),
         claims=(
-            *_TOKENS,
+            *MISREAD,
             *read("sigmas", "token lengths", when=of_variant("schnell")),
+            _REPAIRED,
             *ran_with_cuda_noise("kohya_flux", "kohya_flux_lora", pixels=1),
             *ran("kohya_flux_lora", topics=("LoRA scale",)),
         ),
@@ -98,7 +115,7 @@ WAYS: Final = (
         ID,
         "sd35",
         # sd3_models.py gives `attention` the number of heads where it expects the size of one
-        differs={"swapped_heads": True},
+        differs={"swapped_heads": True, "text_rules": "kohya"},
         variants=dict.fromkeys(("large", "large-turbo", "3-medium"), Change({"swapped_heads": False})),
         noise=Noise("torch-cpu", "nchw", "float32 then precision", "sd3_train_utils.py, do_sample."),
         sizes=SIZES["sd35"],
@@ -106,7 +123,8 @@ WAYS: Final = (
         negative="CFG",
         remarks=(HALF,),
         claims=(
-            *_TOKENS,
+            *MISREAD,
+            _REPAIRED,
             *read("model", when=of_variant("large", "large-turbo", "3-medium")),
             *differs(
                 "model",
@@ -121,21 +139,24 @@ WAYS: Final = (
     Way(
         ID,
         "sdxl",
-        differs={"offset": 0, "final_alpha": "1", "clip_sample": True, "weighting": True, "rounding": "round"},
+        differs={
+            "offset": 0,
+            "final_alpha": "1",
+            "clip_sample": True,
+            "weighting": True,
+            "text_rules": "kohya",
+            "rounding": "round",
+        },
         variants={},
         noise=Noise("torch-cuda", "nchw", "precision", f"The global CUDA generator right after manual_seed.{GPU_NOTE}"),
         sizes=SIZES["sdxl"],
         samplers=Samplers({"ddim": Change({}), **_SCHEDULERS}, _REFUSED, _plain),
         negative="CFG > 1",
-        remarks=(_WEIGHTS,),
+        remarks=(),
         claims=(
-            *differs(
-                "token lengths",
-                text="kohya multiplies embeddings by a weight like (word:1.2), ComfyUI moves them away from the empty "
-                "prompt's; [word] is a weight in kohya and text, so other tokens, in ComfyUI",
-                when=in_prompts(re.compile(r"(?<!\\)[()\[\]]").search),
-            ),
-            *_TOKENS,
+            *MISREAD,
+            _REPAIRED,
+            *_LONG,
             *ran("kohya_sdxl_euler", topics=("sigmas",), when=sampled_with("euler", "k_euler")),
             *scheduled(*_SCHEDULERS),
             *steps_on_cuda(*_DRAWING),
@@ -153,6 +174,6 @@ WAYS: Final = (
         samplers=FLOW_SAMPLERS,
         negative="only `--l` ≠ 1",
         remarks=(HALF,),
-        claims=(*_TOKENS, *NAMED_NOISE, *HALF_STEPS, *read(*OF_SAMPLING)),
+        claims=(*NAMED_NOISE, *HALF_STEPS, *read(*OF_SAMPLING)),
     ),
 )

@@ -9,6 +9,7 @@ import math
 from typing import Final
 
 from ..claims import OF_SAMPLING, read
+from ..kohya.sampling import MISREAD
 from ..trainer import FLOW_SAMPLERS, GPU_NOTE, HALF, Change, Noise, Sizes, Way
 
 ID: Final = "musubi"
@@ -21,13 +22,14 @@ WAYS: Final = (
     Way(
         ID,
         "flux",
-        differs={"base_shift": math.log(SHIFT), "max_shift": math.log(SHIFT)},
+        # transformers 4 and ftfy, as sd-scripts (pyproject.toml)
+        differs={"base_shift": math.log(SHIFT), "max_shift": math.log(SHIFT), "text_rules": "kohya"},
         variants={"schnell": Change({"shifted": False})},
         noise=Noise("torch-cuda", "packed", "precision", f"flux_kontext_generate_image.py.{GPU_NOTE}"),
         sizes=SIZE,
         samplers=FLOW_SAMPLERS,
         negative="never",
         remarks=(HALF,),
-        claims=read(*OF_SAMPLING),
+        claims=(*MISREAD, *read(*OF_SAMPLING)),
     ),
 )

@@ -54,7 +54,7 @@ WAYS: Final = (
     Way(
         ID,
         "sd35",
-        differs={"t5_length": 154, "rounding": "round", "zero_star": True},
+        differs={"t5_length": 154, "rounding": "round", "zero_star": True, "text_rules": "diffusers"},
         variants={},
         noise=_NOISE,
         sizes=SIZE,
@@ -76,14 +76,14 @@ WAYS: Final = (
     Way(
         ID,
         "sdxl",
-        differs={"spacing": "trailing", "rounding": "round"},
+        differs={"spacing": "trailing", "rounding": "round", "text_rules": "diffusers"},
         variants={},
         noise=_NOISE,
         sizes=SIZE,
         samplers=Samplers({"ddim": Change({}), **_SCHEDULERS}, NOT_REPRODUCED),
         negative="CFG",
         remarks=(),
-        claims=(*EXCLAMATION, *scheduled(*_SCHEDULERS), *read(*OF_SAMPLING)),
+        claims=(*scheduled(*_SCHEDULERS), *read(*OF_SAMPLING)),
     ),
     Way(
         ID,
