@@ -20,7 +20,7 @@ from ..spec import SampleItem, SampleSpec
 from ..trainers import LISTED, TRAINERS, Trainer
 from ..trainers.claims import TOPICS
 from ..trainers.profiles import profile_for
-from ..trainers.trainer import SOURCES, Noise, Sizes, Way
+from ..trainers.trainer import SOURCES, Sizes, Way
 from ..workflows.parity import Match, explain
 from .native_schema import native_schema
 
@@ -35,6 +35,7 @@ _GENERATORS: Final = {
     "torch-cuda": "CUDA",
     "rust-stdrng-ziggurat": "Rust StdRng, ziggurat",
     "rust-stdrng-box-muller": "Rust StdRng, Box–Muller",
+    "rust-stdrng-box-muller-1e-6": "Rust StdRng, Box–Muller",
 }
 _ROUNDED: Final = {"floor": "down to {}", "ceil": "up to {}", "round": "nearest {}", "exact": "{}, else refused"}
 
@@ -152,8 +153,6 @@ def sampling() -> str:
 
 
 def _noise(way: Way) -> str:
-    if not isinstance(way.noise, Noise):
-        return "CPU, float32 (its own is not known)"
     if not way.noise.in_graphs:
         return "CPU, float32 (its own is uniform)"
     drawn = {"precision": "dtype of the run", "float32 then precision": "float32, then the run's"}

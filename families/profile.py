@@ -33,8 +33,12 @@ class Profile:
     Flux: shifted (False = schnell), base_shift, max_shift, spacing ("linear" or "timesteps"). Chroma: the same where
     shifted, else shift, spacing; t5_padding, one of host/text/encode.py's words. SD 3.5: shift, spacing,
     skip_layers (skip-layer guidance, e.g. "7, 8, 9"; "" = off), skip_scale, skip_start, skip_end (shares of the run).
-    SDXL: spacing, offset, final_alpha ("alpha[0]" or "1"), zero_snr, clip_sample, eta; sampler (a word of
-    samplers.trainer_levels.ALGORITHMS, "" = DDIM, which alone has final_alpha, zero_snr and eta), karras.
+    SDXL: spacing, offset (-1 = so that the first timestep is one interval below 1001), final_alpha ("alpha[0]" or "1"),
+    zero_snr, clip_sample, eta; sampler (a word of samplers.trainer_levels.ALGORITHMS, "" = DDIM, which alone has
+    final_alpha, zero_snr and eta), karras, start (one of samplers.trainer_levels.STARTS); prediction ("v_prediction",
+    "" = as ComfyUI tells from the model's file).
+    rescale: phi of classifier-free guidance (Lin et al. 2023). lora_scale: what a LoRA is multiplied by in place of its
+    own alpha / rank, -1 = its own.
     zero_star: CFG-Zero* with an empty first step. cfg_from_step: the first step, from 0, with a negative pass.
     swapped_heads: SD 3.5 Medium's second self-attention runs with heads and head size swapped.
     remarks: what a person should know about the match; notes: their texts.
@@ -60,6 +64,10 @@ class Profile:
     eta: float = 0.0
     sampler: str = ""
     karras: bool = False
+    start: str = "scheduler"
+    prediction: str = ""
+    rescale: float = 0.0
+    lora_scale: float = -1.0
     zero_star: bool = False
     cfg_from_step: int = 0
     swapped_heads: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from ..lora.names import sdxl as names
@@ -13,10 +14,23 @@ from .encoders import CLIP_G, CLIP_L, Like, ModelFile
 from .family import Family, LoraTraits, StockFacts, Widths
 from .profile import Profile
 
+#: Our word -> that of ComfyUI's ModelSamplingDiscrete, where it is another one.
+_PREDICTIONS: Final = {"epsilon": "eps"}
+
 
 def _sampling(chain: Chain) -> Sampling:
     """Add SDXL's conditioning, latents, schedule and sampler."""
     profile = chain.profile
+    if profile.prediction:
+        model = chain.add(
+            "prediction",
+            "ModelSamplingDiscrete",
+            "What the model predicts",
+            model=chain.model,
+            sampling=_PREDICTIONS.get(profile.prediction, profile.prediction),
+            zsnr=False,
+        )
+        chain = replace(chain, model=model.out("model"))
     positive = chain.encode("positive", "Prompts", "prompt", extra=True)
     negative = chain.encode("negative", "Negative prompts", "negative", extra=False)
     latent = chain.latent()
@@ -27,6 +41,7 @@ def _sampling(chain: Chain) -> Sampling:
         latent=latent.out("latent"),
         sigmas=sigmas,
         sampler=sampler,
+        model=chain.model,
     )
 
 
@@ -43,6 +58,7 @@ def _trainer_sampler(chain: Chain) -> tuple[Link, Link]:
         karras=profile.karras,
         clip_sample=profile.clip_sample,
         noise=profile.noise,
+        start=profile.start,
         model=chain.model,
     )
     return node.out("sigmas"), node.out("sampler")
@@ -80,7 +96,12 @@ _BASE: Final = ModelFile.of("stabilityai/stable-diffusion-xl-base-1.0", "sd_xl_b
 
 
 def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) -> Link:
-    return model
+    if not profile.prediction:
+        return model
+    sampling = _PREDICTIONS.get(profile.prediction, profile.prediction)
+    return stock.shared(
+        "prediction", "ModelSamplingDiscrete", "What the model predicts", model=model, sampling=sampling, zsnr=False
+    )
 
 
 #: Our word -> ComfyUI's sampler, the same algorithm or the nearest one.

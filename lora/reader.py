@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -111,6 +111,18 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
         notes=tuple(_notes(adapters, alphas)),
         warnings=(*_warnings(layout.ignored), *dialect.warnings(file)),
     )
+
+
+def with_scale(lora: Lora, scale: float) -> Lora:
+    """The same LoRA multiplied by `scale` in place of alpha / rank, as a trainer does that ignores the file's alpha.
+
+    What has no rank (full matrices, OFT) stays as it is.
+    """
+    adapters = tuple(
+        adapter if adapter.rank is None else replace(adapter, alpha=scale * adapter.rank) for adapter in lora.adapters
+    )
+    alpha = None if lora.rank is None else scale * lora.rank
+    return replace(lora, adapters=adapters, alpha=alpha, alpha_source="argument")
 
 
 def _recognise(file: LoraFile) -> Dialect:

@@ -38,6 +38,7 @@ class EriLoraAtStep(io.ComfyNode):
                 io.Float.Input("end", default=1.0, min=0.0, max=1.0, step=0.01, optional=True),
                 io.Float.Input("wait", default=30.0, min=0.0, max=3600.0, step=1.0, optional=True),
                 io.Combo.Input("apply", options=list(APPLY), default=BESIDE, optional=True),
+                io.Float.Input("scale", default=-1.0, min=-1.0, max=100.0, step=0.0001, round=False, optional=True),
             ],
             outputs=[
                 io.Model.Output(),
@@ -67,9 +68,9 @@ class EriLoraAtStep(io.ComfyNode):
     @in_range(but=("start", "end"))
     def execute(
         cls, run: str, step: int, mode: str, strength_model: float, strength_clip: float, model: Any, clip: Any = None,
-        start: float = 0.0, end: float = 1.0, wait: float = 30.0, apply: str = BESIDE,
+        start: float = 0.0, end: float = 1.0, wait: float = 30.0, apply: str = BESIDE, scale: float = -1.0,
     ) -> io.NodeOutput:  # fmt: skip
-        use = Use(strength_model, strength_clip, start, end, wait, apply)
+        use = Use(strength_model, strength_clip, start, end, wait, apply, scale)
         result = apply_step(model, clip, Choice(run, step, mode), use)
         log.info("EriLoraAtStep: %s", result.report)
         show(result.report.splitlines()[0])

@@ -14,7 +14,7 @@ from ..host.sampling.samplers import flow_euler, sample_ddim
 from ..host.sampling.trainer_sampler import TrainerSampler
 from ..host.schema import SAMPLING_MENU, schema
 from ..samplers.noise import NoiseProfile
-from ..samplers.trainer_levels import ALGORITHMS, SPACINGS
+from ..samplers.trainer_levels import ALGORITHMS, SPACINGS, STARTS
 from ..workflows.builder import MAX_BATCH
 
 
@@ -109,6 +109,7 @@ class EriTrainerSampler(io.ComfyNode):
                 io.Float.Input("s_tmin", default=0.0, min=0.0, max=1000.0, step=0.01, round=False, optional=True),
                 io.Float.Input("s_tmax", default=1000.0, min=0.0, max=1000.0, step=0.01, round=False, optional=True),
                 io.Float.Input("s_noise", default=1.0, min=0.0, max=10.0, step=0.01, round=False, optional=True),
+                io.Combo.Input("start", options=list(STARTS), default=STARTS[0], optional=True),
             ],
             outputs=[io.Sampler.Output(), io.Sigmas.Output()],
         )

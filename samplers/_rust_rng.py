@@ -34,10 +34,12 @@ def seed_key(seed: int) -> tuple[int, ...]:
     return tuple(key)
 
 
-def chacha_words(key: tuple[int, ...], count: int, rounds: int = 12) -> U32:
-    """Return the first `count` words of ChaCha with a 64-bit block counter from 0 and a zero nonce (Bernstein 2008)."""
-    blocks = -(-count // 16)
-    counter = np.arange(blocks, dtype=np.uint64)
+def chacha_words(key: tuple[int, ...], count: int, rounds: int = 12, skip: int = 0) -> U32:
+    """Return `count` words of ChaCha, after the first `skip`, with a 64-bit block counter from 0 and a zero nonce
+    (Bernstein 2008)."""
+    first = skip // 16
+    blocks = -(-(skip + count) // 16) - first
+    counter = np.arange(first, first + blocks, dtype=np.uint64)
     start = np.empty((4, 4, blocks), dtype=np.uint32)  # row, column, block
     start[0] = np.array(_CONSTANTS, dtype=np.uint32)[:, None]
     start[1:3] = np.array(key, dtype=np.uint32).reshape(2, 4)[:, :, None]
@@ -51,12 +53,12 @@ def chacha_words(key: tuple[int, ...], count: int, rounds: int = 12) -> U32:
         a, b, c, d = _quarter_rounds(a, np.roll(b, -1, 0), np.roll(c, -2, 0), np.roll(d, -3, 0))
         b, c, d = np.roll(b, 1, 0), np.roll(c, 2, 0), np.roll(d, 3, 0)
     words = np.stack([a, b, c, d]) + start
-    return np.ascontiguousarray(words.reshape(16, blocks).T).reshape(-1)[:count]
+    return np.ascontiguousarray(words.reshape(16, blocks).T).reshape(-1)[skip - 16 * first :][:count]
 
 
-def std_rng_words(seed: int, count: int) -> U32:
-    """Return the first `count` results of `next_u32` of `StdRng::seed_from_u64(seed)`."""
-    return chacha_words(seed_key(seed), count)
+def std_rng_words(seed: int, count: int, skip: int = 0) -> U32:
+    """Return `count` results of `next_u32` of `StdRng::seed_from_u64(seed)`, after the first `skip`."""
+    return chacha_words(seed_key(seed), count, skip=skip)
 
 
 def uniform(seed: int, count: int) -> F32:
@@ -70,10 +72,16 @@ def gen_range(seed: int, count: int) -> F32:
     return top * np.float32(2.0**-22) - np.float32(1.0)
 
 
-def box_muller(seed: int, count: int) -> F32:
-    """Return normals in pairs from two uniforms in float32: r·cos(2 pi u2), then r·sin(2 pi u2), r = sqrt(-2 ln u1)."""
-    uniforms = _standard(std_rng_words(seed, 2 * -(-count // 2)))
-    first, second = np.maximum(uniforms[0::2], np.float32(1e-10)), uniforms[1::2]
+def box_muller(seed: int, count: int, least: float = 1e-10, turn: int = 0) -> F32:
+    """Return normals in pairs from two uniforms in float32: r·cos(2 pi u2), then r·sin(2 pi u2), r = sqrt(-2 ln u1).
+
+    Args:
+        least: what u1 is raised to.
+        turn: how many times `count` values were drawn before; of an odd number the last pair's second one is left out.
+    """
+    words = 2 * -(-count // 2)
+    uniforms = _standard(std_rng_words(seed, words, turn * words))
+    first, second = np.maximum(uniforms[0::2], np.float32(least)), uniforms[1::2]
     radius = np.sqrt(np.float32(-2.0) * _rounded(np.log, first))
     angle = np.float32(2.0) * np.float32(math.pi) * second
     return np.stack([radius * _rounded(np.cos, angle), radius * _rounded(np.sin, angle)], axis=1).reshape(-1)[:count]

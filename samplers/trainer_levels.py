@@ -20,6 +20,9 @@ from . import _checks
 
 F64 = NDArray[np.float64]
 SPACINGS: Final = ("leading", "trailing", "linspace")
+SCHEDULERS, FIRST_SIGMA = "scheduler", "first sigma"
+#: What the noise is multiplied by at first: what the scheduler has for it, or the first sigma.
+STARTS: Final = (SCHEDULERS, FIRST_SIGMA)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,13 @@ class Levels:
 
 
 def levels(
-    table: Tensor, sampler: str, steps: int, spacing: str = "linspace", offset: int = 0, karras: bool = False
+    table: Tensor,
+    sampler: str,
+    steps: int,
+    spacing: str = "linspace",
+    offset: int = 0,
+    karras: bool = False,
+    start: str = SCHEDULERS,
 ) -> Levels:
     """Return the levels of the scheduler that `sampler` stands for.
 
@@ -90,12 +99,14 @@ def levels(
         offset: diffusers' steps_offset, used with "leading".
         karras: Karras et al. (2022) sigmas between the first and the last one; dpmsolver++, dpmsingle and unipc take
             the ends of the table.
+        start: one of `STARTS`; EriDiffusion V2's euler_a multiplies by the first sigma.
 
     Raises:
         ValueError: for a name that there is not, a sampler without Karras' sigmas, and timesteps outside the table.
     """
     kind = ALGORITHMS[_checks.choice("sampler", sampler, tuple(ALGORITHMS))]
     _checks.choice("spacing", spacing, SPACINGS)
+    _checks.choice("start", start, STARTS)
     _checks.integer("steps", steps, 1, len(table))
     _checks.integer("offset", offset, 0, len(table) - 1)
     if karras and not kind.karras:
@@ -113,10 +124,10 @@ def levels(
         asked = np.array([timestep_of(sigma, known) for sigma in sigmas])
         asked = asked.round() if kind.karras == "rounded" else asked
     last = known[0] if kind.timesteps == "pndm" and sampler != "ddpm" else 0.0
-    unit = kind.unit or spacing == "leading"
-    start = float((sigmas[0] ** 2 + 1.0) ** 0.5 if unit else sigmas[0])
+    unit = start == SCHEDULERS and (kind.unit or spacing == "leading")
+    factor = float((sigmas[0] ** 2 + 1.0) ** 0.5 if unit else sigmas[0])
     listed = torch.from_numpy(np.append(sigmas, last).astype(np.float32))
-    return Levels(listed, tuple(asked.astype(np.float32).tolist()), start)
+    return Levels(listed, tuple(asked.astype(np.float32).tolist()), factor)
 
 
 def with_karras() -> tuple[str, ...]:

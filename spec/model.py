@@ -52,6 +52,9 @@ SETTINGS: Final[dict[str, tuple[type, str]]] = {
     "zero_snr": (bool, "SDXL: betas rescaled to zero terminal SNR."),
     "clip_sample": (bool, "SDXL: the predicted picture clipped to [-1, 1] at every step."),
     "eta": (float, "SDXL: 0 is DDIM, 1 is DDPM."),
+    "prediction": (str, "SDXL: what the model predicts, epsilon or v_prediction; empty = ComfyUI tells from the file."),
+    "rescale": (float, "Classifier-free guidance rescaled by this phi (Lin et al. 2023); 0 = off."),
+    "lora_scale": (float, "What a LoRA is multiplied by in place of its own alpha / rank; -1 = its own."),
     "zero_star": (bool, "Classifier-free guidance as CFG-Zero*, with an empty first step."),
     "cfg_from_step": (int, "The first step, counted from 0, that has classifier-free guidance."),
     "swapped_heads": (

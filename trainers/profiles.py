@@ -10,10 +10,10 @@ from typing import Any
 
 from ..errors import WorkflowError
 from ..families import FAMILIES
-from ..families.profile import FALLBACK_NOISE, Profile, Remark
+from ..families.profile import Profile, Remark
 from ..spec.model import SampleSpec
 from . import TRAINERS
-from .trainer import Noise, Way
+from .trainer import Way
 
 
 def way_of(trainer: str, family: str) -> Way | None:
@@ -40,6 +40,8 @@ def profile_for(spec: SampleSpec, sampler: str | None = None, shift: float | Non
     profile = _changed(profile, spec.sampling)
     if shift is not None:
         profile = _with_shift(profile, spec.family, shift)
+    if profile.offset < 0:
+        profile = _from_the_top(profile, spec)
     if profile.eta > 0 and not profile.noise.startswith("torch-cpu"):
         note = "DDPM draws new noise at every step; the host's generator differs from the trainer's."
         profile = profile.remarked(note, "noise")
@@ -55,11 +57,9 @@ def _changed(profile: Profile, values: Mapping[str, Any], remarks: tuple[Remark,
 
 
 def _with_noise(profile: Profile, spec: SampleSpec, way: Way) -> Profile:
-    """The trainer's own noise; ComfyUI's, with a remark, where no seed can give it."""
+    """The trainer's own noise."""
     if "noise" in spec.sampling:
         return profile
-    if not isinstance(way.noise, Noise):
-        return profile.remarked(f"Noise: {way.noise.why}; {FALLBACK_NOISE} is used instead.", "noise")
     if not way.noise.in_graphs:
         return profile
     own = way.noise.text(spec.precision or "bfloat16")
@@ -100,6 +100,15 @@ def _with_shift(profile: Profile, family: str, shift: float) -> Profile:
     reference = FAMILIES[family].reference
     low, high = (math.log(shift),) * 2 if shift else (reference.base_shift, reference.max_shift)
     return replace(profile, shifted=True, base_shift=low, max_shift=high)
+
+
+def _from_the_top(profile: Profile, spec: SampleSpec) -> Profile:
+    """diffusers' offset that leads to the timesteps 1001 - (i + 1) · (1000 // steps) of EriDiffusion V2."""
+    counts = list(dict.fromkeys(item.steps for item in spec.items)) or [30]
+    profile = replace(profile, offset=1001 - counts[0] * (1000 // counts[0]))
+    if len(counts) == 1:
+        return profile
+    return profile.remarked(f"Timesteps are those of {counts[0]} steps; other numbers of steps begin lower.", "sigmas")
 
 
 def _applies(remark: Remark, profile: Profile, spec: SampleSpec) -> bool:

@@ -52,13 +52,6 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class UnknownNoise:
-    """Initial noise whose source is not known. why: what is known, and what could match."""
-
-    why: str
-
-
-@dataclass(frozen=True)
 class Sizes:
     """How a trainer rounds one side of a picture.
 
@@ -151,7 +144,7 @@ class Way(_Complete):
     family: str
     differs: Mapping[str, Any]
     variants: Mapping[str, Change]
-    noise: Noise | UnknownNoise
+    noise: Noise
     sizes: Sizes
     samplers: Samplers
     negative: str

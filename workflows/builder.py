@@ -247,6 +247,7 @@ def _with_lora(
         end=1.0,
         wait=30.0,
         apply="beside the weights",
+        scale=chain.profile.lora_scale,
     )
     behind = replace(chain, model=lora.out("model"), clip=lora.out("clip"))
     return behind, lora.out("found_step"), {"report": lora.out("details")}
@@ -270,13 +271,13 @@ def _guided(chain: Chain, model: Link) -> Link:
     """The model, with what the profile says of classifier-free guidance where some item has it."""
     profile = chain.profile
     late = profile.cfg_from_step
-    if all(item.cfg_scale == 1.0 for item in chain.spec.items) or not (profile.zero_star or late):
+    if all(item.cfg_scale == 1.0 for item in chain.spec.items) or not (profile.zero_star or late or profile.rescale):
         return model
     guidance = chain.add(
         "guided",
         "EriGuidance",
         "Trainer's guidance",
-        rescale=0.0,
+        rescale=profile.rescale,
         threshold_percentile=0.0,
         threshold_max=0.0,
         mode="cfg",

@@ -46,6 +46,7 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "LoraLoader": ("model", "clip"),
     "T5TokenizerOptions": ("clip",),
     "ModelSamplingAuraFlow": ("model",),
+    "ModelSamplingDiscrete": ("model",),
     "ModelSamplingFlux": ("model",),
     "ModelSamplingSD3": ("model",),
     "SkipLayerGuidanceSD3": ("model",),

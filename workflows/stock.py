@@ -113,6 +113,11 @@ def _model_and_clip(stock: Stock, profile: Profile, item: SampleItem) -> tuple[L
             strength_model=item.lora_scale, strength_clip=item.lora_scale,
         )  # fmt: skip
         clip = Link(model.node, 1)
+        if profile.lora_scale >= 0:
+            stock.note(
+                f"The trainer multiplies the LoRA by {profile.lora_scale:g} and ignores its alpha; LoraLoader "
+                f"multiplies by alpha / rank: set its strengths to {profile.lora_scale:g} / (alpha / rank)."
+            )
     facts = stock.family.stock
     padded = profile.t5_padding == "all"  # else by one token
     if facts.t5_length is not None and (not padded or profile.t5_length not in (0, facts.t5_length)):
@@ -130,6 +135,11 @@ def _model_and_clip(stock: Stock, profile: Profile, item: SampleItem) -> tuple[L
         stock.note(
             "The trainer guides by CFG-Zero* with an empty first step; ComfyUI's CFGZeroStar scales the predicted "
             "latent, not the model's output, so plain guidance is used: the pictures differ."
+        )
+    if item.cfg_scale != 1.0 and profile.rescale:
+        stock.note(
+            f"The trainer rescales guidance by {profile.rescale:g}; ComfyUI's RescaleCFG does it on another output of "
+            "the model, so plain guidance is used: the pictures differ."
         )
     if item.cfg_scale != 1.0 and profile.cfg_from_step:
         stock.note(

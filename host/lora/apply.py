@@ -15,6 +15,7 @@ from ...lora import Checkpoint, Lora, to_host_keys
 from ...lora.delta import depends_on_base
 from ...lora.fingerprint import fingerprint
 from ...lora.fit import check_fit, fitting
+from ...lora.reader import with_scale
 from ...lora.report import LoadReport, load_report, summary
 from ..family import class_of, family_of
 from .active_range import RangedLora
@@ -30,7 +31,7 @@ _NO_CLIP = Names({}, {})
 @dataclass(frozen=True)
 class Use:
     """How a LoRA is applied: strengths per part, the part of the denoising (0..1), seconds to wait for its file, beside
-    or into the weights (see `placing.APPLY`)."""
+    or into the weights (see `placing.APPLY`), and its scale in place of the file's alpha / rank (-1 = the file's)."""
 
     strength_model: float = 1.0
     strength_clip: float = 1.0
@@ -38,6 +39,7 @@ class Use:
     end: float = 1.0
     wait: float = 30.0
     apply: str = BESIDE
+    scale: float = -1.0
 
     @property
     def ranged(self) -> bool:
@@ -72,6 +74,7 @@ def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
         details = json.dumps({"run": choice.run, "step": 0, "lora": None})
         return Applied(model, clip, 0, f"{choice.run}, step 0: before training, no LoRA.", details)
     lora, content = _read(checkpoint.path, _family(model).id, use.wait)
+    lora = lora if use.scale < 0 else with_scale(lora, use.scale)
     of_model, of_clip = model_names(model), _NO_CLIP if clip is None else clip_names(clip)
     misfits = check_fit(lora, {**of_model.shapes, **of_clip.shapes})
     whole, lora = lora, fitting(lora, misfits)
@@ -156,6 +159,8 @@ def _remarks(lora: Lora, clip: Any, use: Use) -> list[str]:
         remarks.append("note: strength_model is 0, so the diffusion model is not changed")
     if False in parts and clip is not None and use.strength_clip == 0.0:
         remarks.append("note: strength_clip is 0, so the text encoders are not changed")
+    if use.scale >= 0:
+        remarks.append(f"scale {use.scale:g} in place of the file's own alpha / rank")
     if use.ranged:
         remarks.append(f"active from {use.start:.0%} to {use.end:.0%} of the denoising; the sigmas are split there")
     if use.ranged and False in parts and clip is not None and use.strength_clip != 0.0:
@@ -175,4 +180,5 @@ def _details(report: LoadReport, checkpoint: Checkpoint, choice: Choice, use: Us
         start=use.start,
         end=use.end,
         apply=use.apply,
+        **({} if use.scale < 0 else {"scale": use.scale}),
     )

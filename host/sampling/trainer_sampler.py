@@ -20,7 +20,7 @@ from torch import Tensor
 from ...errors import NodeInputError
 from ...samplers import diffusion, multistep
 from ...samplers.ddim_plan import alphas_from
-from ...samplers.trainer_levels import ALGORITHMS, Levels, levels, timestep_of
+from ...samplers.trainer_levels import ALGORITHMS, SCHEDULERS, Levels, levels, timestep_of
 from .samplers import (
     OWN_NOISE,
     Callback,
@@ -55,7 +55,7 @@ class TrainerSampler:
     """Which scheduler, and with which arguments; see samplers.trainer_levels.
 
     Args:
-        sampler, steps, spacing, offset, karras: see `levels`.
+        sampler, steps, spacing, offset, karras, start: see `levels`.
         clip_sample: clamp the predicted latent to -1 .. 1 in every step.
         noise: profile of the initial noise, with whose generator the steps go on.
         eta: share of fresh noise in every step of euler_a, dpm_2_a and sde-dpmsolver++.
@@ -75,6 +75,7 @@ class TrainerSampler:
     s_tmin: float = 0.0
     s_tmax: float = 1000.0
     s_noise: float = 1.0
+    start: str = SCHEDULERS
 
     def levels(self, sampling: Any) -> Levels:
         """Where it asks the model, from ComfyUI's model_sampling; NodeInputError for what it cannot have."""
@@ -84,7 +85,9 @@ class TrainerSampler:
                 "for SDXL; use EriFlowEulerSampler with EriFluxSchedule or EriFlowSchedule."
             )
         try:
-            return levels(sampling.sigmas, self.sampler, self.steps, self.spacing, self.offset, self.karras)
+            return levels(
+                sampling.sigmas, self.sampler, self.steps, self.spacing, self.offset, self.karras, self.start
+            )
         except ValueError as error:
             raise NodeInputError(f"{error}.") from error
 

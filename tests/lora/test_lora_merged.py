@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from comfyui_eridiffusion.lora import LoraError, merged_delta, read_lora, to_host_keys
+from comfyui_eridiffusion.lora.reader import with_scale
 from comfyui_eridiffusion.tests.lora.host_models import HIDDEN, host_base, host_changes
 from comfyui_eridiffusion.tests.lora.lora_files import write
 
@@ -235,3 +236,14 @@ def test_norm_layers_of_lycoris(tmp_path: Path) -> None:
     name = "diffusion_model.input_blocks.4.1.transformer_blocks.0.norm1"
     assert torch.allclose(changes[f"{name}.weight"], 0.6 * weight)
     assert torch.allclose(changes[f"{name}.bias"], 0.6 * bias)
+
+
+def test_a_scale_in_place_of_the_files_alpha(tmp_path: Path) -> None:
+    """EriDiffusion V2's sample programs take alpha / rank of their flags, whatever `.alpha` says (lora.rs L145-175)."""
+    down, up = rand(RANK, H), rand(H, RANK, seed=1)
+    tensors = {f"{PROJ}.lora_A.weight": down, f"{PROJ}.lora_B.weight": up, f"{PROJ}.alpha": torch.tensor(8.0)}
+    lora = with_scale(read_lora(write(tmp_path / "a.safetensors", tensors), family="flux"), 1 / 16)
+    change = merged_delta(lora)[f"diffusion_model.{PROJ}.weight"]
+    torch.testing.assert_close(change, up @ down / 16)
+    host = host_changes("flux", to_host_keys(lora), 1.0)[f"diffusion_model.{PROJ}.weight"]
+    torch.testing.assert_close(host, up @ down / 16, rtol=1e-4, atol=1e-5)

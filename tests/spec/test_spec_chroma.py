@@ -201,7 +201,7 @@ def test_the_v2_program_keeps_mu_within_its_limits(size: tuple[int, int, float])
     spec = read_text(
         f"sample_chroma --transformer t.sft --prompt 'a fox' --width {width} --height {height}", source="a.sh"
     )
-    assert spec.sampling == {"base_shift": mu, "max_shift": mu}
+    assert spec.sampling == {"base_shift": mu, "max_shift": mu, "lora_scale": 1.0}
 
 
 def test_the_native_form() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_text
+from comfyui_eridiffusion.workflows import build
 
 CONFIG = {"model_type": "StableDiffusion35", "training_method": "Lora", "workspace_dir": "workspace/zorp"}
 
@@ -144,7 +145,8 @@ def test_train_flux_never_samples() -> None:
 @pytest.mark.parametrize("size", [512, 1024, 2048])
 def test_mu_is_kept_within_its_limits(size: int) -> None:
     sampling = read_text(f"sample_flux --prompt a --size {size}").sampling
-    assert sampling == ({"base_shift": 1.15, "max_shift": 1.15} if size > 1024 else {})
+    shifts = {"base_shift": 1.15, "max_shift": 1.15} if size > 1024 else {}
+    assert sampling == {**shifts, "lora_scale": 1.0}
 
 
 def test_seeds_wrap_around() -> None:
@@ -181,3 +183,63 @@ def test_what_stops_the_programs() -> None:
     with pytest.raises(SpecError, match="as well") as caught:
         read_text("sample_sd35 --prompt 'a fox' --prompts-file p.txt", files={"p.txt": "an owl"})
     assert caught.value.field == "prompts_file"
+
+
+@pytest.mark.parametrize(
+    ("command", "sampler", "sampling"),
+    [
+        ("sample_sdxl --prompt a", None, {"lora_scale": 1 / 16}),
+        ("sample_sdxl --prompt a --scheduler ddim --lora-alpha 8 --lora-rank 32", "ddim", {"lora_scale": 0.25}),
+        (
+            "sample_sdxl --prompt a --scheduler eulera --cfg-rescale 0.7 --v-prediction --lora-rank 4",
+            "eulera",
+            {"lora_scale": 0.25, "rescale": 0.7, "prediction": "v_prediction"},
+        ),
+        ("sample_sd35 --prompt a --shift 2", None, {"lora_scale": 1 / 16, "shift": 2.0}),
+        ("sample_flux --prompt a", None, {"lora_scale": 1.0}),
+        ("sample_flux --prompt a --lora-alpha 4", None, {"lora_scale": 0.25}),
+        ("sample_chroma --prompt a --lora-rank 8", None, {"lora_scale": 1.0}),
+        ("train_sd35 --sample-every 9 --sample-prompt a --lora-alpha 8", None, {}),
+    ],
+)
+def test_flags_of_the_programs(command: str, sampler: str | None, sampling: dict[str, Any]) -> None:
+    """Defaults: sample_sdxl.rs L63-85, sample_sd35.rs L72-74, sample_flux.rs L65-68, sample_chroma.rs L90-93."""
+    spec = read_text(command)
+    assert spec.items[0].sampler == sampler
+    assert spec.sampling == sampling
+    assert not {"scheduler", "cfg_rescale", "v_prediction", "lora_alpha", "lora_rank"} & set(spec.ignored)
+    if "lora_scale" in sampling:
+        assert build(spec, run="zorp", step=5).api()["lora"]["inputs"]["scale"] == sampling["lora_scale"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ("--scheduler lms", "field scheduler: there is no scheduler 'lms'. Write euler_a or ddim"),
+        ("--scheduler Euler_A", "field scheduler: there is no scheduler"),
+        ("--cfg-rescale 7", "field cfg_rescale: .* Write 0 to 1"),
+        ("--cfg-rescale much", "field cfg_rescale: 'much' is no number"),
+        ("--steps 1001", "field steps: .*1000"),
+        ("--lora-rank 0", "field lora_rank: '0' is no whole number from 1"),
+        ("--lora-alpha -1", "field lora_alpha: .*negative"),
+    ],
+)
+def test_flags_that_stop_sample_sdxl(flags: str, problem: str) -> None:
+    with pytest.raises(SpecError, match=problem):
+        read_text(f"sample_sdxl --prompt a {flags}")
+
+
+def test_the_graph_of_sdxl_samples_as_the_program() -> None:
+    """Euler A from the first sigma, with rescaled guidance on a v model; with DDIM to alpha 1."""
+    line = "sample_sdxl --prompt a --cfg-rescale 0.7 --v-prediction"
+    graph = build(read_text(line)).api()
+    sampler = graph["sampler"]["inputs"]
+    words = [sampler[key] for key in ("sampler", "spacing", "offset", "start")]
+    assert words == ["euler_a", "leading", 11, "first sigma"]
+    assert sampler["noise"] == graph["noise"]["inputs"]["profile"] == "rust-stdrng-box-muller-1e-6/nchw/bfloat16"
+    assert graph["prediction"]["inputs"]["sampling"] == "v_prediction"
+    assert sampler["model"] == ["prediction", 0]
+    assert (graph["guided"]["inputs"]["rescale"], graph["guided"]["inputs"]["model"]) == (0.7, ["prediction", 0])
+    ddim = build(read_text(f"{line} --scheduler ddim")).api()
+    assert [ddim["sigmas"]["inputs"][key] for key in ("spacing", "offset", "final_alpha")] == ["leading", 11, "1"]
+    assert ddim["sampler"]["inputs"]["eta"] == 0.0

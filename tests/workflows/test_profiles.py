@@ -192,8 +192,8 @@ def test_a_config_changes_what_it_names() -> None:
 
 
 def test_everything_a_config_may_change_is_part_of_a_profile() -> None:
-    """sampler and karras follow from the word for the sampler, which stands with each sample."""
+    """sampler, karras and start follow from the word for the sampler, which stands with each sample."""
     kinds = {entry.name: entry.type for entry in fields(Profile)}
     assert {name: kind.__name__ for name, kind in SAMPLING.items()} == {
-        name: kind for name, kind in kinds.items() if name not in ("remarks", "t5_length", "sampler", "karras")
+        name: kind for name, kind in kinds.items() if name not in ("remarks", "t5_length", "sampler", "karras", "start")
     }

@@ -39,13 +39,13 @@ def is_eridiffusion_v2(document: Document) -> bool:
 TRAINER: Final = Trainer(
     id=ID,
     title="EriDiffusion V2",
-    repository="CodeAlexx/EriDiffusionV2",
+    repository="CodeAlexx/EriDiffusion (branch `master`)",
     sources={
         "read": "training/features/sample_library.rs",
         "resolved": "bin/sample_sd35.rs, train_sd35.rs",
         "noise": "rand 0.8 StdRng, flame-core",
-        "sigmas": "bin/sample_sd35.rs; Flux' and SDXL's are not published",
-        "tokens": "bin/sample_sd35.rs, sample_flux.rs",
+        "sigmas": "sampler/flux_sampler.rs, sdxl_sampler.rs; bin/sample_sd35.rs",
+        "tokens": "bin/sample_*.rs",
         "layout": "bin/sample_*.rs",
     },
     listed=2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from ...configs.command_line import PROGRAM
@@ -12,6 +13,7 @@ from ...configs.fields import Section
 from ...configs.parse import Notations, Programs
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS
+from .sampling import SDXL_SCHEDULERS
 
 #: Its programs, as a command line starts them; only there it says what it samples.
 PROGRAMS: Final = re.compile(
@@ -27,7 +29,9 @@ class Settings:
     """What holds for all images. every: steps between samples, None = the program samples once.
 
     locked: the only size the program takes, None = any. prompt_flag: the flag with a single prompt, "" = none.
-    width, height: sides of their own, None = size. sampler: a word, None = the program's own.
+    width, height: sides of their own, None = size. sampler: a word, None = the program's own. lora_scale: what the
+    program multiplies a LoRA by in place of the file's own alpha / rank, None = the file's. rescale: phi of guidance.
+    v_prediction: whether the model is taken for one. stem: name of a single prompt's file, without its suffix.
     """
 
     program: str
@@ -46,6 +50,10 @@ class Settings:
     width: int | None = None
     height: int | None = None
     sampler: str | None = None
+    lora_scale: float | None = None
+    rescale: float = 0.0
+    v_prediction: bool = False
+    stem: str | None = None
 
     def sized(self, size: int | None) -> Settings:
         """The same with another size, None = this one."""
@@ -76,6 +84,14 @@ _SAMPLE_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
 _CHROMA_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     key: (key,) for key in ("width", "height", "steps", "cfg", "seed", "negative", "sampler")
 }
+_SDXL_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
+    **_SAMPLE_FLAGS,
+    "sampler": ("scheduler",),
+    "rescale": ("cfg_rescale",),
+}
+#: --lora-rank and --lora-alpha without the flags, by family; Chroma's alpha is its rank.
+_LORA: Final = {"flux": (16, 16.0), "sd35": (16, 1.0), "sdxl": (16, 1.0), "chroma": (16, None)}
+_OUTPUTS: Final = {"chroma": "chroma_sample"}
 _TRAIN_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "size": ("sample_size",),
     "steps": ("sample_steps",),
@@ -85,6 +101,7 @@ _TRAIN_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "negative": ("sample_neg_prompt",),
     "every": ("sample_every",),
 }
+_FLAGS: Final = {"chroma": _CHROMA_FLAGS, "sdxl": _SDXL_FLAGS}
 _T5_TOKENS: Final = 77
 _CHROMA_MULTIPLE: Final = 16
 
@@ -107,7 +124,7 @@ def from_flags(root: Section, family: str | None) -> Settings:
     if trains and model != "sd35":
         root.reading.note(f"{program} never samples in the run: the settings are those of {base.program}.")
         return base
-    flags = _TRAIN_FLAGS if trains else _CHROMA_FLAGS if model == "chroma" else _SAMPLE_FLAGS
+    flags = _TRAIN_FLAGS if trains else _FLAGS.get(model, _SAMPLE_FLAGS)
     found = replace(base, **_values(root, flags))
     for side in ("width", "height") if model == "chroma" else ():
         if (getattr(found, side) or 0) % _CHROMA_MULTIPLE:
@@ -119,13 +136,50 @@ def from_flags(root: Section, family: str | None) -> Settings:
         raise root.error(key, f"{program} takes {_T5_TOKENS} tokens only", "Remove the flag.")
     if trains and not found.every:
         root.reading.note("--sample-every is not given: the trainer itself makes no samples.")
-    if root.has("lora_alpha") or root.has("lora_rank"):
-        for flag in ("lora_alpha", "lora_rank"):
-            root.get(flag)
-        root.reading.note("The LoRA's strength follows --lora-alpha and --lora-rank: load it with the same alpha.")
     found = replace(found, every=found.every or None, variant=_variant(root, found))
+    if trains:  # its LoRA in training has the scale that it is saved with
+        root.get("lora_alpha")
+    else:
+        found = replace(found, lora_scale=_lora_scale(root, model), stem=_stem(root, model))
+    if model == "sdxl":
+        found = replace(found, v_prediction=root.get("v_prediction") is not None)
+        _check_sdxl(root, found)
     # Without CFG above 1 the programs make one pass; the trainer and Chroma's always make two, which at 1 is the same.
     return found if trains or model == "chroma" else replace(found, cfg=max(found.cfg, 1.0))
+
+
+def _lora_scale(root: Section, family: str) -> float:
+    """--lora-alpha / --lora-rank; `LoRALinear::load_tensors` (lora.rs) leaves the alpha in the file alone."""
+    rank, alpha = _LORA[family]
+    if root.has("lora_rank"):
+        rank = _whole(root, "lora_rank", 1, 2**31)
+    if root.has("lora_alpha"):
+        alpha = _decimal(root, "lora_alpha")
+    scale = 1.0 if alpha is None else alpha / rank
+    if scale < 0:
+        raise root.error("lora_alpha", "a LoRA of negative alpha is not sampled here", "Give a number from 0.")
+    root.reading.note(
+        f"A LoRA is multiplied by --lora-alpha / --lora-rank = {scale:g}: the program ignores the alpha in the file."
+    )
+    return scale
+
+
+def _stem(root: Section, family: str) -> str:
+    """The name of --output, which a single prompt is written to, without folder and suffix."""
+    said = PurePosixPath((root.text("output") or "").replace("\\", "/")).stem
+    return said or _OUTPUTS.get(family, "output")
+
+
+def _check_sdxl(root: Section, settings: Settings) -> None:
+    """Refuse what stops sample_sdxl, and a rescale beyond what it means."""
+    if settings.sampler is not None and settings.sampler not in SDXL_SCHEDULERS:
+        raise root.error(
+            "scheduler", f"there is no scheduler {settings.sampler!r}", "Write euler_a or ddim; the program stops."
+        )
+    if settings.rescale > 1:
+        raise root.error("cfg_rescale", f"{settings.rescale:g} is no share of the guidance", "Write 0 to 1.")
+    if settings.steps > 1000:
+        raise root.error("steps", f"{settings.steps} steps are more than timesteps", "Write 1000 at most.")
 
 
 def _values(root: Section, flags: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:

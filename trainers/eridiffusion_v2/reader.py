@@ -70,8 +70,6 @@ def _note_defaults(reading: Reading, settings: Settings) -> None:
     reading.note(
         f"Steps, size, guidance and seed are those that {settings.program} takes by itself: none are given here."
     )
-    if settings.family == "sdxl":
-        reading.note("sample_sdxl is not published; 1024 pixels, 30 steps and CFG 7.5 are assumed.")
 
 
 def _family(root: Section) -> str:
@@ -215,11 +213,21 @@ def _spec(reading: Reading, settings: Settings, items: list[SampleItem], root: S
 
 
 def _sampling(reading: Reading, settings: Settings, items: list[SampleItem]) -> dict[str, str | float | bool]:
-    """The shift that was asked for; Flux's and Chroma's mu, which this trainer keeps within 0.5 and 1.15."""
+    """What was asked for beside the items, and the scale of a LoRA."""
+    found: dict[str, str | float | bool] = {}
+    if settings.lora_scale is not None:
+        found["lora_scale"] = settings.lora_scale
     if settings.family == "sd35":
-        return {} if settings.shift == 3.0 else {"shift": settings.shift}
-    if settings.family == "sdxl":
-        return {}
+        return found if settings.shift == 3.0 else found | {"shift": settings.shift}
+    if settings.family != "sdxl":
+        return found | _shifts(reading, settings, items)
+    if settings.rescale > 0:
+        found["rescale"] = settings.rescale
+    return found | {"prediction": "v_prediction"} if settings.v_prediction else found
+
+
+def _shifts(reading: Reading, settings: Settings, items: list[SampleItem]) -> dict[str, float]:
+    """Flux's and Chroma's mu, which this trainer keeps within 0.5 and 1.15."""
     areas = [item.width * item.height for item in items]
     limits = {1.15 if area > 1024**2 else 0.5 if area < 256**2 else None for area in areas}
     if limits == {None}:

@@ -1,7 +1,8 @@
 """How EriDiffusion V2 samples.
 
-Sources: CodeAlexx/EriDiffusionV2 `crates/eridiffusion-cli/src/bin/sample_flux.rs`, `sample_sd35.rs`,
-`sample_chroma.rs`; flame-core.
+Sources: CodeAlexx/EriDiffusion@8f1309b (branch master): `crates/eridiffusion-cli/src/bin/sample_flux.rs`,
+`sample_sd35.rs`, `sample_sdxl.rs`, `sample_chroma.rs`, `crates/eridiffusion-core/src/sampler/flux_sampler.rs` (L21-49),
+`sdxl_sampler.rs` (L56-194), `lora.rs`; flame-core. CodeAlexx/EriTrainer@c2c7ac9 holds the same with other formatting.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from ...families.profile import Remark
-from ..claims import differs, read, sampled_with, unknown
-from ..trainer import DIFFUSION_SAMPLERS, FLOW_SAMPLERS, HALF, Change, Noise, Samplers, Sizes, UnknownNoise, Way
+from ..claims import Case, Claim, differs, read, sampled_with, tested
+from ..trainer import FLOW_SAMPLERS, HALF, Change, Noise, Samplers, Sizes, Way
 
 ID: Final = "eridiffusion-v2"
 SIZES: Final = {
@@ -19,15 +20,22 @@ SIZES: Final = {
     "sdxl": Sizes(8, "floor", 0),
     "chroma": Sizes(16, "floor", 0),
 }
-_FLUX: Final = Remark(
-    "EriDiffusion V2's Flux schedule is not published; Black Forest Labs' with mu kept within 0.5 and 1.15 is used.",
-    ("sigmas",),
-)
-_SDXL: Final = Remark(
-    "EriDiffusion V2's SDXL sampler is not published: the family's reference settings are used.", ("sigmas",)
-)
 _MULTISTEP: Final = Remark("Sampler {sampler!r} is not reproduced: Euler is used, the pictures differ.", ("sigmas",))
 _READ: Final = read("negative", "size", "guidance", "LoRA scale", "precision")
+_TESTS: Final = "samplers/test_eridiffusion_v2.py::"
+_IN_HOST: Final = "nodes/test_eridiffusion_v2_sdxl.py::test_final_latent_is_the_programs"
+#: The words of sample_sdxl's --scheduler (L184-188); any other stops it.
+SDXL_SCHEDULERS: Final = {
+    **dict.fromkeys(("euler_a", "euler-a", "eulera"), Change({})),
+    "ddim": Change({"sampler": ""}),
+}
+
+
+def _mu_is_not_kept(case: Case) -> bool:
+    """Configs with pictures at which mu leaves 0.5 to 1.15, where one pair of shifts does not hold for all."""
+    areas = [item.width * item.height for item in case.spec.items]
+    return "base_shift" not in case.spec.sampling and any(not 256**2 <= area <= 1024**2 for area in areas)
+
 
 WAYS: Final = (
     Way(
@@ -45,8 +53,17 @@ WAYS: Final = (
         sizes=SIZES["flux"],
         samplers=FLOW_SAMPLERS,
         negative="only `--cfg` > 1",
-        remarks=(_FLUX, HALF),
-        claims=(*read("noise", "token lengths"), *unknown("sigmas", text=_FLUX.text), *_READ),
+        remarks=(HALF,),
+        claims=(
+            *differs(
+                "sigmas",
+                text="The trainer keeps mu within 0.5 and 1.15, which does not hold here for pictures of several sizes",
+                when=_mu_is_not_kept,
+            ),
+            tested("sigmas", f"{_TESTS}test_flux_sigmas_are_the_programs"),
+            *read("noise", "token lengths"),
+            *_READ,
+        ),
     ),
     Way(
         ID,
@@ -65,19 +82,23 @@ WAYS: Final = (
     Way(
         ID,
         "sdxl",
-        differs={},
+        differs={"sampler": "euler_a", "start": "first sigma", "offset": -1, "final_alpha": "1"},
         variants={},
-        noise=UnknownNoise(
-            "how EriDiffusion V2 draws its SDXL noise is not known (it never samples in the run and its sample_sdxl is "
-            "not published); only a noise file written by it can match"
+        noise=Noise(
+            "rust-stdrng-box-muller-1e-6",
+            "nchw",
+            "precision",
+            "sample_sdxl seeds StdRng with seed + prompt index; Euler A's steps go on with the same stream.",
         ),
         sizes=SIZES["sdxl"],
-        samplers=DIFFUSION_SAMPLERS,
-        negative="CFG",
-        remarks=(_SDXL,),
+        samplers=Samplers(SDXL_SCHEDULERS, None),
+        negative="CFG > 1",
+        remarks=(HALF,),
         claims=(
-            *unknown("noise", "sigmas", "token lengths", "negative", "size", "guidance", "precision", text=_SDXL.text),
-            *read("LoRA scale"),
+            Claim("noise", "close", "", (f"{_TESTS}test_noise_is_the_programs",), 5e-7, "before rounding"),
+            tested("sigmas", f"{_TESTS}test_sdxl_levels_are_the_programs", _IN_HOST),
+            tested("guidance", _IN_HOST),
+            *read("token lengths", "negative", "size", "LoRA scale", "precision"),
         ),
     ),
     Way(

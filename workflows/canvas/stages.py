@@ -41,6 +41,7 @@ _BY_CLASS: Final[dict[str, str]] = {
     "LoraLoader": "lora",
     "LoraLoaderModelOnly": "lora",
     "T5TokenizerOptions": "lora",
+    "ModelSamplingDiscrete": "lora",
     "ModelSamplingFlux": "lora",
     "ModelSamplingSD3": "lora",
     "SkipLayerGuidanceSD3": "lora",
