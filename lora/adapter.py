@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..errors import LoraError
 from .names import Target
-from .suffixes import DIFF, DOWN, GLORA, LOHA, LOKR, MID, OFT, UP
+from .suffixes import DIFF, DOWN, GLORA, LOHA, LOKR, MID, OFT, RESHAPE, SET, UP
 
 _DAMAGED = "The file is damaged or was written by a trainer with a bug: save this checkpoint again"
 _LOHA_NEEDED = LOHA[:4]
+#: ComfyUI's weights that a LoRA may widen, and their columns then: Flux' first layer takes the channels of a control
+#: picture, too. Black Forest Labs' and diffusers' control LoRAs are so (diffusers, loaders/lora_pipeline.py
+#: `_maybe_expand_transformer_param_shape_or_error_`).
+WIDENED: Final = {"diffusion_model.img_in": 128}
 _RANKED = (DOWN, "hada_w1_b", "lokr_w2_b", "lokr_w1_b")  # the tensors whose rows are the rank, the first there is
 
 
@@ -51,6 +55,15 @@ class Adapter:
     def area(self) -> Area | None:
         """What of its weight the adapter covers; None for biases alone."""
         return covered({kind: tuple(tensor.shape) for kind, tensor in self.tensors.items()})
+
+    @cached_property
+    def widened(self) -> tuple[int, ...] | None:
+        """The shape to which the weight is widened with zeros before it is changed; None = it stays as it is."""
+        if RESHAPE in self.tensors:
+            return tuple(int(size) for size in self.tensors[RESHAPE].tolist())
+        columns = WIDENED.get(self.target.weight)
+        area = self.area
+        return None if area is None or columns is None or area.columns != columns else (area.rows, columns)
 
     @property
     def scale(self) -> float:
@@ -92,6 +105,8 @@ def covered(shapes: Mapping[str, tuple[int, ...]]) -> Area | None:
         return Area(shapes[UP][0], prod(shapes[DOWN][1:]) * kernel)
     if DIFF in shapes:
         return Area(shapes[DIFF][0], prod(shapes[DIFF][1:]))
+    if SET in shapes:
+        return Area(shapes[SET][0], prod(shapes[SET][1:]))
     if OFT in shapes:
         return Area(prod(shapes[OFT][-3:-1]), None)
     if GLORA[0] in shapes:

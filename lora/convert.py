@@ -12,7 +12,7 @@ from .adapter import Adapter, lycoris_factor
 from .names.table import MODEL, Target, row_span
 from .names.text_encoders import HOST_PREFIX
 from .reader import Lora
-from .suffixes import ALPHA, DIFF_BIAS, DORA, DOWN, MAGNITUDE, OFT, UP, UP_BIAS
+from .suffixes import ALPHA, DIFF_BIAS, DORA, DOWN, MAGNITUDE, OFT, RESHAPE, UP, UP_BIAS
 
 
 def to_host_keys(lora: Lora) -> dict[str, Tensor]:
@@ -38,8 +38,10 @@ def to_host_keys(lora: Lora) -> dict[str, Tensor]:
                 _add_bias(lora, converted, adapter, tensor.float())
             elif kind == UP_BIAS:
                 _add_bias(lora, converted, adapter, adapter.scale * tensor.float())
-            elif kind != ALPHA:
+            elif kind not in (ALPHA, RESHAPE):
                 converted[f"{name}.{kind}"] = tensor
+        if adapter.widened is not None:
+            converted[f"{name}.{RESHAPE}"] = torch.tensor(adapter.widened)
         alpha = _alpha_for_host(adapter)
         if alpha is not None:
             alphas[f"{name}.{ALPHA}"] = alpha

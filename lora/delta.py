@@ -12,17 +12,18 @@ from .adapter import Adapter, glora_is_older, lycoris_factor
 from .convert import host_magnitude, place_rows
 from .names.table import row_span
 from .reader import Lora
-from .suffixes import ALPHA, DIFF, DIFF_BIAS, DORA, DOWN, GLORA, MAGNITUDE, MID, OFT, UP, UP_BIAS
+from .suffixes import ALPHA, DIFF, DIFF_BIAS, DORA, DOWN, GLORA, MAGNITUDE, MID, OFT, SET, UP, UP_BIAS
 
 
 def merged_delta(lora: Lora, strength: float = 1.0, base: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """Return what the LoRA adds to each weight, by the weight's name in ComfyUI: float32 in the whole weight's shape.
 
-    Slices of a fused weight are put together, with zeros elsewhere. Without `base` a LoHa or LoKr of a convolution
-    stays flat, [out, in · kh · kw]. Plain pairs give strength · alpha / rank · up @ down (Hu et al. 2021, eq. 3). DoRA
-    follows ComfyUI: magnitude · (W + change) / norm, with the norm per row of W or per column of W + change, and the
-    result is W + strength · (W' - W) (github comfyanonymous/ComfyUI, comfy/weight_adapter/base.py `weight_decompose`).
-    OFT follows ComfyUI too: strength² · (R - 1) W (comfy/weight_adapter/oft.py).
+    Slices of a fused weight are put together, with zeros elsewhere; a weight that is widened has its new shape. Without
+    `base` a LoHa or LoKr of a convolution stays flat, [out, in · kh · kw]. Plain pairs give strength · alpha / rank ·
+    up @ down (Hu et al. 2021, eq. 3). DoRA follows ComfyUI: magnitude · (W + change) / norm, with the norm per row of W
+    or per column of W + change, and the result is W + strength · (W' - W) (github comfyanonymous/ComfyUI,
+    comfy/weight_adapter/base.py `weight_decompose`). OFT follows ComfyUI too: strength² · (R - 1) W
+    (comfy/weight_adapter/oft.py).
 
     Args:
         lora: the LoRA.
@@ -74,7 +75,8 @@ def _changes(lora: Lora, adapter: Adapter, strength: float, base: Mapping[str, T
             changes["weight"] = _placed_on_base(lora, adapter, change, strength, weight)
         elif change is not None:
             placed = strength * place_rows(adapter.target, adapter.scale * change, width_in)
-            changes["weight"] = placed if weight is None else placed.reshape(weight.shape)
+            keep = weight is None or adapter.widened is not None
+            changes["weight"] = placed if keep or weight is None else placed.reshape(weight.shape)
         for kind, factor in ((UP_BIAS, adapter.scale), (DIFF_BIAS, 1.0)):
             if kind in adapter.tensors:
                 bias = strength * factor * adapter.tensors[kind].float().reshape(-1)
@@ -92,8 +94,8 @@ def _changes(lora: Lora, adapter: Adapter, strength: float, base: Mapping[str, T
 
 
 def depends_on_base(adapter: Adapter) -> bool:
-    """Whether the adapter's change depends on the weight to which it is added (DoRA, OFT, GLoRA)."""
-    return any(kind in adapter.tensors for kind in (DORA, MAGNITUDE, OFT, *GLORA))
+    """Whether the adapter's change depends on the weight to which it is added (DoRA, OFT, GLoRA), or replaces it."""
+    return any(kind in adapter.tensors for kind in (DORA, MAGNITUDE, OFT, SET, *GLORA))
 
 
 def _placed_on_base(
@@ -108,6 +110,8 @@ def _placed_on_base(
             remedy=f"Pass base with '{adapter.target.weight}.weight'",
         )
     part = weight.float()
+    if SET in adapter.tensors:  # ComfyUI puts it in whatever the strength is
+        return adapter.tensors[SET].float() - part
     height = part.shape[0] if change is None else change.shape[0]
     rows = adapter.target.rows
     start = 0 if rows is None else row_span(rows, height)[0]
@@ -174,6 +178,8 @@ def why_merged(adapter: Adapter) -> str | None:
     """Say why an adapter cannot be applied beside its weight, whatever the weight is; None = it can."""
     if DIFF in adapter.tensors:
         return "a whole difference"
+    if SET in adapter.tensors:
+        return "a whole weight"
     if DORA in adapter.tensors and (OFT in adapter.tensors or GLORA[0] in adapter.tensors):
         return "a DoRA on another base than a sum"
     return None

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import prod
+from operator import le
 from typing import NamedTuple
 
 from ..errors import LoraError, shorten
@@ -75,7 +76,10 @@ def _has_weight(adapter: Adapter, shapes: Shapes) -> bool:
 
 
 def _misfit(adapter: Adapter, weight: tuple[int, ...], bias: Sequence[int] | None) -> str | None:
-    area, columns = adapter.area, prod(weight[1:])
+    area = adapter.area
+    if adapter.widened is not None and all(map(le, weight, adapter.widened)):
+        weight = adapter.widened
+    columns = prod(weight[1:])
     rows = weight[0] if area is None else area.rows
     if DIFF in adapter.tensors and tuple(adapter.tensors[DIFF].shape[1:]) != weight[1:]:
         return f"is a difference of shape {list(adapter.tensors[DIFF].shape)}, its weight is {list(weight)}"

@@ -22,6 +22,8 @@ DIFF = "diff"
 DIFF_BIAS = "diff_b"
 OFT = "oft_blocks"
 RESCALE = "rescale"
+SET = "set_weight"  # takes the place of the weight
+RESHAPE = "reshape_weight"  # [rows, columns] to which the weight is widened with zeros first
 GLORA = ("a1.weight", "a2.weight", "b1.weight", "b2.weight")  # W + s (W A + B), A and B of low rank
 
 LOHA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2")
@@ -59,16 +61,20 @@ _ENDINGS: dict[str, str] = {
     "b_norm": DIFF_BIAS,
     OFT: OFT,
     RESCALE: RESCALE,
+    SET: SET,
+    RESHAPE: RESHAPE,
     **{kind: kind for kind in (*LOHA, *LOKR, *GLORA)},
 }
 _LONGEST = 3
+# Black Forest Labs' control LoRAs bring whole norms: `img_attn.norm.key_norm.scale` (ComfyUI, comfy/lora_convert.py).
+_NORMS = ("query_norm.scale", "key_norm.scale")
 # A PEFT adapter may carry its adapter's name: `.lora_A.default.weight`, `.lora_magnitude_vector.default`.
 _NAMED = frozenset({"lora_A", "lora_B", "lora_magnitude_vector"})
 _JOINED = "_lora"  # `to_q_lora.down.weight`: no dot before the ending
 _NUMBERED = ("_lora1", "_lora2")  # x-flux: `qkv_lora1.down.weight`; the number is part of the module
 
 # A file with one of these is an adapter; alpha alone could be something else.
-EVIDENCE = frozenset({DOWN, UP, DIFF, OFT, *LOHA, *LOKR, *GLORA})
+EVIDENCE = frozenset({DOWN, UP, DIFF, OFT, SET, *LOHA, *LOKR, *GLORA})
 
 
 class Split(NamedTuple):
@@ -90,6 +96,8 @@ def split_own(name: str, endings: Mapping[str, str]) -> Split | None:
 @lru_cache(maxsize=1 << 16)  # the checkpoints of a run have the same names
 def split(name: str) -> Split | None:
     """Take an adapter tensor's name apart. None when its ending is not a known one."""
+    if name.endswith(_NORMS):
+        return Split(name.removesuffix(".scale"), SET)
     words = name.rsplit(".", _LONGEST)
     for count in range(min(_LONGEST, len(words) - 1), 0, -1):
         kind = _kind(words[-count:])

@@ -62,10 +62,10 @@ def beside_where_possible(
         module = _module(model, path)
         layer = None if module is None else layer_of(module)
         terms = None
-        if layer is not None:
+        if layer is not None and adapter.widened in (None, (layer.rows, *layer.columns)):
             terms = terms_of(adapter, strength, layer, base.get(f"{path}.weight"))
         if layer is None or terms is None:
-            placed.merged[adapter.module] = why_merged(adapter) or _why(layer)
+            placed.merged[adapter.module] = why_merged(adapter) or _why(adapter, layer)
             _keep(placed.patches, found, _targets(adapter, names, biases=layer is None))
             terms = [] if layer is None else bias_terms(adapter, strength, layer)
         if terms and layer is not None:
@@ -74,7 +74,9 @@ def beside_where_possible(
     return placed
 
 
-def _why(layer: Layer | None) -> str:
+def _why(adapter: Adapter, layer: Layer | None) -> str:
+    if layer is not None and adapter.widened is not None:
+        return "widens its weight"
     return "no linear or convolution layer" if layer is None else "a DoRA on a quantised weight"
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from comfyui_eridiffusion.lora import LoraError, change_norms, load_report, merged_delta, read_lora, to_host_keys
 from comfyui_eridiffusion.lora.against import model_shapes, report_against
-from comfyui_eridiffusion.lora.fit import check_fit, fitting
+from comfyui_eridiffusion.lora.fit import check_fit, fitting, misfits
 from comfyui_eridiffusion.lora.report import LoadReport
 from comfyui_eridiffusion.tests.lora.lora_files import write
 
@@ -215,6 +215,30 @@ def test_one_misfit_among_many_is_left_out_and_named(tmp_path: Path, kind: str) 
     applied = len(lora.adapters) - 1
     assert found.headline.startswith(f"{applied} of {len(lora.adapters)} modules; strongest change in ")
     assert f"1 do not fit, the largest {module}: " in found.headline
+
+
+@pytest.mark.parametrize("names", [
+    {"img_in.lora_A.weight": "down", "img_in.lora_B.weight": "up",
+     "double_blocks.0.img_attn.norm.key_norm.scale": "norm"},
+    {"transformer.x_embedder.lora_A.weight": "down", "transformer.x_embedder.lora_B.weight": "up",
+     "transformer.transformer_blocks.0.attn.norm_k.set_weight": "norm"},
+    {"diffusion_model.img_in.lora_A.weight": "down", "diffusion_model.img_in.lora_B.weight": "up",
+     "diffusion_model.img_in.reshape_weight": "shape",
+     "diffusion_model.double_blocks.0.img_attn.norm.key_norm.set_weight": "norm"},
+])  # fmt: skip
+def test_control_loras(tmp_path: Path, names: dict[str, str]) -> None:
+    """Black Forest Labs', diffusers' and ComfyUI's own form: the first layer for 128 channels, a norm that is set."""
+    parts = {"down": rand(2, 128), "up": rand(W, 2), "norm": rand(8), "shape": torch.tensor([W, 128])}
+    lora = read_lora(write(tmp_path / "a.safetensors", {name: parts[part] for name, part in names.items()}), "flux")
+    keys = to_host_keys(lora)
+    assert keys["diffusion_model.img_in.reshape_weight"].tolist() == [W, 128]
+    assert torch.equal(keys["transformer.transformer_blocks.0.attn.norm_k.set_weight"], parts["norm"])
+    first, norm = "diffusion_model.img_in.weight", "diffusion_model.double_blocks.0.img_attn.norm.key_norm.weight"
+    for columns, fits in ((64, True), (128, True), (384, False)):  # Flux dev, Depth and Canny, Fill
+        assert (misfits(lora, {first: (W, columns), norm: (8,)}) == ()) is fits
+    changes = merged_delta(lora, 0.5, {first: rand(W, 64), norm: torch.ones(8)})
+    assert torch.allclose(changes[first], 0.5 * parts["up"] @ parts["down"])
+    assert torch.allclose(changes[norm], parts["norm"] - 1.0)
 
 
 def checkpoint(path: Path, prefix: str, **more: Tensor) -> Path:

@@ -363,6 +363,44 @@ def test_layers_that_store_packed_bytes(comfy_host: Any, loras: Path, bytes_of_3
     assert torch.equal(ours.sample(ours.at(1)), theirs.sample(theirs.model))
 
 
+def test_control_loras(comfy_host: Any, loras: Path) -> None:
+    """Black Forest Labs' form: a wider first layer, norms that replace the model's, biases. Merged: ComfyUI's loader.
+
+    Beside the weights only the first layer and the norms are merged.
+    """
+    import comfy.sd
+    import node_helpers
+
+    scene = Scene(comfy_host, loras)
+    network, drawn = scene.model.model.diffusion_model, torch.Generator().manual_seed(3)
+    tensors = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear):
+            columns = 128 if name == "img_in" else module.in_features
+            tensors[f"{name}.lora_A.weight"] = 0.2 * torch.randn(RANK, columns, generator=drawn)
+            tensors[f"{name}.lora_B.weight"] = 0.2 * torch.randn(module.out_features, RANK, generator=drawn)
+            tensors[f"{name}.lora_B.bias"] = 0.1 * torch.randn(module.out_features, generator=drawn)
+        elif name.endswith(("query_norm", "key_norm")):
+            width = network.state_dict()[f"{name}.{'scale' if hasattr(module, 'scale') else 'weight'}"].shape[0]
+            tensors[f"{name}.scale"] = 1.0 + 0.1 * torch.randn(width, generator=drawn)
+    scene.file(1).parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, scene.file(1))
+    control = torch.randn(scene.latent.shape, generator=drawn)
+    scene.positive, scene.negative = (
+        node_helpers.conditioning_set_values(one, {"concat_latent_image": control})
+        for one in (scene.positive, scene.negative)
+    )
+    stock = scene.sample(comfy.sd.load_lora_for_models(scene.model, None, dict(tensors), 1.0, 1.0)[0])
+    assert torch.equal(scene.sample(scene.at(1, apply=INTO)), stock)
+    found = scene.sample(scene.at(1))
+    assert (found - stock).abs().max() < 1e-4 * stock.abs().max()
+    assert (scene.sample(scene.model) - stock).abs().max() > 0.05 * stock.abs().max()
+    chosen = {"run": "run", "step": 1, "mode": "exact", "strength_model": 1.0, "strength_clip": 1.0}
+    report = comfy_host.nodes["EriLoraAtStep"].execute(model=scene.model, **chosen).args[3]
+    assert "merged into the weights, widens its weight: 1 (img_in)" in report
+    assert "merged into the weights, a whole weight: " in report
+
+
 def test_hooks_of_the_host_lie_on_top(comfy_host: Any, loras: Path) -> None:
     """A scheduled hook LoRA patches the encoders' weights while ours is beside them: as on one that is merged."""
     clip, model = small_models.sdxl_clip(), small_models.sdxl_model()
