@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import ImagesError
 from ..images.trainer_samples import TrainerSample, trainer_samples
 from ..lora import Checkpoint, find_checkpoints
+from ..lora.checkpoints import refuse_several_runs
 from ..spec import SampleSpec
 from .sample_records import is_ours
 
@@ -21,11 +22,13 @@ class StepSamples:
     """The trainer's samples of one training step.
 
     Args:
+        run: the run folder, or `<folder>/<name>` where the folder holds several runs.
         step: 0 is before training.
         paths: the picture of each item that has one, by item index.
         problems: what keeps the other items from being compared.
     """
 
+    run: Path
     step: int
     paths: dict[int, Path]
     problems: Problems
@@ -36,13 +39,13 @@ def samples_at(spec: SampleSpec, run: Path, step: int | None = None, folder: Pat
 
     Args:
         spec: the config; the trainer's names are those of its layout.
-        run: the run folder, or `<folder>/<name>` for one of several runs in a folder.
+        run: the run folder, or `<folder>/<name>` for one of several runs in a folder; of several, the config's own.
         step: the training step; None = the newest that has samples and a checkpoint.
         folder: where the samples are; None = in the run's folder.
 
     Raises LoraError where the run is not there, ImagesError where nothing of the step can be compared.
     """
-    checkpoints = find_checkpoints(run)
+    run, checkpoints = _checkpoints(spec, run)
     place = folder or (run if run.is_dir() else run.parent)
     found = [sample for sample in trainer_samples(place, spec) if _of_run(sample, spec)]
     by_step = _by_step(found, checkpoints)
@@ -58,7 +61,16 @@ def samples_at(spec: SampleSpec, run: Path, step: int | None = None, folder: Pat
         step = max((one for one in by_step if one in made), default=None)
     if step not in by_step or step not in made:
         raise ImagesError(_nothing_at(step), place=str(place), remedy=_steps(by_step, made))
-    return _chosen(spec, step, by_step[step])
+    return StepSamples(run, step, *_chosen(spec, by_step[step]))
+
+
+def _checkpoints(spec: SampleSpec, run: Path) -> tuple[Path, list[Checkpoint]]:
+    found = find_checkpoints(run)
+    own = [entry for entry in found if entry.run == spec.name]
+    if own and run.is_dir():
+        return run / spec.name, own
+    refuse_several_runs(found)
+    return run, found
 
 
 def _of_run(sample: TrainerSample, spec: SampleSpec) -> bool:
@@ -79,7 +91,7 @@ def _by_step(samples: Iterable[TrainerSample], checkpoints: Sequence[Checkpoint]
     return found
 
 
-def _chosen(spec: SampleSpec, step: int, samples: Sequence[TrainerSample]) -> StepSamples:
+def _chosen(spec: SampleSpec, samples: Sequence[TrainerSample]) -> tuple[dict[int, Path], Problems]:
     """Of several samples of an item, the one that was saved last; those that are of another config last of all."""
     paths: dict[int, Path] = {}
     problems: Problems = {}
@@ -94,7 +106,7 @@ def _chosen(spec: SampleSpec, step: int, samples: Sequence[TrainerSample]) -> St
             problems[item.index] = "the config leaves its seed to chance, so that nobody can make it again"
         else:
             paths[item.index] = fitting[0].path
-    return StepSamples(step, paths, problems)
+    return paths, problems
 
 
 def _nothing_at(step: int | None) -> str:

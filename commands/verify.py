@@ -54,12 +54,13 @@ def verify(
 
     with reported(as_json):
         found = replace(read_spec(file, trainer=trainer, family=family, prompts=prompts), image_format="png")
-        pictures = open_pictures(found, samples_at(found, run, step, samples))
+        theirs = samples_at(found, run, step, samples)
+        pictures = open_pictures(found, theirs)
         part = [item for item in found.items if item.index in pictures.theirs]
         made: dict[int, Path] = {}
         if part:
             document = sample_steps(
-                found.part(part), [pictures.step], str(run) if pictures.step else None, models, host, output,
+                found.part(part), [theirs.step], str(theirs.run) if theirs.step else None, models, host, output,
                 sheet=None, again=again, batch=1, timeout=timeout, quiet=as_json,
             )  # fmt: skip
             made = {image["index"]: Path(image["path"]) for image in document["images"]}

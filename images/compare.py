@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 Outcome = Literal["same picture", "close", "different"]
 
 #: Pictures are close up to this largest difference of 255 everywhere, or up to this mean difference with at least this
-#: structural similarity.
+#: structural similarity. The example models in bfloat16, beside float32: largest 80, mean 1.1, similarity 0.994.
 CLOSE_LARGEST: Final = 8
 CLOSE_MEAN: Final = 2.0
-CLOSE_SSIM: Final = 0.95
+CLOSE_SSIM: Final = 0.98
 #: How often the difference of two pictures is magnified to be seen.
 MAGNIFIED: Final = 8
 _FILTERS: Final = {

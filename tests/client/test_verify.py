@@ -11,12 +11,15 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from comfyui_eridiffusion.client import verify
 from comfyui_eridiffusion.client.trainer_runs import samples_at
 from comfyui_eridiffusion.client.verify import compare_samples, open_pictures, report, write_sheets
 from comfyui_eridiffusion.errors import ImagesError, LoraError
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.tests.client.test_cli import eri
 from comfyui_eridiffusion.tests.client.test_cli_table import DOWN, FLUX, RUN
+from comfyui_eridiffusion.trainers.claims import TOPICS
+from comfyui_eridiffusion.workflows.parity import Match
 
 LORA = Path(RUN) / "flux_lora_step50.safetensors"
 PROMPT = "a secret red cat"
@@ -54,6 +57,17 @@ def test_the_newest_step_with_samples_and_a_checkpoint(run: Path) -> None:
     assert samples_at(SPEC, run, 0).step == 0
     assert samples_at(SPEC, run.parent / "private_run" / "cat", 100).paths == found.paths
     assert samples_at(SPEC, run, 100, run / "sample").paths == found.paths
+
+
+def test_of_several_runs_in_a_folder_the_configs_own_is_taken(run: Path) -> None:
+    """As sd-scripts' output folder holds them."""
+    shutil.copy(LORA, run / "dog-step00000300.safetensors")
+    for step in (100, 300):
+        save(run, step, 0)
+    found = samples_at(SPEC, run)
+    assert (found.run, found.step) == (run / "cat", 100)
+    with pytest.raises(LoraError, match="several runs: cat, dog"):
+        samples_at(replace(SPEC, name="fox"), run)
 
 
 @pytest.mark.parametrize("step", [200, 300])
@@ -116,18 +130,19 @@ def test_what_cannot_be_compared_is_named_and_the_rest_goes_on(run: Path, tmp_pa
     assert [path.name for path in (tmp_path / "out" / "verify_step_000100").iterdir()] == ["difference_00.png"]
 
 
-def test_the_topics_that_can_be_the_reason(run: Path, tmp_path: Path) -> None:
-    """What differs first, what was only read last; nothing for the same picture."""
+def test_the_topics_that_can_be_the_reason(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What differs first, what was only read last; nothing of what is exact, of file names, of the same picture."""
+    kinds = ["as its source says", "close", "exact", "not checked", "different"]
+    matches = [Match(topic, kind, "") for topic, kind in zip(TOPICS, kinds, strict=False)]  # type: ignore[arg-type]
+    monkeypatch.setattr(verify, "explain", lambda _: [*matches, Match("file layout", "different", "")])
     save(run, 100, 0)
     ours = tmp_path / "ours.png"
-    Image.new("RGB", (64, 64), (255, 255, 0)).save(ours)
-    spec = replace(SPEC, precision="bfloat16")
-    spec = replace(spec, items=[replace(item, prompt="“a cat”") for item in spec.items])
-    result = compare_samples(spec, open_pictures(spec, samples_at(spec, run)), {0: ours})
-    reasons = result.reasons(spec.items[0])
-    assert reasons[0] == "token lengths"
-    assert {"precision", "noise"} <= set(reasons)
-    assert "file layout" not in reasons
+    for colour, reasons in (((255, 255, 0), [TOPICS[place] for place in (4, 3, 1, 0)]), ((0, 90, 200), [])):
+        Image.new("RGB", (64, 64), colour).save(ours)
+        result = compare_samples(SPEC, open_pictures(SPEC, samples_at(SPEC, run)), {0: ours})
+        assert result.reasons(SPEC.items[0]) == reasons
 
 
 def test_nothing_to_compare_is_an_error(run: Path) -> None:
