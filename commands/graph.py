@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ..spec import read_spec
 from . import options
-from .shared import notes, reported, show
+from .shared import notes, read_config, reported, show
 
 
 class GraphForm(str, Enum):
@@ -41,6 +40,8 @@ def graph(
     trainer: options.Trainer = None,
     family: options.Family = None,
     prompts: options.Prompts = None,
+    expand: options.Expand = None,
+    wildcards: options.Wildcards = None,
     form: Annotated[
         GraphForm, typer.Option("--format", help="api for /prompt, ui for the canvas, both in one document.")
     ] = GraphForm.api,
@@ -62,7 +63,7 @@ def graph(
     from ..client.graphs import graph_document
 
     with reported(as_json):
-        found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
+        found = read_config(file, trainer, family, prompts, expand, wildcards)
         document, remarks = graph_document(found, models, run, step, form.value, style.value, host, batch)
         if output is not None:
             output.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

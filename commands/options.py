@@ -21,6 +21,11 @@ Prompts = Annotated[
     Path | None,
     typer.Option(help="Prompts file to take instead of the one the config names.", exists=True, dir_okay=False),
 ]
+Expand = Annotated[
+    int | None,
+    typer.Option(help="Choose one of every {a|b} and __wildcard__ in prompts, with this seed.", show_default="off"),
+]
+Wildcards = Annotated[Path | None, typer.Option(help="Folder of wildcards for --expand: colour.txt, ...")]
 Family = Annotated[str | None, typer.Option(help=f"{', '.join(FAMILIES)}.", show_default="from the config")]
 ModelsFile = Annotated[
     Path | None,

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from ..spec import SampleSpec, read_spec
+from ..spec import SampleSpec
 from ..workflows.models import Models
 from . import interrupts, options
 from .hosts import open_host
-from .shared import err, near, notes, out, reported, show
+from .shared import err, near, notes, out, read_config, reported, show
 
 
 def sample(
@@ -27,6 +27,8 @@ def sample(
     trainer: options.Trainer = None,
     family: options.Family = None,
     prompts: options.Prompts = None,
+    expand: options.Expand = None,
+    wildcards: options.Wildcards = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Sample one training step on a ComfyUI host.
@@ -34,7 +36,7 @@ def sample(
     Example: eri sample train_flux.yaml --run output/my_run --step 500 --models flux.yaml
     """
     with reported(as_json):
-        found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
+        found = read_config(file, trainer, family, prompts, expand, wildcards)
         if run is None and step != 0:
             run = found.name
         document = sample_steps(
@@ -58,6 +60,8 @@ def sweep(
     trainer: options.Trainer = None,
     family: options.Family = None,
     prompts: options.Prompts = None,
+    expand: options.Expand = None,
+    wildcards: options.Wildcards = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Sample several training steps and put them on one contact sheet, prompts × steps.
@@ -68,7 +72,7 @@ def sweep(
     Example: eri sweep train_flux.yaml --run output/my_run --steps 0,250,500
     """
     with reported(as_json):
-        found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
+        found = read_config(file, trainer, family, prompts, expand, wildcards)
         run = run or found.name
         document = sample_steps(
             found, _steps(steps, run), run, models, host, output, sheet="contact_sheet.png", again=again,

@@ -16,6 +16,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from ..errors import FamilyUnknownError, HostError, SpecError, UnknownConfigError, WorkflowError
+from ..spec import SampleSpec, expand_prompts, read_spec
 from . import interrupts
 
 out = Console()
@@ -101,6 +102,14 @@ class EriGroup(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             fail(error, self.as_json)
+
+
+def read_config(
+    file: Path, trainer: str | None, family: str | None, prompts: Path | None, expand: int | None, words: Path | None
+) -> SampleSpec:
+    """The spec of a config, as the options say (`options`); words: the folder of wildcards."""
+    found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
+    return found if expand is None else expand_prompts(found, expand, words)
 
 
 def notes(lines: list[str] | tuple[str, ...]) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ..spec import expand_prompts, read_spec
 from . import options
-from .shared import notes, out, reported, show
+from .shared import notes, out, read_config, reported, show
 
 
 def spec(
@@ -19,10 +14,8 @@ def spec(
     trainer: options.Trainer = None,
     family: options.Family = None,
     prompts: options.Prompts = None,
-    expand: Annotated[
-        int | None, typer.Option(help="Choose one of every {a|b} and __wildcard__, with this seed.", show_default="off")
-    ] = None,
-    wildcards: Annotated[Path | None, typer.Option(help="Folder of wildcards for --expand: colour.txt, ...")] = None,
+    expand: options.Expand = None,
+    wildcards: options.Wildcards = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Show what the trainer will sample, fully resolved, and every field of the config that has no part in it.
@@ -36,9 +29,7 @@ def spec(
     Example: eri spec config.json --trainer eridiffusion-v2 --prompts prompts.txt
     """
     with reported(as_json):
-        found = read_spec(file, trainer=trainer, family=family, prompts=prompts)
-        if expand is not None:
-            found = expand_prompts(found, expand, wildcards)
+        found = read_config(file, trainer, family, prompts, expand, wildcards)
     if as_json:
         show(found.to_dict())
         return

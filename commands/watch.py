@@ -13,12 +13,12 @@ from ..client.host_client import HostClient
 from ..client.sweep import Report
 from ..client.watch import Log, Summary, Told, Watch, no_progress, sees_changes
 from ..errors import SpecError
-from ..spec import SampleSpec, read_spec
+from ..spec import SampleSpec
 from ..workflows.models import read_models
 from ..workflows.run_overview import find_configs
 from . import interrupts, options
 from .hosts import open_host
-from .shared import err, near, notes, out, reported, show
+from .shared import err, near, notes, out, read_config, reported, show
 
 
 def watch(
@@ -44,6 +44,8 @@ def watch(
     trainer: options.Trainer = None,
     family: options.Family = None,
     prompts: options.Prompts = None,
+    expand: options.Expand = None,
+    wildcards: options.Wildcards = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Sample each checkpoint of a run as it appears, until Ctrl-C. A restart goes on where it was.
@@ -53,7 +55,7 @@ def watch(
     Example: eri watch output/my_run --config train_flux.yaml --tensorboard logs
     """
     with reported(as_json):
-        found = read_spec(config or _config_in(run_dir), trainer=trainer, family=family, prompts=prompts)
+        found = read_config(config or _config_in(run_dir), trainer, family, prompts, expand, wildcards)
         read_models(models, found)  # a mistake there is told before a host is started
         if not (sees_changes() or once):
             notes([f"watchfiles is not installed: the folder is looked at every {interval:g} s"])

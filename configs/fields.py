@@ -57,6 +57,10 @@ class Reading:
     elsewhere: list[str] = field(default_factory=list)
     sampling: dict[str, str | float | bool] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for key, line, _ in self.document.repeated:
+            self.note(f"The key {key!r} is given twice; the one in line {line} counts, as in the trainer's own reader.")
+
     def root(self) -> Section:
         """The document as a section; raises SpecError when it is a list or plain text."""
         root = self.document.root

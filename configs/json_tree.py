@@ -7,7 +7,7 @@ from json.decoder import JSONDecodeError, JSONDecoder
 from typing import Final
 
 from ..errors import SpecError
-from .tree import MAX_DEPTH, Lines, Node, check_text
+from .tree import MAX_DEPTH, Lines, Node, Repeated, check_text
 
 #: The standard library's own string scanner: (text, offset after the quote, strict) -> (string, offset after it).
 _scan_string: Final = JSONDecoder().parse_string  # type: ignore[attr-defined]
@@ -27,12 +27,17 @@ def looks_like_json(text: str) -> bool:
     return (text[start : start + 1], following) in _STARTS
 
 
-def parse_json(text: str, source: str) -> Node:
-    """The tree of a JSON text.
+def parse_json(text: str, source: str, repeated: list[Repeated] | None = None) -> Node:
+    """The tree of a JSON text; of a key that is given twice the last value counts, as in Python's reader.
 
-    Raises SpecError with line and column on bad syntax, duplicate keys and nesting deeper than MAX_DEPTH.
+    Args:
+        text: the JSON.
+        source: what it is called in messages.
+        repeated: takes the keys that are given twice.
+
+    Raises SpecError with line and column on bad syntax and nesting deeper than MAX_DEPTH.
     """
-    parser = _Parser(text, source)
+    parser = _Parser(text, source, [] if repeated is None else repeated)
     node, end = parser.value(_skip(text, 0), 0)
     end = _skip(text, end)
     if end < len(text):
@@ -46,8 +51,9 @@ def _skip(text: str, offset: int) -> int:
 
 
 class _Parser:
-    def __init__(self, text: str, source: str) -> None:
+    def __init__(self, text: str, source: str, repeated: list[Repeated]) -> None:
         self.text, self.source, self.lines = text, source, Lines(text)
+        self.repeated = repeated
 
     def value(self, offset: int, depth: int) -> tuple[Node, int]:
         """The node at an offset, and the offset after it."""
@@ -107,7 +113,8 @@ class _Parser:
         """A new key and the offset of its value."""
         key, end = self.string(offset)
         if key in members:
-            raise self.error(f"the key {key!r} is given twice", offset)
+            self.repeated.append(Repeated(key, *self.lines.at(offset)))
+            del members[key]  # so that it stands where its value does
         colon = _COLON.match(self.text, end)
         if colon is None:
             raise self.error(f"a ':' is missing after {key!r}", end)

@@ -6,8 +6,12 @@ import re
 from typing import Final
 
 from ..errors import SpecError
-from .tree import Node, check_text
+from .script import Fault, part_of
+from .shell import shell_commands
+from .tree import Lines, Node, check_text
 
+#: Commands that leave no variable behind.
+_HARMLESS: Final = frozenset(("echo", "printf", "set", "cd", "ulimit", ":", "true", "exit"))
 _ENV_LINE: Final = re.compile(r"(?:export\s+)?[A-Z][A-Z0-9_]*\+?=(?:[^\s=].*)?")
 
 
@@ -37,31 +41,28 @@ def looks_like_env(text: str) -> bool:
 
 
 def parse_env(text: str, source: str) -> Node:
-    """`NAME=value` lines as a mapping of texts; of one name the last value counts, and `+=` appends.
+    """The variables that a file of assignments leaves in a shell which sources it, by name.
 
-    SimpleTuner reads config.env so (`helpers/configuration/env_file.py`), and not as a shell does: quotes at either
-    end of a value are dropped, whether they pair or not, and several blanks become one. Raises SpecError on a line that
-    is no assignment.
+    SimpleTuner's `train.sh` sources config.env. Values that the shell would take from elsewhere are `Unexpanded`.
+    Raises SpecError on a line that runs anything.
     """
     refuse_nul(text, source)
-    members: dict[str, Node] = {}
-    for number, raw in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
+    lines = Lines(text)
+    commands, names = shell_commands(text)
+    for command in commands:
+        at = command.words[0].at if command.words else len(text)
+        if command.fault is None and command.words and command.words[0].text in _HARMLESS:
             continue
-        name, equals, value = line.removeprefix("export ").partition("=")
-        append, name = name.endswith("+"), name.removesuffix("+").strip()
-        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise SpecError(
-                "this line is no NAME=value", source=source, line=number, column=1, remedy="Correct or remove it."
-            )
-        check_text(value, source, number, 1)
-        value = " ".join(value.strip('"').strip("'").split())
-        if append and name in members:
-            value = f"{members.pop(name).value} {value}".strip()
-        members.pop(name, None)
-        for quote in ("'", '"'):
-            if value.startswith(quote) and value.endswith(quote):
-                value = value[1:-1]
-        members[name] = Node(value, number, raw.index(line) + 1)
+        line, column = lines.at(at)
+        fault = command.fault or Fault("this line is no NAME=value", "Correct or remove it; put quotes around blanks.")
+        raise SpecError(fault.problem, source=source, line=line, column=column, remedy=fault.remedy)
+    members: dict[str, Node] = {}
+    for name, value in sorted(names.values.items(), key=lambda item: names.places.get(item[0], 0)):
+        line, column = lines.at(names.places.get(name, 0))
+        first = value if isinstance(value, str) else next(iter(value), "")
+        check_text(first, source, line, column)
+        for quote in ("'", '"'):  # SimpleTuner takes away one pair of either (`env_file.py::load_env_config`)
+            if len(first) > 1 and first.startswith(quote) and first.endswith(quote):
+                first = part_of(first, first[1:-1])
+        members[name] = Node(first, line, column)
     return Node(members, 1, 1)

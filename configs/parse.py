@@ -13,7 +13,7 @@ from .json_tree import looks_like_json, parse_json
 from .line_trees import looks_like_env, parse_env, parse_lines
 from .second_file import Folders
 from .toml_tree import looks_like_toml, parse_toml
-from .tree import Document
+from .tree import Document, Repeated
 from .yaml_tree import parse_yaml
 
 
@@ -39,6 +39,7 @@ class Notations:
         lines: a prompts file, one prompt a line; what looks like nothing else is one.
         any_txt: every .txt file is a prompts file, whatever it looks like.
         programs: the programs whose command lines say what is sampled, None where there are none.
+        repeated_keys: of a key that JSON gives twice the last counts, as in Python; False = it is a mistake.
     """
 
     env: bool = False
@@ -46,6 +47,7 @@ class Notations:
     lines: bool = False
     any_txt: bool = False
     programs: Programs | None = None
+    repeated_keys: bool = True
 
 
 _SCRIPTS: Final = (".sh", ".bat", ".cmd", ".ps1")
@@ -146,7 +148,9 @@ def _script(text: str, suffix: str, notations: Sequence[Notations]) -> tuple[Scr
 def _json(text: str, source: str, suffix: str, folders: Folders | None) -> Document:
     """Read JSON; a text that only looks like it may still be YAML."""
     try:
-        return Document(parse_json(text, source), source, "json", folders)
+        repeated: list[Repeated] = []
+        root = parse_json(text, source, repeated)
+        return Document(root, source, "json", folders, tuple(repeated))
     except SpecError as json_error:
         if suffix in (".json", ".jsonc"):
             raise

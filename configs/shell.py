@@ -175,6 +175,7 @@ class _Script:
     def _set(self, word: Token, match: re.Match[str]) -> None:
         first = word.parts[0]
         name, index, more = match[1], match[2], bool(match[3])
+        self.names.places[name] = word.at
         listed = next((part for part in word.parts if part.kind == "list"), None)
         if index:
             self.names.assign(name, self.names.unknown(name))

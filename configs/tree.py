@@ -11,7 +11,7 @@ import stat
 from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import SpecError
 
@@ -53,6 +53,14 @@ class Node:
     source: str | None = None
 
 
+class Repeated(NamedTuple):
+    """A key of a JSON object that stands there already: the key, and the place of the later one."""
+
+    key: str
+    line: int
+    column: int
+
+
 @dataclass(frozen=True)
 class Document:
     """A parsed config.
@@ -62,12 +70,14 @@ class Document:
         source: what the config is called in messages.
         kind: the notation that it was read in: "json", "yaml", "toml", "env", "command" or "lines".
         folders: where the files that the config names may come from.
+        repeated: keys that JSON gives twice, of which the last counts.
     """
 
     root: Node
     source: str
     kind: str = "yaml"
     folders: Folders | None = None
+    repeated: tuple[Repeated, ...] = ()
 
 
 class Lines:

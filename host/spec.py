@@ -20,7 +20,7 @@ from .paths import candidates, input_roots
 
 log = logging.getLogger(__name__)
 
-_SUFFIXES: Final = (".yaml", ".yml", ".json", ".jsonc", ".toml", ".txt", ".env", ".sh")
+_SUFFIXES: Final = (".yaml", ".yml", ".json", ".jsonc", ".toml", ".txt", ".env", ".sh", ".bat", ".cmd", ".ps1")
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,12 @@ def read_opened(
         document = parse(_substituted(text, name, env), name, suffix, notations, folders)
     if found is not NATIVE:
         refuse_own_form(document)
+    if document.repeated and not found.notations.repeated_keys:
+        key, line, column = document.repeated[0]
+        raise SpecError(
+            f"the key {key!r} is given twice", source=document.source, line=line, column=column,
+            remedy="Keep one of the two.",
+        )  # fmt: skip
     if family is not None and family not in found.families:
         raise SpecError(
             f"{found.title} does not train {family}",

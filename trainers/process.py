@@ -34,8 +34,8 @@ SIGNALS: Final[dict[str, dict[str, str | None]]] = {
         "sample.neg": r"(?i)false",
         "sample.prompts": r"(?s).* --(?:w|h|d|seed|l|cfg|s|steps|m|n) .*",
         "model.arch": r"sd3|flex\w*|.*:.*",
-        # A Hub id: one slash, no file ending. EriDiffusion opens files.
-        "model.name_or_path": r"[A-Za-z0-9][\w.-]*/(?!.*\.(?:safetensors|gguf|ckpt|pt|sft)$)[\w.-]+",
+        # A Hub id or a folder: a slash, no file ending. EriDiffusion opens files.
+        "model.name_or_path": r"(?!.*\.(?:safetensors|gguf|ckpt|pt|sft|bin)$).*[\w.-][/\\][\w.-].*",
     },
 }
 
@@ -91,6 +91,11 @@ def process_shape(document: Document) -> str | None:
     return "ai-toolkit" if votes.count("ai-toolkit") > votes.count("eridiffusion") else "eridiffusion"
 
 
+def is_process(root: Node) -> bool:
+    """True for a process section alone, as ai-toolkit prints it into its log."""
+    return isinstance(root.value, dict) and {"type", "model", "sample"} <= root.value.keys()
+
+
 def signals(process: Node) -> list[str]:
     """Trainer of every field in a process that only one of the two knows."""
     return [
@@ -109,7 +114,9 @@ def is_ambiguous(document: Document) -> bool:
 
 
 def _process(root: Node) -> Node | None:
-    """The first process that is a mapping; a document that is the config section itself counts."""
+    """The first process that is a mapping; a document that is the config section or the process itself counts."""
+    if is_process(root):
+        return root
     config = root.value.get("config", root) if isinstance(root.value, dict) else root
     listed = config.value.get("process") if isinstance(config.value, dict) else None
     if listed is None or not isinstance(listed.value, list):

@@ -53,6 +53,26 @@ def test_spec_keeps_brackets_in_prompts(capsys: pytest.CaptureFixture[str], tmp_
     assert "[b]a[/b]" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["spec", "graph", "sample", "sweep", "watch"])
+def test_alternatives_are_chosen_where_asked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
+) -> None:
+    """A wildcard that is not there tells that all of them look for it; what is chosen, that the graph holds it."""
+    path = tmp_path / "a.json"
+    item = {"index": 0, "prompt": "a __colour__ {fox|fox}", "width": 64, "height": 64, "steps": 1}
+    path.write_text(json.dumps({"eri_spec": 1, "family": "sdxl", "trainer": "native", "items": [item]}))
+    given = [tmp_path, "--once", "--config", path] if command == "watch" else [path]
+    words = ["--expand", "3", "--wildcards", tmp_path]
+    assert eri(command, *given, *words) == 2
+    assert "there is no wildcard 'colour'" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "colour.txt").write_text("red\n")
+    if command in ("spec", "graph"):
+        assert eri(command, *given, *words) == 0
+        assert "a red fox" in capsys.readouterr().out
+    if command == "watch":
+        assert eri(command, *given, *words, "--output", tmp_path / "out") == 0  # nothing there to sample
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
 def test_outputs_that_cannot_show_a_prompt(tmp_path: Path, encoding: str) -> None:
     """A pipe in Windows has a code page of 256 characters: JSON stays whole, a table has `?` for the others."""

@@ -296,6 +296,17 @@ def test_two_configs_open_in_two_tabs_and_the_rest_goes_on(empty: Canvas, handle
     assert len([text for text in empty.page.evaluate(TOASTS) if " of two" in text]) == 2
 
 
+def test_a_launch_script_opens_with_what_it_names(empty: Canvas) -> None:
+    script = "accelerate launch sdxl_train_network.py --config_file=lists/train --sample_prompts=p.txt\n"
+    drop(empty, {"start of one.sh": script})
+    assert "drop both together" in toast(empty, "start of one.sh could not be read")
+    toml = 'pretrained_model_name_or_path = "sd_xl_base_1.0.safetensors"\noutput_name = "zorp"\n'
+    drop(empty, {"train.toml": toml, "p.txt": f"{RED_CAT}\n", "start of one.sh": script})
+    opened(empty, "start of one")
+    assert "Samples of zorp" in json.dumps(empty.serialized())
+    assert "train" not in tabs_of(empty)
+
+
 def test_a_config_beside_a_broken_one_opens_and_the_broken_one_is_told(empty: Canvas) -> None:
     drop(empty, {"broken too.json": '{"job": "extension",\n "config": [}\n', "whole.yaml": CONFIGS["native.yaml"]})
     opened(empty, "whole")

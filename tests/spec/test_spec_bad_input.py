@@ -68,18 +68,18 @@ eridiffusion-v2-json       r      r      r      r    r         v         v      
 eridiffusion-v2-library    r      r      r      r    r         v         v             s            r     s   s   s    r
 eridiffusion-v2-lines      r      r      r      r    r         v         v             .            .     s   s   s    .
 ai-toolkit-yaml            r      r      r      r    r         n         n             .            r     s   s   s    .
-ai-toolkit-json            r      r      r      r    r         n         n             s            r     s   s   s    r
+ai-toolkit-json            r      r      r      r    r         n         n             s            n     s   s   s    r
 kohya-config               r      r      r      r    r         n         v             .            r     s   r   s    .
 kohya-command              r      r      r      r    r         n         v             .            t     s   .   s    .
-kohya-gui                  r      r      r      r    r         n         v             s            r     s   s   s    r
+kohya-gui                  r      r      r      r    r         n         v             s            n     s   s   s    r
 kohya-lines                r      r      r      r    r         n         v             .            .     s   s   s    .
 kohya-toml                 r      r      r      r    r         v         v             .            r     s   r   s    .
-kohya-json                 r      r      r      r    r         v         v             s            r     s   s   s    r
-simpletuner-json           r      r      r      r    r         v         v             s            r     s   s   s    r
+kohya-json                 r      r      r      r    r         v         v             s            n     s   s   s    r
+simpletuner-json           r      r      r      r    r         v         v             s            n     s   s   s    r
 simpletuner-toml           r      r      r      r    r         v         v             .            r     s   r   s    .
 simpletuner-env            r      r      r      r    r         v         v             .            t     s   s   s    .
-onetrainer-config          r      r      r      r    r         v         v             s            r     s   s   s    r
-onetrainer-samples         r      r      r      r    r         v         v             s            r     s   s   s    r
+onetrainer-config          r      r      r      r    r         v         v             s            n     s   s   s    r
+onetrainer-samples         r      r      r      r    r         v         v             s            n     s   s   s    r
 musubi-config              r      r      r      r    r         n         v             .            r     s   r   s    .
 musubi-lines               r      r      r      r    r         n         v             .            .     s   s   s    .
 """
@@ -252,9 +252,9 @@ def test_bad_input(name: str, column: str, mark: str, tmp_path: Path) -> None:
     elif mark == "v":
         assert prompts == [{"unknown-flag": "a fox --zzz 3", "dashes": "a well--lit fox"}[column]]
     elif mark == "n":
-        assert prompts == [{"unknown-flag": "a fox", "dashes": "a well", "types": PROMPT}[column]]
-        wrong = WRONG_TYPES.get(form.suffix, "many")
-        dropped = {"unknown-flag": "--zzz 3", "dashes": "--lit fox", "types": f"--s {wrong}"}[column]
+        assert prompts == [{"unknown-flag": "a fox", "dashes": "a well"}.get(column, PROMPT)]
+        said = {"unknown-flag": "--zzz 3", "dashes": "--lit fox", "duplicate": "The key 'x' is given twice"}
+        dropped = said.get(column, f"--s {WRONG_TYPES.get(form.suffix, 'many')}")
         assert any(dropped in note for note in spec.notes)
     elif mark == "t":
         field, value = RULES[spec.trainer][column]

@@ -153,7 +153,8 @@ def test_device_files_are_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ('{"config": {"name": "a", "name": "b"}}', 1, "'name' is given twice"),
+        ('{"eri_spec": 1, "name": "a", "name": "b"}', 1, "'name' is given twice"),
+        ('{"model_type": "FluxDev1",\n "model_type": "FluxDev1"}', 2, "'model_type' is given twice"),
         ('{\n "config": tru\n}', 2, "where a value should be"),
         ('{\n "config": 01\n}', 2, "where a value should be"),
         ('{\n "config": NaN}', 2, "where a value should be"),

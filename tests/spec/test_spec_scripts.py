@@ -233,3 +233,88 @@ def test_the_trainers_own_folder_is_above_the_config(tmp_path: Path) -> None:
     spec = read_spec(config)
     assert spec.items[1].prompt == "a fox"
     assert not any("not on this machine" in note for note in spec.notes)
+
+
+SIMPLETUNER = """
+export MODEL_NAME="{name}"   # the base
+export RESOLUTION=1024
+export OUTPUT_DIR="${{BASE_DIR}}/harbour"
+export VALIDATION_PROMPT='a "red" fox' VALIDATION_SEED=3 # both
+export VALIDATION_RESOLUTION=$RESOLUTION
+export MIXED_PRECISION="bf16"                # might not be supported
+export TRAINER_EXTRA_ARGS="${{TRAINER_EXTRA_ARGS}} --i_know_what_i_am_doing"
+export TRAINER_EXTRA_ARGS="${{TRAINER_EXTRA_ARGS}} --tokenizer_max_length=200"
+[ -z "$STEPS" ] && export VALIDATION_NUM_INFERENCE_STEPS=17
+"""
+
+
+@pytest.mark.parametrize(
+    ("switch", "name", "family"),
+    [
+        ("FLUX=true", "black-forest-labs/FLUX.1-dev", "flux"),
+        ("STABLE_DIFFUSION_3=true\nexport FLUX=false", "stabilityai/stable-diffusion-3-medium-diffusers", "sd35"),
+        ("FLUX=false", "stabilityai/stable-diffusion-xl-base-1.0", "sdxl"),
+        ("MODEL_FAMILY=flux\nexport FLUX=false", "black-forest-labs/FLUX.1-dev", "flux"),
+    ],
+)
+def test_simpletuners_sourced_variables(switch: str, name: str, family: str) -> None:
+    """bghira/SimpleTuner@bc8e6ab simpletuner/train.sh:9-10 sources it; in 2024 it made `--flux` of `FLUX=true`."""
+    spec = read_text(f"export {switch}\n{SIMPLETUNER.format(name=name)}", source="config.env")
+    assert (spec.trainer, spec.family, spec.precision, spec.name) == ("simpletuner", family, "bfloat16", "harbour")
+    item = spec.items[1]
+    assert (item.prompt, item.seed, item.width, item.steps) == ('a "red" fox', 3, 1024, 17)
+    assert spec.t5_length == (200 if family == "sd35" else None)
+    assert any("${BASE_DIR}" in note for note in spec.notes)
+    with pytest.raises(SpecError, match="pixart_sigma"):
+        read_text("export PIXART_SIGMA=true\nexport VALIDATION_PROMPT=a\n", source="config.env")
+    with pytest.raises(SpecError, match="VALIDATION_SEED") as caught:
+        read_text(f"export {switch}\nexport VALIDATION_PROMPT=a VALIDATION_SEED=$SEED\n", source="config.env")
+    assert caught.value.line == switch.count("\n") + 2
+
+
+EXPORTED = """
+model_train_type = "flux-lora"
+pretrained_model_name_or_path = "./sd-models/flux1-dev.safetensors"
+output_name = "zorp"
+positive_prompts = "an owl\\na fox --d 9"
+negative_prompts = "bad"
+sample_cfg = 1
+sample_steps = 20
+sample_every_n_epochs = 2
+"""
+
+
+def test_what_lora_scripts_exports() -> None:
+    """What its `get_sample_prompts` (mikazuki/app/api.py:88-118 @fdefba9), run on these fields, gives load_prompts."""
+    spec = read_text(EXPORTED, source="x.toml")
+    assert (spec.trainer, spec.family, spec.name) == ("kohya", "flux", "zorp")
+    first, second = spec.items
+    assert (first.prompt, first.width, first.seed, first.steps) == ("an owl", 512, None, 20)
+    assert (second.prompt, second.width, second.height, second.seed, second.cfg_scale) == ("a fox", 512, 512, 2333, 1.0)
+    assert second.negative_prompt.strip() == "bad"
+    spec = read_text(f"{EXPORTED}prompt_file = ' /data/p.txt'\n", source="x.toml", files=PROMPTS)
+    assert [item.prompt for item in spec.items] == ["a fox"]
+    with pytest.raises(SpecError, match="Stable Diffusion 1"):
+        read_text(EXPORTED.replace("flux-lora", "sd-lora"), source="x.toml")
+
+
+def test_a_process_section_from_ai_toolkits_log() -> None:
+    """ostris/ai-toolkit@27a03a9 jobs/process/BaseProcess.py:26 prints the section of the process alone."""
+    text = """{
+    "type": "diffusion_trainer", "train": {"dtype": "bf16"},
+    "model": {"name_or_path": "D:\\\\models\\\\FLUX.1-dev", "arch": "flux"},
+    "sample": {"sampler": "flowmatch", "seed": 7, "samples": [{"prompt": "a pier"}]}
+}"""
+    spec = read_text(text)
+    assert (spec.trainer, spec.family, spec.precision, spec.items[0].seed) == ("ai-toolkit", "flux", "bfloat16", 7)
+    assert any("config.name" in note for note in spec.notes)
+
+
+def test_of_a_key_that_json_gives_twice_the_last_counts() -> None:
+    """As Python's json, with which these trainers read: OneTrainer shipped presets with one."""
+    text = '{"model_family": "flux", "validation_seed": 3, "validation_prompt": "a",\n "validation_seed": 4}'
+    spec = read_text(text)
+    assert spec.items[1].seed == 4
+    assert [note for note in spec.notes if "'validation_seed' is given twice; the one in line 2" in note]
+    text = '[{"prompt": "a", "random_seed": false, "seed": 1, "seed": 2}]'
+    assert read_text(text, "onetrainer", "flux").items[0].seed == 2

@@ -12,7 +12,7 @@ from ...configs.fields import Reading, Section
 from ...configs.tree import Document
 from ...families import FAMILIES
 from ...spec.model import PRECISIONS, SampleSpec
-from ..process import first_process, note_disabled_sampling, use_family_fields
+from ..process import first_process, is_process, note_disabled_sampling, use_family_fields
 from ..reading import spec_of, texts_of, unsupported
 from .items import read_items
 from .sampling import ID
@@ -44,16 +44,7 @@ def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
     """
     reading = Reading(document, yaml11=True, variables=True)
     root = reading.root()
-    config = root.section("config")
-    if config is None:
-        raise root.missing("config", "Give `config:` its `name:` and `process:`.")
-    run_name = config.text("name")
-    if run_name is None:
-        raise config.missing("name", "ai-toolkit names the run's folder by it.")
-    if root.get("job") is None:
-        reading.note("ai-toolkit needs `job: extension` at the top; it is missing here.")
-    reading.replace = ("[name]", run_name)
-    process = first_process(config, PROCESS_TYPES, "ai-toolkit")
+    process, run_name = _process(root)
     model, train, sample = (process.section(key) for key in ("model", "train", "sample"))
     if sample is None:
         raise process.missing("sample", "Add a sample section with prompts; without one there is nothing to sample.")
@@ -65,12 +56,13 @@ def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
     trigger = process.text("trigger_word")
     note_disabled_sampling(reading, train)
     if process.has("first_sample"):
-        reading.note(f"{process.path}.first_sample is used by the trainer before the first step only; it is not read.")
+        first = process.path_of("first_sample")
+        reading.note(f"{first} is used by the trainer before the first step only; it is not read.")
     if FAMILIES[family].ignores_guidance(variant, reading.note):
         sample.no_effect("guidance_scale")
     if process.get("adapter") is not None:
         process.no_effect("adapter")
-        reading.note(f"{process.path}.adapter acts on the trainer's own samples; it is not read.")
+        reading.note(f"{process.path_of('adapter')} acts on the trainer's own samples; it is not read.")
     precision = train.text("dtype") if train else None
     return spec_of(
         reading,
@@ -85,6 +77,23 @@ def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
         image_format=(sample.text("format") or "jpg").lstrip("."),
         model_files=texts_of(model, (*MODEL_FILES, *_OTHER_FILES)),
     )
+
+
+def _process(root: Section) -> tuple[Section, str]:
+    """The process that samples, and the run's name."""
+    reading, config = root.reading, root.section("config")
+    if config is None and is_process(root.node) and root.text("type") in PROCESS_TYPES:
+        reading.note("This is a process section alone, as the trainer's log has it: config.name is not in it.")
+        return root, "samples"
+    if config is None:
+        raise root.missing("config", "Give `config:` its `name:` and `process:`.")
+    run_name = config.text("name")
+    if run_name is None:
+        raise config.missing("name", "ai-toolkit names the run's folder by it.")
+    if root.get("job") is None:
+        reading.note("ai-toolkit needs `job: extension` at the top; it is missing here.")
+    reading.replace = ("[name]", run_name)
+    return first_process(config, PROCESS_TYPES, "ai-toolkit"), run_name
 
 
 def _family(model: Section) -> str:

@@ -21,7 +21,7 @@ PROGRAMS: Final = re.compile(
     r"|ltx2|wan22|asymflow|acestep|u1|l2p))(?:\.exe)?(?![\w.-])"
 )
 
-NOTATIONS: Final = Notations(lines=True, programs=Programs(PROGRAMS, repeats=False))
+NOTATIONS: Final = Notations(lines=True, programs=Programs(PROGRAMS, repeats=False), repeated_keys=False)
 
 
 @dataclass(frozen=True)

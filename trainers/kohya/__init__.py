@@ -44,7 +44,7 @@ TRAINER: Final = Trainer(
     listed=4,
     families=("flux", "sd35", "sdxl", "chroma"),
     files="training TOML or command line with its prompt file; a `.txt`, `.toml`, `.json` prompt file alone; the JSON "
-    "that kohya's GUI saves, which holds its prompts",
+    "that kohya's GUI saves and the TOML that lora-scripts exports, which hold their prompts",
     family_told_by="script, network module, model files; GUI: its model switches; alone: `--family`",
     seeds=("random", "each its own"),
     notations=NOTATIONS,

@@ -9,6 +9,7 @@ from ...configs.command_line import PROGRAM
 from ...configs.fields import Section
 from ...errors import SpecError
 from ..reading import unsupported
+from .lora_scripts import script_of
 
 #: Training script -> family.
 _SCRIPTS: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl"}
@@ -28,7 +29,7 @@ def family_of(args: Section, family: str | None) -> str:
     name = args.text("pretrained_model_name_or_path") or ""
     files = {key for key in ("ae", "clip_l", "clip_g", "t5xxl", "gemma2") if args.get(key) is not None}
     kind = args.text("model_type")
-    script = args.text(PROGRAM)
+    script = args.text(PROGRAM) or script_of(args)
     if family is not None:
         return family
     if script is not None:

@@ -24,6 +24,7 @@ from ...spec.model import PRECISIONS, SampleItem, SampleSpec
 from ..reading import note_random, spec_of, take_over, texts_of
 from .family import family_of
 from .gui import GuiForm, gui_entries, is_gui_form
+from .lora_scripts import exported_entries
 from .prompts import NOTATIONS, Entry, is_prompt_file, read_entries
 from .sampling import ID, SIZES
 from .text import weighted_parts
@@ -138,15 +139,17 @@ def prompt_items(
     The GUI's form holds the prompts themselves.
     """
     folders = reading.document.folders or Folders()
-    named = args.text("sample_prompts")
+    key = "prompt_file" if (args.text("prompt_file") or "").strip() else "sample_prompts"  # lora-scripts' page has both
+    named = args.text(key)
     found = folders.override()
-    if found is None and isinstance(args, GuiForm) and (entries := gui_entries(args)):
-        return items(reading, entries)
+    own = gui_entries(args) if isinstance(args, GuiForm) else exported_entries(args)
+    if found is None and own and key == "sample_prompts":
+        return items(reading, own)
     if found is None:
         if not named or isinstance(args, GuiForm):
             source = reading.document.source
             raise missing_file("the config has no sample_prompts, so the trainer samples nothing", source)
-        found = folders.read(args, "sample_prompts", named)
+        found = folders.read(args, key, named.strip())
     text, name, suffix = found
     if suffix not in (".txt", ".toml", ".json"):
         raise SpecError(

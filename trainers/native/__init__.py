@@ -30,7 +30,7 @@ TRAINER: Final = Trainer(
     files="JSON, YAML ([native-spec.md](native-spec.md))",
     family_told_by="`family`",
     seeds=("random", "each its own"),
-    notations=Notations(),
+    notations=Notations(repeated_keys=False),
     recognise=lambda document: has_any(document, MARKER),
     doubt=nobody_else,
     read=read_native,

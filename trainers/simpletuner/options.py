@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from ...configs.fields import Reading, is_null
+from ...configs.script import Assumed, Unexpanded, part_of
 from ...configs.tree import Node
 from ...errors import SpecError
 from ..reading import flags_in
@@ -23,7 +24,17 @@ _ENV_NAMES: Final = {
 }
 _EXTRA: Final = "TRAINER_EXTRA_ARGS"
 _OLD_NAMES: Final = {"validation_steps": "validation_step_interval"}
+#: config.env of 2024: a switch -> the family that it stands for, SDXL without any.
+_SWITCHES: Final = {
+    "stable_diffusion_3": "sd3",
+    "stable_diffusion_legacy": "sd1x",
+    "legacy": "sd1x",
+    "aura_flow": "auraflow",
+    **{name: name for name in ("flux", "sd3", "pixart_sigma", "kolors", "smoldit", "hunyuan_dit")},
+}
 _VARIABLE: Final = re.compile(r"\$\{[^}]*\}|\{env:[^{}]*\}")
+#: Options whose end says enough where the beginning is not known.
+_PATHS: Final = frozenset(("output_dir", "user_prompt_library", "pretrained_model_name_or_path"))
 _EMPTY_ALLOWED: Final = frozenset(("validation_prompt", "validation_negative_prompt"))
 
 
@@ -89,13 +100,18 @@ class Options:
             return None
         if not isinstance(node.value, str):
             raise self.error(name, "text is expected", "Write the value in quotes.")
-        if _VARIABLE.search(node.value, 0, node.value.rfind("}") + 1):
+        value = part_of(node.value, node.value.strip())
+        if isinstance(value, Assumed):
+            self.reading.note(f"{self.key(name)}: {str(value)!r} is taken for {value.written!r}.")
+        elif isinstance(value, Unexpanded) and name in _PATHS and "$" not in value.rpartition("/")[2]:
+            self.reading.note(f"{self.key(name)} is {str(value)!r}: what the shell puts there is not known here.")
+        elif isinstance(value, Unexpanded) or _VARIABLE.search(node.value, 0, node.value.rfind("}") + 1):
             raise self.error(
                 name,
                 f"{node.value!r} holds a variable, which the trainer replaces and is not replaced here",
                 "Write the value itself.",
             )
-        return node.value.strip()
+        return value
 
     def flag(self, name: str) -> bool:
         """The option as a switch: true, yes, on and numbers but 0 switch it on."""
@@ -105,6 +121,15 @@ class Options:
         if word in ("1", "true", "yes", "on", "y", "t"):
             return True
         raise self.error(name, f"{word!r} is neither true nor false", "Write true or false.")
+
+    def family_switch(self) -> str | None:
+        """The family as config.env named it in 2024, None where no switch is given.
+
+        Source: `train.sh` of 2024, which turns `FLUX=true` into `--flux`.
+        """
+        known = [name for name in _SWITCHES if self.has(name)]
+        on = next((_SWITCHES[name] for name in known if self.flag(name)), None)
+        return on or ("sdxl" if known else None)
 
     def integer(self, name: str, low: int, high: int) -> int | None:
         """The option as a whole number in [low, high]."""

@@ -106,7 +106,7 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
 
 
 def _family(options: Options) -> str:
-    named = options.text("model_family")
+    named = options.text("model_family") or options.family_switch()
     if named is None:
         raise options.error(
             "model_family", "this option is missing", f"Write one of {', '.join(_FAMILIES)}; or pass family=."

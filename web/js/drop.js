@@ -7,7 +7,8 @@ import { app } from "../../../scripts/app.js";
 import { fetchJson, openGraph, postGraph, showError, showInfo } from "./lib.js";
 import { text } from "./strings.js";
 
-const SUFFIXES = [".yaml", ".yml", ".toml", ".json", ".txt"];
+const SCRIPTS = [".sh", ".bat", ".cmd", ".ps1"];
+const SUFFIXES = [".yaml", ".yml", ".toml", ".json", ".txt", ".env", ...SCRIPTS];
 const MIB = 1 << 20;
 const LARGEST = 4 * MIB; // of a request; a config has no more
 const DEFAULT_FAMILY = "flux";
@@ -26,6 +27,13 @@ const isTooLarge = (file) => isCandidate(file) && suffixOf(file) !== ".json" && 
 function showTooLarge(file) {
   const size = (file.size / MIB).toFixed(1);
   showError(text("not_read", { file: file.name }), text("too_large", { size, limit: LARGEST / MIB }));
+}
+
+/** The files that are no config of their own: a launch script that came with them names them. */
+function namedByScripts(files, texts) {
+  const scripts = files.filter((file) => SCRIPTS.includes(suffixOf(file)));
+  const named = (file) => scripts.some(({ name }) => texts.get(name).content.includes(stemOf(file)));
+  return files.filter((file) => !scripts.includes(file) && named(file));
 }
 
 /** Whether a JSON text is one of ComfyUI's own files: a workflow, an API prompt or node templates. */
@@ -113,11 +121,13 @@ async function openConfig(file, texts, family) {
  */
 async function openFiles(files, texts, insist) {
   const problems = new Map();
-  for (const file of files) {
+  const named = namedByScripts(files, texts);
+  const own = files.filter((file) => !named.includes(file));
+  for (const file of own) {
     const problem = await openConfig(file, texts);
     if (problem !== null) problems.set(file, problem);
   }
-  if (problems.size < files.length) return true;
+  if (problems.size < own.length) return true;
   const lists = [...problems].filter(([, { kind }]) => kind === "family_unknown").map(([file]) => file)
     .filter((file) => insist || isPromptList(file, texts.get(file.name).content));
   if (lists.length > 0) {

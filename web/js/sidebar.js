@@ -8,7 +8,7 @@ import { text } from "./strings.js";
 
 const ID = "eridiffusion-runs";
 const KEPT = "eridiffusion.sidebar";
-const SUFFIXES = ".yaml,.yml,.json,.jsonc,.toml,.txt";
+const SUFFIXES = ".yaml,.yml,.json,.jsonc,.toml,.txt,.env,.sh,.bat,.cmd,.ps1";
 /** After these ComfyUI may have new samples. It tells every page of its queue, and of nodes only the page that asked. */
 const EVENTS = ["executed", "execution_success", "status", "reconnected"];
 /** Least time between two looks that nobody asked for, in milliseconds. */
