@@ -19,6 +19,7 @@ _KINDS: Final[dict[str, tuple[re.Pattern[str], Callable[[str], Any]]]] = {
     "any float": (re.compile(r".+"), float),
     "text": (re.compile(r".+"), str),
     "path": (re.compile(r".+"), str.strip),
+    "paths": (re.compile(r".+"), lambda word: [word.strip()]),
 }
 _MOST_STEPS: Final = 1000
 #: The dashes and the minus sign that a word processor makes of hyphens.
@@ -76,7 +77,7 @@ MUSUBI: Final = Grammar(
         "i": ("image_path", "path"),
         "ei": ("end_image_path", "path"),
         "cn": ("control_video_path", "path"),
-        "ci": ("control_image_path", "path"),
+        "ci": ("control_image_path", "paths"),
         "of": ("one_frame", "path"),
     }
 )
@@ -100,7 +101,7 @@ class PromptLine:
 
 
 def parse_prompt_line(line: str, grammar: Grammar) -> PromptLine:
-    """Split a prompt from its flags at every " --"; of several equal flags the last counts.
+    """Split a prompt from its flags at every " --"; of several equal flags the last counts, but paths are collected.
 
     The prompt itself may be a flag too, as in the trainers: one that starts like "s 4 ..." sets the steps.
     Nothing raises: the trainers drop what does not fit a flag without a word, here it goes into `dropped`.
@@ -124,7 +125,7 @@ def parse_prompt_line(line: str, grammar: Grammar) -> PromptLine:
             if position:
                 found.dropped.append(f"--{part}")
             continue
-        found.settings[setting] = number
+        found.settings[setting] = [*found.settings.get(setting, ()), *number] if kind == "paths" else number
         rest = part[value.end() :].strip()
         if not position:
             found.surprises.append(f"the prompt itself starts like the flag --{name} and sets {setting} to {number!r}")

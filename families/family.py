@@ -29,6 +29,7 @@ class Variant:
         named: pattern that a base model's name in a config has for this variant; slashes are "/", letters small.
         offered: pattern that its files have in their names, folder and all, in small letters.
         file: its usual diffusion model or checkpoint.
+        model_like: what its files are called where the family's `model_like` leaves them out, None = as there.
         guidance_note: what to tell a person who sets a guidance value that this variant ignores, "" where it does not.
         note: what to tell a person whose config names this variant, "" = nothing.
     """
@@ -39,6 +40,7 @@ class Variant:
     file: ModelFile
     guidance_note: str = ""
     note: str = ""
+    model_like: Like | None = None
 
 
 #: A list of timesteps; sigmas shifted by a constant or by the picture's size; sigmas that are not shifted.

@@ -22,15 +22,27 @@ def _sampling(chain: Chain) -> Sampling:
     Items without a guidance value run with the guidance embedding switched off.
     """
     prompts = chain.encode("positive", "Prompts", "prompt", extra=True)
-    positive = _guidance(chain, "guidance", prompts.out("conditioning"))
+    positive = _guidance(chain, "guidance", _followed(chain, "reference", prompts.out("conditioning")))
     if any(item.cfg_scale != 1.0 for item in chain.spec.items):
         negatives = chain.encode("negative", "Negative prompts", "negative", extra=False)
-        negative = _guidance(chain, "negative_guidance", negatives.out("conditioning"))
+        followed = _followed(chain, "negative_reference", negatives.out("conditioning"))
+        negative = _guidance(chain, "negative_guidance", followed)
     else:
         zeroed = chain.add("negative", "ConditioningZeroOut", "No negative", conditioning=prompts.out("conditioning"))
         negative = zeroed.out("conditioning")
     latent = chain.latent()
     return Sampling(positive, negative, latent.out("latent"), flux_sigmas(chain), chain.euler().out("sampler"))
+
+
+def _followed(chain: Chain, node_id: str, conditioning: Link) -> Link:
+    """A conditioning with Kontext's control images, where the items have some."""
+    if chain.spec.items[0].control_image is None:
+        return conditioning
+    encoded = chain.control_latent()
+    node = chain.add(
+        node_id, "ReferenceLatent", "Follow the control image", conditioning=conditioning, latent=encoded.out("latent")
+    )
+    return node.out("conditioning")
 
 
 def flux_sigmas(chain: Chain) -> Link:
@@ -69,6 +81,8 @@ def _guidance(chain: Chain, node_id: str, conditioning: Link) -> Link:
 #: Entries of ComfyUI's table of sigmas.
 _TABLE: Final = 10_000
 _DEV: Final = ModelFile.of("Comfy-Org/flux1-dev", "flux1-dev.safetensors", "diffusion_models")
+#: In names of files that are no base model of Flux's.
+_NEVER: Final = r"canny|depth|redux|control|lora|flux[._-]?2|vae|klein"
 #: FLUX.1's further published models.
 _KREA, _KONTEXT, _FILL = (
     ModelFile.of(f"black-forest-labs/FLUX.1-{name}-dev", f"flux1-{name.lower()}-dev.safetensors", "diffusion_models")
@@ -129,7 +143,9 @@ FAMILY = Family(
             guidance_note="Flux schnell has no guidance embedding: the guidance value has no effect.",
         ),
         Variant("krea", named=r"krea(?![-_. ]?2)", offered=r"krea", file=_KREA),
-        Variant("kontext", named=r"kontext", offered=r"kontext", file=_KONTEXT),
+        Variant(
+            "kontext", named=r"kontext", offered=r"kontext", file=_KONTEXT, model_like=Like(r"kontext", never=_NEVER)
+        ),
         Variant(
             "fill",
             named=r"(?<![a-z])fill(?![a-z])",
@@ -156,7 +172,7 @@ FAMILY = Family(
     main="unet",
     files={"unet": _DEV, "clip_l": CLIP_L.file, "t5xxl": T5XXL.file, "vae": _VAE},
     # never: models for other tasks than text to image, or of another architecture
-    model_like=Like(r"flux", never=r"kontext|fill|canny|depth|redux|control|lora|flux[._-]?2|vae|klein"),
+    model_like=Like(r"flux", never=rf"kontext|fill|{_NEVER}"),
     vae_like=Like(r"^ae\.|flux.*(vae|ae\.)", never=r"flux[._-]?2"),
     model_classes=("Flux",),
     conditioning_widths=_widths,

@@ -72,7 +72,7 @@ OTHERS: Final[tuple[Other, ...]] = (
         r"transformer_blocks_\d+_attn1_to_[qkv]$",
     ),
     Other("Cosmos or Anima", modules=r"(?:^|_)blocks_\d+_(?:self|cross)_attn_[qkv]_proj$"),
-    Other("Flux Kontext", named=r"kontext"),
+    Other("Flux Kontext", named=r"kontext", stated=r"(?!)"),  # a LoRA for it is one for Flux
     Other("Flex.2", named=r"flex[-_.]?2(?![0-9])"),
     Other("OmniGen", named=r"omnigen"),
     Other("Stable Diffusion 1 or 2", stated=r"^sd_?v?[12](?![0-9])|stable-diffusion-v[12]"),

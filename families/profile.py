@@ -9,6 +9,10 @@ from typing import Final, NamedTuple
 FALLBACK_NOISE: Final = "torch-cpu/nchw/float32"
 
 
+#: How a control image is fitted to what Flux Kontext takes.
+CONTROL_FITS: Final = ("the sample's size", "its own size")
+
+
 class Remark(NamedTuple):
     """What a person should know about the match.
 
@@ -41,6 +45,8 @@ class Profile:
     own alpha / rank, -1 = its own.
     zero_star: CFG-Zero* with an empty first step. cfg_from_step: the first step, from 0, with a negative pass.
     swapped_heads: SD 3.5 Medium's second self-attention runs with heads and head size swapped.
+    control_fit: Kontext, one of CONTROL_FITS: a control image is scaled to the sample's size, or cut at its right and
+    lower edge to multiples of 16.
     remarks: what a person should know about the match; notes: their texts.
     """
 
@@ -71,6 +77,7 @@ class Profile:
     zero_star: bool = False
     cfg_from_step: int = 0
     swapped_heads: bool = False
+    control_fit: str = "the sample's size"
     skip_layers: str = ""
     skip_scale: float = 2.5
     skip_start: float = 0.01

@@ -16,6 +16,7 @@ from ..images.layouts import sample_name
 from ..spec import SampleSpec
 from ..spec.model import draw_seeds, fill_trigger
 from ..spec.readers import TEXT, read_opened
+from .control import control_files
 from .paths import candidates, input_roots
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ def fingerprint(inputs: SpecInputs) -> str:
             stat = path.stat()
             # The spec itself as well: it holds what a prompts file that the config names says.
             state = f"{path}|{stat.st_mtime_ns}|{stat.st_size}|{spec.to_json()}"
+        state += "".join(f"|{file}|{file.stat().st_mtime_ns}" for file in control_files(spec))
     except (ValueError, OSError) as error:
         return f"unreadable: {error}"
     random = any(item.seed is None for item in spec.items)

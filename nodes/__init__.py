@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..host.http import runs_routes
 from ..host.http.routes import register
+from .control import EriControlImages
 from .flux import EriFluxPatchify, EriFluxUnpatchify
 from .guidance import EriGuidance
 from .lora import EriLoraAtStep, EriLoraSteps
@@ -21,6 +22,7 @@ from .text import EriCacheConditioning, EriTripleTextEncode
 #: Every node of the pack, in menu order.
 NODES: list[type[io.ComfyNode]] = [
     EriSampleSpec,
+    EriControlImages,
     EriLoraAtStep,
     EriLoraSteps,
     EriTripleTextEncode,

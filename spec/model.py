@@ -61,6 +61,7 @@ SETTINGS: Final[dict[str, tuple[type, str]]] = {
         bool,
         "SD 3.5 Medium: the second self-attention runs with heads and head size swapped, as in sd-scripts.",
     ),
+    "control_fit": (str, "Flux Kontext: how a control image is fitted: the sample's size, or its own size."),
     "skip_layers": (str, "SD 3.5: layers for skip-layer guidance, e.g. 7, 8, 9; empty = off."),
     "skip_scale": (float, "SD 3.5: strength of skip-layer guidance."),
     "skip_start": (float, "SD 3.5: share of the run at which skip-layer guidance starts."),
@@ -108,6 +109,9 @@ class SampleItem:
     shift: Annotated[
         float | None, Says("Flow models: this sample's own shift, 0 = Flux's by size; null = the spec's.")
     ] = None
+    control_image: Annotated[
+        str | None, Says("Flux Kontext: the image that this sample follows, as the config names it; null = none.")
+    ] = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict; what came later and says nothing is left out."""
@@ -115,7 +119,7 @@ class SampleItem:
 
 
 #: Fields of an item that older versions of the pack do not know.
-_LATER: Final = ("shift",)
+_LATER: Final = ("shift", "control_image")
 
 
 @dataclass(frozen=True)

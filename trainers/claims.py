@@ -181,6 +181,11 @@ def in_prompts(holds: Callable[[str], object]) -> Condition:
     return any_prompt
 
 
+def follows_images(case: Case) -> bool:
+    """Configs with a control image in some item."""
+    return any(item.control_image is not None for item in case.spec.items)
+
+
 def names_noise(case: Case) -> bool:
     """Configs that name their noise themselves."""
     return "noise" in case.spec.sampling

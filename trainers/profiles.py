@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import WorkflowError
 from ..families import FAMILIES
-from ..families.profile import Profile, Remark
+from ..families.profile import CONTROL_FITS, Profile, Remark
 from ..spec.model import SampleSpec
 from . import TRAINERS
 from .trainer import Way
@@ -49,6 +49,7 @@ def profile_for(spec: SampleSpec, sampler: str | None = None, shift: float | Non
         if profile.sampler and name in spec.sampling:
             profile = profile.remarked(f"{name} acts with DDIM only, not with {profile.sampler}.", "sigmas")
     _check_sd35(profile, spec)
+    _check_control(profile, spec)
     return replace(profile, remarks=tuple(remark for remark in profile.remarks if _applies(remark, profile, spec)))
 
 
@@ -83,6 +84,25 @@ def _with_words(profile: Profile, spec: SampleSpec, way: Way, sampler: str | Non
         profile = _changed(profile, change.values, change.remarks)
     variant = way.variants.get(spec.variant or "")
     return profile if variant is None else _changed(profile, variant.values, variant.remarks)
+
+
+def _check_control(profile: Profile, spec: SampleSpec) -> None:
+    """Refuse control images of models that follow none, and a fit that nobody knows."""
+    if profile.control_fit not in CONTROL_FITS:
+        raise WorkflowError(
+            f"{profile.control_fit!r} is no way to fit a control image",
+            field="sampling.control_fit",
+            remedy=f"Known ones: {', '.join(CONTROL_FITS)}.",
+        )
+    if (spec.family, spec.variant) == ("flux", "kontext"):
+        return
+    for item in spec.items:
+        if item.control_image is not None:
+            raise WorkflowError(
+                f"only Flux Kontext follows control images, not {spec.family} {spec.variant or ''}".rstrip(),
+                field=f"items[{item.index}].control_image",
+                remedy="Leave it out, or set variant to kontext.",
+            )
 
 
 def _with_shift(profile: Profile, family: str, shift: float) -> Profile:

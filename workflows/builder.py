@@ -114,7 +114,7 @@ def build(
         model_notes.append("No run was named, so no LoRA is loaded: this samples the model before training.")
     graph = Graph()
     loaded = add_loaders(graph, description, spec.family)
-    notes = [*instead, *spec.notes, *_ignored(spec), *model_notes, *seed_notes]
+    notes = [*instead, *spec.notes, *_ignored(spec), *model_notes, *seed_notes, *_control_images(spec)]
     if style == "stock":
         file = None if run is None else lora_file(str(run), step, offered)
         stock_notes, stock_saves = add_stock(graph, spec, loaded, file)
@@ -190,11 +190,22 @@ def _ignored(spec: SampleSpec) -> list[str]:
     return [f"Config fields without effect on these samples: {', '.join(spec.ignored)}."] if spec.ignored else []
 
 
+def _control_images(spec: SampleSpec) -> list[str]:
+    """Where the images that samples follow have to be."""
+    named = dict.fromkeys(item.control_image for item in spec.items if item.control_image is not None)
+    if not named:
+        return []
+    return [
+        f"Control images, which ComfyUI looks for beside the config and in its input folder: {', '.join(named)}. Copy "
+        "those that lie elsewhere into the input folder."
+    ]
+
+
 def _groups(spec: SampleSpec) -> list[list[SampleItem]]:
-    """Items that can share one chain: same LoRA strength, sampler and shift, and guidance or none."""
+    """Items that can share one chain: same LoRA strength, sampler and shift, and guidance and control image or none."""
     groups: dict[tuple[object, ...], list[SampleItem]] = {}
     for item in spec.items:
-        key = (item.lora_scale, item.sampler, item.shift, item.guidance is None)
+        key = (item.lora_scale, item.sampler, item.shift, item.guidance is None, item.control_image is None)
         groups.setdefault(key, []).append(item)
     return list(groups.values())
 
@@ -223,7 +234,10 @@ def _start(graph: Graph, spec: SampleSpec, profile: Profile, loaded: Loaded, num
         items="",
     )
     graph.bands[source.id] = number
-    return Chain(graph, spec, FAMILIES[spec.family], profile, source, loaded.model, loaded.clip, suffix, label, number)
+    family = FAMILIES[spec.family]
+    return Chain(
+        graph, spec, family, profile, source, loaded.model, loaded.clip, loaded.vae, suffix, label, number
+    )  # fmt: skip
 
 
 def _with_lora(

@@ -32,6 +32,7 @@ class Chain:
         family: the spec's.
         source: the EriSampleSpec node.
         model, clip: links after the LoRA.
+        vae: the loaded one.
         suffix: appended to node ids, "" for the first chain, then "_2" and so on.
         label: appended to titles.
         band: the chain's number, which is its place on the canvas.
@@ -44,6 +45,7 @@ class Chain:
     source: Node
     model: Link
     clip: Link
+    vae: Link
     suffix: str = ""
     label: str = ""
     band: int = 0
@@ -87,6 +89,22 @@ class Chain:
         width, height = self.source.out("width"), self.source.out("height")
         kind = self.family.empty_latent
         return self.add("latent", kind, "Empty latents", width=width, height=height, batch_size=1)
+
+    def control_latent(self) -> Node:
+        """The latents of the items' control images, which are added once."""
+        made = self.graph.nodes.get("control_latent" + self.suffix)
+        if made is not None:
+            return made
+        images = self.add(
+            "control",
+            "EriControlImages",
+            "Control images",
+            fit=self.profile.control_fit,
+            spec=self.source.out("spec"),
+        )
+        return self.add(
+            "control_latent", "VAEEncode", "Encode control images", pixels=images.out("image"), vae=self.vae
+        )
 
     def euler(self) -> Node:
         """Add flow-matching Euler without churn."""

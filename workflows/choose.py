@@ -79,9 +79,8 @@ def _main(
             return kinds[0], usual[kinds[0]]
         _say_found("Model", named, found, notes)
         return found.kind, found.file
-    fitting_by_kind = {
-        kind: [file for file in offered.get(folders[kind], ()) if family.model_like.fits(file)] for kind in kinds
-    }
+    like = (variant.model_like if variant else None) or family.model_like
+    fitting_by_kind = {kind: [file for file in offered.get(folders[kind], ()) if like.fits(file)] for kind in kinds}
     pattern = variant.offered if variant else ""
     exact = {
         kind: [file for file in files if re.search(pattern, file.lower())] for kind, files in fitting_by_kind.items()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from ..errors import WorkflowError
 from ..families import FAMILIES
 from ..families.encoders import CLIP_G, T5XXL
-from ..families.profile import FALLBACK_NOISE, Profile
+from ..families.profile import CONTROL_FITS, FALLBACK_NOISE, Profile
 from ..spec import SampleItem, SampleSpec
 from ..trainers.kohya.text import repaired, weighted_parts
 from ..trainers.profiles import profile_for
@@ -80,6 +80,11 @@ def _add_item(stock: Stock, profile: Profile, item: SampleItem, file: str) -> st
     model, clip = _model_and_clip(stock, profile, item)
     positive = _encode(stock, profile, clip, item, f"Prompt{label}", item.prompt)
     negative = _negative(stock, profile, clip, item)
+    if item.control_image is not None:
+        encoded = _control_latent(stock, profile, item, item.control_image)
+        positive = stock.add(
+            "reference", "ReferenceLatent", "Follow the control image", conditioning=positive, latent=encoded
+        )
     latent = stock.shared(
         "latent", stock.family.empty_latent, "Empty latent", width=item.width, height=item.height, batch_size=1
     )
@@ -98,6 +103,27 @@ def _add_item(stock: Stock, profile: Profile, item: SampleItem, file: str) -> st
     )  # fmt: skip
     decode = stock.add("decode", "VAEDecode", f"Decode{label}", samples=sample, vae=stock.loaded.vae)
     return stock.add("save", "SaveImage", f"Save{label}", images=decode, filename_prefix=file).node
+
+
+def _control_latent(stock: Stock, profile: Profile, item: SampleItem, name: str) -> Link:
+    """The latent of a control image, which LoadImage takes from ComfyUI's input folder."""
+    file = PurePosixPath(name.replace("\\", "/")).name
+    image = stock.shared("control", "LoadImage", "Control image", image=file)
+    if profile.control_fit == CONTROL_FITS[0]:
+        stock.note(
+            "ComfyUI's bilinear scaling leaves pixels out where the trainer's takes the mean of them: control images "
+            "that are larger than the sample are followed slightly otherwise."
+        )
+        image = stock.shared(
+            "control_size", "ImageScale", "Size of the sample", image=image, upscale_method="bilinear",
+            width=item.width, height=item.height, crop="disabled",
+        )  # fmt: skip
+    else:
+        stock.note(
+            "VAEEncode cuts control images at all edges to multiples of 8 pixels, the trainer at the right and lower "
+            "edge to multiples of 16: only images whose sides 16 divides are followed as there."
+        )
+    return stock.shared("control_latent", "VAEEncode", "Encode control image", pixels=image, vae=stock.loaded.vae)
 
 
 def _file_part(name: str) -> str:

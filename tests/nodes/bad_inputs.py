@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 
+from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.tests.nodes import small_models
 from comfyui_eridiffusion.tests.nodes.bad_input_graphs import Linked, Noise, clip, good, linked
 
 NAN, INFINITE = float("nan"), float("inf")
+KONTEXT = SampleSpec("flux", "native", [SampleItem(0, "a", 64, 64, 2, seed=1, control_image="nowhere.png")], "kontext")
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,8 @@ GUIDANCE = [
     Case("EriGuidance", "range", "threshold_percentile is 1.5", {"threshold_percentile": linked(1.5)}),
     Case("EriGuidance", "range", "rescale is -1", {"rescale": linked(-1.0)}),
     Case("EriGuidance", "nan", "rescale is nan", {"rescale": linked(NAN)}),
+    Case("EriControlImages", "range", "fit is 'other'.*Choose one of", {"fit": linked("other"), "spec": linked(lambda: KONTEXT)}),
+    Case("EriControlImages", "missing", "follows 'nowhere.png', which is not there.*Copy it into", {"spec": linked(lambda: KONTEXT)}),
     *(Case("EriTrainerModel", "family", "only SD 3.5 Medium has.*as published", {"second_attention": "heads and head size swapped"}, family=family) for family in ("flux", "sdxl")),
     Case("EriTrainerModel", "range", "second_attention is .*Choose one of", {"second_attention": linked("swapped")}),
     Case("EriMemoryPolicy", "missing", "nothing to work on.*Connect"),

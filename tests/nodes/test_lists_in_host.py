@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from PIL import Image
 
+from comfyui_eridiffusion.spec.readers import from_json
 from comfyui_eridiffusion.tests.nodes import bad_input_graphs as graphs
 from comfyui_eridiffusion.tests.nodes.bad_input_graphs import Linked, linked
 from comfyui_eridiffusion.tests.nodes.test_lora_node import write
@@ -30,6 +32,10 @@ def latents(*shapes: tuple[int, ...]) -> Linked:
 #: Node -> two of its inputs, the first with three entries, the second with two.
 LISTS: dict[str, dict[str, Linked]] = {
     "EriSampleSpec": {"config": linked(*(SPEC % word for word in "abc")), "items": linked("", "0")},
+    "EriControlImages": {
+        "spec": Linked(lambda: [from_json(SPEC % f'{word}", "control_image": "image.png') for word in "abc"]),
+        "fit": linked("the sample's size", "its own size"),
+    },
     "EriLoraAtStep": {"step": linked(0, 100, 200), "strength_model": linked(1.0, 0.5)},
     "EriLoraSteps": {"steps": linked("all", "100", "100, 200"), "at_most": linked(0, 1)},
     "EriTrainerNoise": {
@@ -77,6 +83,7 @@ def helpers(comfy_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     for step in (100, 200):
         write(tmp_path / "bad_input" / f"sd35_lora_step{step}.safetensors", step)
+    Image.new("RGB", (64, 64)).save(tmp_path / "image.png")
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(tmp_path)], {".safetensors"}))
     folder_paths.filename_list_cache.pop("loras", None)
     before = dict(comfy_host.nodes)

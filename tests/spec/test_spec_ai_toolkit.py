@@ -196,7 +196,6 @@ def test_family(model: dict[str, Any], family: str) -> None:
 @pytest.mark.parametrize(
     ("model", "key", "named"),
     [
-        ({"arch": "flux_kontext"}, "arch", "flux_kontext"),
         ({"arch": "chroma_radiance"}, "arch", "chroma_radiance"),
         ({"arch": "zeta_chroma"}, "arch", "zeta_chroma"),
         ({"arch": "sd35"}, "arch", "sd35"),
@@ -209,6 +208,20 @@ def test_unsupported_family(model: dict[str, Any], key: str, named: str) -> None
     with pytest.raises(SpecError, match=named) as caught:
         read_spec(config({"prompts": ["a"]}, {"name_or_path": "a/b", **model}), trainer="ai-toolkit")
     assert caught.value.field == f"config.process[0].model.{key}"
+
+
+def test_kontext_follows_an_image_in_each_sample() -> None:
+    """`flux_kontext.py::generate_single_image` stops without one; an entry's own counts where no flag is given."""
+    model = {"arch": "flux_kontext", "name_or_path": "a/b", "use_flux_cfg": True}
+    entries = [{"prompt": "a --ctrl_img x/fox.png --d 3"}, {"prompt": "b", "ctrl_img": "owl.png"}]
+    spec = read_spec(config({"samples": entries, "guidance_scale": 4}, model), trainer="ai-toolkit")
+    assert (spec.family, spec.variant) == ("flux", "kontext")
+    assert [item.control_image for item in spec.items] == ["x/fox.png", "owl.png"]
+    assert [(item.cfg_scale, item.guidance) for item in spec.items] == [(1.0, 4.0)] * 2
+    assert spec.ignored == ["config.process[0].model.use_flux_cfg"]
+    with pytest.raises(SpecError, match="no control image"):
+        read_spec(config({"prompts": ["a"]}, model), trainer="ai-toolkit")
+    assert items({"samples": [{"prompt": "a --ctrl_img x.png", "ctrl_img": "y.png"}]})[0].control_image is None
 
 
 def test_guidance() -> None:

@@ -38,7 +38,7 @@ def test_defaults_and_flags() -> None:
 
 def test_what_has_no_effect_is_named() -> None:
     notes = lines("a --l 6 --n grey --ci image.png --f 4\n").notes
-    for word in ("cfg_scale", "negative_prompt", "control_image_path", "frame_count"):
+    for word in ("cfg_scale", "negative_prompt", "frame_count"):
         assert any(word in note for note in notes)
 
 
@@ -96,6 +96,18 @@ def test_out_of_range(text: str) -> None:
     with pytest.raises(SpecError) as caught:
         lines(text)
     assert caught.value.line == 1
+
+
+def test_the_first_control_image_is_followed() -> None:
+    spec = lines("a --d 1 --ci  x/fox.png --ci owl.png\nb --d 2\n")
+    assert [item.control_image for item in spec.items] == ["x/fox.png", None]
+    told = {match.topic: match for match in explain(spec)}
+    assert (told["model"].kind, told["noise"].kind) == ("different", "as its source says")
+    listed = read_text('[{"prompt": "a", "control_image_path": ["y.png", "z.png"]}]', trainer="musubi")
+    assert from_json(listed.to_json()).items[0].control_image == "y.png"
+    other = SampleSpec("sdxl", "native", [SampleItem(0, "a", 64, 64, 2, seed=1, control_image="x.png")])
+    with pytest.raises(WorkflowError, match="only Flux Kontext"):
+        build(other)
 
 
 def test_a_graph_has_a_schedule_for_each_shift() -> None:

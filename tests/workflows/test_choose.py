@@ -36,6 +36,7 @@ OFFERED = {
     [
         ("flux", "dev", "unet", "flux1-dev.safetensors"),
         ("flux", None, "unet", "flux1-dev.safetensors"),
+        ("flux", "kontext", "unet", "flux1-dev-kontext_fp8_scaled.safetensors"),
         ("flux", "schnell", "unet", "flux1-schnell.safetensors"),
         ("sd35", "large", "checkpoint", "sd3.5_large.safetensors"),
         ("sd35", "large-turbo", "checkpoint", "sd3.5_large_turbo.safetensors"),

@@ -31,7 +31,7 @@ _UNUSED: Final = frozenset(
 
 @dataclass(frozen=True)
 class Settings:
-    """What a sample entry says, after inheritance. seed: its own one only."""
+    """What a sample entry says, after inheritance. seed, control: its own ones only."""
 
     width: int
     height: int
@@ -40,6 +40,7 @@ class Settings:
     steps: int
     multiplier: float
     seed: int | None = None
+    control: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,24 @@ class Rules:
     rescale: float
     sampler: str
     trigger: str | None
+    kontext: bool
 
 
 _DEFAULTS: Final = Settings(width=512, height=512, negative="", guidance=7.0, steps=20, multiplier=1.0)
 
 
-def read_items(sample: Section, family: str, trigger: str | None, use_flux_cfg: bool) -> list[SampleItem]:
-    """All items of a sample section, as `BaseSDTrainProcess.sample` makes them.
+def read_items(
+    sample: Section, family: str, trigger: str | None, *, use_flux_cfg: bool, kontext: bool
+) -> list[SampleItem]:
+    """All items of a sample section, as `BaseSDTrainProcess.sample` makes them. kontext: each follows a control image.
 
     Seeds: the section's, +index with walk_seed; an item's own seed replaces the running one, so without walk_seed it
     holds for all later items too. Raises SpecError naming the field.
     """
     base = _settings(sample, _DEFAULTS)
-    rules = Rules(family, use_flux_cfg, sample.number("guidance_rescale") or 0.0, _sampler(sample, family), trigger)
-    entries, prompts = _entries(sample, base)
+    rescale = sample.number("guidance_rescale") or 0.0
+    rules = Rules(family, use_flux_cfg, rescale, _sampler(sample, family), trigger, kontext)
+    entries, prompts = _entries(sample, base, kontext)
     walk, start = sample.flag("walk_seed") or False, sample.integer("seed", MIN_SEED, MAX_SEED) or 0
     current, items = start, []
     for index, prompt in enumerate(prompts):
@@ -90,7 +95,7 @@ def _report(sample: Section, rules: Rules, items: list[SampleItem]) -> None:
         reading.note("model.use_flux_cfg: true CFG with Flux's guidance embedding bypassed by the trainer.")
 
 
-def _entries(sample: Section, base: Settings) -> tuple[list[Settings], list[tuple[Place, str]]]:
+def _entries(sample: Section, base: Settings, kontext: bool) -> tuple[list[Settings], list[tuple[Place, str]]]:
     """Settings of every entry, and the prompts; entries without a prompt are missing from the latter."""
     listed = "samples" if sample.has("samples") else "prompts"
     if listed == "samples" and sample.has("prompts"):
@@ -104,6 +109,8 @@ def _entries(sample: Section, base: Settings) -> tuple[list[Settings], list[tupl
         if listed == "samples":
             entry = _entry(sample, node, path)
             entry_settings, prompt, path = _settings(entry, base), entry.get("prompt"), f"{path}.prompt"
+            if kontext and entry.get("ctrl_img") is not None:
+                entry_settings = replace(entry_settings, control=entry.text("ctrl_img"))
             if entry.get("seed") is not None:
                 entry_settings = replace(entry_settings, seed=entry.integer("seed", MIN_SEED, MAX_SEED))
         settings.append(entry_settings)
@@ -199,6 +206,9 @@ def _item(place: Place, text: str, rules: Rules, settings: Settings, index: int,
     if not 1 <= steps <= MAX_STEPS:
         raise _error(place, f"{steps} steps are out of range", f"Write 1 to {MAX_STEPS}.")
     scale = float(flags.get("guidance_scale", settings.guidance))
+    control = flags.get("ctrl_img", settings.control) if rules.kontext else None
+    if rules.kontext and control is None:
+        raise _error(place, "the sample has no control image, which stops the trainer", "Add --ctrl_img FILE.")
     true_cfg = rules.family != "flux" or rules.use_flux_cfg
     return SampleItem(
         index=index,
@@ -212,6 +222,7 @@ def _item(place: Place, text: str, rules: Rules, settings: Settings, index: int,
         guidance=None if true_cfg else scale,
         sampler=rules.sampler,
         lora_scale=float(flags.get("network_multiplier", settings.multiplier)),
+        control_image=control,
     )
 
 
@@ -227,7 +238,8 @@ def _report_flags(place: Place, rules: Rules, parsed: ParsedPrompt) -> None:
         place.note(f"the trainer drops {part!r} from the prompt (every '--' starts a flag there).")
     for meant in parsed.meant:
         place.note(f"{meant!r} stays in the prompt: a flag begins with two plain hyphens.")
-    for name in sorted(_UNUSED & parsed.settings.keys()):
+    used = {"ctrl_img"} if rules.kontext else set()
+    for name in sorted((_UNUSED & parsed.settings.keys()) - used):
         place.note(f"the inline flag for {name} is not used.")
     if rules.trigger is None and "[trigger]" in parsed.prompt:
         place.reading.note("[trigger] stays in the prompts as text: the config has no trigger_word.")

@@ -22,8 +22,10 @@ PROCESS_TYPES: Final = (
     *("sd_trainer", "diffusion_trainer", "ui_trainer", "textual_inversion_trainer", "concept_slider"),
     *("concept_replacer", "image_reference_slider_trainer", "ultimate_slider_trainer"),
 )
+#: The arch whose samples each follow a control image.
+KONTEXT: Final = "flux_kontext"
 _ARCHES: Final = {
-    **dict.fromkeys(("flux", "flex1"), "flux"),
+    **dict.fromkeys(("flux", "flex1", KONTEXT), "flux"),
     "sd3": "sd35",
     **dict.fromkeys(("sdxl", "ssd", "vega"), "sdxl"),
     "chroma": "chroma",
@@ -52,7 +54,8 @@ def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
         raise (model or process).missing("name_or_path" if model else "model", "ai-toolkit stops without it.")
     family = family or _family(model)
     use_family_fields(model, ("arch", *_FLAGS))
-    variant = FAMILIES[family].variant_of(model.text("name_or_path") or "")
+    kontext = family == "flux" and (model.text("arch") or "").split(":")[0] == KONTEXT
+    variant = "kontext" if kontext else FAMILIES[family].variant_of(model.text("name_or_path") or "")
     trigger = process.text("trigger_word")
     note_disabled_sampling(reading, train)
     if process.has("first_sample"):
@@ -64,11 +67,14 @@ def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
         process.no_effect("adapter")
         reading.note(f"{process.path_of('adapter')} acts on the trainer's own samples; it is not read.")
     precision = train.text("dtype") if train else None
+    flux_cfg = bool(model.flag("use_flux_cfg"))
+    if kontext and flux_cfg:
+        model.no_effect("use_flux_cfg")
     return spec_of(
         reading,
         ID,
         family,
-        read_items(sample, family, trigger, bool(model.flag("use_flux_cfg"))),
+        read_items(sample, family, trigger, use_flux_cfg=flux_cfg and not kontext, kontext=kontext),
         variant=variant,
         name=process.text("name") or run_name,
         trigger_word=trigger,

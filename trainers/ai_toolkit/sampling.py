@@ -46,6 +46,7 @@ WAYS: Final = (
         negative="only `use_flux_cfg`",
         remarks=(),
         claims=(
+            *read(*OF_SAMPLING, when=of_variant("kontext")),
             *read("sigmas", "token lengths", when=of_variant("schnell")),
             *ran("aitk_flux", "aitk_flux_cfg"),
             *read("LoRA scale"),

@@ -149,7 +149,7 @@ def _of_section(section: Section, grammar: Grammar) -> Entry:
             settings[key] = section.integer(key, -_BOUND, _BOUND)
         elif kind in ("float", "any float"):
             settings[key] = section.number(key)
-        elif kind == "path" and isinstance(node.value, list):
+        elif kind in ("path", "paths") and isinstance(node.value, list):
             section.used.add(key)
             settings[key] = [str(child.value) for child in node.value]
         else:

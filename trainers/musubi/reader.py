@@ -25,7 +25,10 @@ _SIDE: Final = 256
 _STEPS: Final = 20
 _GUIDANCE: Final = 2.5
 MODEL_FILES: Final = {"dit": "model", "vae": "vae", "text_encoder1": "t5xxl", "text_encoder2": "clip_l"}
-_WITHOUT_EFFECT: Final = ("cfg_scale", "negative_prompt", "frame_count", "end_image_path", "one_frame", "image_path")
+_WITHOUT_EFFECT: Final = (
+    *("cfg_scale", "negative_prompt", "frame_count", "end_image_path", "one_frame", "image_path"),
+    "control_video_path",
+)
 
 
 def read_musubi(document: Document, family: str | None) -> SampleSpec:
@@ -109,9 +112,11 @@ def _item(reading: Reading, entry: Entry, index: int) -> SampleItem:
     for key in _WITHOUT_EFFECT:
         if key in given:
             place.note(f"{key} is not used: Kontext's samples are single pictures made in one pass.")
-    for key in ("control_image_path", "control_video_path"):
-        if key in given:
-            place.note(f"{key} is not read: the trainer's picture follows that image, the one made here does not.")
+    control = given.get("control_image_path")
+    if isinstance(control, list):
+        if control[1:]:
+            place.note(f"of the control images the trainer follows the first only: {control[0]}.")
+        control = control[0] if control else None
     width, height = place.size(SIZE.pixels, given.get("width", _SIDE), given.get("height", _SIDE))
     return SampleItem(
         index=index,
@@ -123,6 +128,7 @@ def _item(reading: Reading, entry: Entry, index: int) -> SampleItem:
         seed=place.seed(given.get("seed")),
         guidance=place.finite("guidance_scale", given.get("guidance_scale", _GUIDANCE)),
         shift=_shift(place, given.get("discrete_flow_shift", SHIFT)),
+        control_image=control,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from ..claims import OF_SAMPLING, read
+from ..claims import OF_SAMPLING, differs, follows_images, read
 from ..kohya.sampling import MISREAD
 from ..trainer import FLOW_SAMPLERS, GPU_NOTE, HALF, Change, Noise, Sizes, Way
 
@@ -23,13 +23,26 @@ WAYS: Final = (
         ID,
         "flux",
         # transformers 4 and ftfy, as sd-scripts (pyproject.toml)
-        differs={"base_shift": math.log(SHIFT), "max_shift": math.log(SHIFT), "text_rules": "kohya"},
+        differs={
+            **dict.fromkeys(("base_shift", "max_shift"), math.log(SHIFT)),
+            "text_rules": "kohya",
+            "control_fit": "its own size",
+        },
         variants={"schnell": Change({"shifted": False})},
         noise=Noise("torch-cuda", "packed", "precision", f"flux_kontext_generate_image.py.{GPU_NOTE}"),
         sizes=SIZE,
         samplers=FLOW_SAMPLERS,
         negative="never",
         remarks=(HALF,),
-        claims=(*MISREAD, *read(*OF_SAMPLING)),
+        claims=(
+            *differs(
+                "model",
+                text="musubi-tuner draws a control image's latent from the VAE's distribution (flux/flux_models.py, "
+                "DiagonalGaussian), ComfyUI takes its mean: the pictures differ slightly",
+                when=follows_images,
+            ),
+            *MISREAD,
+            *read(*OF_SAMPLING),
+        ),
     ),
 )

@@ -105,6 +105,7 @@ def _item(reading: Reading, node: Node, position: int) -> SampleItem:
         lora_scale=_or(item.number("lora_scale"), 1.0),
         label=item.text("label"),
         shift=item.number("shift") if item.get("shift") is not None else None,
+        control_image=item.text("control_image"),
     )
 
 
