@@ -113,14 +113,6 @@ class SampleItem:
         str | None, Says("Flux Kontext: the image that this sample follows, as the config names it; null = none.")
     ] = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dict; what came later and says nothing is left out."""
-        return {name: value for name, value in vars(self).items() if name not in _LATER or value is not None}
-
-
-#: Fields of an item that older versions of the pack do not know.
-_LATER: Final = ("shift", "control_image")
-
 
 @dataclass(frozen=True)
 class SampleSpec:
@@ -157,7 +149,7 @@ class SampleSpec:
         document: dict[str, Any] = {"eri_spec": SPEC_VERSION}
         for entry in fields(self):
             document[entry.name] = getattr(self, entry.name)
-        document["items"] = [item.to_dict() for item in self.items]
+        document["items"] = [dict(vars(item)) for item in self.items]
         document["model_files"], document["sampling"] = dict(self.model_files), dict(self.sampling)
         document["ignored"], document["notes"] = list(self.ignored), list(self.notes)
         if self.total is None:
