@@ -22,23 +22,22 @@ FLOAT32 = replace(default_spec("native", "flux"), precision="float32")
 
 @pytest.mark.parametrize("tag", CELLS)
 def test_a_run_is_not_told_to_be_more_than_it_was(tag: str) -> None:
-    """A sample that differs is told to; one that is the same is not called different, and where N is told, it held."""
-    spec, cell = cell_spec(tag), CELLS[tag]
+    """All runs are the same picture: none is called different, and where N is told, it held."""
+    spec = cell_spec(tag)
     for item in spec.items:
         part = spec.part([item])
         told = verdict(part, explain(part))
-        assert (told.outcome == "different") is (item.index in cell.differs), item.index
+        assert told.outcome != "different", item.index
         if told.outcome == "close":
-            assert cell.same is not None
             assert told.pixels is not None
-            assert told.pixels >= cell.same.pixel
+            assert told.pixels >= SAME_PIXEL
 
 
 def test_some_runs_are_told_as_the_same_picture_and_as_close() -> None:
     found = {tag: verdict(spec, explain(spec)) for tag in CELLS for spec in [cell_spec(tag)]}
     assert found["aitk_sd35"].outcome == found["aitk_sd35_lora"].outcome == "same picture"
     assert (found["kohya_flux"].outcome, found["kohya_flux"].pixels) == ("close", SAME_PIXEL)
-    assert found["kohya_sd35"].outcome == "different"
+    assert found["kohya_sd35"].outcome == "same picture"
 
 
 def matches(kinds: dict[str, Kind], run: str = f"{RUNS}aitk_sd35", pixels: int | None = None) -> list[Match]:
