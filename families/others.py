@@ -38,14 +38,17 @@ OTHERS: Final[tuple[Other, ...]] = (
     Other(
         "HunyuanVideo",
         named=r"hunyuan",
-        # in kohya's spelling its attention is called as Flux's is; dotted it is not
-        modules=r"(?:^|_)(?:img|txt)_mlp_fc[12]$|\.(?:img|txt)_attn_(?:qkv|proj)$|_individual_token_refiner_",
+        modules=r"(?:^|_)(?:img|txt)_mlp_fc[12]$|_individual_token_refiner_",
     ),
     Other("Qwen-Image", named=r"qwen", modules=r"(?:^|_)transformer_blocks_\d+_(?:img|txt)_(?:mlp_net|mod_1)"),
     Other(
         "Flux.2",
         named=r"flux[-_.]?2(?![0-9])|klein",
         modules=r"(?:^|_)(?:double|single)_stream_modulation|_attn_to_qkv_mlp_proj$|_ff(?:_context)?_linear_(?:in|out)$",
+    ),
+    Other(
+        "HunyuanVideo or Flux.2",  # which musubi-tuner's conversion spells alike; in kohya's spelling Flux' is the same
+        modules=r"\.(?:img|txt)_attn_(?:qkv|proj)$",
     ),
     Other(
         "Chroma Radiance",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -66,6 +67,11 @@ class Adapter:
         return None if area is None or columns is None or area.columns != columns else (area.rows, columns)
 
     @property
+    def columns(self) -> int | None:
+        """Columns of its weight (of a convolution times its kernel); None where the tensors do not tell."""
+        return None if self.area is None else self.area.columns
+
+    @property
     def scale(self) -> float:
         """The factor of the low-rank product: alpha / rank, or 1 when either is unknown."""
         return 1.0 if self.alpha is None or not self.rank else self.alpha / self.rank
@@ -80,6 +86,16 @@ def factored_rank(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
         if shapes.get(kind):
             return shapes[kind][0]
     return min(shapes[GLORA[0]][:2]) if shapes.get(GLORA[0]) else None
+
+
+# Inputs of these are as wide as the model
+_AS_WIDE: Final = re.compile(r"attn2?\.qkv$|adaLN_modulation\.1$|mlp\.fc1$|final_layer\.linear$")
+
+
+def model_width(adapters: Iterable[Adapter]) -> int | None:
+    """The width of an SD 3 model, from the modules whose input has it; None where there is none."""
+    found = (one.columns for one in adapters if _AS_WIDE.search(one.target.weight))
+    return next((width for width in found if width), None)
 
 
 def glora_is_older(shapes: Mapping[str, tuple[int, ...]]) -> bool:

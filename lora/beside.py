@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from .adapter import Adapter, lycoris_factor
-from .convert import is_swapped
 from .delta import dora_ratio, glora_factors, rotations, weight_change, why_merged
 from .names.table import row_span
+from .rows import is_swapped
 from .suffixes import DIFF_BIAS, DORA, DOWN, GLORA, LOKR, MAGNITUDE, MID, OFT, RESCALE, UP, UP_BIAS
 
 _CONVOLUTIONS: Final = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}

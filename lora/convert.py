@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..errors import LoraError
 from .adapter import Adapter, lycoris_factor
-from .names.table import MODEL, Target, row_span
+from .names.table import MODEL, Target
 from .names.text_encoders import HOST_PREFIX
 from .reader import Lora
-from .suffixes import ALPHA, DIFF_BIAS, DORA, DOWN, MAGNITUDE, OFT, RESHAPE, UP, UP_BIAS
+from .rows import place_rows, swap_halves
+from .suffixes import ALPHA, DIFF_BIAS, DORA, DOWN, MAGNITUDE, OFT, RESCALE, RESHAPE, UP, UP_BIAS
 
 
 def to_host_keys(lora: Lora) -> dict[str, Tensor]:
@@ -24,14 +25,14 @@ def to_host_keys(lora: Lora) -> dict[str, Tensor]:
     become `.dora_scale` [out, 1] or [1, in] (rows in ComfyUI's order), and PEFT's biases full-length `.diff_b`. Tensors
     keep their dtype and are shared with `lora`, not copied.
 
-    Raises LoraError for biases of a layer of unknown width.
+    Raises LoraError for biases of a layer of unknown width, and for an OFT that ComfyUI would apply wrongly.
     Source of the accepted names: github comfyanonymous/ComfyUI, comfy/lora.py.
     """
     converted: dict[str, Tensor] = {}
     alphas: dict[str, float] = {}
     for adapter in lora.adapters:
         name = adapter.target.name
-        for kind, tensor in _for_host(adapter).items():
+        for kind, tensor in _for_host(lora, adapter).items():
             if kind in (MAGNITUDE, DORA):
                 converted[f"{name}.{DORA}"] = host_magnitude(adapter)
             elif kind == DIFF_BIAS:
@@ -49,19 +50,32 @@ def to_host_keys(lora: Lora) -> dict[str, Tensor]:
     return {**converted, **dict(zip(alphas, values, strict=True))}
 
 
-def _for_host(adapter: Adapter) -> Mapping[str, Tensor]:
-    """The adapter's tensors by kind. A LoKr with a Tucker core is multiplied out, because ComfyUI fails on it.
+def _for_host(lora: Lora, adapter: Adapter) -> Mapping[str, Tensor]:
+    """The adapter's tensors by kind, in a form that ComfyUI applies rightly.
 
-    (ComfyUI's Kronecker product of the core's transposed result raises under current torch, and ComfyUI only logs the
-    error.)
+    A LoKr with a Tucker core is multiplied out, because ComfyUI fails on it. (ComfyUI's Kronecker product of the core's
+    transposed result raises under current torch, and ComfyUI only logs the error.) An OFT with a trained rescale
+    becomes a BOFT of one stage, because ComfyUI leaves the rescale out of an OFT.
     """
     tensors = adapter.tensors
-    if "lokr_t2" not in tensors:
-        return tensors
-    own = {kind: tensor.float() for kind, tensor in tensors.items()}
-    second = (adapter.scale * lycoris_factor(own, "lokr_w2", "lokr_t2")).contiguous()
-    rest = {kind: tensor for kind, tensor in tensors.items() if not kind.startswith("lokr_")}
-    return {**rest, "lokr_w1": lycoris_factor(own, "lokr_w1", ""), "lokr_w2": second}
+    if "lokr_t2" in tensors:
+        own = {kind: tensor.float() for kind, tensor in tensors.items()}
+        second = (adapter.scale * lycoris_factor(own, "lokr_w2", "lokr_t2")).contiguous()
+        rest = {kind: tensor for kind, tensor in tensors.items() if not kind.startswith("lokr_")}
+        return {**rest, "lokr_w1": lycoris_factor(own, "lokr_w1", ""), "lokr_w2": second}
+    if RESCALE in tensors and OFT in tensors and tensors[OFT].ndim == 3:
+        size = tensors[OFT].shape[-1]
+        if size % 2:
+            raise LoraError(
+                f"has OFT with a trained rescale in blocks of {size} rows, which ComfyUI's loader cannot apply",
+                path=lora.path,
+                keys=[adapter.module],
+                remedy="Train with blocks of an even size",
+            )
+        # BOFT turns each block's rows in this order, and by the transposed of OFT's rotation
+        order = torch.arange(size).reshape(2, -1).T.flatten()
+        return {**tensors, OFT: tensors[OFT].transpose(-1, -2)[:, order][:, :, order].contiguous()[None]}
+    return tensors
 
 
 def host_magnitude(adapter: Adapter) -> Tensor:
@@ -76,12 +90,7 @@ def host_magnitude(adapter: Adapter) -> Tensor:
     if MAGNITUDE in adapter.tensors or magnitude.ndim == 1:
         down = adapter.tensors.get(DOWN)
         magnitude = magnitude.reshape(-1, *[1] * (1 if down is None else down.ndim - 1))
-    return swap_halves(adapter.target, magnitude, _width_in(adapter)) if magnitude.shape[0] > 1 else magnitude
-
-
-def _width_in(adapter: Adapter) -> int | None:
-    down = adapter.tensors.get(DOWN)
-    return None if down is None else down.shape[1]
+    return swap_halves(adapter.target, magnitude, adapter.columns) if magnitude.shape[0] > 1 else magnitude
 
 
 def bias_name(target: Target) -> str:
@@ -89,38 +98,9 @@ def bias_name(target: Target) -> str:
     return f"{target.weight if target.part == MODEL else HOST_PREFIX + target.weight}.{DIFF_BIAS}"
 
 
-def place_rows(target: Target, values: Tensor, width_in: int | None = None) -> Tensor:
-    """Put the rows of a split projection where the fused weight has them, and zeros elsewhere; swap halves if needed.
-
-    Args:
-        target: the place in ComfyUI.
-        values: [rows, …].
-        width_in: the columns of the weight, which show the short modulation of a last block (2 widths).
-
-    Returns [all rows, …]. Raises ValueError when the rows are not a whole number of model widths.
-    """
-    values = swap_halves(target, values, width_in)
-    if target.rows is None:
-        return values
-    start, total = row_span(target.rows, values.shape[0])
-    placed = values.new_zeros(total, *values.shape[1:])
-    placed[start : start + values.shape[0]] = values
-    return placed
-
-
-def swap_halves(target: Target, values: Tensor, width_in: int | None = None) -> Tensor:
-    """Exchange the two halves of the rows when ComfyUI keeps them in the other order (arguments as in `place_rows`)."""
-    return torch.cat(values.chunk(2, dim=0)[::-1], dim=0) if is_swapped(target, values.shape[0], width_in) else values
-
-
-def is_swapped(target: Target, height: int, width_in: int | None) -> bool:
-    """Whether ComfyUI keeps the two halves of these `height` rows in the other order than the file."""
-    return target.swap == "always" or (target.swap == "last block" and bool(width_in) and height == 2 * (width_in or 0))
-
-
 def _add_bias(lora: Lora, converted: dict[str, Tensor], adapter: Adapter, bias: Tensor) -> None:
     try:
-        placed = place_rows(adapter.target, bias.reshape(-1), _width_in(adapter))
+        placed = place_rows(adapter.target, bias.reshape(-1), adapter.columns or lora.width)
     except ValueError as error:
         raise LoraError(f"bias: {error}", path=lora.path, keys=[adapter.module], remedy="Check the family") from error
     name = bias_name(adapter.target)

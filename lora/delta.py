@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..errors import LoraError
 from .adapter import Adapter, glora_is_older, lycoris_factor
-from .convert import host_magnitude, place_rows
+from .convert import host_magnitude
 from .names.table import row_span
 from .reader import Lora
-from .suffixes import ALPHA, DIFF, DIFF_BIAS, DORA, DOWN, GLORA, MAGNITUDE, MID, OFT, SET, UP, UP_BIAS
+from .rows import place_rows
+from .suffixes import ALPHA, DIFF, DIFF_BIAS, DORA, DOWN, GLORA, MAGNITUDE, MID, OFT, RESCALE, SET, UP, UP_BIAS
 
 
 def merged_delta(lora: Lora, strength: float = 1.0, base: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -66,8 +67,7 @@ def weight_change(adapter: Adapter) -> Tensor | None:
 def _changes(lora: Lora, adapter: Adapter, strength: float, base: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """Placed changes of one adapter by parameter: "weight" and, where the file has one, "bias"."""
     weight = None if base is None else base.get(f"{adapter.target.weight}.weight")
-    down = adapter.tensors.get(DOWN)
-    width_in = None if down is None else down.shape[1]
+    width_in = adapter.columns or lora.width
     changes = {}
     try:
         change = weight_change(adapter)
@@ -112,7 +112,7 @@ def _placed_on_base(
     part = weight.float()
     if SET in adapter.tensors:  # ComfyUI puts it in whatever the strength is
         return adapter.tensors[SET].float() - part
-    height = part.shape[0] if change is None else change.shape[0]
+    height = part.shape[0] if adapter.area is None else adapter.area.rows
     rows = adapter.target.rows
     start = 0 if rows is None else row_span(rows, height)[0]
     part = part[start : start + height]
@@ -125,7 +125,7 @@ def _change_on(adapter: Adapter, weight: Tensor, change: Tensor | None, strength
     if change is not None:
         return dora_change(adapter, weight, change)
     if OFT in adapter.tensors:
-        return strength * _oft_change(adapter, weight)
+        return _oft_change(adapter, weight, strength)
     if DORA in adapter.tensors:
         raise NotImplementedError("DoRA on GLoRA")
     a_up, a_down, b_up, b_down = glora_factors(adapter.tensors)
@@ -162,8 +162,7 @@ def dora_ratio(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool =
 def _dora(adapter: Adapter, weight: Tensor, change: Tensor, by_host: bool) -> tuple[Tensor, Tensor]:
     """W + change, and the ratio."""
     if adapter.target.swap != "never":
-        down = adapter.tensors.get(DOWN)
-        change = place_rows(adapter.target, change, None if down is None else down.shape[1])
+        change = place_rows(adapter.target, change, adapter.columns)
     magnitude = host_magnitude(adapter).float()
     changed = weight + adapter.scale * change.reshape(weight.shape)
     ones = [1] * (weight.ndim - 1)
@@ -204,13 +203,20 @@ def dora_gaps(adapters: Iterable[Adapter], base: Mapping[str, Tensor]) -> dict[s
     return gaps
 
 
-def _oft_change(adapter: Adapter, weight: Tensor) -> Tensor:
-    """(R - 1) W for block-diagonal rotations R = (1 + Q)(1 - Q)⁻¹, Q skew-symmetric (Qiu et al. 2023, eq. 5)."""
+def _oft_change(adapter: Adapter, weight: Tensor, strength: float) -> Tensor:
+    """s (R - 1) W for block-diagonal rotations R = (1 + Q)(1 - Q)⁻¹, Q skew-symmetric (Qiu et al. 2023, eq. 5).
+
+    With a trained rescale, its product with W + s (R - 1) W, less W.
+    """
     if adapter.tensors[OFT].ndim != 3 or DORA in adapter.tensors:
         raise NotImplementedError("BOFT or DoRA on OFT")
     (blocks,) = rotations(adapter)
     parts = weight.reshape(blocks.shape[0], blocks.shape[1], -1)
-    return (blocks.transpose(1, 2) @ parts).reshape(weight.shape)
+    change = strength * (blocks.transpose(1, 2) @ parts).reshape(weight.shape)
+    if RESCALE not in adapter.tensors:
+        return change
+    rescale = adapter.tensors[RESCALE].float().reshape(-1, *[1] * (weight.ndim - 1))
+    return rescale * (weight + change) - weight
 
 
 def rotations(adapter: Adapter) -> Tensor:

@@ -13,12 +13,14 @@ from ..errors import LoraError, shorten
 from ..families import FAMILIES
 from ..families.others import OTHERS, other_by_statement
 from .metadata import LoraFile
-from .suffixes import DOWN
+from .suffixes import DOWN, UP
 
 # On names with "." written as "_", so that one pattern serves the dotted and the kohya spelling.
 _ATTENTION_IN = re.compile(r"(?:^|_)transformer_blocks_\d+_attn_(?:to_[qkv]|add_[qkv]_proj)$")
 _CROSS_ATTENTION_IN = re.compile(r"_attn2_to_[kv]$")
 _V2_BINARY = "train_"
+_LINEAR1 = re.compile(r"single_blocks[._]\d+[._]linear1$")
+_FLUX2_WIDTHS = 9
 
 
 def named_families(file: LoraFile) -> tuple[str, ...]:
@@ -162,9 +164,21 @@ def other_model(modules: tuple[str, ...]) -> tuple[str, str] | None:
     return None
 
 
+def _flux2(file: LoraFile) -> tuple[str, str] | None:
+    """Flux.2 by the rows of its single blocks: q, k, v and a gated mlp of twice three widths; Flux has seven widths."""
+    for name, part in file.parts.items():
+        if part.kind == UP and _LINEAR1.search(part.module):
+            down = next((key for key, other in file.parts.items() if other == (part.module, DOWN)), "")
+            width = file.header.shapes.get(down, (0,))[-1]
+            if width and file.header.shapes[name][0] == _FLUX2_WIDTHS * width:
+                return "Flux.2", part.module
+            return None
+    return None
+
+
 def refuse_other_models(file: LoraFile) -> None:
     """Raise LoraError when the names can only belong to a model that is not supported; it says which."""
-    other = other_model(file.model_modules)
+    other = other_model(file.model_modules) or _flux2(file)
     if other is not None:
         model, module = other
         raise LoraError(

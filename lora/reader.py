@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from torch import Tensor
 
 from ..errors import LoraError
-from .adapter import Adapter
+from .adapter import Adapter, model_width
 from .checkpoints import step_of
 from .dialects import DIALECTS, Alpha, Dialect, taken_apart
+from .factors import factor_of, with_factor
 from .family import detect_family, refuse_other_models
 from .header import read_header
 from .layout import MAGNITUDE_DROPPED, layout_of
 from .metadata import LoraFile
 from .refusals import refuse_unusable
+from .rows import in_host_order
 from .suffixes import ALPHA, OFT
 from .tensor_data import read_tensors
 
@@ -60,6 +63,11 @@ class Lora:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @cached_property
+    def width(self) -> int | None:
+        """The width of the model, where a module shows it."""
+        return model_width(self.adapters)
+
 
 def read_lora(path: str | Path, family: str | None = None, alpha: float | None = None) -> Lora:
     """Read a LoRA checkpoint in any known dialect.
@@ -87,13 +95,18 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
         if family is None or error.retryable or family in error.problem:
             raise
         raise error.saying(f"(a {family} LoRA by its names)") from error
-    adapters, alphas = [], []
+    adapters, alphas, folded = [], [], {}
     for module, target in placed.items():
         kinds = grouped[module]
         own = {kind: tensors[key] for kind, key in kinds.items()}
         scale = _alpha(file, dialect, module, own, layout.ranks[module], alpha)
+        factor = factor_of(file, module, own)
+        own = with_factor(own, factor)
+        if factor != 1.0:
+            folded[module] = factor
         alphas.append(scale)
         adapters.append(Adapter(module, target, own, tuple(kinds.values()), scale and scale.effective))
+    adapters = _in_host_order(file, adapters)
     rank = _most_frequent(adapter.rank for adapter in adapters)
     stated = [scale for scale in alphas if scale is not None]
     return Lora(
@@ -108,7 +121,7 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
         unmatched=layout.unmatched,
         adapters=tuple(adapters),
         alpha_source=_most_frequent(scale.source for scale in stated) or "none",
-        notes=tuple(_notes(adapters, alphas)),
+        notes=tuple(_notes(adapters, alphas, folded.values())),
         warnings=(*_warnings(layout.ignored), *dialect.warnings(file)),
     )
 
@@ -168,7 +181,21 @@ def _tensor_alpha(file: LoraFile, module: str, tensors: Mapping[str, Tensor]) ->
     return Alpha(value, value, "tensors")
 
 
-def _notes(adapters: Iterable[Adapter], alphas: Iterable[Alpha | None]) -> Iterator[str]:
+def _in_host_order(file: LoraFile, adapters: list[Adapter]) -> list[Adapter]:
+    width, ordered = model_width(adapters), []
+    for adapter in adapters:
+        try:
+            ordered.append(in_host_order(adapter, width))
+        except ValueError as error:
+            raise LoraError(
+                str(error), path=file.path, keys=[adapter.module], remedy="Train without this module"
+            ) from error
+    return ordered
+
+
+def _notes(
+    adapters: Iterable[Adapter], alphas: Iterable[Alpha | None], factors: Collection[float]
+) -> Iterator[str]:
     adapters = list(adapters)
     low_rank = [scale for adapter, scale in zip(adapters, alphas, strict=True) if adapter.rank is not None]
     if low_rank and not any(low_rank):
@@ -176,6 +203,9 @@ def _notes(adapters: Iterable[Adapter], alphas: Iterable[Alpha | None]) -> Itera
     values = sorted({scale.value for scale in low_rank if scale is not None})
     if len(values) > 1:
         yield f"alpha differs between modules: {', '.join(f'{value:g}' for value in values)}"
+    if factors:
+        stated = ", ".join(f"{factor:.4g}" for factor in sorted(set(factors))[:4])
+        yield f"{len(factors)} modules have a factor that ComfyUI's loader leaves out; it is multiplied in: {stated}"
     ranks = sorted({adapter.rank for adapter in adapters if adapter.rank is not None})
     if len(ranks) > 1:
         yield f"rank differs between modules: {', '.join(map(str, ranks))}"

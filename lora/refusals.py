@@ -61,6 +61,8 @@ _WHOLE_MODEL = (
     r"|output_blocks|middle_block|down_blocks|up_blocks|mid_block|(?:single_)?transformer_blocks)\.\d.*\.weight$"
 )
 _FLUX_LAYER = re.compile(r"(?:img|txt)_(?:attn|mlp|mod)(?:\.|$)|linear[12]$|modulation\.lin$")
+# Nunchaku's fused layers, which no trainer has (github nunchux-ai/nunchaku, lora/flux/diffusers_converter.py)
+_NUNCHAKU = r"transformer_blocks\.\d+\.(?:(?:qkv|out)_proj(?:_context)?|mlp_(?:context_)?fc[12])\."
 _VAE = r"^(?:encoder|decoder|quant_conv|post_quant_conv)\."
 _EMBEDDING = r"^(?:emb_params|clip_l|clip_g|t5|t5xxl)$|^bundle_emb\."
 
@@ -95,6 +97,26 @@ REFUSALS: tuple[Refusal, ...] = (
         "holds sd-scripts' OFT (oft_unet_…), whose names and constraint ComfyUI's loader does not have",
         _some(r"^oft_unet_"),
         _EXPORT,
+    ),
+    Refusal(
+        "holds diag-OFT as LyCORIS 2.0's development versions stored it (oft_diag), which ComfyUI's loader cannot read",
+        _some(r"\.oft_diag$"),
+        "Save it again with a LyCORIS that writes oft_blocks",
+    ),
+    Refusal(
+        "was converted for Nunchaku's quantised model: the rows of its matrices are packed in that model's order",
+        _some(_NUNCHAKU),
+        "Choose the LoRA that it was converted from",
+    ),
+    Refusal(
+        "is a Control-LoRA, a ControlNet in low-rank form, and no LoRA for the model itself",
+        _some(r"^lora_controlnet$|^(?:input_hint_block|zero_convs)\."),
+        "Load it with ComfyUI's Load ControlNet Model",
+    ),
+    Refusal(
+        "is a ControlNet-LLLite, which steers by an image, and no LoRA",
+        _some(r"^lllite_|\.lllite_"),
+        "Load it with a node pack for LLLite",
     ),
     Refusal("holds IA³ scales, which are not supported", _no_pair(_some(r"\.on_input$|\.ia3_l$")), _EXPORT),
     Refusal("not a LoRA: it is a full checkpoint, a whole model without low-rank pairs", _no_pair(_some(_WHOLE_MODEL))),

@@ -24,6 +24,7 @@ OFT = "oft_blocks"
 RESCALE = "rescale"
 SET = "set_weight"  # takes the place of the weight
 RESHAPE = "reshape_weight"  # [rows, columns] to which the weight is widened with zeros first
+SCALAR = "scalar"  # LyCORIS' use_scalar: a trained factor on the whole change
 GLORA = ("a1.weight", "a2.weight", "b1.weight", "b2.weight")  # W + s (W A + B), A and B of low rank
 
 LOHA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2")
@@ -63,6 +64,7 @@ _ENDINGS: dict[str, str] = {
     RESCALE: RESCALE,
     SET: SET,
     RESHAPE: RESHAPE,
+    SCALAR: SCALAR,
     **{kind: kind for kind in (*LOHA, *LOKR, *GLORA)},
 }
 _LONGEST = 3

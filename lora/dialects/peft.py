@@ -1,5 +1,7 @@
 """PEFT and diffusers: diffusers' module names behind a component prefix, lora_A/lora_B, alpha in a configuration.
 
+LoHa and LoKr have LyCORIS' endings there and no alpha tensors.
+
 Alpha, rank patterns and rsLoRA stand in `adapter_config.json` beside the file (PEFT's `save_pretrained`) or in the
 header's `lora_adapter_metadata` (diffusers' `save_lora_weights`, keys prefixed by component). ComfyUI reads neither.
 Source: github huggingface/peft, tuners/lora/layer.py (scaling) and utils/other.py `get_pattern_key`; github
@@ -18,6 +20,8 @@ from ..metadata import LoraFile
 from .base import Alpha, Dialect
 
 _WRAPPER = "base_model.model."
+# kinds of adapter -> where alpha stands; the scale is alpha / r for all
+_ALPHAS = {"LORA": "lora_alpha", "LOHA": "alpha", "LOKR": "alpha"}
 _COMPONENTS = ("transformer", "unet", "text_encoder_3", "text_encoder_2", "text_encoder")
 _BARE = re.compile(
     r"(?:(?:single_)?transformer_blocks|(?:down|up)_blocks|mid_block|time_text_embed|time_embedding|add_embedding"
@@ -57,10 +61,10 @@ class Peft(Dialect):
         config, source = _component_config(file.adapter_metadata, component), "header"
         if not config and file.adapter_config:
             config, source = file.adapter_config, "adapter_config.json"
-            _require_lora(file)
-        if config.get("lora_alpha") is None:
+        field = _ALPHAS[_peft_type(file, config)]
+        if config.get(field) is None:
             return None
-        alpha = _number(file, _by_pattern(config.get("alpha_pattern"), name, config["lora_alpha"]))
+        alpha = _number(file, by_pattern(config.get("alpha_pattern"), name, config[field]))
         return Alpha(alpha, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha, source)
 
 
@@ -72,7 +76,7 @@ def _component_config(metadata: Mapping[str, Any], component: str) -> dict[str, 
     return {key.removeprefix(prefix): value for key, value in metadata.items() if chosen and key.startswith(prefix)}
 
 
-def _by_pattern(patterns: Any, module: str, default: Any) -> Any:
+def by_pattern(patterns: Any, module: str, default: Any) -> Any:
     """PEFT's rule: the first pattern that matches the module's full name, or its end after a dot, wins."""
     if isinstance(patterns, dict):
         for pattern, value in patterns.items():
@@ -90,11 +94,13 @@ def _number(file: LoraFile, value: Any) -> float:
     return float(value)
 
 
-def _require_lora(file: LoraFile) -> None:
-    kind = file.adapter_config.get("peft_type", "LORA")
-    if kind != "LORA":
+def _peft_type(file: LoraFile, config: Mapping[str, Any]) -> str:
+    """The kind of adapter; LoraError for one whose change is not known here."""
+    kind = str(config.get("peft_type", "LORA"))
+    if kind not in _ALPHAS:
         raise LoraError(
-            f"adapter_config.json says peft_type {kind}, which is not a LoRA",
+            f"its adapter configuration says peft_type {kind}; known are {', '.join(_ALPHAS)}",
             path=file.path,
             remedy="Train or export a LoRA adapter",
         )
+    return kind

@@ -14,7 +14,7 @@ from .table import NameTable, Target
 
 _PREFIXES: Final = (
     *("base_model.model", "base_model", "model.diffusion_model", "diffusion_model", "model", "module"),
-    *("transformer", "unet", "lora_transformer", "lora_unet", "lycoris", "lora", "pipe.dit", "dit"),
+    *("transformer", "unet", "lora_transformer", "lora_unet", "lycoris", "lora", "pipe.dit", "dit", "net"),
 )
 #: Put around a module by torch.compile, FSDP and activation checkpointing, anywhere in a name.
 _WRAPPERS: Final = re.compile(r"(?:^|(?<=[._]))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)[._]")

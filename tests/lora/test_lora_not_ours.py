@@ -38,6 +38,17 @@ REFUSED = {
     "VAE": ({"decoder.conv_in.weight": torch.ones(1)}, "VAE"),
     "PEFT's OFT": ({"transformer.x_embedder.oft_R.weight": torch.ones(2, 8)}, "oft_R"),
     "sd-scripts' OFT": ({f"oft_unet_{PROJ.replace('.', '_')}.oft_blocks": torch.ones(2, 4, 4)}, "oft_unet_"),
+    "old OFT": ({f"lora_unet_{PROJ.replace('.', '_')}.oft_diag": torch.ones(2, 4, 4)}, "oft_diag"),
+    "Nunchaku": (
+        pairs("transformer_blocks.0.qkv_proj", "transformer_blocks.0.norm1.linear", down=".lora_down", up=".lora_up"),
+        "Nunchaku",
+    ),
+    "Control-LoRA": (
+        {"lora_controlnet": torch.ones(1)}
+        | {f"input_blocks.4.1.transformer_blocks.0.attn1.to_q.{end}": torch.ones(2, 2) for end in ("down", "up")},
+        "Control-LoRA",
+    ),
+    "LLLite": ({"lllite_unet_input_blocks_7_1_transformer_blocks_0_attn1_to_k.down.0.weight": torch.ones(2)}, "LLLite"),
     "nothing": ({}, "no tensors"),
 }
 
@@ -62,6 +73,9 @@ OTHER_MODELS = {
     "HunyuanVideo ": pairs("lora_unet_double_blocks_0_img_mlp_fc1", **KOHYA),
     "Qwen-Image": pairs("transformer.transformer_blocks.0.attn.to_q", "transformer.transformer_blocks.0.img_mod.1"),
     "Flux.2": pairs("transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj"),
+    "Flux.2 ": pairs("diffusion_model.double_blocks.0.img_attn_proj"),
+    "Flux.2  ": {"lora_unet_single_blocks_0_linear1.lora_down.weight": torch.ones(2, 8),
+                 "lora_unet_single_blocks_0_linear1.lora_up.weight": torch.ones(72, 2)},
     "Chroma Radiance": pairs(PROJ, "distilled_guidance_layer.layers.0.in_layer", "nerf_blocks.0.param_generator"),
     "Z-Image": pairs("diffusion_model.layers.0.attention.qkv"),
     "PixArt": pairs("transformer.transformer_blocks.0.attn1.to_q"),
