@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -194,18 +195,17 @@ def _rounding(rule: Sizes) -> str:
 
 def layouts() -> str:
     """A file of each trainer's layout: run "run", step 500, sample 0."""
-    sample = SampleFile(
-        "RUN", 500, 0, "NAME", 2, "PROMPT", 4242, 1024, 1024, datetime(2026, 3, 4, 5, 6, 7).astimezone()
-    )
+    moment = datetime(2026, 3, 4, 5, 6, 7).astimezone()
+    sample = SampleFile("RUN", 500, 0, "NAME", 2, "PROMPT", 4242, 1024, 1024, moment)
     ms = str(int(sample.created.timestamp() * 1000))
     rows = []
-    for trainer in _listed():
-        path = str(relative_path(trainer.id, sample))
+    for trainer, family in ((one, family) for one in _listed() for family in ("", *one.layout.families)):
+        path = str(relative_path(trainer.id, replace(sample, family=family)))
         path = re.sub(r"(?i)\b(run|name|prompt)(?=[/_.]|$)", lambda match: f"<{match[1].lower()}>", path)
         for value, word in (("4242", "seed"), ("20260304050607", "time"), ("2026-03-04_05-06-07", "time"), (ms, "ms")):
             path = path.replace(value, f"<{word}>")
-        beside = ", prompt in a `.txt` beside it" if trainer.layout.prompt_file else ""
-        rows.append([f"`{trainer.id}`", f"`{path}`{beside}"])
+        beside = ", prompt in a `.txt` beside it" if trainer.layout.of(family).prompt_file else ""
+        rows.append([f"`{trainer.id}`{f' {family}' if family else ''}", f"`{path}`{beside}"])
     return _table(("layout", "files"), rows)
 
 

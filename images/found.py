@@ -37,20 +37,20 @@ def samples_by_name(output: Path, trainer: str, samples: Iterable[SampleFile]) -
     Args:
         output: the output folder.
         trainer: a key of LAYOUTS.
-        samples: one per sample of the run, all of the same run. Their `step` and `created` do not matter.
+        samples: one per sample of the run, all of the same run and family. Their `step` and `created` do not matter.
 
     Raises ImagesError for an unknown trainer.
     """
     expected: dict[Key, int] = {}
-    run = ""
+    run = template = ""
     for sample in samples:
-        run = sample.run
-        read = _read(trainer, relative_path(trainer, sample).with_suffix(""))
+        run, template = sample.run, layout_for(trainer, sample.family).template
+        read = _read(template, relative_path(trainer, sample).with_suffix(""))
         if read is not None:
             expected.setdefault(read[1], sample.index)
     newest: dict[tuple[int, int], tuple[int, Path]] = {}
     for path in _images(output / safe_name(run)) if expected else ():
-        read = _read(trainer, PurePosixPath(path.relative_to(output).with_suffix("").as_posix()))
+        read = _read(template, PurePosixPath(path.relative_to(output).with_suffix("").as_posix()))
         index = None if read is None else expected.get(read[1])
         if read is None or index is None:
             continue
@@ -60,9 +60,9 @@ def samples_by_name(output: Path, trainer: str, samples: Iterable[SampleFile]) -
     return {place: path for place, (_, path) in newest.items()}
 
 
-def _read(trainer: str, path: PurePosixPath) -> tuple[int, Key] | None:
+def _read(template: str, path: PurePosixPath) -> tuple[int, Key] | None:
     """The step in a path without suffix, and what says which sample it is; None when it is not of this layout."""
-    match = _pattern(trainer).fullmatch(str(path))
+    match = _pattern(template).fullmatch(str(path))
     if match is None:
         return None
     found = match.groupdict()
@@ -77,10 +77,10 @@ def _read(trainer: str, path: PurePosixPath) -> tuple[int, Key] | None:
 
 
 @lru_cache(maxsize=32)
-def _pattern(trainer: str) -> re.Pattern[str]:
-    """A layout's template as a pattern with one group per placeholder; a name that comes again repeats its value."""
+def _pattern(template: str) -> re.Pattern[str]:
+    """A template as a pattern with one group per placeholder; a name that comes again repeats its value."""
     pattern, seen = "", set()
-    for piece in TOKEN.finditer(layout_for(trainer).template):
+    for piece in TOKEN.finditer(template):
         if piece["field"] and piece["field"] in seen:
             pattern += f"(?P={piece['field']})"
         elif piece["field"]:

@@ -53,10 +53,10 @@ def sample_name(index: int) -> str:
 LAYOUTS: Final[dict[str, Layout]] = {name: TRAINERS[name].layout for name in LISTED}
 
 
-def layout_for(trainer: str) -> Layout:
-    """Return the layout of a trainer id. Raises ImagesError naming the known ones."""
+def layout_for(trainer: str, family: str = "") -> Layout:
+    """Return the layout of a trainer id for a model family. Raises ImagesError naming the known ones."""
     try:
-        return LAYOUTS[trainer]
+        return LAYOUTS[trainer].of(family)
     except KeyError:
         raise ImagesError(f"There is no file layout called {trainer!r}. Choose one of: {', '.join(LAYOUTS)}.") from None
 
@@ -76,7 +76,7 @@ def relative_path(
     """
     if sample.step < 0 or sample.index < 0:
         raise ImagesError(f"step and index are counted from 0, got step {sample.step}, index {sample.index}.")
-    layout = layout_for(trainer)
+    layout = layout_for(trainer, sample.family)
     path = render(template or layout.template, _values(sample))
     return PurePosixPath(f"{path}.{image_format or layout.image_format}")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -59,11 +59,17 @@ class Layout:
         template: path without suffix, see `render`.
         image_format: the trainer's own file type.
         prompt_file: whether it writes the prompt into a .txt of the same stem.
+        families: what it does instead for some model families, by their ids.
     """
 
     template: str
     image_format: str = "png"
     prompt_file: bool = False
+    families: Mapping[str, Layout] = field(default_factory=dict)
+
+    def of(self, family: str) -> Layout:
+        """Its layout for a model family, "" = whichever has no other."""
+        return self.families.get(family, self)
 
     @property
     def timed(self) -> bool:

@@ -187,7 +187,7 @@ def _guidance(case: Case) -> str:
 
 def _layout(case: Case) -> str:
     known = TRAINERS.get(case.spec.layout)
-    time = "; the time in it is that of saving" if known is not None and known.layout.timed else ""
+    time = "; the time in it is that of saving" if known is not None and known.layout.of(case.spec.family).timed else ""
     return f"Folders and names of {case.spec.layout}{time}"
 
 

@@ -86,7 +86,8 @@ def save_samples(
     layout = spec.layout if settings.layout == "auto" else settings.layout
     samples = _samples(batches, names, steps, reports, spec, layout, settings)
     root = Path(folder_paths.get_output_directory())
-    texts = layout_for(layout).prompt_file if settings.prompt_file == "auto" else settings.prompt_file == "yes"
+    written = layout_for(layout, spec.family).prompt_file
+    texts = written if settings.prompt_file == "auto" else settings.prompt_file == "yes"
     _check(samples, root, texts, settings)
     shared = _graph_metadata(hidden)
     marks = sorted({*saver_marks(getattr(hidden, "prompt", None) or {}).values()})

@@ -54,6 +54,21 @@ def test_names(trainer: str, expected: str) -> None:
     assert str(relative_path(trainer, sample())) == expected
 
 
+@pytest.mark.parametrize("family", ["flux", "sd35"])
+def test_v1s_documents_name_flux_and_sd35_samples(family: str) -> None:
+    """000 and 002: `samples_step_XXXXXX` directories, `step_XXXXXX_sample_XX.png`; no prompt file is said of these."""
+    assert str(relative_path("eridiffusion", sample(family=family))) == (
+        "my_run/samples_step_000500/step_000500_sample_03.png"
+    )
+    assert not layout_for("eridiffusion", family).prompt_file
+
+
+def test_v1s_documents_name_sdxl_samples() -> None:
+    """001: `output/[model]/samples/step_XXXXXX/`, images as PNG, prompts as text files."""
+    assert str(relative_path("eridiffusion", sample(family="sdxl"))) == "my_run/samples/step_000500/sample_03.png"
+    assert layout_for("eridiffusion", "sdxl").prompt_file
+
+
 def test_variants() -> None:
     assert relative_path("eridiffusion-v2", sample(index=0, count=1)).name == "sample_step500.png"
     assert relative_path("kohya", sample(seed=None)).name == "my_run_000500_03_20260304050607.png"
@@ -61,7 +76,7 @@ def test_variants() -> None:
     assert named.name == "step_500_validation_0_1024x1024.png"
     assert relative_path("ai-toolkit", sample(), "webp").suffix == ".webp"
     assert relative_path("eridiffusion", sample(step=1_234_567)).name == "step_1234567_sample_03.png"
-    assert [name for name, layout in LAYOUTS.items() if layout.prompt_file] == ["eridiffusion", "native"]
+    assert [name for name, layout in LAYOUTS.items() if layout.prompt_file] == ["native"]
 
 
 def test_refusals() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -172,7 +173,7 @@ def test_a_broken_config_is_a_spec_error(comfy_host: Any) -> None:
 def test_samples_lie_where_the_trainer_puts_them(comfy_host: Any, output: Path) -> None:
     out = read(comfy_host)
     images = pictures(3)
-    results = save(comfy_host, images, name=out[8], spec=[out[9]])
+    results = save(comfy_host, images, name=out[8], spec=[out[9]], prompt_file=["yes"])
     folder = output / "my_run" / "samples_step_000500"
     assert [entry["filename"] for entry in results] == [f"step_000500_sample_0{n}.png" for n in range(3)]
     assert {entry["subfolder"] for entry in results} == {"my_run/samples_step_000500"}
@@ -289,14 +290,14 @@ def test_a_template_and_a_quality(comfy_host: Any, output: Path) -> None:
 def test_prompt_files_are_reported(comfy_host: Any, output: Path) -> None:
     """What lies on disk beside the pictures, no more; a kept file is still told, one that was removed is not."""
     out = read(comfy_host)
-    spec = {"name": out[8], "spec": [out[9]]}
+    spec = {"name": out[8], "spec": [replace(out[9], family="sdxl")]}
     shown = saved(comfy_host, pictures(3), **spec)
-    folder = output / "my_run" / "samples_step_000500"
+    folder = output / "my_run" / "samples" / "step_000500"
     assert [entry["filename"] for entry in shown["prompt_files"]] == sorted(path.name for path in folder.glob("*.txt"))
     assert {(entry["subfolder"], entry["type"]) for entry in shown["prompt_files"]} == {
-        ("my_run/samples_step_000500", "output")
+        ("my_run/samples/step_000500", "output")
     }
-    (folder / "step_000500_sample_01.txt").unlink()
+    (folder / "sample_01.txt").unlink()
     kept = saved(comfy_host, pictures(3), existing=["skip"], **spec)
     assert len(kept["images"]) == 3
     assert [entry["filename"] for entry in kept["prompt_files"]] == sorted(path.name for path in folder.glob("*.txt"))

@@ -64,7 +64,11 @@ TRAINER: Final = Trainer(
     tells_placeholder=lambda _: True,
     model_files={**MODEL_FILES, **FLAT_MODEL_FILES},
     ways=WAYS,
-    layout=Layout("{run}/samples_step_{step:06}/step_{step:06}_sample_{index:02}", "png", prompt_file=True),
+    layout=Layout(
+        "{run}/samples_step_{step:06}/step_{step:06}_sample_{index:02}",
+        "png",
+        families={"sdxl": Layout("{run}/samples/step_{step:06}/sample_{index:02}", "png", prompt_file=True)},
+    ),
     layout_claim=Claim("file layout", "different", "V1 has several patterns; one of them is written"),
     # flux_sampling.rs, sd35_sampling.rs; sdxl_sampling_complete.rs
     saved=(
