@@ -44,6 +44,10 @@ class SaveSettings:
     quality: int = 95
     prompt_file: str = "auto"
 
+    def texts(self, trainers: bool) -> bool:
+        """Whether prompts are written beside the pictures. trainers: whether the trainer does it."""
+        return trainers if self.prompt_file == "auto" else self.prompt_file == "yes"
+
 
 @dataclass(frozen=True)
 class _Sample:
@@ -86,8 +90,7 @@ def save_samples(
     layout = spec.layout if settings.layout == "auto" else settings.layout
     samples = _samples(batches, names, steps, reports, spec, layout, settings)
     root = Path(folder_paths.get_output_directory())
-    written = layout_for(layout, spec.family).prompt_file
-    texts = written if settings.prompt_file == "auto" else settings.prompt_file == "yes"
+    texts = settings.texts(layout_for(layout, spec.family).prompt_file)
     _check(samples, root, texts, settings)
     shared = _graph_metadata(hidden)
     marks = sorted({*saver_marks(getattr(hidden, "prompt", None) or {}).values()})
