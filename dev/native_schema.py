@@ -7,7 +7,7 @@ from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
 
 from ..families import FAMILIES
-from ..spec.model import DTYPES, SETTINGS, SPEC_VERSION, SampleItem, SampleSpec
+from ..spec.model import DTYPES, MAX_SETTING, SETTINGS, SPEC_VERSION, SampleItem, SampleSpec
 from ..trainers import LISTED
 
 SCHEMA_ID: Final = "https://raw.githubusercontent.com/CodeAlexx/comfyui-eridiffusion/main/docs/native-spec.schema.json"
@@ -17,8 +17,9 @@ _TYPES: Final = {str: "string", float: "number", bool: "boolean", int: "integer"
 def native_schema() -> dict[str, Any]:
     """The schema (draft 2020-12) as a plain dict, made of the annotations of the spec's fields."""
     settings = {name: {"type": _TYPES[kind], "description": text} for name, (kind, text) in SETTINGS.items()}
-    for name in ("offset", "cfg_from_step"):
-        settings[name] |= {"minimum": 0, "maximum": 1000}  # type: ignore[dict-item]
+    for name, (kind, _) in SETTINGS.items():
+        if kind is int:
+            settings[name] |= {"minimum": 0, "maximum": MAX_SETTING.get(name, 1000)}  # type: ignore[dict-item]
     #: What the fields hold whose type says less.
     shapes: dict[str, dict[str, Any]] = {
         "family": {"enum": [*FAMILIES]},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from ..lora.names import chroma as names
@@ -15,7 +16,7 @@ from .flux import FAMILY as FLUX
 from .flux import flux_sigmas
 from .profile import Profile
 from .sd35 import FAMILY as SD35
-from .sd35 import flow_sigmas
+from .sd35 import FLOW_SPACINGS, flow_sigmas
 
 
 def _sampling(chain: Chain) -> Sampling:
@@ -27,7 +28,7 @@ def _sampling(chain: Chain) -> Sampling:
     positive = _guidance(chain, "guidance", prompts.out("conditioning"))
     negatives = chain.encode("negative", "Negative prompts", "negative", extra=False)
     negative = _guidance(chain, "negative_guidance", negatives.out("conditioning"))
-    latent, sampler = chain.latent(), chain.euler()
+    latent, sampler = chain.latent(), chain.flow_sampler()
     # shifted by the picture's size, or by a constant
     sigmas = flux_sigmas(chain) if chain.profile.shifted else flow_sigmas(chain)
     return Sampling(positive, negative, latent.out("latent"), sigmas, sampler.out("sampler"))
@@ -50,7 +51,7 @@ _HD: Final = _published("Chroma1-HD")
 
 def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) -> Link:
     if profile.shifted:
-        return FLUX.stock.model(stock, profile, item, model)
+        return FLUX.stock.model(stock, replace(profile, shift=0.0), item, model)
     # SD 3.5's shift, for a model whose times go from 0 to 1
     return stock.shared("shift", "ModelSamplingAuraFlow", "Shift", model=model, shift=profile.shift)
 
@@ -58,7 +59,9 @@ def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) 
 def _stock_sampler(stock: Stock, profile: Profile, item: SampleItem) -> tuple[str, str]:
     if profile.t5_padding not in ("all", "one"):
         stock.note("T5 sees one padding token with stock nodes, and not what the trainer's sees: the pictures differ.")
-    return (FLUX if profile.shifted else SD35).stock.sampler(stock, profile, item)
+    if profile.shifted:
+        return FLUX.stock.sampler(stock, replace(profile, shift=0.0), item)
+    return SD35.stock.sampler(stock, profile, item)
 
 
 def _stock_guided(stock: Stock, conditioning: Link, guidance: float | None) -> Link:
@@ -97,6 +100,7 @@ FAMILY = Family(
     conditioning_widths=_widths,
     batches=True,
     reference=Profile(t5_length=512, t5_padding="one unseen", spacing="linear"),
+    spacings=FLOW_SPACINGS,
     schedule=lambda profile: "shift by size" if profile.shifted else "shift",
     names=names.TABLE,
     lora=LoraTraits(

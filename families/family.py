@@ -123,6 +123,7 @@ class Family:
         conditioning_widths: from a model's unet_config in ComfyUI, how wide its conditioning is.
         batches: whether ComfyUI keeps the images of a batch apart, so that several rows can be sampled as one.
         reference: how its authors' own code samples it; a trainer's row says what differs from that.
+        spacings: the words for `Profile.spacing`.
         schedule: what its sigmas are made of, for a profile; `eri explain` and the documents say it in words.
         names: module names in LoRA files.
         lora: what tells that a LoRA file is for it.
@@ -150,6 +151,7 @@ class Family:
     conditioning_widths: Callable[[Mapping[str, Any]], Widths]
     batches: bool
     reference: Profile
+    spacings: tuple[str, ...]
     schedule: Callable[[Profile], Schedule]
     names: NameTable
     lora: LoraTraits

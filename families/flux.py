@@ -31,7 +31,8 @@ def _sampling(chain: Chain) -> Sampling:
         zeroed = chain.add("negative", "ConditioningZeroOut", "No negative", conditioning=prompts.out("conditioning"))
         negative = zeroed.out("conditioning")
     latent = chain.latent()
-    return Sampling(positive, negative, latent.out("latent"), flux_sigmas(chain), chain.euler().out("sampler"))
+    sigmas = flux_sigmas(chain, chain.profile.shift)
+    return Sampling(positive, negative, latent.out("latent"), sigmas, chain.flow_sampler().out("sampler"))
 
 
 def _followed(chain: Chain, node_id: str, conditioning: Link) -> Link:
@@ -45,8 +46,8 @@ def _followed(chain: Chain, node_id: str, conditioning: Link) -> Link:
     return node.out("conditioning")
 
 
-def flux_sigmas(chain: Chain) -> Link:
-    """Flux's schedule, shifted by the picture's size or not at all."""
+def flux_sigmas(chain: Chain, shift: float = 0.0) -> Link:
+    """Flux's schedule, shifted by the picture's size, or by `shift` where that is above 0, or not at all."""
     source, profile = chain.source, chain.profile
     node = chain.add(
         "sigmas",
@@ -60,6 +61,7 @@ def flux_sigmas(chain: Chain) -> Link:
         shifted=profile.shifted,
         denoise=1.0,
         spacing=profile.spacing,
+        shift=shift if profile.shifted else 0.0,
     )
     return node.out("sigmas")
 
@@ -95,6 +97,8 @@ _VAE: Final = ModelFile.of("Comfy-Org/Lumina_Image_2.0_Repackaged", "split_files
 
 def _stock_model(stock: Stock, profile: Profile, item: SampleItem, model: Link) -> Link:
     high, low = (profile.max_shift, profile.base_shift) if profile.shifted else (0.0, 0.0)
+    if profile.shifted and profile.shift:
+        high = low = math.log(profile.shift)
     return stock.shared(
         "shift", "ModelSamplingFlux", "Flux shift", model=model, max_shift=high, base_shift=low, width=item.width,
         height=item.height,
@@ -110,7 +114,9 @@ def _stock_sampler(stock: Stock, profile: Profile, item: SampleItem) -> tuple[st
 
 
 def _mu(profile: Profile, item: SampleItem) -> float:
-    """The exponent of the shift for an image's size, as ModelSamplingFlux has it."""
+    """The exponent of the shift for an image's size, as ModelSamplingFlux has it, or of the fixed shift."""
+    if profile.shift:
+        return math.log(profile.shift)
     slope = (profile.max_shift - profile.base_shift) / (4096 - 256)
     return profile.base_shift + slope * (item.width * item.height / 256 - 256)
 
@@ -177,8 +183,9 @@ FAMILY = Family(
     model_classes=("Flux",),
     conditioning_widths=_widths,
     batches=True,
-    reference=Profile(t5_length=512, spacing="linear"),
-    schedule=lambda profile: "shift by size" if profile.shifted else "unshifted",
+    reference=Profile(t5_length=512, spacing="linear", shift=0.0),
+    spacings=("linear", "timesteps"),
+    schedule=lambda profile: "unshifted" if not profile.shifted else "shift" if profile.shift else "shift by size",
     names=names.TABLE,
     lora=LoraTraits(
         modules=r"(?:^|_)(?:single_transformer_blocks|single_blocks|double_blocks)_\d|^lora_block\d"

@@ -11,6 +11,12 @@ FALLBACK_NOISE: Final = "torch-cpu/nchw/float32"
 
 #: How a control image is fitted to what Flux Kontext takes.
 CONTROL_FITS: Final = ("the sample's size", "its own size")
+#: Words of samplers.trainer_levels.ALGORITHMS whose share of fresh noise can be set.
+ANCESTRAL: Final = ("euler_a", "dpm_2_a", "sde-dpmsolver++")
+
+
+#: Modes of EriMemoryPolicy that a config can ask for.
+MEMORY_MODES: Final = ("offload", "sequential", "attention slicing", "VAE tiling")
 
 
 class Remark(NamedTuple):
@@ -34,15 +40,20 @@ class Profile:
     max_token_length ("150", "225"). weighting: whether `(word:1.2)` is syntax (True) or text (False). text_rules: whose
     CLIP tokenizers, "plain" (ComfyUI's), "kohya" (also its brackets) or "diffusers". empty: what an empty prompt means,
     "encode" or "zeros". rounding: how a pixel becomes one of 256 values, "truncate" or "round" (diffusers).
-    Flux: shifted (False = schnell), base_shift, max_shift, spacing ("linear" or "timesteps"). Chroma: the same where
-    shifted, else shift, spacing; t5_padding, one of host/text/encode.py's words. SD 3.5: shift, spacing,
-    skip_layers (skip-layer guidance, e.g. "7, 8, 9"; "" = off), skip_scale, skip_start, skip_end (shares of the run).
+    Flux: shifted (False = schnell), shift (0 = by size, with base_shift and max_shift), spacing ("linear" or
+    "timesteps"). Chroma: by size where shifted, else shift, spacing; t5_padding, one of host/text/encode.py's words.
+    SD 3.5: shift, spacing, skip_layers (skip-layer guidance, e.g. "7, 8, 9"; "" = off), skip_scale, skip_start,
+    skip_end (shares of the run).
     SDXL: spacing, offset (-1 = so that the first timestep is one interval below 1001), final_alpha ("alpha[0]" or "1"),
     zero_snr, clip_sample, eta; sampler (a word of samplers.trainer_levels.ALGORITHMS, "" = DDIM, which alone has
-    final_alpha, zero_snr and eta), karras, start (one of samplers.trainer_levels.STARTS); prediction ("v_prediction",
-    "" = as ComfyUI tells from the model's file).
+    final_alpha and zero_snr), karras, start (one of samplers.trainer_levels.STARTS); prediction ("v_prediction", "" =
+    as ComfyUI tells from the model's file). Of the others, sampler is "" (Euler) or "ddim".
+    eta: share of fresh noise in the steps. s_churn, s_tmin, s_tmax: noise added before the steps of Euler; s_noise
+    scales the noise of steps.
     rescale: phi of classifier-free guidance (Lin et al. 2023). lora_scale: what a LoRA is multiplied by in place of its
     own alpha / rank, -1 = its own.
+    batch_size: samples denoised at once. memory: modes of EriMemoryPolicy, with commas between them; slice_size: its
+    queries. use_lora: a graph without a LoRA is refused.
     zero_star: CFG-Zero* with an empty first step. cfg_from_step: the first step, from 0, with a negative pass.
     swapped_heads: SD 3.5 Medium's second self-attention runs with heads and head size swapped.
     control_fit: Kontext, one of CONTROL_FITS: a control image is scaled to the sample's size, or cut at its right and
@@ -68,6 +79,10 @@ class Profile:
     zero_snr: bool = False
     clip_sample: bool = False
     eta: float = 0.0
+    s_churn: float = 0.0
+    s_tmin: float = 0.0
+    s_tmax: float = 1000.0
+    s_noise: float = 1.0
     sampler: str = ""
     karras: bool = False
     start: str = "scheduler"
@@ -78,11 +93,19 @@ class Profile:
     cfg_from_step: int = 0
     swapped_heads: bool = False
     control_fit: str = "the sample's size"
+    batch_size: int = 1
+    memory: str = ""
+    slice_size: int = 1024
+    use_lora: bool = False
     skip_layers: str = ""
     skip_scale: float = 2.5
     skip_start: float = 0.01
     skip_end: float = 0.2
     remarks: tuple[Remark, ...] = ()
+
+    @property
+    def memory_modes(self) -> list[str]:
+        return [mode.strip() for mode in self.memory.split(",") if mode.strip()]
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ def _sampling(chain: Chain) -> Sampling:
         negative=negative.out("conditioning"),
         latent=latent.out("latent"),
         sigmas=flow_sigmas(chain),
-        sampler=chain.euler().out("sampler"),
+        sampler=chain.flow_sampler().out("sampler"),
         model=skip_layers(chain),
     )
 
@@ -58,6 +58,7 @@ def _skipped(profile: Profile) -> dict[str, Any]:
     return {"layers": profile.skip_layers, "scale": profile.skip_scale, "start_percent": start, "end_percent": end}
 
 
+FLOW_SPACINGS: Final = ("timesteps", "linear", "cosine", "simple", "beta", "beta timesteps")
 #: Entries of ComfyUI's table of sigmas.
 _TABLE: Final = 1000
 #: Our spacing -> ComfyUI's scheduler.
@@ -143,6 +144,7 @@ FAMILY = Family(
     conditioning_widths=_widths,
     batches=True,
     reference=Profile(t5_length=256, spacing="timesteps"),
+    spacings=FLOW_SPACINGS,
     schedule=lambda _: "shift",
     names=names.TABLE,
     lora=LoraTraits(

@@ -12,7 +12,7 @@ from ..workflows.chain import Chain, Sampling, Stock
 from ..workflows.graph import Link
 from .encoders import CLIP_G, CLIP_L, Like, ModelFile
 from .family import Family, LoraTraits, StockFacts, Widths
-from .profile import Profile
+from .profile import ANCESTRAL, Profile
 
 #: Our word -> that of ComfyUI's ModelSamplingDiscrete, where it is another one.
 _PREDICTIONS: Final = {"epsilon": "eps"}
@@ -60,6 +60,11 @@ def _trainer_sampler(chain: Chain) -> tuple[Link, Link]:
         noise=profile.noise,
         start=profile.start,
         model=chain.model,
+        eta=profile.eta if profile.sampler in ANCESTRAL else 1.0,
+        s_churn=profile.s_churn,
+        s_tmin=profile.s_tmin,
+        s_tmax=profile.s_tmax,
+        s_noise=profile.s_noise,
     )
     return node.out("sigmas"), node.out("sampler")
 
@@ -78,17 +83,7 @@ def _ddim(chain: Chain) -> tuple[Link, Link]:
         final_alpha=profile.final_alpha,
         denoise=1.0,
     )
-    sampler = chain.add(
-        "sampler",
-        "EriDDIMSampler",
-        "DDIM",
-        eta=profile.eta,
-        clip_sample=profile.clip_sample,
-        clip_range=1.0,
-        use_clipped_model_output=False,
-        spacing=profile.spacing,
-        offset=profile.offset,
-    )
+    sampler = chain.ddim(profile.spacing, profile.offset)
     return sigmas.out("sigmas"), sampler.out("sampler")
 
 
@@ -126,6 +121,8 @@ def _stock_sampler(stock: Stock, profile: Profile, item: SampleItem) -> tuple[st
     if profile.sampler:
         return _stock_trainer_sampler(stock, profile)
     sampler = "ddpm" if profile.eta == 1.0 else "ddim"
+    if 0.0 < profile.eta < 1.0:
+        stock.note("ComfyUI's 'ddim' draws no noise in its steps, the trainer does (eta): the pictures differ.")
     if sampler == "ddpm":
         stock.note(
             "ComfyUI's 'ddpm' draws other noise at every step than the trainer; it starts from noise times the first "
@@ -170,6 +167,7 @@ FAMILY = Family(
     conditioning_widths=_widths,
     batches=True,
     reference=Profile(spacing="leading"),
+    spacings=("leading", "trailing", "linspace"),
     schedule=lambda _: "timesteps",
     names=names.TABLE,
     lora=LoraTraits(

@@ -40,7 +40,7 @@ SETTINGS: Final[dict[str, tuple[type, str]]] = {
     "shifted": (bool, "Flux: false gives schnell's plain schedule. Chroma: false shifts by shift."),
     "base_shift": (float, "Flux, Chroma: mu at 256 image tokens."),
     "max_shift": (float, "Flux, Chroma: mu at 4096 image tokens."),
-    "shift": (float, "SD 3.5, Chroma: the shift of the schedule."),
+    "shift": (float, "SD 3.5, Chroma: the shift of the schedule. Flux: a fixed one; 0 shifts by size."),
     "spacing": (
         str,
         "Flux: linear, timesteps; SD 3.5: also cosine, simple; Chroma: also beta, beta timesteps; SDXL: leading, "
@@ -51,7 +51,11 @@ SETTINGS: Final[dict[str, tuple[type, str]]] = {
     "final_alpha": (str, "SDXL: what the last step lands on, alpha[0] or 1."),
     "zero_snr": (bool, "SDXL: betas rescaled to zero terminal SNR."),
     "clip_sample": (bool, "SDXL: the predicted picture clipped to [-1, 1] at every step."),
-    "eta": (float, "SDXL: 0 is DDIM, 1 is DDPM."),
+    "eta": (float, "Share of fresh noise in every step. SDXL's DDIM: 0 is DDIM, 1 is DDPM; Euler: ancestral steps."),
+    "s_churn": (float, "Euler: noise added before the steps, spread over them."),
+    "s_tmin": (float, "The lowest sigma at which s_churn acts."),
+    "s_tmax": (float, "The highest sigma at which s_churn acts."),
+    "s_noise": (float, "Strength of the noise that steps add."),
     "prediction": (str, "SDXL: what the model predicts, epsilon or v_prediction; empty = ComfyUI tells from the file."),
     "rescale": (float, "Classifier-free guidance rescaled by this phi (Lin et al. 2023); 0 = off."),
     "lora_scale": (float, "What a LoRA is multiplied by in place of its own alpha / rank; -1 = its own."),
@@ -62,12 +66,18 @@ SETTINGS: Final[dict[str, tuple[type, str]]] = {
         "SD 3.5 Medium: the second self-attention runs with heads and head size swapped, as in sd-scripts.",
     ),
     "control_fit": (str, "Flux Kontext: how a control image is fitted: the sample's size, or its own size."),
+    "batch_size": (int, "Samples to denoise at once; at most 64 are."),
+    "memory": (str, "Memory switches, with commas between them: offload, sequential, attention slicing, VAE tiling."),
+    "slice_size": (int, "Attention slicing: queries at a time."),
+    "use_lora": (bool, "true: a graph without a LoRA is refused."),
     "skip_layers": (str, "SD 3.5: layers for skip-layer guidance, e.g. 7, 8, 9; empty = off."),
     "skip_scale": (float, "SD 3.5: strength of skip-layer guidance."),
     "skip_start": (float, "SD 3.5: share of the run at which skip-layer guidance starts."),
     "skip_end": (float, "SD 3.5: share of the run at which skip-layer guidance ends."),
 }
 SAMPLING: Final = {name: kind for name, (kind, _) in SETTINGS.items()}
+#: The largest of its whole numbers, where that is not 1000.
+MAX_SETTING: Final = {"slice_size": 65536}
 
 #: Version of the JSON form; it is also the key by which that form is recognised (`"eri_spec": 1`).
 SPEC_VERSION: Final = 1

@@ -12,11 +12,12 @@ from ..configs.fields import Reading
 from ..configs.parse import parse
 from ..configs.second_file import Folders
 from ..configs.tree import Document, check_length, open_source
-from ..errors import SpecError, UnknownConfigError
+from ..errors import SpecError, UnknownConfigError, WorkflowError
 from ..families import FAMILIES
 from ..trainers import LISTED, TRAINERS, Trainer
 from ..trainers.native import TRAINER as NATIVE
 from ..trainers.native.reader import refuse_own_form
+from ..trainers.profiles import profile_for
 from .model import SampleSpec, placeholders
 
 #: What a config is called in messages when it came as text.
@@ -123,6 +124,8 @@ def read_opened(
         )
     spec = found.read(document, family)
     _check_names(document, spec)
+    if found is not NATIVE:  # what a program wrote is refused where a graph is made of it
+        _check_sampling(spec)
     _note_placeholders(spec, found)
     doubt = found.doubt(document) if trainer is None else None
     if doubt is not None:
@@ -139,6 +142,15 @@ def _check_names(document: Document, spec: SampleSpec) -> None:
                 .root()
                 .error(field, f"there is no {field} {value!r}", f"Write one of {', '.join(LISTED)}.")
             )
+
+
+def _check_sampling(spec: SampleSpec) -> None:
+    """Refuse what no graph can have, while the config is read."""
+    for item in {(item.sampler, item.shift): item for item in spec.items}.values():
+        try:
+            profile_for(spec, item.sampler, item.shift)
+        except WorkflowError as error:
+            raise SpecError(error.problem, source=spec.source, field=error.field, remedy=error.remedy) from error
 
 
 def _note_placeholders(spec: SampleSpec, trainer: Trainer) -> None:

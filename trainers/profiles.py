@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import WorkflowError
 from ..families import FAMILIES
-from ..families.profile import CONTROL_FITS, Profile, Remark
+from ..families.profile import ANCESTRAL, CONTROL_FITS, MEMORY_MODES, Profile, Remark
 from ..spec.model import SampleSpec
 from . import TRAINERS
 from .trainer import Way
@@ -42,14 +42,16 @@ def profile_for(spec: SampleSpec, sampler: str | None = None, shift: float | Non
         profile = _with_shift(profile, spec.family, shift)
     if profile.offset < 0:
         profile = _from_the_top(profile, spec)
-    if profile.eta > 0 and not profile.noise.startswith("torch-cpu"):
+    profile = _with_step_noise(profile, spec)
+    if draws_as_host(profile) and not profile.noise.startswith("torch-cpu"):
         note = "DDPM draws new noise at every step; the host's generator differs from the trainer's."
         profile = profile.remarked(note, "noise")
-    for name in ("eta", "final_alpha", "zero_snr"):
+    for name in ("final_alpha", "zero_snr"):
         if profile.sampler and name in spec.sampling:
             profile = profile.remarked(f"{name} acts with DDIM only, not with {profile.sampler}.", "sigmas")
     _check_sd35(profile, spec)
     _check_control(profile, spec)
+    _check_choices(profile, spec.family)
     return replace(profile, remarks=tuple(remark for remark in profile.remarks if _applies(remark, profile, spec)))
 
 
@@ -115,11 +117,50 @@ def _with_shift(profile: Profile, family: str, shift: float) -> Profile:
             field="items.shift",
             remedy="Leave it out." if schedule == "timesteps" else "Write a number above 0.",
         )
-    if not by_size:
-        return replace(profile, shift=shift)
     reference = FAMILIES[family].reference
-    low, high = (math.log(shift),) * 2 if shift else (reference.base_shift, reference.max_shift)
-    return replace(profile, shifted=True, base_shift=low, max_shift=high)
+    if reference.shift == 0:  # Flux, where 0 is the shift by size
+        return replace(
+            profile, shifted=True, shift=shift, base_shift=reference.base_shift, max_shift=reference.max_shift
+        )
+    return replace(profile, shifted=shift == 0, shift=shift) if by_size else replace(profile, shift=shift)
+
+
+def draws_as_host(profile: Profile) -> bool:
+    """Whether DDIM draws noise in its steps, which is ComfyUI's."""
+    return profile.eta > 0 and profile.sampler in ("", "ddim")
+
+
+def _with_step_noise(profile: Profile, spec: SampleSpec) -> Profile:
+    """eta and s_churn by the sampler that has them; WorkflowError where none has.
+
+    On SDXL, Euler with eta is ancestral Euler, and DDIM with s_churn is Euler, whose steps are the same.
+    """
+    steps_down = FAMILIES[spec.family].schedule(profile) == "timesteps"
+    asked = profile.sampler or ("ddim" if steps_down else "euler")
+    if profile.s_churn > 0 and profile.eta > 0 and steps_down:
+        raise WorkflowError(
+            f"eta is {profile.eta:g} and s_churn {profile.s_churn:g}, but SDXL's samplers draw one of the two",
+            field="sampling.s_churn",
+            remedy="Set one of them to 0.",
+        )
+    if profile.s_churn > 0 and asked != "euler":
+        if not steps_down or profile.sampler:
+            raise _no_noise("s_churn", asked, "euler")
+        note = "s_churn: Euler is sampled in place of DDIM; its steps are the same, and it ends on alpha 1."
+        return replace(profile, sampler="euler").remarked(note, "sigmas")
+    if profile.eta > 0 and steps_down and asked == "euler":
+        return replace(profile, sampler="euler_a")
+    if profile.eta > 0 and "eta" in spec.sampling and asked not in ("ddim", "euler", *ANCESTRAL):
+        raise _no_noise("eta", asked, ", ".join(("ddim", "euler", *ANCESTRAL)))
+    return profile
+
+
+def _no_noise(setting: str, sampler: str, known: str) -> WorkflowError:
+    return WorkflowError(
+        f"{setting} does not act on the sampler {sampler}",
+        field=f"sampling.{setting}",
+        remedy=f"Set it to 0, or take one of these samplers: {known}.",
+    )
 
 
 def _from_the_top(profile: Profile, spec: SampleSpec) -> Profile:
@@ -136,6 +177,24 @@ def _applies(remark: Remark, profile: Profile, spec: SampleSpec) -> bool:
     if remark.topics == ("precision",) and spec.precision == "float32":
         return False
     return not (remark.where_off and getattr(profile, remark.where_off))
+
+
+def _check_choices(profile: Profile, family: str) -> None:
+    """Refuse a word that there is not; what is known is said."""
+    known = FAMILIES[family].spacings
+    if profile.spacing not in known:
+        raise WorkflowError(
+            f"there is no schedule {profile.spacing!r} for {family}",
+            field="sampling.spacing",
+            remedy=f"Known ones: {', '.join(known)}.",
+        )
+    unknown = [mode for mode in profile.memory_modes if mode not in MEMORY_MODES]
+    if unknown:
+        raise WorkflowError(
+            f"there is no memory switch {unknown[0]!r}",
+            field="sampling.memory",
+            remedy=f"Known ones: {', '.join(MEMORY_MODES)}.",
+        )
 
 
 def _check_sd35(profile: Profile, spec: SampleSpec) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args
 
 from ..configs.parse import Notations
 from ..configs.tree import Document
-from ..families.profile import Profile, Remark
+from ..families.profile import ANCESTRAL, Profile, Remark
 from ..images.saved_names import SavedName
 from ..images.template import Layout
 from ..lora.schemes import Beside, Scheme
@@ -252,11 +252,13 @@ GPU_NOTE: Final = (
 #: For `Way.remarks`, where the trainer's steps are no float32 steps.
 HALF: Final = Remark("The trainer steps in half precision, the host in float32: close, not equal.", ("precision",))
 
-#: The words of flow models' samplers: there is only Euler.
+#: The words of flow models' samplers: trainers have only Euler.
 FLOW_SAMPLERS: Final = Samplers(
     dict.fromkeys(("flowmatch", "euler", "flow_matching", "flow_match_euler"), Change({})),
     Remark("Sampler {sampler!r} does not exist for flow models: Euler is used."),
 )
+#: The same with DDIM, whose eta draws noise; another word is an error.
+FLOW_AND_DDIM: Final = Samplers({**FLOW_SAMPLERS.words, "ddim": Change({"sampler": "ddim"})}, None)
 #: Those of SDXL. Euler takes DDIM's steps where the list of timesteps has even gaps, but ends on sigma 0 (alpha 1), as
 #: DDPM does (diffusers `scheduling_ddpm.py`, `previous_timestep` and `one`).
 DIFFUSION_WORDS: Final[Mapping[str, Change]] = {
@@ -278,4 +280,5 @@ def scheduler(sampler: str, spacing: str, *, karras: bool = False, clip_sample: 
         spacing: diffusers' timestep_spacing.
         karras, clip_sample: as the trainer sets use_karras_sigmas and clip_sample.
     """
-    return Change({"sampler": sampler, "spacing": spacing, "karras": karras, "clip_sample": clip_sample})
+    drawn = {"eta": 1.0} if sampler in ANCESTRAL else {}
+    return Change({"sampler": sampler, "spacing": spacing, "karras": karras, "clip_sample": clip_sample, **drawn})

@@ -111,6 +111,7 @@ def build(
         run = spec.name
         model_notes.append(f"No run was named; the run folder is taken to be called {run!r}, as in the config.")
     elif run is None and step is None:
+        _check_lora(spec)
         model_notes.append("No run was named, so no LoRA is loaded: this samples the model before training.")
     graph = Graph()
     loaded = add_loaders(graph, description, spec.family)
@@ -167,6 +168,17 @@ def _check_batch(batch: int, style: str) -> None:
             f"batch is {batch}, but in style stock every sample has a KSampler of its own",
             field="batch",
             remedy="Leave batch at 1, or use style eri.",
+        )
+
+
+def _check_lora(spec: SampleSpec) -> None:
+    """Refuse a config that samples with its LoRA where no checkpoint is named."""
+    if spec.sampling.get("use_lora"):
+        raise WorkflowError(
+            "use_lora is true, but no run was named, so there is no LoRA to load",
+            field="use_lora",
+            remedy=f"Name the run's folder or a checkpoint (eri: --run), or a step: the run is then {spec.name!r}, and "
+            "step 0 is the model before training. use_lora: false samples without.",
         )
 
 
@@ -281,6 +293,25 @@ def _as_trainer(chain: Chain) -> Chain:
     return replace(chain, model=node.out("model"))
 
 
+def _with_memory(chain: Chain, vae: Link) -> tuple[Chain, Link]:
+    """The chain's model and CLIP, and the VAE, behind the memory switches that the config asks for."""
+    profile = chain.profile
+    for number, mode in enumerate(profile.memory_modes, 1):
+        node = chain.add(
+            "memory" if number == 1 else f"memory{number}",
+            "EriMemoryPolicy",
+            "Memory",
+            mode=mode,
+            slice_size=profile.slice_size,
+            tile_size=512,
+            model=chain.model,
+            clip=chain.clip,
+            vae=vae,
+        )
+        chain, vae = replace(chain, model=node.out("model"), clip=node.out("clip")), node.out("vae")
+    return chain, vae
+
+
 def _guided(chain: Chain, model: Link) -> Link:
     """The model, with what the profile says of classifier-free guidance where some item has it."""
     profile = chain.profile
@@ -306,7 +337,7 @@ def _guided(chain: Chain, model: Link) -> Link:
 def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None, batch: int) -> str:
     """Add LoRA, conditioning, sampling, decoding and the saver; returns the saver's id."""
     chain, saved_step, loaded_lora = _with_lora(chain, loaded, run, step)
-    chain = _as_trainer(chain)
+    chain, vae = _with_memory(_as_trainer(chain), loaded.vae)
     parts = chain.family.sampling(chain)
     noise = chain.add(
         "noise",
@@ -330,9 +361,9 @@ def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None, bat
         sigmas=parts.sigmas,
         latent=parts.latent,
         cfg=chain.source.out("cfg"),
-        batch_size=batch,
+        batch_size=max(batch, min(chain.profile.batch_size, MAX_BATCH)),
     )
-    decode = chain.add("decode", "VAEDecode", "Decode", samples=sample.out("latent"), vae=loaded.vae)
+    decode = chain.add("decode", "VAEDecode", "Decode", samples=sample.out("latent"), vae=vae)
     return chain.add(
         "save",
         "EriSaveSamples",

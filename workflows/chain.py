@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..families.profile import Profile
+from ..families.profile import FALLBACK_NOISE, Profile
 from ..spec.model import SampleSpec
 from .graph import Graph, Link, Literal, Node
 
@@ -106,9 +106,36 @@ class Chain:
             "control_latent", "VAEEncode", "Encode control images", pixels=images.out("image"), vae=self.vae
         )
 
-    def euler(self) -> Node:
-        """Add flow-matching Euler without churn."""
-        return self.add("sampler", "EriFlowEulerSampler", "Euler", s_churn=0.0, s_tmin=0.0, s_tmax=1.0, s_noise=1.0)
+    def flow_sampler(self) -> Node:
+        """Add flow-matching Euler, or DDIM, with the noise of the profile's steps."""
+        profile = self.profile
+        if profile.sampler == "ddim":
+            return self.ddim(spacing="auto", offset=1)
+        return self.add(
+            "sampler",
+            "EriFlowEulerSampler",
+            "Euler",
+            s_churn=profile.s_churn,
+            s_tmin=profile.s_tmin,
+            s_tmax=min(profile.s_tmax, 1.0),
+            s_noise=profile.s_noise,
+            eta=profile.eta,
+            noise=profile.noise if profile.eta or profile.s_churn else FALLBACK_NOISE,
+        )
+
+    def ddim(self, spacing: str, offset: int) -> Node:
+        """Add DDIM, for a schedule of this spacing."""
+        return self.add(
+            "sampler",
+            "EriDDIMSampler",
+            "DDIM",
+            eta=self.profile.eta,
+            clip_sample=self.profile.clip_sample,
+            clip_range=1.0,
+            use_clipped_model_output=False,
+            spacing=spacing,
+            offset=offset,
+        )
 
 
 @dataclass(frozen=True)

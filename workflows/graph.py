@@ -61,6 +61,7 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "ReferenceLatent": ("conditioning",),
     "EriGuidance": ("model",),
     "EriFluxUnpatchify": ("latent",),
+    "EriMemoryPolicy": ("model", "clip", "vae"),
     "EriContactSheet": ("image",),
     "EriLoraSteps": ("step", "label", "report"),
 }  # fmt: skip

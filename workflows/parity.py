@@ -17,7 +17,7 @@ from ..families.profile import Remark
 from ..spec import SampleSpec
 from ..trainers import TRAINERS
 from ..trainers.claims import TOPICS, Case, Claim, Kind, first_of
-from ..trainers.profiles import profile_for, way_of
+from ..trainers.profiles import draws_as_host, profile_for, way_of
 from ..trainers.trainer import Way
 
 
@@ -126,7 +126,7 @@ def _of_the_config(case: Case) -> Iterator[Match]:
     open_seeds = [str(item.index) for item in case.spec.items if item.seed is None]
     if open_seeds:
         yield _differs("noise", f"Random seeds: items {', '.join(open_seeds)} draw new ones")
-    if case.profile.eta > 0 and not case.profile.noise.startswith("torch-cpu"):
+    if draws_as_host(case.profile) and not case.profile.noise.startswith("torch-cpu"):
         yield _differs("noise", "The noise that DDPM adds at each step is ComfyUI's")
 
 
@@ -147,7 +147,8 @@ def _sigmas(case: Case) -> str:
         zero = ", zero terminal SNR" if profile.zero_snr else ""
         return f"{profile.spacing}, offset {profile.offset}, final alpha {profile.final_alpha}{zero}"
     if schedule == "shift":
-        return f"{profile.spacing}, shift {profile.shift:g}"
+        every = " for every size" if FAMILIES[case.spec.family].reference.shift == 0 else ""
+        return f"{profile.spacing}, shift {profile.shift:g}{every}"
     if schedule == "unshifted":
         return "unshifted (schnell)"
     if profile.base_shift == profile.max_shift:
@@ -170,7 +171,8 @@ def _tokens(case: Case) -> str:
 def _negative(case: Case) -> str:
     if all(item.cfg_scale == 1.0 for item in case.spec.items):
         return "Not used: one pass (CFG 1)"
-    return "Encoded like the prompt, an empty one included; acts in every step"
+    empty = "an empty one is zeros" if case.profile.empty == "zeros" else "an empty one included"
+    return f"Encoded like the prompt, {empty}; acts in every step"
 
 
 def _size(case: Case) -> str:

@@ -259,6 +259,10 @@ def _kohyas_weights(stock: Stock, text: str) -> str:
 def _note_profile(stock: Stock, profile: Profile, item: SampleItem) -> None:
     if profile.noise != FALLBACK_NOISE:
         stock.note(f"Stock nodes draw {FALLBACK_NOISE} noise, the trainer {profile.noise}: the pictures differ.")
+    if profile.s_churn > 0 or (profile.eta > 0 and stock.family.schedule(profile) != "timesteps"):
+        stock.note("KSampler's Euler draws no noise on the way, the trainer does (eta, s_churn): the pictures differ.")
+    if profile.memory:
+        stock.note("Stock nodes have no memory switches: start ComfyUI with --lowvram or --novram.")
     if profile.rounding == "round":
         stock.note("SaveImage cuts colours off to 8 bits where the trainer rounds: at most 1 of 255 apart.")
     if stock.family.stock.t5_length is not None and 0 < profile.t5_length <= len(item.prompt):

@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 import comfy.patcher_extension
 
 from ...errors import NodeInputError
+from ...families.profile import MEMORY_MODES
 from .attention import slice_attention
 from .residency import outer_sample_alone, prepare_streamed, release_others
 
-MODES: Final = ("auto", "offload", "sequential", "attention slicing", "VAE tiling")
+MODES: Final = ("auto", *MEMORY_MODES)
 
 _KEY: Final = "eridiffusion_memory"
 

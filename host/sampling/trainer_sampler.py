@@ -18,6 +18,7 @@ from comfy.k_diffusion import sampling as host
 from torch import Tensor
 
 from ...errors import NodeInputError
+from ...families.profile import ANCESTRAL
 from ...samplers import diffusion, multistep
 from ...samplers.ddim_plan import alphas_from
 from ...samplers.trainer_levels import ALGORITHMS, SCHEDULERS, Levels, levels, timestep_of
@@ -45,8 +46,6 @@ _STOCK: Final[Mapping[str, Callable[..., Tensor]]] = {
     "sde-dpmsolver++": host.sample_dpmpp_2m_sde,
 }
 _OWN: Final = {"lms": multistep.lms, "dpmsingle": multistep.dpm_single, "unipc": multistep.unipc}
-#: Those whose share of fresh noise can be set.
-_ANCESTRAL: Final = ("euler_a", "dpm_2_a", "sde-dpmsolver++")
 _RELATIVE: Final = 1e-6  # what float32 rounds of a sigma
 
 
@@ -96,9 +95,9 @@ class TrainerSampler:
         made = self.levels(model.get_model_object("model_sampling"))
         if self.s_churn > 0 and self.sampler != "euler":
             raise NodeInputError(f"s_churn acts on euler, not on {self.sampler}. Set it to 0, or choose euler.")
-        if self.eta != 1.0 and self.sampler not in _ANCESTRAL:
+        if self.eta != 1.0 and self.sampler not in ANCESTRAL:
             raise NodeInputError(
-                f"eta acts on {', '.join(_ANCESTRAL)}, not on {self.sampler}. Set it to 1, or choose one of those."
+                f"eta acts on {', '.join(ANCESTRAL)}, not on {self.sampler}. Set it to 1, or choose one of those."
             )
         draws = bool(ALGORITHMS[self.sampler].draws) or self.s_churn > 0
         if draws:
@@ -143,7 +142,7 @@ def sample_trainer(
         return _churned_euler(asked, x, sigmas, extra_args, callback, how)
     if how.sampler in _STOCK:
         dtype = "float32" if drawn == "float32" else None
-        more: dict[str, Any] = {"eta": how.eta, "s_noise": how.s_noise} if how.sampler in _ANCESTRAL else {}
+        more: dict[str, Any] = {"eta": how.eta, "s_noise": how.s_noise} if how.sampler in ANCESTRAL else {}
         more |= {"noise_sampler": StepNoise(x, extra_args.get("seed"), how.noise, dtype)} if drawn else {}
         return _STOCK[how.sampler](asked, x, sigmas, extra_args, callback, disable, **more)
     return _OWN[how.sampler](partial(asked.at, extra_args), x, sigmas, _report(callback, sigmas))

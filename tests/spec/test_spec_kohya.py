@@ -293,3 +293,11 @@ def test_the_spec_of_any_list_survives_its_own_form(entries: list[dict[str, Any]
     again = from_json(spec.to_json())
     assert [asdict(item) for item in again.items] == [asdict(item) for item in spec.items]
     assert [item.seed for item in spec.items] == [entry["seed"] for entry in entries]
+
+
+def test_a_sampler_that_kohya_does_not_know_is_said_to_be_ddim() -> None:
+    """get_my_scheduler's last branch."""
+    spec = read_text("a cat --ss eular --d 1", trainer="kohya", family="sdxl")
+    assert any("'eular'" in note and "DDIM" in note and "euler_a" in note for note in spec.notes)
+    known = read_text("a cat --ss euler_a --d 1", trainer="kohya", family="sdxl")
+    assert not any("does not know" in note for note in known.notes)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from comfyui_eridiffusion.errors import WorkflowError
-from comfyui_eridiffusion.samplers.schedules import flux_sigmas
+from comfyui_eridiffusion.samplers.schedules import flux_sigmas, shifted_sigmoid_sigmas
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, SpecError, read_text
 from comfyui_eridiffusion.spec.readers import from_json
 from comfyui_eridiffusion.workflows import build
@@ -120,7 +120,11 @@ def test_a_graph_has_a_schedule_for_each_shift() -> None:
         times = torch.linspace(1, 0, 21)
         mu = 0.5 + (1.15 - 0.5) / (4096 - 256) * (256 - 256)  # of 16 × 16 tokens
         factor = math.exp(mu) if shift is None else shift
-        found[suffix] = flux_sigmas(20, 256, given["base_shift"], given["max_shift"], shifted=given["shifted"])
+        found[suffix] = (
+            shifted_sigmoid_sigmas(20, given["shift"])
+            if given["shift"]
+            else flux_sigmas(20, 256, given["base_shift"], given["max_shift"], shifted=given["shifted"])
+        )
         assert torch.allclose(found[suffix], factor * times / (1 + (factor - 1) * times), atol=2e-7)
     assert build(spec).saves == {"save": (0, 3), "save_2": (1,), "save_3": (2,)}
     told = [match.detail for match in explain(spec) if match.topic == "sigmas"]

@@ -217,3 +217,10 @@ def test_any_library_is_kept_verbatim_and_in_order(library: dict[str, str]) -> N
     spec = spec_of({"l.json": json.dumps(library)}, user_prompt_library="l.json", validation_prompt=None)
     assert [item.prompt for item in spec.items[1:]] == list(library.values())
     assert from_json(spec.to_json()) == spec
+
+
+def test_a_scheduler_that_simpletuner_does_not_know_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"no scheduler 'eular'.*ddim, ddpm, euler, euler-a, unipc") as caught:
+        spec_of(validation_noise_scheduler="eular")
+    assert caught.value.field == "validation_noise_scheduler"
+    assert spec_of(validation_noise_scheduler="dpm++").items[0].sampler == "dpm++"

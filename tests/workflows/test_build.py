@@ -43,7 +43,7 @@ def inputs(spec: SampleSpec, node: str, **options: Any) -> dict[str, Any]:
         ("eridiffusion", "sd35", {}, "sigmas", {"spacing": "linear", "shift": 3.0}),
         ("ai-toolkit", "sd35", {}, "positive", {"t5_length": 256}),
         ("ai-toolkit", "sd35", {}, "sigmas", {"spacing": "timesteps", "shift": 1.0}),
-        ("eridiffusion", "sdxl", {}, "sigmas", {"spacing": "leading", "offset": 1, "final_alpha": "alpha[0]"}),
+        ("eridiffusion", "sdxl", {}, "sigmas", {"spacing": "leading", "offset": 0, "final_alpha": "1"}),
         ("ai-toolkit", "sdxl", {}, "sigmas", {"spacing": "leading", "offset": 0, "final_alpha": "alpha[0]"}),
         ("eridiffusion", "sdxl", {}, "sampler", {"eta": 0.0, "clip_sample": False}),
         ("eridiffusion", "sdxl", {}, "noise", {"profile": "torch-cpu/nchw/float32", "family": "sdxl"}),
@@ -63,7 +63,7 @@ def test_numbers_follow_the_trainer(
     ("word", "eta", "final_alpha"), [("ddim", 0.0, "alpha[0]"), ("euler", 0.0, "1"), ("ddpm", 1.0, "1")]
 )
 def test_sdxl_sampler_words(word: str, eta: float, final_alpha: str) -> None:
-    spec = with_item(sample_spec("sdxl"), sampler=word)
+    spec = with_item(sample_spec("sdxl", "native"), sampler=word)
     assert inputs(spec, "sampler")["eta"] == eta
     assert inputs(spec, "sigmas")["final_alpha"] == final_alpha
 
@@ -91,8 +91,12 @@ def test_sdxl_words_of_other_schedulers(trainer: str, word: str, expected: dict[
 
 @pytest.mark.parametrize("family", ["flux", "sd35"])
 def test_unknown_sampler_is_reported(family: str) -> None:
-    assert any("dpmsolver++" in note for note in build(with_item(sample_spec(family), sampler="dpmsolver++")).notes)
-    assert not any("Sampler" in note for note in build(sample_spec(family)).notes)
+    spec = sample_spec(family, "ai-toolkit")
+    assert any("dpmsolver++" in note for note in build(with_item(spec, sampler="dpmsolver++")).notes)
+    assert not any("Sampler" in note for note in build(spec).notes)
+    for trainer in ("native", "eridiffusion"):
+        with pytest.raises(WorkflowError, match=r"no sampler 'dpmsolver\+\+'.*euler, .*ddim"):
+            build(with_item(sample_spec(family, trainer), sampler="dpmsolver++"))
 
 
 def test_an_unknown_sampler_of_sdxl_is_an_error_that_names_those_known() -> None:
@@ -186,7 +190,7 @@ def test_open_seeds_are_drawn_and_reported() -> None:
 
 
 def test_items_with_other_settings_get_their_own_chain() -> None:
-    base = sample_spec("sdxl")
+    base = sample_spec("sdxl", "native")
     items = [
         replace(base.items[0], index=index, lora_scale=scale, sampler=sampler)
         for index, (scale, sampler) in enumerate([(1.0, "ddim"), (0.5, "ddim"), (1.0, "ddim"), (1.0, "euler")])

@@ -9,7 +9,7 @@ from ...configs.tree import Document
 from ...images.saved_names import PICTURE, SavedName
 from ...images.template import Layout
 from ...lora.schemes import CHECKPOINT, NUMBER, Beside, Scheme
-from ..claims import Claim
+from ..claims import documented
 from ..process import is_ambiguous, process_shape
 from ..trainer import Trainer
 from .fields import MODEL_FILES
@@ -47,9 +47,9 @@ TRAINER: Final = Trainer(
         "read": "src/config/trainer_config.rs",
         "resolved": "src/trainers/mod.rs::detect_model_type",
         "noise": "src/inference/*_sampling.rs::prepare_latents",
-        "sigmas": "src/inference/*_sampling.rs",
-        "tokens": "not to be told from its code",
-        "layout": "trainers/sampling/generator.rs",
+        "sigmas": "its documents ([eridiffusion.md](eridiffusion.md))",
+        "tokens": "its documents",
+        "layout": "its documents; src/trainers/sampling_utils.rs",
     },
     listed=1,
     families=("flux", "sd35", "sdxl"),
@@ -69,7 +69,13 @@ TRAINER: Final = Trainer(
         "png",
         families={"sdxl": Layout("{run}/samples/step_{step:06}/sample_{index:02}", "png", prompt_file=True)},
     ),
-    layout_claim=Claim("file layout", "different", "V1 has several patterns; one of them is written"),
+    layout_claim=documented(
+        "file layout",
+        "Flux and SD 3.5: samples_step_XXXXXX/step_XXXXXX_sample_XX.png; SDXL: samples/step_XXXXXX/ and text files of "
+        "the prompts, with the names of sampling_utils.rs",
+        "images/test_layouts.py::test_v1s_documents_name_flux_and_sd35_samples",
+        "images/test_layouts.py::test_v1s_documents_name_sdxl_samples",
+    ),
     # flux_sampling.rs, sd35_sampling.rs; sdxl_sampling_complete.rs
     saved=(
         SavedName(rf"samples_step_(?P<step>[0-9]+)/step_[0-9]+_sample_(?P<index>[0-9]+){PICTURE}"),

@@ -6,17 +6,16 @@ Sources: CodeAlexx/EriDiffusion `src/config/trainer_config.rs`, `src/trainers/mo
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from ...configs.fields import Reading, Section, is_boolean, is_null, is_number, shown
 from ...configs.tree import Node
 from ...families import FAMILIES
 from ...families.others import other_by_name
-from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem, fill_trigger, placeholders
+from ...spec.model import MAX_PIXELS, MAX_SEED, PRECISIONS, SampleItem, fill_trigger, placeholders
 from ..reading import unsupported
+from .sample import DEFAULT_SIDE, found
 from .sampling import SIZES
-
-Number = TypeVar("Number", int, float)
 
 DEFAULT_SEED: Final = 42
 MODEL_FILES: Final = {
@@ -123,8 +122,11 @@ def _prompt(reading: Reading, node: Node, path: str, trigger: str | None) -> str
 
 
 def pixel_size(section: Section, key: str, family: str) -> int:
-    """Pixels of one side after rounding down to whole latent cells (8) or, for 2x2 patches, 16; SpecError if absent."""
-    return rounded(section, key, _given(section, key, section.integer(key, 1, MAX_PIXELS), "1024"), family)
+    """Pixels of one side, 1024 if absent, after rounding down to whole latent cells (8) or, for 2x2 patches, 16."""
+    given = found(section, lambda part, name: part.integer(name, 1, MAX_PIXELS), key)
+    if given.value is None:
+        section.reading.note(f"{section.path_of(key)} is absent: {DEFAULT_SIDE}, the documents' default, is used.")
+    return rounded(given.section, key, given.value or DEFAULT_SIDE, family)
 
 
 def rounded(section: Section, key: str, value: int, family: str) -> int:
@@ -138,27 +140,9 @@ def rounded(section: Section, key: str, value: int, family: str) -> int:
     return result
 
 
-def steps_of(section: Section, key: str) -> int:
-    """Number of sampling steps; SpecError when absent."""
-    return _given(section, key, section.integer(key, 1, MAX_STEPS), "20")
-
-
-def guidance_of(section: Section, key: str, family: str, variant: str | None) -> tuple[float, float | None]:
-    """`cfg_scale, guidance`; SpecError when absent."""
-    value = _given(section, key, section.number(key), "3.5")
-    if FAMILIES[family].ignores_guidance(variant, section.reading.note):
-        section.no_effect(key)
-    return FAMILIES[family].guidance_fields(value)
-
-
-def _given(section: Section, key: str, value: Number | None, example: str) -> Number:
-    if value is None:
-        raise section.missing(key, f"EriDiffusion needs it; write e.g. `{key}: {example}`.")
-    return value
-
-
 def seed_of(section: Section, key: str) -> int:
     """The seed, 42 when absent; SpecError for a negative one, which the trainer cannot read."""
+    section = found(section, Section.get, key).section
     node = section.get(key)
     if node is not None and node.plain and str(node.value).startswith("-"):
         raise section.error(

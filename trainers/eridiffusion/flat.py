@@ -11,7 +11,8 @@ from ...configs.fields import Reading, Section
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, SampleItem, SampleSpec
 from ..reading import run_name, spec_of, texts_of, unsupported
-from .fields import DEFAULT_SEED, build_items, guidance_of, pixel_size, prompts_of, rounded, steps_of, t5_length_of
+from .fields import DEFAULT_SEED, build_items, pixel_size, prompts_of, rounded, t5_length_of
+from .sample import common_fields
 from .sampling import ID
 
 _FAMILIES: Final = {"sd35": "sd35", "sd3": "sd35", "sd3.5": "sd35", "flux": "flux", "sdxl": "sdxl"}
@@ -52,6 +53,7 @@ def read_flat(reading: Reading, root: Section, family: str | None) -> SampleSpec
         trigger_word=root.text("trigger_word"),
         sample_every=_interval(training),
         t5_length=t5_length_of(model, family),
+        sampling=reading.sampling,
         model_files=files,
     )
 
@@ -62,23 +64,9 @@ def validation_items(
     """Items of a `validation` section; what it does not say comes from the sections beside it in `root`."""
     prompts = prompts_of(validation, "prompts", trigger)
     seed = _seed(root, validation)
-    negative = next((text for key in ("neg", "negative_prompt") if (text := validation.text(key)) is not None), "")
-    if family == "flux" and negative:
-        root.reading.note("The negative prompt is kept but has no effect: Flux runs one pass (CFG 1).")
-    steps = "num_inference_steps" if validation.has("num_inference_steps") else "sample_steps"
-    steps = steps if validation.has(steps) else "num_inference_steps"
-    cfg, guidance = guidance_of(validation, "guidance_scale", family, variant)
     height, width = _size(root, validation, family)
-    return build_items(
-        prompts,
-        [seed] * len(prompts),
-        width=width,
-        height=height,
-        steps=steps_of(validation, steps),
-        negative_prompt=negative,
-        cfg_scale=cfg,
-        guidance=guidance,
-    )
+    shared = common_fields(validation, family, variant)
+    return build_items(prompts, [seed] * len(prompts), width=width, height=height, **shared)
 
 
 def named_family(model: Section) -> str | None:
@@ -138,7 +126,7 @@ def _size(root: Section, validation: Section, family: str) -> tuple[int, int]:
             root.reading.note(f"The config has no sample size: {name}.resolution is used, square.")
             side = rounded(section, "resolution", side, family)
             return side, side
-    raise root.missing("dataset.resolution", "Write `dataset:` with `resolution: 1024`; samples are that size, square.")
+    return pixel_size(validation, "height", family), pixel_size(validation, "width", family)
 
 
 def _interval(training: Section | None) -> int | None:

@@ -17,16 +17,15 @@ from .fields import (
     MODEL_FILES,
     build_items,
     detect_family,
-    guidance_of,
     pixel_size,
     precision_of,
     prompts_of,
     seed_of,
-    steps_of,
     t5_length_of,
     variant_from,
 )
 from .flat import named_family, read_flat, validation_items
+from .sample import common_fields
 from .sampling import ID
 
 #: Processes that V1 runs; the first of them is the one (`src/trainers/mod.rs::train_from_config`).
@@ -41,7 +40,8 @@ def read_eridiffusion(document: Document, family: str | None) -> SampleSpec:
     reading = Reading(document)
     root = reading.root()
     reading.note(
-        "EriDiffusion V1's own in-run samples cannot be reproduced from its source; this is what the config asks."
+        "No published version of EriDiffusion V1 could write a sample; this is what the config and its documents ask "
+        "for (docs/eridiffusion.md)."
     )
     if root.has("config") or root.has("process"):
         return read_process(reading, root, family)
@@ -97,6 +97,7 @@ def read_sections(reading: Reading, process: Section, name: str | None, family: 
         sample_every=every or None,
         t5_length=t5_length_of(model, family),
         precision=precision_of(train, "dtype"),
+        sampling=reading.sampling,
         model_files=texts_of(model, MODEL_FILES),
     )
 
@@ -111,23 +112,6 @@ def _items(sample: Section, family: str, variant: str | None, trigger: str | Non
     seed, walk = seed_of(sample, "seed"), sample.flag("walk_seed") or False
     if walk and seed + len(prompts) - 1 > MAX_SEED:
         raise sample.error("seed", "walk_seed leads beyond the largest seed", f"Write at most {MAX_SEED}.")
-    negative = sample.text("neg") or ""
-    sampler = sample.text("sampler")
-    sample.no_effect("sampler")
-    if family == "flux" and negative:
-        sample.no_effect("neg")
-        sample.reading.note("The negative prompt is kept but has no effect: Flux runs one pass (CFG 1).")
     height, width = pixel_size(sample, "height", family), pixel_size(sample, "width", family)
-    steps = steps_of(sample, "sample_steps")
-    cfg, guidance = guidance_of(sample, "guidance_scale", family, variant)
-    return build_items(
-        prompts,
-        [seed + index if walk else seed for index in range(len(prompts))],
-        width=width,
-        height=height,
-        steps=steps,
-        negative_prompt=negative,
-        cfg_scale=cfg,
-        guidance=guidance,
-        sampler=sampler,
-    )
+    seeds = [seed + index if walk else seed for index in range(len(prompts))]
+    return build_items(prompts, seeds, width=width, height=height, **common_fields(sample, family, variant))

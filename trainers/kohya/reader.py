@@ -26,7 +26,7 @@ from .family import family_of
 from .gui import GuiForm, gui_entries, is_gui_form
 from .lora_scripts import exported_entries
 from .prompts import NOTATIONS, Entry, is_prompt_file, read_entries
-from .sampling import ID, SIZES
+from .sampling import ID, SAMPLER_WORDS, SIZES
 from .text import weighted_parts
 
 _STEPS: Final = {"flux": 20, "sd35": 30, "sdxl": 30, "chroma": 20}
@@ -236,6 +236,12 @@ def _item(reading: Reading, rules: Rules, entry: Entry, index: int) -> SampleIte
         place.note("guidance_scale (--g) is not used: only Flux has embedded guidance.")
     if family != "sdxl" and "sample_sampler" in given:
         place.note("sample_sampler (--ss) is not used: the trainer samples this family with Euler.")
+    sampler = given.get("sample_sampler", rules.sampler)
+    if family == "sdxl" and sampler not in SAMPLER_WORDS:
+        place.note(
+            f"sample_sampler (--ss) is {sampler!r}, which the trainer does not know: it samples with DDIM. It knows "
+            f"{', '.join(SAMPLER_WORDS)}."
+        )
     scale = place.finite("scale", given.get("scale", _CFG[family]))
     if family == "sdxl" and scale < 1.0:
         place.note(f"a scale of {scale:g} means no guidance: it is read as CFG 1.")
@@ -257,7 +263,7 @@ def _item(reading: Reading, rules: Rules, entry: Entry, index: int) -> SampleIte
         seed=place.seed(given.get("seed")),
         cfg_scale=scale,
         guidance=guidance,
-        sampler=given.get("sample_sampler", rules.sampler) if family == "sdxl" else None,
+        sampler=sampler if family == "sdxl" else None,
     )
 
 

@@ -51,6 +51,8 @@ _SCHEDULERS: Final[Mapping[str, Change]] = {
         for prefix in ("", "k_")
     },
 }
+#: Every word that it knows.
+SAMPLER_WORDS: Final = ("ddim", *_SCHEDULERS, "dpmsolver")
 #: Words that draw noise in their steps.
 _DRAWING: Final = ("ddpm", "euler_a", "k_euler_a", "dpm_2_a", "k_dpm_2_a")
 _REFUSED: Final = Remark(
@@ -89,7 +91,7 @@ _LONG: Final = (
 
 def _plain(sampler: str) -> str:
     """The word, as it is written; what kohya does not know is DDIM to it."""
-    return sampler if sampler in _SCHEDULERS or sampler == "dpmsolver" else "ddim"
+    return sampler if sampler in SAMPLER_WORDS else "ddim"
 
 
 WAYS: Final = (

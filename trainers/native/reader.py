@@ -12,7 +12,17 @@ from ...configs.fields import Reading, Section
 from ...configs.tree import Document, Node, has_any
 from ...errors import SpecError
 from ...families import FAMILIES
-from ...spec.model import DTYPES, MAX_PIXELS, MAX_SEED, MAX_STEPS, SAMPLING, SPEC_VERSION, SampleItem, SampleSpec
+from ...spec.model import (
+    DTYPES,
+    MAX_PIXELS,
+    MAX_SEED,
+    MAX_SETTING,
+    MAX_STEPS,
+    SAMPLING,
+    SPEC_VERSION,
+    SampleItem,
+    SampleSpec,
+)
 from ..reading import texts_of
 from .sampling import ID
 
@@ -135,7 +145,7 @@ def _sampling(root: Section) -> dict[str, str | float | bool]:
         if section is None or kind is None:
             raise root.error("sampling", f"there is no setting {key!r}", f"Known ones: {', '.join(SAMPLING)}.")
         read = {str: section.text, float: section.number, bool: section.flag}.get(kind)
-        value = read(key) if read else section.integer(key, 0, 1000)
+        value = read(key) if read else section.integer(key, 0, MAX_SETTING.get(key, 1000))
         if value is None:
             raise section.error(key, "the value is empty", "Write one, or remove the line.")
         values[key] = value

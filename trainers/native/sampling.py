@@ -6,7 +6,7 @@ from typing import Final
 
 from ...families.profile import Remark
 from ..claims import NAMED_NOISE, Claim, read, sampled_with, scheduled, tested
-from ..trainer import DIFFUSION_WORDS, FLOW_SAMPLERS, Change, Noise, Samplers, Sizes, Way, scheduler
+from ..trainer import DIFFUSION_WORDS, FLOW_AND_DDIM, Change, Noise, Samplers, Sizes, Way, scheduler
 
 ID: Final = "native"
 _NOISE: Final = Noise("torch-cpu", "nchw", "float32", "The host's own noise (comfy/sample.py, prepare_noise).")
@@ -47,7 +47,7 @@ WAYS: Final = (
         variants={"schnell": Change({"shifted": False, "t5_length": 256})},
         noise=_NOISE,
         sizes=Sizes(16, "ceil", 16),
-        samplers=FLOW_SAMPLERS,
+        samplers=FLOW_AND_DDIM,
         negative="CFG",
         remarks=(),
         claims=_claims(
@@ -62,7 +62,7 @@ WAYS: Final = (
         variants={"medium": Change({}, (_NO_SKIP,))},
         noise=_NOISE,
         sizes=Sizes(8, "floor", 0),
-        samplers=FLOW_SAMPLERS,
+        samplers=FLOW_AND_DDIM,
         negative="CFG",
         remarks=(),
         claims=_claims(
@@ -77,7 +77,7 @@ WAYS: Final = (
         variants={},
         noise=_NOISE,
         sizes=Sizes(16, "ceil", 16),
-        samplers=FLOW_SAMPLERS,
+        samplers=FLOW_AND_DDIM,
         negative="CFG",
         remarks=(),
         claims=_claims(

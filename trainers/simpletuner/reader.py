@@ -21,7 +21,7 @@ from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem, SampleSpec
 from ..reading import no_prompt, run_name, spec_of, take_over, texts_of, unsupported
 from .options import Options
-from .sampling import ID, SIZE
+from .sampling import ID, SCHEDULER_WORDS, SIZE
 
 _FAMILIES: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl", "chroma": "chroma"}
 #: What a flavour loads, helpers/models/*/model.py HUGGINGFACE_PATHS; the first of each is DEFAULT_MODEL_FLAVOUR.
@@ -273,6 +273,9 @@ def _seed(options: Options) -> int | None:
 
 def _sampler(options: Options, family: str) -> str | None:
     word = options.text("validation_noise_scheduler")
+    if word is not None and word not in SCHEDULER_WORDS:
+        known = f"Known ones: {', '.join(SCHEDULER_WORDS)}."
+        raise options.error("validation_noise_scheduler", f"SimpleTuner knows no scheduler {word!r}", known)
     return (word or "ddim") if family == "sdxl" else word
 
 

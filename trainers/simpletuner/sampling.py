@@ -20,6 +20,8 @@ _NOISE: Final = Noise(
     "diffusers with a CPU generator, in the dtype of the prompt embeddings. With validation_seed_source gpu it is "
     "torch-cuda.",
 )
+#: What --validation_noise_scheduler takes (documentation/OPTIONS.md).
+SCHEDULER_WORDS: Final = ("ddim", "ddpm", "euler", "euler-a", "unipc", "dpm++", "perflow")
 #: setup_scheduler, from the scheduler config of SDXL base, with inference_scheduler_timestep_spacing.
 _SCHEDULERS: Final[Mapping[str, Change]] = {
     "ddpm": scheduler("ddpm", "trailing"),

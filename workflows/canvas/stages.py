@@ -40,6 +40,7 @@ _BY_CLASS: Final[dict[str, str]] = {
     "EriControlImages": "image",
     "ImageScale": "image",
     "EriLoraAtStep": "lora",
+    "EriMemoryPolicy": "lora",
     "LoraLoader": "lora",
     "LoraLoaderModelOnly": "lora",
     "T5TokenizerOptions": "lora",
