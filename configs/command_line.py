@@ -12,7 +12,7 @@ from .line_trees import refuse_nul
 from .powershell import powershell_commands
 from .script import Command, Fault, Names, Unexpanded, Word, part_of, unreadable
 from .shell import shell_commands
-from .tree import Lines, Node, check_text
+from .tree import LOST, Lines, Node, check_text
 
 _LONG_FLAG: Final = re.compile(r"--([A-Za-z][\w-]*)(?:=(.*))?", re.DOTALL)
 _SHORT_FLAG: Final = re.compile(r"-([A-Za-z][\w-]*)()")
@@ -36,6 +36,9 @@ _POWERSHELL: Final = re.compile(
 )
 _FILE: Final = re.compile(r"[^\s\"'=]{1,300}\.(?:py|sh|bat|cmd|ps1|exe)(?![\w.])", re.IGNORECASE)
 _CONFIG: Final = re.compile(r"[^\s\"'=]{1,300}\.(?:ya?ml|jsonc?|toml|env)", re.IGNORECASE)
+
+#: What describes data sets, or how accelerate runs, says nothing of samples.
+_DATA: Final = re.compile(r".*--(?:dataset_config|data_backend_config)", re.DOTALL)
 
 #: Key of a command tree under which the program's name stands.
 PROGRAM: Final = "program"
@@ -105,11 +108,13 @@ class Script:
     def started(self) -> tuple[str, str]:
         """The first script or program file that it starts, and the config that this is given; "" for none."""
         for command in self.commands:
-            line = " ".join(word.text for word in command.words)
-            file = _FILE.search(line)
-            if file is not None and "activate" not in line and command.words[0].text not in ("source", "."):
-                config = _CONFIG.search(line)
-                return file[0], config[0] if config else ""
+            texts = [word.text for word in command.words]
+            file = _FILE.search(" ".join(texts))
+            if file is None or "activate" in file[0].lower() or texts[0] in ("source", ".", "mv", "cp", "chmod"):
+                continue
+            given = zip(texts, ["", *texts], strict=False)
+            config = _CONFIG.search(" ".join(text for text, before in given if not _DATA.match(text + before)))
+            return file[0], config[0] if config else ""
         return "", ""
 
 
@@ -168,6 +173,8 @@ def parse_command(script: Script, source: str, programs: re.Pattern[str], *, rep
             place = lines.at(flag.at)
             for word in flag.words:
                 check_text(word, source, *place)
+                if LOST in word:
+                    raise Fault(f"the text of {flag.written} is not UTF-8", "Save the script as UTF-8.", flag.at)
             nodes = [Node(word, *place, plain=_PLAIN.fullmatch(word) is not None) for word in flag.words]
             members[flag.name] = nodes[0] if len(nodes) == 1 else Node(list(nodes), *place)
     except Fault as fault:

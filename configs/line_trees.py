@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from ..errors import SpecError
-from .script import Fault, part_of
+from .script import Command, Fault, part_of
 from .shell import shell_commands
 from .tree import Lines, Node, check_text
 
@@ -40,6 +40,15 @@ def looks_like_env(text: str) -> bool:
     return False
 
 
+def holds_env(text: str) -> bool:
+    """True for a file that assigns variables and runs nothing that could leave others behind."""
+    return looks_like_env(text) and all(_is_harmless(command) for command in shell_commands(text)[0])
+
+
+def _is_harmless(command: Command) -> bool:
+    return command.fault is None and bool(command.words) and command.words[0].text in _HARMLESS
+
+
 def parse_env(text: str, source: str) -> Node:
     """The variables that a file of assignments leaves in a shell which sources it, by name.
 
@@ -51,7 +60,7 @@ def parse_env(text: str, source: str) -> Node:
     commands, names = shell_commands(text)
     for command in commands:
         at = command.words[0].at if command.words else len(text)
-        if command.fault is None and command.words and command.words[0].text in _HARMLESS:
+        if _is_harmless(command):
             continue
         line, column = lines.at(at)
         fault = command.fault or Fault("this line is no NAME=value", "Correct or remove it; put quotes around blanks.")

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from ..errors import SpecError
 from .command_line import Script, parse_command
 from .json_tree import looks_like_json, parse_json
-from .line_trees import looks_like_env, parse_env, parse_lines
+from .line_trees import holds_env, looks_like_env, parse_env, parse_lines
 from .second_file import Folders
 from .toml_tree import looks_like_toml, parse_toml
 from .tree import Document, Repeated
@@ -50,6 +50,12 @@ class Notations:
     repeated_keys: bool = True
 
 
+_BY_SUFFIX: Final = {
+    **dict.fromkeys((".json", ".jsonc"), "json"),
+    **dict.fromkeys((".yaml", ".yml"), "yaml"),
+    ".toml": "toml",
+    ".env": "env",
+}
 _SCRIPTS: Final = (".sh", ".bat", ".cmd", ".ps1")
 _INSTEAD: Final = (
     "Give the file that holds the settings instead: kohya's and musubi-tuner's --config_file or --sample_prompts, the "
@@ -83,9 +89,11 @@ def parse(
 
     Raises SpecError with line and column where the notation is broken.
     """
+    if text.startswith("#!") and suffix not in (*_BY_SUFFIX, *_SCRIPTS, ".txt"):
+        suffix = ".sh"  # a batch system's job, or no suffix at all
     script, programs = _script(text, suffix, notations)
-    if suffix in _SCRIPTS and programs is None and not looks_like_env(text):
-        raise _no_program(Script(text, suffix) if script is None else script, source)
+    if suffix in _SCRIPTS and programs is None and script is not None and not holds_env(text):
+        raise _no_program(script, source)
     kind = _kind(text, suffix, notations, programs)
     if kind == "json":
         return _json(text, source, suffix, folders)
@@ -99,9 +107,9 @@ def parse(
 
 def _no_program(script: Script, source: str) -> SpecError:
     """The SpecError for a script of which nothing can be read; it says what it starts, and what to give instead."""
-    if script.fault is not None:
-        return SpecError(script.fault.problem, source=source, remedy=script.fault.remedy)
     file, config = script.started()
+    if not file and script.fault is not None:
+        return SpecError(script.fault.problem, source=source, remedy=script.fault.remedy)
     what = f"this script starts {file}, whose command line is not read" if file else (
         "this script starts none of the programs whose command lines are read"
     )  # fmt: skip
@@ -109,9 +117,8 @@ def _no_program(script: Script, source: str) -> SpecError:
 
 
 def _kind(text: str, suffix: str, notations: Sequence[Notations], programs: Programs | None) -> str:
-    known = {".json": "json", ".jsonc": "json", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".env": "env"}
-    if suffix in known:
-        return known[suffix]
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
     if suffix == ".txt" and _are_prompts(text, notations):
         return "lines"
     if looks_like_json(text):
@@ -139,9 +146,10 @@ def _are_prompts(text: str, notations: Sequence[Notations]) -> bool:
 def _script(text: str, suffix: str, notations: Sequence[Notations]) -> tuple[Script | None, Programs | None]:
     """The commands of a text, and the programs of which it starts one; None where it starts none."""
     known = [one.programs for one in notations if one.programs is not None]
-    if suffix not in ("", *_SCRIPTS) or not any("--" in text and one.names.search(text) for one in known):
+    named = any("--" in text and one.names.search(text) for one in known)
+    if suffix not in _SCRIPTS and (suffix or not named):
         return None, None
-    script = Script(text, suffix)
+    script = Script(text, suffix)  # whose variables may hold a program's name
     return script, next((programs for programs in known if script.starts(programs.names)), None)
 
 

@@ -6,6 +6,7 @@ Of the language only what launch scripts need is known: assignments of texts and
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,7 +19,7 @@ _SCOPE: Final = r"(?:(?:env|script|global|local):)?"
 _FLAGS: Final = re.IGNORECASE | re.DOTALL
 _TOKEN: Final = re.compile(
     r"(?P<joined>`\r?\n|`\r?\Z)|(?P<comment><\#.*?\#>|\#[^\n]*)|(?P<end>;|\|\|?|&&|\n)|(?P<blank>[ \t\r]+)"
-    rf"""|(?P<brace>[{{}}])|(?P<word>(?:{_TEXT}|{_INSIDE}|[^\s;|{{}}'"`])+)|(?P<other>.)""",
+    rf"""|(?P<brace>[{{}}])|(?P<word>(?:{_TEXT}|{_INSIDE}|[^\s;|{{}}'"`\#]|(?<!["'])\#)+)|(?P<other>.)""",
     re.DOTALL,
 )
 _ASSIGNED: Final = re.compile(rf"\s*\${_SCOPE}(\w+)\s*(\+?)=\s*(.*)", _FLAGS)
@@ -26,7 +27,8 @@ _CHANGED: Final = re.compile(r"\s*\$(\w+)\s*(?:[-*/%]=.*|\+\+|--)", re.DOTALL)
 _VALUE: Final = re.compile(r"\s*\$[\w:]+\s*\+?=")
 _ADDED: Final = re.compile(r"\s*(?:\[void\]\s*)?\$(\w+)\.Add\((.*)\)(?:\s*\|\s*Out-Null)?\s*", _FLAGS)
 _IF: Final = re.compile(r"\s*(if|elseif|while|foreach|for|switch)\s*\((.*)\)\s*", _FLAGS)
-_COMPARED: Final = re.compile(r"\s*(.+?)\s+-(eq|ne|gt|ge|lt|le)\s+(.+?)\s*", _FLAGS)
+_COMPARED: Final = re.compile(r"(.+?)\s+-(i?(?:eq|ne|gt|ge|lt|le|like)|notlike)\s+(.+)", _FLAGS)
+_JOINT: Final = re.compile(rf"{_TEXT}|[()]|(?<=[\s)])(-or|-and)(?=[\s(])", _FLAGS)
 _CHOICE: Final = re.compile(r"if\s*\((.*?)\)\s*\{(.*?)\}\s*else\s*\{(.*?)\}\s*", _FLAGS)
 _VARIABLE: Final = re.compile(rf"`(.)|\$\{{?{_SCOPE}(\w+)\}}?|\$\([^()]*\)|\"\"", _FLAGS)
 _QUOTED: Final = re.compile(rf"""{_TEXT}|(?:{_INSIDE}|[^'"`$]|\$)+""", re.DOTALL)
@@ -74,6 +76,17 @@ def _opened(piece: str) -> int:
     return bare.count("(") + bare.count("{") - bare.count(")") - bare.count("}")
 
 
+def _parted(text: str, joint: str) -> list[str]:
+    """A condition cut at each `-or` or `-and` outside brackets."""
+    parts, start, depth = [], 0, 0
+    for match in _JOINT.finditer(text):
+        depth += (match[0] == "(") - (match[0] == ")")
+        if depth == 0 and (match[1] or "").lower() == joint:
+            parts.append(text[start : match.start()])
+            start = match.end()
+    return [*parts, text[start:]]
+
+
 class _Script:
     def __init__(self) -> None:
         self.commands: list[Command] = []
@@ -117,17 +130,35 @@ class _Script:
         self.blocks.append(True)
 
     def _condition(self, text: str) -> bool | None:
+        text = text.strip()
+        for joint, decides in (("-or", True), ("-and", False)):
+            parts = _parted(text, joint)
+            if len(parts) > 1:
+                answers = [self._condition(part) for part in parts]
+                return decides if decides in answers else None if None in answers else not decides
+        negated = re.fullmatch(r"(?:-not\b|!)\s*(.+)", text, _FLAGS)
+        if negated is not None:
+            answer = self._condition(negated[1])
+            return None if answer is None else not answer
+        if text.startswith("(") and text.endswith(")"):
+            return self._condition(text[1:-1])
         match = _COMPARED.fullmatch(text)
         if match is None:
             value = self._expression(text)
             if isinstance(value, Unexpanded):
                 return None
             return bool(value) and value not in ("0", "False", "false")
-        left, right = self._expression(match[1]), self._expression(match[3])
-        if not isinstance(left, str) or not isinstance(right, str):
+        return self._compared(match[1], match[2].lower(), match[3])
+
+    def _compared(self, left: str, operator: str, right: str) -> bool | None:
+        one, other = self._expression(left), self._expression(right)
+        if not isinstance(one, str) or not isinstance(other, str):
             return None
-        unsure = isinstance(left, Unexpanded) or isinstance(right, Unexpanded)
-        return None if unsure else compared(left.lower(), match[2].lower(), right.lower())
+        if isinstance(one, Unexpanded) or isinstance(other, Unexpanded):
+            return None
+        if operator.endswith("like"):
+            return fnmatch.fnmatchcase(one.lower(), other.lower()) is not operator.startswith("not")
+        return compared(one.lower(), operator.removeprefix("i"), other.lower())
 
     def _simple(self, statement: _Statement, text: str) -> None:
         if not self.names.running:

@@ -30,6 +30,11 @@ _BOMS: Final = (
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
 )
+_WIDE: Final = tuple(mark for mark, _ in _BOMS)
+#: Scripts that Windows reads in a code page of its own.
+_CODE_PAGES: Final = (".bat", ".cmd", ".ps1")
+#: What stands for every byte above ASCII in a script that is not UTF-8.
+LOST: Final = "\ufffd"
 _PATH_LIKE: Final = re.compile(r"(?:(?!: )[^\n])*\.(?:ya?ml|jsonc?|toml|txt|env|sh|bat|cmd|ps1)", re.IGNORECASE)
 
 
@@ -126,7 +131,20 @@ def open_source(source: str | bytes | os.PathLike[str]) -> tuple[str, str, str]:
             return check_length(source), "<text>", ""
         source = source if _exists(source) else one_line
     path = Path(source)
-    return decode(read_file(path), str(path)), str(path), path.suffix.lower()
+    suffix = path.suffix.lower()
+    data = read_file(path)
+    if suffix in _CODE_PAGES and not _is_utf8(data):  # remarks in a code page are no part of the command
+        return data.decode("ascii", errors="replace"), str(path), suffix
+    return decode(data, str(path)), str(path), suffix
+
+
+def _is_utf8(data: bytes) -> bool:
+    """True also for other kinds of Unicode, which are refused by name."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.startswith(_WIDE)
+    return True
 
 
 def check_length(text: str, source: str = "<text>") -> str:

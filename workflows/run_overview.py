@@ -12,6 +12,8 @@ from ..errors import SpecError
 from ..spec import SampleSpec, read_spec
 
 _SUFFIXES: Final = frozenset((".yaml", ".yml", ".json", ".jsonc", ".toml"))
+#: Looked at where none of those describes samples: fluxgym keeps no more than its launch script.
+_SCRIPTS: Final = frozenset((".sh", ".bat", ".cmd", ".ps1", ".env"))
 #: Folders of a run in which trainers keep its config.
 _FOLDERS: Final = ("", "config")
 #: Most files tried, and the largest in bytes: a config is far smaller.
@@ -34,12 +36,18 @@ def find_configs(folder: Path, roots: Sequence[str | os.PathLike[str]] | None = 
     most MAX_TRIED files are read, the newest first, none above MAX_BYTES. A file that cannot be read is in `refused`.
     """
     found = Configs()
-    tried = 0
-    for path in _newest_first(folder):
-        if tried == MAX_TRIED:
+    _look(found, _newest_first(folder, _SUFFIXES), roots)
+    if not found.read:
+        _look(found, _newest_first(folder, _SCRIPTS), roots)
+    return found
+
+
+def _look(found: Configs, paths: list[Path], roots: Sequence[str | os.PathLike[str]] | None) -> None:
+    """Read these files, the first MAX_TRIED of them."""
+    for tried, path in enumerate(paths):
+        if tried >= MAX_TRIED:
             found.refused[path] = f"not looked at: {MAX_TRIED} newer files were."
             continue
-        tried += 1
         if roots is not None and not any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots):
             found.refused[path] = "a link out of the folders that this host opens. Copy the config itself here."
         elif path.stat().st_size > MAX_BYTES:
@@ -49,13 +57,12 @@ def find_configs(folder: Path, roots: Sequence[str | os.PathLike[str]] | None = 
                 found.read[path] = read_spec(path, roots=roots)
             except (SpecError, OSError) as error:
                 found.refused[path] = str(error)
-    return found
 
 
-def _newest_first(folder: Path) -> list[Path]:
+def _newest_first(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     paths = []
     for name in _FOLDERS:
         place = folder / name
         if place.is_dir():
-            paths += [path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file()]
+            paths += [path for path in place.iterdir() if path.suffix.lower() in suffixes and path.is_file()]
     return sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, path.name))

@@ -15,6 +15,7 @@ import pytest
 from comfyui_eridiffusion.configs.command_line import Script
 from comfyui_eridiffusion.spec import SpecError, read_spec, read_text
 from comfyui_eridiffusion.tests.waiting import PATIENCE
+from comfyui_eridiffusion.workflows.run_overview import find_configs
 
 PROMPTS = {"p.txt": "a fox --d 3"}
 FLUX = "accelerate launch flux_train_network.py --ae a.sft --sample_prompts p.txt"
@@ -44,6 +45,7 @@ BASH = {
     "quotes in quotes": ('A="b"\nf "${A}"\'$A\'"$(echo "c d")" ', ["f", 'b$A$(echo "c d")']),
     "eval": ('C="f --a \'b c\'"\neval "$C"', ["f", "--a", "b c"]),
     "ansi": (r"f $'a\tb' $'it\'s'", ["f", "a\tb", "it's"]),
+    "a redirection": ("f a > log 2>&1 < /dev/null", ["f", "a"]),
     "a loop": ("for i in 1 2; do f $i; done", ["f", "$i"]),
 }  # fmt: skip
 
@@ -111,6 +113,12 @@ POWERSHELL = {
         '$n = 0\nif ($n) { $x = "a" } else { $x = "b" }\n$y = if ($n -ne 0) { "c" } else { "d" }\nf $x $y',
         ["f", "b", "d"],
     ),
+    "like and or": (
+        '$m = "Flux_Lora"\n$s = "a"\n'
+        'if ($m -ilike "x*" -or ($m -ilike "flux*" -and -not ($m -eq "b"))) { $s = "c" + $s }\nf $s',
+        ["f", "ca"],
+    ),
+    "a comment behind a text": ('$a = ""# no\nf "b"$a# x', ["f", "b#", "x"]),
     "a call": ('$py = "C:\\v\\python.exe"\n& $py "a b"', ["&", "C:\\v\\python.exe", "a b"]),
     "unknown": ("f $a/x", ["f", "$a/x"]),
 }  # fmt: skip
@@ -158,12 +166,44 @@ def test_options_that_are_not_known_are_named() -> None:
     assert {"$EXTRA", "$@"} <= set(spec.ignored)
 
 
+def test_a_remark_in_another_code_page_is_no_part_of_the_command(tmp_path: Path) -> None:
+    """lora-scripts' own train_by_toml.ps1 is in GBK; Windows reads scripts in its code page."""
+    (tmp_path / "p.txt").write_text("a fox\n")
+    script = tmp_path / "t.ps1"
+    text = f'$n = "zorp" # \u8bad\u7ec3\n{FLUX} --output_name $n\n'
+    script.write_bytes(text.encode("gbk"))
+    assert read_spec(script).name == "zorp"
+    script.write_bytes(text.replace("zorp", "\u8bad").encode("gbk"))
+    with pytest.raises(SpecError, match="not UTF-8"):
+        read_spec(script)
+
+
+def test_a_batch_systems_job_is_a_script(tmp_path: Path) -> None:
+    job = tmp_path / "train.job"
+    job.write_text("#!/bin/bash\n#SBATCH --gpus 1\nN=zorp\nsrun " + FLUX + " --output_name $N\n")
+    (tmp_path / "p.txt").write_text("a fox\n")
+    assert read_spec(job).name == "zorp"
+
+
+def test_fluxgyms_folder_is_told_by_its_script(tmp_path: Path) -> None:
+    """cocktailpeanut/fluxgym app.py:453-486 writes train.sh with a last backslash, dataset.toml and the prompts."""
+    (tmp_path / "dataset.toml").write_text("[general]\nkeep_tokens = 1\n[[datasets]]\nresolution = 512\n")
+    (tmp_path / "sample_prompts.txt").write_text("a fox --d 3\n")
+    started = FLUX.replace("p.txt", '"/app/fluxgym/outputs/zorp/sample_prompts.txt"')
+    lines = [started, "  --output_name zorp", "  --loss_type l2 "]
+    (tmp_path / "train.sh").write_text(" \\\n".join(lines) + "\\")
+    (found,) = find_configs(tmp_path).read.values()
+    assert (found.name, found.items[0].seed) == ("zorp", 3)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said", "instead"),
     [
         ("t.sh", "cd x\nbash train.sh --name a\n", "train.sh", ""),
         ("t.sh", "source venv/bin/activate\npython run.py config/a.yaml\n", "run.py", "config/a.yaml"),
         ("t.bat", "call venv\\activate.bat\r\npython scripts\\go.py --config-path a.json\r\n", "go.py", "a.json"),
+        ("t.sh", "MODE=a\nbash train_$MODE.sh\n", "train_a.sh", ""),
+        ("t.sh", "python zimage_train_network.py --dataset_config d.toml --dit d\n", "zimage", "--sample_prompts"),
         ("t.ps1", ".\\venv\\Scripts\\activate\n& .\\start.ps1 -x 1", "start.ps1", ""),
     ],
 )
