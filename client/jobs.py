@@ -54,8 +54,17 @@ async def sample_plan(
     return made
 
 
+async def comfyui_version(url: str) -> str | None:
+    """The version of ComfyUI at `url`, None where it does not say it; raises HostError."""
+    async with HostClient(url) as client:
+        version = (await client.system_stats())["system"].get("comfyui_version")
+    return version if isinstance(version, str) else None
+
+
 def document_of(plan: Plan, steps: Sequence[int | None], made: Made, sheet: str | None = None) -> dict[str, Any]:
-    """What there is after a plan is done: images (step, index, prompt, seed, path, kept), sheet, notes, as JSON types.
+    """What there is after a plan is done, as JSON types.
+
+    Images (step, index, prompt, seed, path, kept), sheet, notes; `instead`: the notes that tell of another base model.
 
     Args:
         steps: As for the plan.
@@ -79,7 +88,13 @@ def document_of(plan: Plan, steps: Sequence[int | None], made: Made, sheet: str 
         for step in shown
         for item in plan.spec.items
     ]
-    return {"images": images, "sheet": None if sheet_path is None else str(sheet_path), "notes": plan.notes}
+    instead = [note for step in steps for note in plan.graphs.at(step).instead]
+    return {
+        "images": images,
+        "sheet": None if sheet_path is None else str(sheet_path),
+        "notes": plan.notes,
+        "instead": list(dict.fromkeys(instead)),
+    }
 
 
 def _progress(console: Console | None, plan: Plan) -> AbstractContextManager[Report | None]:

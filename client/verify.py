@@ -48,13 +48,24 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it. compared: by item index; sizes, problems: see `Pictures`."""
+    """What came of it.
+
+    Args:
+        spec: the config, every item of it.
+        step: the training step.
+        compared: by item index.
+        sizes, problems: see `Pictures`.
+        instead: sentences on what was loaded in place of the base model that the config names.
+        comfyui: the version that made the pictures again, None = all were there already.
+    """
 
     spec: SampleSpec
     step: int
     compared: dict[int, Comparison]
     sizes: dict[int, str] = field(default_factory=dict)
     problems: Problems = field(default_factory=dict)
+    instead: tuple[str, ...] = ()
+    comfyui: str | None = None
 
     @property
     def outcome(self) -> str:
@@ -78,7 +89,7 @@ class Result:
             return ["size"]
         if self.compared[item.index].outcome == "same picture":
             return []
-        matches = [match for match in explain(self.spec.part([item])) if match.topic in OF_SAMPLING]
+        matches = [match for match in explain(self.spec.part([item]), self.instead) if match.topic in OF_SAMPLING]
         unsure = [match for match in matches if match.kind != "exact"]
         unsure.sort(key=lambda match: _KINDS.index(match.kind) if match.kind in _KINDS else len(_KINDS))
         return list(dict.fromkeys(match.topic for match in unsure))
@@ -111,14 +122,20 @@ def open_pictures(spec: SampleSpec, samples: StepSamples) -> Pictures:
     return pictures
 
 
-def compare_samples(spec: SampleSpec, pictures: Pictures, ours: Mapping[int, Path]) -> Result:
-    """Compare the trainer's samples with the pictures that were made again, by item index."""
+def compare_samples(spec: SampleSpec, pictures: Pictures, made: Mapping[str, Any] | None) -> Result:
+    """Compare the trainer's samples with the pictures that were made again.
+
+    made: what there is of them (`jobs.document_of`), None where none was to be made.
+    """
     from ..images.compare import compare_pictures, read_picture
 
+    made = made or {"images": [], "instead": []}
+    ours = {image["index"]: Path(image["path"]) for image in made["images"]}
     compared = {
         index: compare_pictures(theirs, read_picture(ours[index])) for index, theirs in pictures.theirs.items()
     }
-    return Result(spec, pictures.step, compared, pictures.sizes, pictures.problems)
+    instead, comfyui = tuple(made["instead"]), made.get("comfyui")
+    return Result(spec, pictures.step, compared, pictures.sizes, pictures.problems, instead, comfyui)
 
 
 def report(result: Result) -> dict[str, Any]:
@@ -135,9 +152,15 @@ def report(result: Result) -> dict[str, Any]:
         "step": result.step,
         "pictures": [_picture(result, item) for item in result.items()],
         "not_compared": [{"index": index, "why": why} for index, why in sorted(result.problems.items())],
+        "other_base_model": bool(result.instead),
         "expected": verdict(spec, matches).to_dict(),
         "claims": [{"topic": match.topic, "kind": match.kind} for match in matches],
-        "versions": {"system": platform.system(), "python": platform.python_version(), **_versions()},
+        "versions": {
+            "system": platform.system(),
+            "python": platform.python_version(),
+            **_versions(),
+            "comfyui": result.comfyui,
+        },
     }
 
 

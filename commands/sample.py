@@ -87,12 +87,12 @@ def sample_steps(
 ) -> dict[str, Any]:  # fmt: skip
     """Sweep `steps` on a host, unless all is there already; returns what was written, as JSON types."""
     from ..client.graphs import models_offered
-    from ..client.jobs import document_of, sample_plan
+    from ..client.jobs import comfyui_version, document_of, sample_plan
     from ..client.resume import plan_sweep
 
     chosen: Models = models
     plan = plan_sweep(found, steps, output.absolute(), models=chosen, run=run, again=again, batch=batch)
-    made = {}
+    made, version = {}, None
     if plan.todo:
         with open_host(url, output, run, quiet=quiet) as (address, local_output):
             if models is None:
@@ -104,8 +104,8 @@ def sample_steps(
                     notes(choice)
             console = None if quiet else err
             work = sample_plan(address, plan, run, output, local_output, console, timeout=timeout)
-            made = interrupts.run(work)
-    return document_of(plan, steps, made, sheet)
+            made, version = interrupts.run(work), interrupts.run(comfyui_version(address))
+    return {**document_of(plan, steps, made, sheet), "comfyui": version}
 
 
 def _steps(text: str, run: str) -> list[int | None]:

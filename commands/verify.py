@@ -57,14 +57,13 @@ def verify(
         theirs = samples_at(found, run, step, samples)
         pictures = open_pictures(found, theirs)
         part = [item for item in found.items if item.index in pictures.theirs]
-        made: dict[int, Path] = {}
+        made = None
         if part:
-            document = sample_steps(
+            made = sample_steps(
                 found.part(part), [theirs.step], str(theirs.run) if theirs.step else None, models, host, output,
                 sheet=None, again=again, batch=1, timeout=timeout, quiet=as_json,
             )  # fmt: skip
-            made = {image["index"]: Path(image["path"]) for image in document["images"]}
-            notes(document["notes"])
+            notes(made["notes"])
         result = compare_samples(found, pictures, made)
         sheet = write_sheets(result, samples_root(output.absolute(), found))
     if as_json:
@@ -98,4 +97,4 @@ def _print(result: Result) -> None:
     out.print(table)
     notes([f"item {index} was not compared: {why}" for index, why in sorted(result.problems.items())])
     if result.outcome != "same picture":
-        print_verdict(verdict(result.spec, explain(result.spec)))
+        print_verdict(verdict(result.spec, explain(result.spec, result.instead)))

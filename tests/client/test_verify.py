@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -46,6 +47,11 @@ def save(
     path = run / "sample" / f"cat_{number}_{index:02}_20260304050607_42.png"
     Image.new("RGB", size, (index * 40, 90, 200)).save(path, pnginfo=texts)
     return path
+
+
+def made(path: Path, *instead: str) -> dict[str, Any]:
+    """What the sampling of the first item gives."""
+    return {"images": [{"index": 0, "path": str(path)}], "instead": instead}
 
 
 def test_the_newest_step_with_samples_and_a_checkpoint(run: Path) -> None:
@@ -120,10 +126,11 @@ def test_what_cannot_be_compared_is_named_and_the_rest_goes_on(run: Path, tmp_pa
     assert pictures.sizes == {2: "the trainer's picture is 64 x 96, the config gives 64 x 64"}
     ours = tmp_path / "ours.png"
     Image.new("RGB", (64, 64), (0, 90, 200)).save(ours)
-    result = compare_samples(SPEC, pictures, {0: ours})
+    result = compare_samples(SPEC, pictures, made(ours, "Base model: private_model is loaded instead of another."))
     assert (result.outcome, result.compared[0].outcome) == ("different", "same picture")
     told = json.dumps(report(result))
-    assert not [private for private in (PROMPT, "private_run", "cat", str(tmp_path)) if private in told]
+    assert not [private for private in (PROMPT, "private", "cat", str(tmp_path)) if private in told]
+    assert report(result)["other_base_model"]
     sheet = write_sheets(result, tmp_path / "out")
     assert sheet is not None
     assert sheet.name == "verify_step_000100.png"
@@ -136,12 +143,12 @@ def test_the_topics_that_can_be_the_reason(
     """What differs first, what was only read last; nothing of what is exact, of file names, of the same picture."""
     kinds = ["as its source says", "close", "exact", "not checked", "different"]
     matches = [Match(topic, kind, "") for topic, kind in zip(TOPICS, kinds, strict=False)]  # type: ignore[arg-type]
-    monkeypatch.setattr(verify, "explain", lambda _: [*matches, Match("file layout", "different", "")])
+    monkeypatch.setattr(verify, "explain", lambda *_: [*matches, Match("file layout", "different", "")])
     save(run, 100, 0)
     ours = tmp_path / "ours.png"
     for colour, reasons in (((255, 255, 0), [TOPICS[place] for place in (4, 3, 1, 0)]), ((0, 90, 200), [])):
         Image.new("RGB", (64, 64), colour).save(ours)
-        result = compare_samples(SPEC, open_pictures(SPEC, samples_at(SPEC, run)), {0: ours})
+        result = compare_samples(SPEC, open_pictures(SPEC, samples_at(SPEC, run)), made(ours))
         assert result.reasons(SPEC.items[0]) == reasons
 
 

@@ -77,7 +77,9 @@ def test_a_difference_is_told(host_server: Any, tmp_path: Path, capsys: pytest.C
     assert abs(first["largest"] - int((theirs - other).abs().max())) <= 1
     assert first["mean"] == pytest.approx(float((theirs - other).abs().float().mean()), abs=0.01)
     assert first["ssim"] < 0.95
-    assert third["reasons"] == ["size"]
+    assert (first["reasons"][0], third["reasons"]) == ("model", ["size"])  # the small model is not the config's
+    assert found["other_base_model"]
+    assert found["versions"]["comfyui"]
     assert [one["index"] for one in found["not_compared"]] == [1]
     assert "no whole picture" in found["not_compared"][0]["why"]
     assert str(tmp_path) not in json.dumps(found)
