@@ -17,11 +17,12 @@ from typing import Any, Final
 
 from ..families import FAMILIES
 from ..images.layouts import SampleFile, relative_path
+from ..samplers.trainer_levels import ALGORITHMS
 from ..spec import SampleItem, SampleSpec
 from ..trainers import LISTED, TRAINERS, Trainer
 from ..trainers.claims import TOPICS
 from ..trainers.profiles import profile_for
-from ..trainers.trainer import SOURCES, Sizes, Way
+from ..trainers.trainer import SOURCES, Change, Sizes, Way
 from ..workflows.parity import Match, explain
 from .native_schema import native_schema
 
@@ -176,6 +177,25 @@ def _schedule(way: Way, profile: Any) -> str:
     return f"{profile.spacing}, mu {profile.base_shift:.4g}–{profile.max_shift:.4g}{'' if plain else ', schnell too'}"
 
 
+def words() -> str:
+    """What each sampler word is sampled as with SDXL: diffusers' scheduler, and which words mean it."""
+    ways = [way for _, way in _ways() if way.family == "sdxl"]
+    found: dict[str, dict[str, list[str]]] = {}
+    for way in ways:
+        for word, change in way.samplers.words.items():
+            found.setdefault(_sampled_as(word, change), {}).setdefault(way.trainer, []).append(f"`{word}`")
+    rows = [[name, *(", ".join(by.get(way.trainer, ["–"])) for way in ways)] for name, by in found.items()]
+    return _table(("scheduler", *(f"`{way.trainer}`" for way in ways)), rows)
+
+
+def _sampled_as(word: str, change: Change) -> str:
+    if change.values.get("sampler"):
+        name = ALGORITHMS[change.values["sampler"]].scheduler
+        return f"{name}, Karras" if change.values["karras"] else name
+    reproduced = {"euler": "EulerDiscreteScheduler", "ddpm": "DDPMScheduler"}
+    return "DDIMScheduler" if word == "ddim" else reproduced.get(word, "none: DDIM is used instead, and said")
+
+
 def sizes() -> str:
     """How each trainer rounds sizes, and what its seeds are."""
     rows = []
@@ -210,7 +230,7 @@ def layouts() -> str:
 
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
-    table.__name__: table for table in (claims, evidence, measured, sources, files, sampling, sizes, layouts)
+    table.__name__: table for table in (claims, evidence, measured, sources, files, sampling, words, sizes, layouts)
 }
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ their past where a run ends.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from torch import Tensor
@@ -68,6 +69,54 @@ def dpm_single(ask: Ask, x: Tensor, sigmas: Tensor, report: Report) -> Tensor:
             before, x0_before = x, x0
             ratio = levels[i + 1] / levels[i]
             x = ratio * x + (1.0 - ratio) * x0
+    return x
+
+
+#: From so many steps on DPM-Solver keeps its order in the last one (lower_order_final).
+_MANY_STEPS: Final = 15
+
+
+def dpm_multi(ask: Ask, x: Tensor, sigmas: Tensor, report: Report) -> Tensor:
+    """DPM-Solver-2M, over the predicted noise (x - x0) / sigma; the last sigma is not 0.
+
+    Source: diffusers `DPMSolverMultistepScheduler.step` with algorithm_type "dpmsolver" (order 2, midpoint), Lu et al.
+    2022.
+    """
+    levels = sigmas.double().tolist()
+    steps = len(levels) - 1
+    before = x
+    for i in range(steps):
+        x0 = ask(x, levels[i])
+        report(i, x, x0)
+        noise = slope = (x - x0) / levels[i]
+        if i > 0 and (i + 1 < steps or steps >= _MANY_STEPS):
+            reach = math.log(levels[i] / levels[i + 1]) / math.log(levels[i - 1] / levels[i])
+            slope = noise + 0.5 * reach * (noise - before)
+        before = noise
+        x = x + (levels[i + 1] - levels[i]) * slope
+    return x
+
+
+#: How sharply a latent consistency model's output is trusted at low timesteps: sigma_data, timestep_scaling.
+_LCM_DATA, _LCM_SCALE = 0.5, 10.0
+
+
+def lcm(
+    ask: Ask, x: Tensor, sigmas: Tensor, report: Report, timesteps: Sequence[float], draw: Callable[[], Tensor]
+) -> Tensor:
+    """Latent consistency sampling: x0 in every step, with fresh noise from `draw` but after the last.
+
+    timesteps: one for each sigma but the last. Source: diffusers `LCMScheduler.step`, Luo et al. 2023.
+    """
+    levels = sigmas.double().tolist()
+    for i, timestep in enumerate(timesteps):
+        x0 = ask(x, levels[i])
+        report(i, x, x0)
+        far = timestep * _LCM_SCALE
+        skip, out = _LCM_DATA**2 / (far**2 + _LCM_DATA**2), far / (far**2 + _LCM_DATA**2) ** 0.5
+        x = out * x0 + skip / (1.0 + levels[i] ** 2) ** 0.5 * x
+        if i + 1 < len(timesteps):
+            x = x + levels[i + 1] * draw()
     return x
 
 

@@ -32,14 +32,14 @@ class Algorithm:
     Args:
         scheduler: its class in diffusers.
         timesteps: "fractions": evenly spaced, as they come; "whole": rounded, one more interval than steps; "pndm":
-            rounded.
+            rounded. "lcm": some of the 50 that latent consistency models learn.
         karras: whether it can have Karras' sigmas, and whether the timesteps are rounded then.
         draws: whether it draws noise in its steps: in the precision of the initial noise, or always in float32.
         unit: whether it starts from the noise as it is drawn (variance preserving) for every spacing.
     """
 
     scheduler: str
-    timesteps: Literal["fractions", "whole", "pndm"] = "fractions"
+    timesteps: Literal["fractions", "whole", "pndm", "lcm"] = "fractions"
     karras: Literal["", "fractions", "rounded"] = ""
     draws: Literal["", "as drawn first", "float32"] = ""
     unit: bool = False
@@ -58,11 +58,20 @@ ALGORITHMS: Final[Mapping[str, Algorithm]] = MappingProxyType(
         "pndm": Algorithm("PNDMScheduler", "pndm", unit=True),
         "plms": Algorithm("PNDMScheduler with skip_prk_steps", "pndm", unit=True),
         "dpmsolver++": Algorithm("DPMSolverMultistepScheduler", "whole", "rounded", unit=True),
-        "sde-dpmsolver++": Algorithm("DPMSolverMultistepScheduler", "whole", "rounded", "float32", unit=True),
+        "sde-dpmsolver++": Algorithm(
+            "DPMSolverMultistepScheduler with noise", "whole", "rounded", "float32", unit=True
+        ),
         "dpmsingle": Algorithm("DPMSolverSinglestepScheduler", "whole", "rounded", unit=True),
         "unipc": Algorithm("UniPCMultistepScheduler", "whole", "rounded", unit=True),
+        "dpmsolver": Algorithm("DPMSolverMultistepScheduler that ends on sigma_min", "whole", "rounded", unit=True),
+        "lcm": Algorithm("LCMScheduler", "lcm", draws="as drawn first", unit=True),
+        "custom_lcm": Algorithm("CustomLCMScheduler of ai-toolkit", "lcm", draws="as drawn first", unit=True),
     }
 )
+#: Those that end on the table's lowest sigma instead of 0.
+_END_LOW: Final = ("pndm", "plms", "dpmsolver")
+#: Timesteps that latent consistency models learn (original_inference_steps).
+_LCM_STEPS: Final = 50
 
 
 @dataclass(frozen=True)
@@ -95,10 +104,10 @@ def levels(
         table: the model's sigmas `[T]`, rising.
         sampler: a key of `ALGORITHMS`.
         steps: number of steps, at most T.
-        spacing: diffusers' timestep_spacing; dpmsingle always has linspace.
+        spacing: diffusers' timestep_spacing; dpmsingle always has linspace, lcm and custom_lcm have their own.
         offset: diffusers' steps_offset, used with "leading".
-        karras: Karras et al. (2022) sigmas between the first and the last one; dpmsolver++, dpmsingle and unipc take
-            the ends of the table.
+        karras: Karras et al. (2022) sigmas between the first and the last one; dpmsolver, dpmsolver++, dpmsingle and
+            unipc take the ends of the table.
         start: one of `STARTS`; EriDiffusion V2's euler_a multiplies by the first sigma.
 
     Raises:
@@ -113,8 +122,13 @@ def levels(
         raise ValueError(f"karras: {sampler} has no Karras sigmas; those that do: {', '.join(with_karras())}")
     if sampler == "pndm" and steps < 4:
         raise ValueError(f"steps: pndm needs 4 or more, got {steps}")
+    if kind.timesteps == "lcm" and steps > _LCM_STEPS:
+        raise ValueError(f"steps: {sampler} has at most {_LCM_STEPS}, got {steps}")
     known = table.detach().cpu().double().numpy()
-    asked = _spaced(kind, len(known), steps, "linspace" if sampler == "dpmsingle" else spacing, offset)
+    if kind.timesteps == "lcm":
+        asked = _lcm(len(known), steps, to_the_last=sampler == "custom_lcm")
+    else:
+        asked = _spaced(kind, len(known), steps, "linspace" if sampler == "dpmsingle" else spacing, offset)
     if asked[0] > len(known) - 1:
         raise ValueError(f"offset: {steps} steps with offset {offset} lead past the last timestep {len(known) - 1}")
     sigmas = np.interp(asked, np.arange(len(known)), known)
@@ -123,7 +137,7 @@ def levels(
         sigmas = _karras(*ends, steps)
         asked = np.array([timestep_of(sigma, known) for sigma in sigmas])
         asked = asked.round() if kind.karras == "rounded" else asked
-    last = known[0] if kind.timesteps == "pndm" and sampler != "ddpm" else 0.0
+    last = known[0] if sampler in _END_LOW else 0.0
     unit = start == SCHEDULERS and (kind.unit or spacing == "leading")
     factor = float((sigmas[0] ** 2 + 1.0) ** 0.5 if unit else sigmas[0])
     listed = torch.from_numpy(np.append(sigmas, last).astype(np.float32))
@@ -151,6 +165,14 @@ def _spaced(kind: Algorithm, train: int, steps: int, spacing: str, offset: int) 
         return early
     late: F64 = np.arange(train, 0, -train / steps, dtype=np.float64)[:steps].round() - 1.0
     return late
+
+
+def _lcm(train: int, steps: int, *, to_the_last: bool) -> F64:
+    """Evenly among the learned timesteps; to_the_last: the lowest one included."""
+    learned = np.arange(_LCM_STEPS, 0, -1, dtype=np.float64) * (train // _LCM_STEPS) - 1.0
+    end = _LCM_STEPS - 1 if to_the_last else _LCM_STEPS
+    chosen: F64 = learned[np.linspace(0, end, steps, endpoint=to_the_last).astype(np.int64)]
+    return chosen
 
 
 def _karras(highest: float, lowest: float, steps: int, rho: float = 7.0) -> F64:

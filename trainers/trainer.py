@@ -266,19 +266,38 @@ DIFFUSION_WORDS: Final[Mapping[str, Change]] = {
     "euler": Change({"final_alpha": "1", "clip_sample": False}),
     "ddpm": Change({"final_alpha": "1", "eta": 1.0}),
 }
-NOT_REPRODUCED: Final = Remark(
-    "Sampler {sampler!r} is not among those reproduced here: DDIM is used instead.", ("sigmas",)
+
+
+def not_reproduced(*words: str) -> Mapping[str, Change]:
+    """Sampler words that the trainer knows and that are sampled with DDIM here."""
+    said = "Sampler {!r} is not among those reproduced here: DDIM is used instead."
+    return {word: Change({}, (Remark(said.format(word), ("sigmas",)),)) for word in words}
+
+
+#: For the word "dpmsolver".
+NO_SIGMA_ZERO: Final = Remark(
+    "diffusers refuses the scheduler that the trainer asks for with this sampler (algorithm_type dpmsolver with a last "
+    "sigma of 0), so the trainer makes no such samples. Here it ends on sigma_min, the only end that diffusers takes "
+    "for it.",
+    ("sigmas",),
 )
-DIFFUSION_SAMPLERS: Final = Samplers(DIFFUSION_WORDS, NOT_REPRODUCED)
 
 
-def scheduler(sampler: str, spacing: str, *, karras: bool = False, clip_sample: bool = False) -> Change:
+def scheduler(
+    sampler: str,
+    spacing: str,
+    *,
+    karras: bool = False,
+    clip_sample: bool = False,
+    remarks: tuple[Remark, ...] = (),
+) -> Change:
     """The change of a word that stands for another of diffusers' schedulers.
 
     Args:
         sampler: a word of samplers.trainer_levels.ALGORITHMS.
         spacing: diffusers' timestep_spacing.
         karras, clip_sample: as the trainer sets use_karras_sigmas and clip_sample.
+        remarks: what to say of it.
     """
-    drawn = {"eta": 1.0} if sampler in ANCESTRAL else {}
-    return Change({"sampler": sampler, "spacing": spacing, "karras": karras, "clip_sample": clip_sample, **drawn})
+    values = {"sampler": sampler, "spacing": spacing, "karras": karras, "clip_sample": clip_sample}
+    return Change(values | ({"eta": 1.0} if sampler in ANCESTRAL else {}), remarks)

@@ -145,7 +145,30 @@ def sample_trainer(
         more: dict[str, Any] = {"eta": how.eta, "s_noise": how.s_noise} if how.sampler in ANCESTRAL else {}
         more |= {"noise_sampler": StepNoise(x, extra_args.get("seed"), how.noise, dtype)} if drawn else {}
         return _STOCK[how.sampler](asked, x, sigmas, extra_args, callback, disable, **more)
-    return _OWN[how.sampler](partial(asked.at, extra_args), x, sigmas, _report(callback, sigmas))
+    ask, told = partial(asked.at, extra_args), _report(callback, sigmas)
+    if how.sampler == "dpmsolver":
+        return _dpmsolver(asked, x, sigmas, extra_args, told, whole=begins + len(sigmas) == len(made.sigmas))
+    if how.sampler in _OWN:
+        return _OWN[how.sampler](ask, x, sigmas, told)
+    fresh = StepNoise(x, extra_args.get("seed"), how.noise)
+    return multistep.lcm(ask, x, sigmas, told, made.timesteps[begins : begins + len(sigmas) - 1], fresh)
+
+
+def _dpmsolver(
+    asked: _Asked, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], told: multistep.Report, *, whole: bool
+) -> Tensor:
+    """DPM-Solver, which ends above sigma 0: on a latent of unit variance, where the run goes to the end (`whole`)."""
+    seen = x
+
+    def report(i: int, latent: Tensor, denoised: Tensor) -> None:
+        nonlocal seen
+        seen = denoised
+        told(i, latent, denoised)
+
+    end = multistep.dpm_multi(partial(asked.at, extra_args), x, sigmas, report)
+    if not whole:
+        return end
+    return keep_unmasked(asked, end / float(1.0 + sigmas[-1] ** 2) ** 0.5, seen, sigmas, extra_args)
 
 
 def _churned_euler(

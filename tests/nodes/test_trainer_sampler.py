@@ -24,12 +24,14 @@ class Case:
     """A scheduler as a trainer builds it, and EriTrainerSampler's words for it.
 
     made: arguments of the constructor beside the table. set_config: attributes that the trainer sets on its config.
+    timesteps: those of a scheduler of the trainer's own, by the number of steps; its steps are this one's.
     """
 
     scheduler: str
     made: dict[str, Any]
     options: dict[str, Any]
     set_config: dict[str, Any] = field(default_factory=dict)
+    timesteps: dict[int, list[int]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return "-".join(map(str, (self.scheduler, *self.made.values(), *self.options.values())))
@@ -40,10 +42,15 @@ class Case:
         scheduler = getattr(diffusers, self.scheduler)(**TABLE, prediction_type=prediction, **self.made)
         for name, value in self.set_config.items():
             setattr(scheduler.config, name, value)
-        scheduler.set_timesteps(steps)
+        if self.timesteps:
+            scheduler.set_timesteps(timesteps=self.timesteps[steps])
+        else:
+            scheduler.set_timesteps(steps)
         return scheduler
 
 
+#: With algorithm_type dpmsolver diffusers takes no other end; kohya and ai-toolkit ask for sigma 0, which it refuses.
+_TO_SIGMA_MIN: dict[str, Any] = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
 #: sd-scripts library/train_util.py::get_my_scheduler, which leaves the rest to diffusers' defaults.
 KOHYA = [
     Case("EulerDiscreteScheduler", {}, {"sampler": "euler"}),
@@ -56,9 +63,17 @@ KOHYA = [
     Case("DDPMScheduler", {}, {"sampler": "ddpm", "spacing": "leading", "clip_sample": True}),
     Case("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}, {"sampler": "dpmsolver++"}),
     Case("DPMSolverSinglestepScheduler", {}, {"sampler": "dpmsingle"}),
+    Case("DPMSolverMultistepScheduler", _TO_SIGMA_MIN, {"sampler": "dpmsolver"}),
 ]
 _LEADING: dict[str, Any] = {"timestep_spacing": "leading", "steps_offset": 0}
 _AS_LEADING: dict[str, Any] = {"spacing": "leading", "offset": 0}
+_LCM: dict[str, Any] = {**_LEADING, "clip_sample": False, "set_alpha_to_one": False}
+#: What toolkit/samplers/custom_lcm_scheduler.py (27a03a9) made of these numbers of steps.
+_CUSTOM_LCM = {
+    4: [999, 679, 359, 19],
+    9: [999, 879, 759, 639, 519, 399, 279, 159, 19],
+    20: [*(999, 959, 899, 859, 799, 759, 699, 639, 599, 539), *(499, 439, 399, 339, 279, 239, 179, 139, 79, 19)],
+}
 #: ai-toolkit toolkit/sampler.py::get_sampler: sd_config (leading, offset 0, no clipping, skip_prk_steps).
 AI_TOOLKIT = [
     Case("EulerDiscreteScheduler", _LEADING, {"sampler": "euler", **_AS_LEADING}),
@@ -93,6 +108,14 @@ AI_TOOLKIT = [
         {**_LEADING, "algorithm_type": "dpmsolver++", "use_karras_sigmas": True},
         {"sampler": "dpmsolver++", "karras": True, **_AS_LEADING},
     ),
+    Case("DPMSolverMultistepScheduler", {**_LEADING, **_TO_SIGMA_MIN}, {"sampler": "dpmsolver", **_AS_LEADING}),
+    Case(
+        "DPMSolverMultistepScheduler",
+        {**_LEADING, **_TO_SIGMA_MIN, "use_karras_sigmas": True},
+        {"sampler": "dpmsolver", "karras": True, **_AS_LEADING},
+    ),
+    Case("LCMScheduler", _LCM, {"sampler": "lcm", **_AS_LEADING}),
+    Case("LCMScheduler", _LCM, {"sampler": "custom_lcm", **_AS_LEADING}, timesteps=_CUSTOM_LCM),
 ]
 _SDE = {"algorithm_type": "sde-dpmsolver++"}
 #: OneTrainer modules/util/create.py::create_noise_scheduler.
@@ -234,4 +257,4 @@ def test_every_word_is_held_against_its_scheduler() -> None:
     every = [*KOHYA, *AI_TOOLKIT, *ONETRAINER, *SIMPLETUNER]
     assert {case.options["sampler"] for case in every} == set(ALGORITHMS)
     for case in every:
-        assert ALGORITHMS[case.options["sampler"]].scheduler.split()[0] == case.scheduler
+        assert case.timesteps or ALGORITHMS[case.options["sampler"]].scheduler.split()[0] == case.scheduler

@@ -78,6 +78,10 @@ def test_sdxl_sampler_words(word: str, eta: float, final_alpha: str) -> None:
         ("ai-toolkit", "pndm", {"sampler": "plms", "spacing": "leading", "offset": 0}),
         ("ai-toolkit", "k_dpmsolver++", {"sampler": "dpmsolver++", "spacing": "leading", "karras": True}),
         ("onetrainer", "DPMPP_SDE_KARRAS", {"sampler": "sde-dpmsolver++", "spacing": "linspace", "karras": True}),
+        ("ai-toolkit", "sample_dpmpp_2m", {"sampler": "lms", "spacing": "leading", "karras": False}),
+        ("ai-toolkit", "custom_lcm", {"sampler": "custom_lcm"}),
+        ("ai-toolkit", "k_dpmsolver", {"sampler": "dpmsolver", "spacing": "leading", "karras": True}),
+        ("kohya", "dpmsolver", {"sampler": "dpmsolver", "spacing": "linspace"}),
         ("simpletuner", "euler-a", {"sampler": "euler_a", "spacing": "trailing", "clip_sample": False}),
     ],
 )

@@ -15,6 +15,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
 )
 
+from comfyui_eridiffusion.errors import WorkflowError
 from comfyui_eridiffusion.families.profile import Profile
 from comfyui_eridiffusion.samplers.noise import NoiseProfile
 from comfyui_eridiffusion.samplers.schedules import ddim_timesteps, flow_sigmas, flux_sigmas
@@ -157,7 +158,16 @@ def test_sdxl_euler_has_the_levels_of_diffusers(trainer: str, word: str) -> None
 def test_kohya_takes_ddim_for_words_it_does_not_know() -> None:
     for word in ("unipc", "Euler", "k_heun"):
         assert profile("kohya", "sdxl", word) == profile("kohya", "sdxl", "ddim")
-    assert any("not among those" in note for note in profile("ai-toolkit", "sdxl", "lcm").notes)
+    assert any("not among those" in note for note in profile("ai-toolkit", "sdxl", "mean_flow").notes)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "known"), [("ai-toolkit", "custom_lcm"), ("onetrainer", "unipc"), ("simpletuner", "perflow")]
+)
+def test_a_word_at_which_the_trainer_stops_is_an_error(trainer: str, known: str) -> None:
+    """ai-toolkit's get_sampler, OneTrainer's NoiseScheduler and SimpleTuner's SCHEDULER_NAME_MAP have no other."""
+    with pytest.raises(WorkflowError, match=rf"sampler.*no sampler 'dpm\+\+ 2m'.*{known}"):
+        profile(trainer, "sdxl", "dpm++ 2m")
 
 
 def test_diffusers_refuses_kohyas_dpmsolver() -> None:

@@ -8,8 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ..claims import EXCLAMATION, OF_SAMPLING, of_variant, ran, read, sampled_with, scheduled
-from ..trainer import DIFFUSION_WORDS, FLOW_SAMPLERS, NOT_REPRODUCED, Change, Noise, Samplers, Sizes, Way, scheduler
+from ..claims import EXCLAMATION, OF_SAMPLING, differs, of_variant, ran, read, sampled_with, scheduled
+from ..trainer import (
+    DIFFUSION_WORDS,
+    FLOW_SAMPLERS,
+    NO_SIGMA_ZERO,
+    Change,
+    Noise,
+    Samplers,
+    Sizes,
+    Way,
+    not_reproduced,
+    scheduler,
+)
 
 ID: Final = "ai-toolkit"
 #: At least 64; the pipelines of Flux and Chroma then round down to 16, Stable Diffusion 3's refuses what 16 does not
@@ -28,11 +39,23 @@ _NOISE: Final = Noise(
 _SCHEDULERS: Final[Mapping[str, Change]] = {
     **{
         word: scheduler(word, "leading")
-        for word in ("euler_a", "heun", "dpm_2", "dpm_2_a", "lms", "dpmsolver++", "dpmsingle")
+        for word in ("euler_a", "heun", "dpm_2", "dpm_2_a", "lms", "dpmsolver++", "dpmsingle", "lcm", "custom_lcm")
     },
     "pndm": scheduler("plms", "leading"),
     **{f"k_{word}": scheduler(word, "leading", karras=True) for word in ("euler", "lms", "dpmsolver++")},
+    "dpmsolver": scheduler("dpmsolver", "leading", remarks=(NO_SIGMA_ZERO,)),
+    "k_dpmsolver": scheduler("dpmsolver", "leading", karras=True, remarks=(NO_SIGMA_ZERO,)),
 }
+
+
+def _plain(sampler: str) -> str:
+    """The word in small letters; `sample_…`, k-diffusion's names, are "lms" to get_sampler's caller."""
+    word = sampler.lower()
+    return "lms" if word.startswith("sample_") else word
+
+
+#: For models that learned other flows than SDXL's.
+_FLOWS: Final = ("flowmatch", "mean_flow")
 
 WAYS: Final = (
     Way(
@@ -77,13 +100,15 @@ WAYS: Final = (
         variants={},
         noise=_NOISE,
         sizes=SIZES["sdxl"],
-        samplers=Samplers({**DIFFUSION_WORDS, **_SCHEDULERS}, NOT_REPRODUCED),
+        samplers=Samplers({**DIFFUSION_WORDS, **_SCHEDULERS, **not_reproduced(*_FLOWS)}, None, _plain),
         negative="CFG",
         remarks=(),
         claims=(
             *EXCLAMATION,
             *ran("aitk_sdxl_euler", topics=("sigmas",), when=sampled_with("euler")),
             *ran("aitk_sdxl_ddpm", topics=("sigmas",), when=sampled_with("ddpm")),
+            *differs("sigmas", text="The sampler is sampled with DDIM", when=sampled_with(*_FLOWS)),
+            *differs("sigmas", text=NO_SIGMA_ZERO.text, when=sampled_with("dpmsolver", "k_dpmsolver")),
             *scheduled(*_SCHEDULERS),
             *ran("aitk_sdxl_ddim", "aitk_sdxl_ddpm", "aitk_sdxl_euler"),
             *read("LoRA scale"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ...families.profile import Remark
 from ..claims import (
     HALF_STEPS,
     NAMED_NOISE,
@@ -26,7 +25,7 @@ from ..claims import (
     scheduled,
     steps_on_cuda,
 )
-from ..trainer import FLOW_SAMPLERS, GPU_NOTE, HALF, Change, Noise, Samplers, Sizes, Way, scheduler
+from ..trainer import FLOW_SAMPLERS, GPU_NOTE, HALF, NO_SIGMA_ZERO, Change, Noise, Samplers, Sizes, Way, scheduler
 from .text import looks_misread, repaired
 
 ID: Final = "kohya"
@@ -45,6 +44,7 @@ _SCHEDULERS: Final[Mapping[str, Change]] = {
     "pndm": scheduler("pndm", "leading"),
     "heun": scheduler("heun", "linspace", clip_sample=True),
     **{word: scheduler(word, "linspace") for word in ("dpmsolver++", "dpmsingle")},
+    "dpmsolver": scheduler("dpmsolver", "linspace", remarks=(NO_SIGMA_ZERO,)),
     **{
         f"{prefix}{word}": scheduler(word, "linspace")
         for word in ("lms", "euler", "euler_a", "dpm_2", "dpm_2_a")
@@ -52,14 +52,9 @@ _SCHEDULERS: Final[Mapping[str, Change]] = {
     },
 }
 #: Every word that it knows.
-SAMPLER_WORDS: Final = ("ddim", *_SCHEDULERS, "dpmsolver")
+SAMPLER_WORDS: Final = ("ddim", *_SCHEDULERS)
 #: Words that draw noise in their steps.
 _DRAWING: Final = ("ddpm", "euler_a", "k_euler_a", "dpm_2_a", "k_dpm_2_a")
-_REFUSED: Final = Remark(
-    "diffusers refuses to build the scheduler that kohya asks for with {sampler!r} (it has no final sigma 0): the "
-    "trainer makes no such samples, DDIM is used instead.",
-    ("sigmas",),
-)
 _RULES_TESTED: Final = ("nodes/test_text_rules.py::test_tokens_are_kohyas",)
 MISREAD: Final[tuple[Claim, ...]] = differs(
     "token lengths",
@@ -152,7 +147,7 @@ WAYS: Final = (
         variants={},
         noise=Noise("torch-cuda", "nchw", "precision", f"The global CUDA generator right after manual_seed.{GPU_NOTE}"),
         sizes=SIZES["sdxl"],
-        samplers=Samplers({"ddim": Change({}), **_SCHEDULERS}, _REFUSED, _plain),
+        samplers=Samplers({"ddim": Change({}), **_SCHEDULERS}, None, _plain),
         negative="CFG > 1",
         remarks=(),
         claims=(
@@ -160,6 +155,7 @@ WAYS: Final = (
             _REPAIRED,
             *_LONG,
             *ran("kohya_sdxl_euler", topics=("sigmas",), when=sampled_with("euler", "k_euler")),
+            *differs("sigmas", text=NO_SIGMA_ZERO.text, when=sampled_with("dpmsolver")),
             *scheduled(*_SCHEDULERS),
             *steps_on_cuda(*_DRAWING),
             *ran_with_cuda_noise("kohya_sdxl", "kohya_sdxl_euler"),

@@ -21,7 +21,7 @@ from ..claims import (
     scheduled,
     steps_on_cuda,
 )
-from ..trainer import FLOW_SAMPLERS, GPU_NOTE, NOT_REPRODUCED, Change, Noise, Samplers, Sizes, Way, scheduler
+from ..trainer import FLOW_SAMPLERS, GPU_NOTE, Change, Noise, Samplers, Sizes, Way, scheduler
 
 ID: Final = "onetrainer"
 SIZES: Final = {
@@ -81,7 +81,7 @@ WAYS: Final = (
         variants={},
         noise=Noise("torch-cuda", "nchw", "precision", f"modules/modelSampler, in the train dtype.{GPU_NOTE}"),
         sizes=SIZES["sdxl"],
-        samplers=Samplers({"ddim": Change({}), **_SCHEDULERS}, NOT_REPRODUCED),
+        samplers=Samplers({"ddim": Change({}), **_SCHEDULERS}, None),
         negative="CFG",
         remarks=(),
         claims=(

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ..claims import EXCLAMATION, OF_SAMPLING, Case, differs, of_variant, ran, read, scheduled
-from ..trainer import FLOW_SAMPLERS, NOT_REPRODUCED, Change, Noise, Samplers, Sizes, Way, scheduler
+from ..claims import EXCLAMATION, OF_SAMPLING, Case, differs, of_variant, ran, read, sampled_with, scheduled
+from ..trainer import FLOW_SAMPLERS, Change, Noise, Samplers, Sizes, Way, not_reproduced, scheduler
 
 ID: Final = "simpletuner"
 SIZE: Final = Sizes(16, "round", 16)
@@ -30,6 +30,12 @@ _SCHEDULERS: Final[Mapping[str, Change]] = {
     "unipc": scheduler("unipc", "trailing"),
     "dpm++": scheduler("dpmsolver++", "trailing"),
 }
+
+
+#: SCHEDULER_NAME_MAP; for models that learned other flows than SDXL's.
+_FLOWS: Final = (
+    *("flow_match_euler", "flow_matching", "flow_unipc", "sana", "rectified_flow_ab2", "perflow", "twinflow"),
+)
 
 
 def _skips_layers(case: Case) -> bool:
@@ -82,10 +88,14 @@ WAYS: Final = (
         variants={},
         noise=_NOISE,
         sizes=SIZE,
-        samplers=Samplers({"ddim": Change({}), **_SCHEDULERS}, NOT_REPRODUCED),
+        samplers=Samplers({"ddim": Change({}), **_SCHEDULERS, **not_reproduced(*_FLOWS)}, None),
         negative="CFG",
         remarks=(),
-        claims=(*scheduled(*_SCHEDULERS), *read(*OF_SAMPLING)),
+        claims=(
+            *differs("sigmas", text="The sampler is sampled with DDIM", when=sampled_with(*_FLOWS)),
+            *scheduled(*_SCHEDULERS),
+            *read(*OF_SAMPLING),
+        ),
     ),
     Way(
         ID,
