@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from ..errors import SpecError
@@ -34,11 +35,11 @@ _BATCH: Final = re.compile(
 _POWERSHELL: Final = re.compile(
     r"[ \t]`[ \t\r]*\n[ \t]*[-$@]|^[ \t]*\$(?:env:)?\w+ *= |^& ", re.MULTILINE | re.IGNORECASE
 )
-_FILE: Final = re.compile(r"[^\s\"'=]{1,300}\.(?:py|sh|bat|cmd|ps1|exe)(?![\w.])", re.IGNORECASE)
+_FILE: Final = re.compile(r"[^\s\"'=]{1,300}\.(?:py|sh|bat|cmd|ps1)(?![\w.])", re.IGNORECASE)
 _CONFIG: Final = re.compile(r"[^\s\"'=]{1,300}\.(?:ya?ml|jsonc?|toml|env)", re.IGNORECASE)
 
-#: What describes data sets, or how accelerate runs, says nothing of samples.
-_DATA: Final = re.compile(r".*--(?:dataset_config|data_backend_config)", re.DOTALL)
+#: What stands before a config: its flag, or the program itself.
+_CONFIG_FLAG: Final = re.compile(r"(?:\A|\s)--?(?:c|(?!-|dataset|data_)[\w-]*config[\w-]*)[\s=]|\.(?:py|sh|bat|ps1) ")
 
 #: Key of a command tree under which the program's name stands.
 PROGRAM: Final = "program"
@@ -106,16 +107,21 @@ class Script:
         return next((command.fault for command in self.commands if command.fault is not None), None)
 
     def started(self) -> tuple[str, str]:
-        """The first script or program file that it starts, and the config that this is given; "" for none."""
-        for command in self.commands:
-            texts = [word.text for word in command.words]
-            file = _FILE.search(" ".join(texts))
-            if file is None or "activate" in file[0].lower() or texts[0] in ("source", ".", "mv", "cp", "chmod"):
-                continue
-            given = zip(texts, ["", *texts], strict=False)
-            config = _CONFIG.search(" ".join(text for text, before in given if not _DATA.match(text + before)))
-            return file[0], config[0] if config else ""
-        return "", ""
+        """The script or program file that it starts, one that trains first, and its config; "" for none."""
+        found = [pair for command in self.commands if (pair := _started([word.text for word in command.words]))]
+        return next((pair for pair in found if "train" in pair[0]), found[0] if found else ("", ""))
+
+
+def _started(words: list[str]) -> tuple[str, str] | None:
+    """The script or program file that a command starts, and the config that it is given ("" = none)."""
+    file = next((match[0] for word in words if (match := _FILE.search(word))), None)
+    if file is None or "activate" in file.lower() or words[0] in ("source", ".", "mv", "cp", "chmod"):
+        return None
+    for before, word in pairwise(words):
+        config = _CONFIG.search(word)
+        if config is not None and _CONFIG_FLAG.search(f"{before} {word}"):
+            return file, config[0]
+    return file, ""
 
 
 def _named(word: str, programs: re.Pattern[str]) -> str | None:

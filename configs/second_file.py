@@ -70,6 +70,12 @@ class Folders:
                 return text, str(path), path.suffix.lower()
         outside = "" if set(exact) <= set(allowed) else "; only files in ComfyUI's folders may be read"
         tried = [str(path) for path in (exact or by_name)]
+        if not tried:
+            raise section.error(
+                key,
+                f"which file {name!r} is, is not known here",
+                "Write its path" + (", or name the file with prompts= (eri: --prompts)." if prompts else "."),
+            )
         beside = f", nor {last} beside the config" if exact else ""
         raise section.error(
             key,

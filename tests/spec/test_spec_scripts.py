@@ -135,6 +135,7 @@ def test_powershell(name: str) -> None:
     [
         ("t.sh", f"#!/bin/bash\n# flux_train_network.py (a note)\n# {FLUX} --x\n{FLUX} \\\n  --output_name zorp \\"),
         ("t.bat", f"@echo off\r\nREM flux_train_network.py\r\nset N=zorp\r\n{FLUX} ^\r\n  --output_name %N% ^\r\n"),
+        ("t.bat", f"{FLUX.replace(' --sample', ' ^--sample')} ^\r\n  --output_name zorp ^"),  # as fluxgym writes it
         ("t.ps1", f"$n = \"zorp\"\n{FLUX} `\n  --output_name=$n"),
         ("t.sh", f"N=zorp\nC=({FLUX})\nif [ -f x ]; then C+=(--output_name $N); fi\n\"${{C[@]}}\""),
         ("t.cmd", "set P=C:\\sd\\flux_train_network.py\npython %P% --sample_prompts C:\\m\\p.txt --output_name zorp"),
@@ -202,6 +203,7 @@ def test_fluxgyms_folder_is_told_by_its_script(tmp_path: Path) -> None:
         ("t.sh", "cd x\nbash train.sh --name a\n", "train.sh", ""),
         ("t.sh", "source venv/bin/activate\npython run.py config/a.yaml\n", "run.py", "config/a.yaml"),
         ("t.bat", "call venv\\activate.bat\r\npython scripts\\go.py --config-path a.json\r\n", "go.py", "a.json"),
+        ("t.sh", "python a.py --out m.json\npython train_it.py --in m.json\n", "train_it.py", "--config_file"),
         ("t.sh", "MODE=a\nbash train_$MODE.sh\n", "train_a.sh", ""),
         ("t.sh", "python zimage_train_network.py --dataset_config d.toml --dit d\n", "zimage", "--sample_prompts"),
         ("t.ps1", ".\\venv\\Scripts\\activate\n& .\\start.ps1 -x 1", "start.ps1", ""),
@@ -258,6 +260,10 @@ def test_files_of_another_machine_are_found_beside_the_config(tmp_path: Path) ->
         spec = read_spec(script)
         assert [item.prompt for item in spec.items] == ["a fox"]
         assert any(f"{named} is not on this machine" in note for note in spec.notes)
+    for line in ('P="x$1"\nP="$P$2"', 'P=a\nif [ -f b ]; then P=b; fi'):
+        (folder / "u.sh").write_text(f'{line}\naccelerate launch flux_train_network.py --sample_prompts "$P"\n')
+        with pytest.raises(SpecError, match="not known here"):
+            read_spec(folder / "u.sh")
     (folder / "lists" / "p.txt").unlink()
     with pytest.raises(SpecError, match=r"p\.txt beside the config"):
         read_spec(script)

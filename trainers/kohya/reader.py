@@ -149,7 +149,7 @@ def prompt_items(
         if not named or isinstance(args, GuiForm):
             source = reading.document.source
             raise missing_file("the config has no sample_prompts, so the trainer samples nothing", source)
-        found = folders.read(args, key, named.strip())
+        found = folders.read(args, key, part_of(named, named.strip()))
     text, name, suffix = found
     if suffix not in (".txt", ".toml", ".json"):
         raise SpecError(
