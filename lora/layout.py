@@ -22,6 +22,7 @@ _NOT_AN_ADAPTER: Final = "no adapter tensor"
 _NO_WEIGHTS: Final = "scale or magnitude without weights"
 _COPY: Final = "a second copy of the same changes under other names"
 DROPPED: Final = frozenset({_NOT_AN_ADAPTER, _NO_WEIGHTS})  # reasons in Lora.ignored that a user must hear about
+_FEW: Final = 10  # less than one in so many
 _BIASES: Final = frozenset({DIFF_BIAS, UP_BIAS})
 _CHANGES: Final = EVIDENCE | {DIFF_BIAS}
 
@@ -54,6 +55,7 @@ def layout_of(file: LoraFile, dialect: Dialect, family: str | None) -> Layout:
     _join_halves(grouped, placed, ignored)
     unmatched = [key for module, kinds in grouped.items() if module not in placed for key in kinds.values()]
     _refuse_nothing_placed(file, family, dialect, placed, unmatched)
+    _refuse_mostly_unknown(file, family, grouped, placed)
     _leave_out_copies(file, dialect, grouped, placed, ignored)
     ranks = {}
     for module in placed:
@@ -121,6 +123,21 @@ def _refuse_nothing_placed(
             path=file.path,
             keys=unmatched,
             remedy="Check the family, or export the LoRA under its trainer's default key names",
+        )
+
+
+def _refuse_mostly_unknown(
+    file: LoraFile, family: str | None, grouped: Mapping[str, object], placed: Mapping[str, Target]
+) -> None:
+    """A few names that happen to be a family's, among others, are another format: its rest would be lost."""
+    modules = [module for module in grouped if not is_text_encoder(module)]
+    unknown = [module for module in modules if module not in placed]
+    if len(modules) - len(unknown) < len(modules) / _FEW:
+        raise LoraError(
+            f"only {len(modules) - len(unknown)} of its {len(modules)} modules of the model are known in {family}",
+            path=file.path,
+            keys=unknown,
+            remedy="Export the LoRA under its trainer's default key names, or check the family",
         )
 
 

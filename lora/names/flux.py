@@ -6,7 +6,8 @@ weights are `qkv` = q ‖ k ‖ v and `linear1` = q ‖ k ‖ v ‖ mlp, one mod
 Some trainers split the fused weights under native names: EriDiffusion V2 as `img_attn.to_q`, OneTrainer's OMI names by
 number (Nerogar/OneTrainer@de1437cb~1, modules/util/convert/lora/convert_flux_lora.py). x-flux has its attention
 processors (XLabs-AI/x-flux, src/flux/modules/layers.py), DiffSynth-Studio its own names, with the final modulation in
-the native order (modelscope/DiffSynth-Studio@fed7b18, diffsynth/utils/state_dict_converters/flux_dit.py).
+the native order (modelscope/DiffSynth-Studio@fed7b18, diffsynth/utils/state_dict_converters/flux_dit.py), mflux two of
+its own (filipstrand/mflux@37d202d, src/mflux/models/flux/weights/flux_lora_mapping.py).
 """
 
 from __future__ import annotations
@@ -84,6 +85,9 @@ def _others() -> Iterator[tuple[str, str]]:
                             ("ff_{}.2", "mlp.2"), ("norm1_{}.linear", "mod.lin"),
                             ("attn.norm_q_{}", "attn.norm.query_norm"), ("attn.norm_k_{}", "attn.norm.key_norm")):
             yield synth + name.format(letter), f"{native}_{layer}"
+        context = "_context" if stream == "txt" else ""
+        mlp = f"{_DIFFUSERS_DOUBLE}ff{context}.linear"  # mflux
+        yield from ((f"{mlp}1", f"{native}_mlp.0"), (f"{mlp}2", f"{native}_mlp.2"))
     for i, name in enumerate(("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")):
         synth = "proj_in_besides_attn" if name == "proj_mlp" else name.replace("attn.", "a_")
         yield from ((_SINGLE + other, _DIFFUSERS_SINGLE + name) for other in (name, f"linear1.{i}", synth))

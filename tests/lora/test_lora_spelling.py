@@ -41,6 +41,8 @@ NAMINGS: dict[str, tuple[str, Callable[[], list[Place]]]] = {
     "flux hybrid": ("flux", tables.flux_hybrid),
     "flux by number": ("flux", lambda: files.by_number(files.NATIVE["flux"])),
     "flux DiffSynth": ("flux", files.diffsynth),
+    "flux mflux": ("flux", lambda: [replace(p, key=p.key.replace("net.0.proj", "linear1").replace("net.2", "linear2"))
+                                    for p in files.DIFFUSERS["flux"]]),
     "sd35 native": ("sd35", lambda: files.NATIVE["sd35"]),
     "sd35 diffusers": ("sd35", lambda: files.DIFFUSERS["sd35"]),
     "sd35 by number": ("sd35", lambda: files.by_number(files.NATIVE["sd35"])),
@@ -145,6 +147,15 @@ def test_slices_that_do_not_agree_are_refused(tmp_path: Path) -> None:
     narrow = pairs[places[0].key]
     pairs[places[0].key] = replace(narrow, up=narrow.up[:96])
     with pytest.raises(LoraError, match="do not agree"):
+        read_lora(write(tmp_path / "lora.safetensors", tensors_of(pairs, *files.AB)), family="flux")
+
+
+def test_a_few_known_names_among_others_are_another_format(tmp_path: Path) -> None:
+    """What is left of such a file would be another LoRA than the trained one."""
+    known = tables.renamed(files.DIFFUSERS["flux"][:1], "transformer.")
+    foreign = [replace(known[0], key=f"transformer.stack.{i}.unit") for i in range(10)]
+    pairs = pairs_for([*known, *foreign], None)
+    with pytest.raises(LoraError, match="only 1 of its 11 modules"):
         read_lora(write(tmp_path / "lora.safetensors", tensors_of(pairs, *files.AB)), family="flux")
 
 
