@@ -56,6 +56,7 @@ class Profile:
     queries. use_lora: a graph without a LoRA is refused.
     zero_star: CFG-Zero* with an empty first step. cfg_from_step: the first step, from 0, with a negative pass.
     swapped_heads: SD 3.5 Medium's second self-attention runs with heads and head size swapped.
+    half_steps: latents, and Flux's timesteps, are kept in the dtype that the trainer computes in.
     control_fit: Kontext, one of CONTROL_FITS: a control image is scaled to the sample's size, or cut at its right and
     lower edge to multiples of 16.
     remarks: what a person should know about the match; notes: their texts.
@@ -92,6 +93,7 @@ class Profile:
     zero_star: bool = False
     cfg_from_step: int = 0
     swapped_heads: bool = False
+    half_steps: bool = False
     control_fit: str = "the sample's size"
     batch_size: int = 1
     memory: str = ""

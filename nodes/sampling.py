@@ -15,6 +15,7 @@ from ..host.sampling.trainer_sampler import TrainerSampler
 from ..host.schema import SAMPLING_MENU, schema
 from ..samplers.noise import NoiseProfile
 from ..samplers.trainer_levels import ALGORITHMS, SPACINGS, STARTS
+from ..spec.model import DTYPES
 from ..workflows.builder import MAX_BATCH
 
 
@@ -44,6 +45,7 @@ class EriFlowEulerSampler(io.ComfyNode):
                 io.Float.Input("s_noise", default=1.0, min=0.0, max=10.0, step=0.01, round=False),
                 io.Float.Input("eta", default=0.0, min=0.0, max=10.0, step=0.01, round=False, optional=True),
                 io.Combo.Input("noise", options=PROFILES, default=PROFILES[0], optional=True),
+                io.Combo.Input("latent_dtype", options=list(DTYPES), default=DTYPES[0], optional=True),
             ],
             outputs=[io.Sampler.Output()],
         )

@@ -48,6 +48,12 @@ def euler_from_denoised(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: 
     return x + (x - denoised) / sigma * (sigma_next - sigma)
 
 
+def half_step(x: Tensor, velocity: Tensor, sigma: Scalar, sigma_next: Scalar, dtype: torch.dtype) -> Tensor:
+    """`euler_step` in the numbers of `dtype`, each operation rounded as in black-forest-labs/flux `denoise`."""
+    step = (float(sigma_next) - float(sigma)) * velocity.to(dtype)
+    return (x.to(dtype) + step).to(x)
+
+
 def ddim_step(
     x: Tensor, velocity: Tensor, sigma: Scalar, sigma_next: Scalar, eta: float = 0.0, noise: Tensor | None = None
 ) -> Tensor:
@@ -138,9 +144,7 @@ def ancestral_from_denoised(
     alpha_next, alpha_down = 1 - sigma_next, 1 - down
     missing = sigma_next**2 - down**2 * alpha_next**2 / alpha_down**2
     if float(missing) < -1e-6:
-        raise ValueError(
-            f"eta: {eta:g} is too large for the step from sigma {float(sigma):g} to {float(sigma_next):g}"
-        )
+        raise ValueError(f"eta: {eta:g} is too large for the step from sigma {float(sigma):g} to {float(sigma_next):g}")
     result = (down / sigma) * x + (1 - down / sigma) * denoised
     if noise is not None:
         result = (alpha_next / alpha_down) * result + noise * s_noise * missing.clamp(min=0.0) ** 0.5

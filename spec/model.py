@@ -65,6 +65,7 @@ SETTINGS: Final[dict[str, tuple[type, str]]] = {
         bool,
         "SD 3.5 Medium: the second self-attention runs with heads and head size swapped, as in sd-scripts.",
     ),
+    "half_steps": (bool, "Latents, and Flux's timesteps, are kept in the dtype that the trainer computes in."),
     "control_fit": (str, "Flux Kontext: how a control image is fitted: the sample's size, or its own size."),
     "batch_size": (int, "Samples to denoise at once; at most 64 are."),
     "memory": (str, "Memory switches, with commas between them: offload, sequential, attention slicing, VAE tiling."),

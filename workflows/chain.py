@@ -121,6 +121,7 @@ class Chain:
             s_noise=profile.s_noise,
             eta=profile.eta,
             noise=profile.noise if profile.eta or profile.s_churn else FALLBACK_NOISE,
+            latent_dtype=(self.spec.precision or "bfloat16") if profile.half_steps else "float32",
         )
 
     def ddim(self, spacing: str, offset: int) -> Node:

@@ -199,7 +199,8 @@ def _lora(case: Case) -> str:
 
 
 def _precision(case: Case) -> str:
-    return "Steps in float32; model and VAE compute as ComfyUI loads them"
+    steps = (case.spec.precision or "bfloat16") if case.profile.half_steps else "float32"
+    return f"Steps in {steps}; model and VAE compute as ComfyUI loads them"
 
 
 def _model(case: Case) -> str:

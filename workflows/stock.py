@@ -257,6 +257,8 @@ def _kohyas_weights(stock: Stock, text: str) -> str:
 
 
 def _note_profile(stock: Stock, profile: Profile, item: SampleItem) -> None:
+    if profile.half_steps and stock.spec.precision != "float32":
+        stock.note("The trainer steps in half precision, KSampler in float32: close, not equal.")
     if profile.noise != FALLBACK_NOISE:
         stock.note(f"Stock nodes draw {FALLBACK_NOISE} noise, the trainer {profile.noise}: the pictures differ.")
     if profile.s_churn > 0 or (profile.eta > 0 and stock.family.schedule(profile) != "timesteps"):

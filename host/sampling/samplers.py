@@ -18,6 +18,7 @@ from ...errors import NodeInputError
 from ...samplers import diffusion, flow
 from ...samplers.ddim_plan import Plan, plan
 from ...samplers.step_noise import NoiseStream
+from ...spec.model import DTYPES
 
 #: What ComfyUI draws its noise with.
 OWN_NOISE: Final = "torch-cpu/nchw/float32"
@@ -60,12 +61,15 @@ def check_step_noise(profile: str) -> None:
         raise NodeInputError(f"noise is {profile!r}: {error}. Choose another profile.") from error
 
 
-def flow_euler(noise: str = OWN_NOISE, **options: float) -> Any:
-    """SAMPLER of `sample_flow_euler`; NodeInputError for a profile that cannot be the noise of its steps."""
+def flow_euler(noise: str = OWN_NOISE, latent_dtype: str = "float32", **options: float) -> Any:
+    """SAMPLER of `sample_flow_euler`; NodeInputError for what cannot be the noise of its steps, or their dtype."""
+    if latent_dtype not in DTYPES:
+        raise NodeInputError(f"latent_dtype is {latent_dtype!r}. Choose one of: {', '.join(DTYPES)}.")
     draws = options.get("eta", 0.0) > 0 or options.get("s_churn", 0.0) > 0
     if draws:
         check_step_noise(noise)
-    return comfy.samplers.KSAMPLER(sample_flow_euler, {**options, "noise": noise if draws else ""})
+    numbers = {"noise": noise if draws else "", "latent_dtype": latent_dtype}
+    return comfy.samplers.KSAMPLER(sample_flow_euler, {**options, **numbers})
 
 
 @torch.no_grad()
@@ -82,6 +86,7 @@ def sample_flow_euler(
     s_noise: float = 1.0,
     eta: float = 0.0,
     noise: str = OWN_NOISE,
+    latent_dtype: str = "float32",
 ) -> Tensor:
     """Sample with flow-matching Euler. With eta and s_churn 0 it is bit-equal to ComfyUI's `euler`.
 
@@ -89,7 +94,8 @@ def sample_flow_euler(
     1]): s_churn: adds noise before a step, with the right variance for x = (1 - sigma) x0 + sigma eps; see
     `samplers.flow.churn`. s_tmin, s_tmax: the sigmas within which noise is added. s_noise: scales the drawn noise. eta:
     above 0 every step goes below its sigma and adds noise up to it, as ComfyUI's `euler_ancestral`. noise: profile of
-    the initial noise, with whose generator the steps go on.
+    the initial noise, with whose generator the steps go on. latent_dtype: what the latent is rounded to between the
+    steps, and with Flux the timestep too, as in Flux' own code; "float32" rounds nothing.
 
     Raises NodeInputError for noise on a model that is no flow model, and for sigmas from which no step can be made.
     """
@@ -101,6 +107,8 @@ def sample_flow_euler(
             f"{drawn_by} works on flow models (Flux, SD 3.5). Set it to 0, or use EriTrainerSampler for this model."
         )
     fresh = StepNoise(x, extra_args.get("seed"), noise) if drawn_by else None
+    half = None if latent_dtype == "float32" else getattr(torch, latent_dtype)
+    x = x if half is None else x.to(half).to(x)
     ones = x.new_ones([x.shape[0]])
     steps = len(sigmas) - 1
     for i in trange(steps, disable=disable):
@@ -108,13 +116,24 @@ def sample_flow_euler(
         sigma = sigmas[i]
         if fresh is not None and s_churn > 0:
             x, sigma = flow.churn(x, sigma, steps, s_churn, s_tmin, s_tmax, s_noise, fresh())
-        denoised = model(x, sigma * ones, **extra_args)
+        level = sigma if half is None else _model_level(model, sigma, half)
+        denoised = model(x, level * ones, **extra_args)
         _report(callback, x, i, sigmas[i], sigma, denoised)
-        if fresh is None or eta == 0:
+        if half is not None and eta == 0:
+            x = flow.half_step(x, (x - denoised) / level, sigma, sigmas[i + 1], half)
+        elif fresh is None or eta == 0:
             x = flow.euler_from_denoised(x, denoised, sigma, sigmas[i + 1])
         else:
             x = _ancestral(x, denoised, sigma, sigmas[i + 1], eta, s_noise, fresh)
     return x
+
+
+def _model_level(model: Any, sigma: Tensor, dtype: torch.dtype) -> Tensor:
+    """The sigma at which Flux's own code, that keeps timesteps in `dtype`, runs its model; others take float32."""
+    sampling = model.inner_model.inner_model.model_sampling
+    if float(sampling.timestep(torch.ones(()))) != 1.0:
+        return sigma
+    return (1000.0 * sigma.to(dtype)).to(sigma) / 1000.0
 
 
 def _ancestral(

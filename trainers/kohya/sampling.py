@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..claims import (
+    HALF_KEPT,
     HALF_STEPS,
     NAMED_NOISE,
     OF_SAMPLING,
@@ -93,17 +94,18 @@ WAYS: Final = (
     Way(
         ID,
         "flux",
-        differs={"text_rules": "kohya"},
+        differs={"text_rules": "kohya", "half_steps": True},  # flux_train_utils.denoise
         variants={"schnell": Change({"t5_length": 256})},
         noise=_FLUX_NOISE,
         sizes=SIZES["flux"],
         samplers=FLOW_SAMPLERS,
         negative="only `--l` ≠ 1",
-        remarks=(HALF,),
+        remarks=(),
         claims=(
             *MISREAD,
             *read("sigmas", "token lengths", when=of_variant("schnell")),
             _REPAIRED,
+            *HALF_KEPT,
             *ran_with_cuda_noise("kohya_flux", "kohya_flux_lora", pixels=1),
             *ran("kohya_flux_lora", topics=("LoRA scale",)),
         ),

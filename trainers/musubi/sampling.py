@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from ..claims import OF_SAMPLING, differs, follows_images, read
+from ..claims import HALF_KEPT, OF_SAMPLING, differs, follows_images, read
 from ..kohya.sampling import MISREAD
-from ..trainer import FLOW_SAMPLERS, GPU_NOTE, HALF, Change, Noise, Sizes, Way
+from ..trainer import FLOW_SAMPLERS, GPU_NOTE, Change, Noise, Sizes, Way
 
 ID: Final = "musubi"
 #: Rounded down to 8, then by the packing to 16.
@@ -27,13 +27,14 @@ WAYS: Final = (
             **dict.fromkeys(("base_shift", "max_shift"), math.log(SHIFT)),
             "text_rules": "kohya",
             "control_fit": "its own size",
+            "half_steps": True,
         },
         variants={"schnell": Change({"shifted": False})},
         noise=Noise("torch-cuda", "packed", "precision", f"flux_kontext_generate_image.py.{GPU_NOTE}"),
         sizes=SIZE,
         samplers=FLOW_SAMPLERS,
         negative="never",
-        remarks=(HALF,),
+        remarks=(),
         claims=(
             *differs(
                 "model",
@@ -42,6 +43,7 @@ WAYS: Final = (
                 when=follows_images,
             ),
             *MISREAD,
+            *HALF_KEPT,
             *read(*OF_SAMPLING),
         ),
     ),
