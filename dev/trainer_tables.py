@@ -156,7 +156,7 @@ def sampling() -> str:
 
 def _noise(way: Way) -> str:
     if not way.noise.in_graphs:
-        return "CPU, float32 (its own is uniform)"
+        return "CPU, float32 (its own is not known)"
     drawn = {"precision": "dtype of the run", "float32 then precision": "float32, then the run's"}
     packed = ", packed" if way.noise.layout == "packed" else ""
     return f"{_GENERATORS[way.noise.generator]}{packed}, {drawn.get(way.noise.drawn, way.noise.drawn)}"

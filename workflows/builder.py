@@ -293,8 +293,8 @@ def _as_trainer(chain: Chain) -> Chain:
     return replace(chain, model=node.out("model"))
 
 
-def _with_memory(chain: Chain, vae: Link) -> tuple[Chain, Link]:
-    """The chain's model and CLIP, and the VAE, behind the memory switches that the config asks for."""
+def _with_memory(chain: Chain) -> Chain:
+    """The chain's models behind the memory switches that the config asks for."""
     profile = chain.profile
     for number, mode in enumerate(profile.memory_modes, 1):
         node = chain.add(
@@ -306,10 +306,10 @@ def _with_memory(chain: Chain, vae: Link) -> tuple[Chain, Link]:
             tile_size=512,
             model=chain.model,
             clip=chain.clip,
-            vae=vae,
+            vae=chain.vae,
         )
-        chain, vae = replace(chain, model=node.out("model"), clip=node.out("clip")), node.out("vae")
-    return chain, vae
+        chain = replace(chain, model=node.out("model"), clip=node.out("clip"), vae=node.out("vae"))
+    return chain
 
 
 def _guided(chain: Chain, model: Link) -> Link:
@@ -337,7 +337,7 @@ def _guided(chain: Chain, model: Link) -> Link:
 def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None, batch: int) -> str:
     """Add LoRA, conditioning, sampling, decoding and the saver; returns the saver's id."""
     chain, saved_step, loaded_lora = _with_lora(chain, loaded, run, step)
-    chain, vae = _with_memory(_as_trainer(chain), loaded.vae)
+    chain = _with_memory(_as_trainer(chain))
     parts = chain.family.sampling(chain)
     noise = chain.add(
         "noise",
@@ -363,7 +363,7 @@ def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None, bat
         cfg=chain.source.out("cfg"),
         batch_size=max(batch, min(chain.profile.batch_size, MAX_BATCH)),
     )
-    decode = chain.add("decode", "VAEDecode", "Decode", samples=sample.out("latent"), vae=vae)
+    decode = chain.add("decode", "VAEDecode", "Decode", samples=sample.out("latent"), vae=chain.vae)
     return chain.add(
         "save",
         "EriSaveSamples",
