@@ -19,7 +19,7 @@ _PARAMETERS: Final = tuple(
     )
 )
 _DECLARING: Final = frozenset(("export", "declare", "typeset", "local", "readonly"))
-_SKIPPED: Final = frozenset(("{", "}", "!", "time"))
+_SKIPPED: Final = frozenset(("{", "}", "time"))
 #: Where the script is started, which is where the trainers look first.
 _HERE: Final = frozenset(("$PWD", "${PWD}", "$(pwd)", "`pwd`"))
 
@@ -44,9 +44,11 @@ class _Script:
         self.condition: list[bool | None] | None = None  # answers of the commands between `if` and `then`
         self.branch = "if"
         self.loop = ""
-        self.joint, self.status = "", True  # how the command is joined to the one before, and how that one went
-        self.known_status: bool | None = True
+        self.joint = ""  # how the command is joined to the one before
+        self.went_well: bool | None = True  # that one; None = not known
+        self.ran = True  # it is a program, which is taken to go well
         self.cases = 0
+        self.negated = False  # a `!` stands before the command
 
     def feed(self, token: Token) -> None:
         """Take the next word or mark."""
@@ -81,6 +83,7 @@ class _Script:
         """End the command that was read so far, at a mark."""
         words, self.words = self.words, []
         joint, self.joint = self.joint, mark if mark in ("&&", "||") else ""
+        self.negated = False
         words = self._behind_keywords(words)
         if not words and fault is None:
             if mark == "\n" and joint:
@@ -95,9 +98,9 @@ class _Script:
     def _runs(self, joint: str) -> bool | None:
         """Whether a command behind `&&` or `||` runs."""
         if joint == "&&":
-            return self.known_status
+            return self.went_well
         if joint == "||":
-            return None if self.known_status is None or self.status else not self.known_status
+            return None if self.went_well is None or self.ran else not self.went_well
         return True
 
     def _run(self, words: list[Token], runs: bool | None, fault: Fault | None) -> None:
@@ -107,12 +110,14 @@ class _Script:
             fault = fault or unreadable("the shell stops at a '(' outside quotes")
         test = self._tested(words)
         if words and words[0].plain in ("[", "[[", "test"):
-            self.known_status, self.status = test, False
+            self.went_well, self.ran = test, False
             return
         if words and self._assign(words, runs):
-            self.known_status, self.status = True, False
+            self.went_well, self.ran = True, False
             return
-        self.known_status, self.status = True, True
+        if runs is None and self.ran:
+            return
+        self.went_well, self.ran = True, True
         found = [Word(text, word.at) for word in words for text in self._expanded(word.parts)]
         if found and found[0].text == "eval":
             again = tokens(" ".join(word.text for word in found[1:]))
@@ -151,6 +156,8 @@ class _Script:
                 return []
             elif word == "function":
                 words = words[1:]
+            elif word == "!":
+                self.negated = not self.negated
             elif word not in _SKIPPED:
                 break
             words = words[1:]
@@ -161,29 +168,28 @@ class _Script:
         declares = words[0].plain in _DECLARING
         given = words[1:] if declares else words
         found = [(word, _ASSIGNMENT.match(word.parts[0].text)) for word in given if word.parts]
-        if not declares and not all(match and word.parts[0].kind == "text" for word, match in found):
+        if not declares and not all(match and not word.parts[0].quoted for word, match in found):
             return False
         if runs is None:
             self.names.enter(None)
-        for word, match in found:
-            if match is not None and not word.parts[0].quoted:
-                self._set(word, match)
+        made = ((word, match, self._assigned(word, match)) for word, match in found if match is not None)
+        for word, match, value in list(made) if declares else made:  # a command's words are made before it runs
+            self.names.places[match[1]] = word.at
+            self.names.assign(match[1], value, more=bool(match[3]))
         if runs is None:
             self.names.leave()
         return True
 
-    def _set(self, word: Token, match: re.Match[str]) -> None:
+    def _assigned(self, word: Token, match: re.Match[str]) -> Value:
+        """The value in `NAME=value`."""
         first = word.parts[0]
-        name, index, more = match[1], match[2], bool(match[3])
-        self.names.places[name] = word.at
         listed = next((part for part in word.parts if part.kind == "list"), None)
-        if index:
-            self.names.assign(name, self.names.unknown(name))
-        elif listed is not None:
-            self.names.assign(name, [text for item in listed.items for text in self._expanded(item.parts)], more=more)
-        else:
-            rest = [Part("text", first.text[match.end() :], first.quoted), *word.parts[1:]]
-            self.names.assign(name, joined(self._replaced(part) for part in rest), more=more)
+        if match[2]:  # one entry of an array
+            return self.names.unknown(match[1])
+        if listed is not None:
+            return [text for item in listed.items for text in self._expanded(item.parts)]
+        rest = [Part("text", first.text[match.end() :], first.quoted), *word.parts[1:]]
+        return joined(self._replaced(part) for part in rest)
 
     def _replaced(self, part: Part) -> str:
         """A part where words are not split."""
@@ -252,7 +258,8 @@ class _Script:
             [joined(self._replaced(part) for part in word.parts)] if double else self._expanded(word.parts)
             for word in inner
         ]
-        return _answer([text for one in texts for text in one])
+        answer = _answer([text for one in texts for text in one])
+        return answer if answer is None else answer is not self.negated
 
 
 def _answer(words: list[str]) -> bool | None:
