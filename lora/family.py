@@ -16,7 +16,9 @@ from .metadata import LoraFile
 from .suffixes import DOWN, UP
 
 # On names with "." written as "_", so that one pattern serves the dotted and the kohya spelling.
-_ATTENTION_IN = re.compile(r"(?:^|_)transformer_blocks_\d+_attn_(?:to_[qkv]|add_[qkv]_proj)$")
+_ATTENTION_IN = re.compile(
+    r"(?:^|_)(?:transformer_blocks_\d+_attn_(?:to_[qkv]|add_[qkv]_proj)|blocks_\d+_attn_[ab]_to_(?:qkv|[qkv]))$"
+)
 _CROSS_ATTENTION_IN = re.compile(r"_attn2_to_[kv]$")
 _V2_BINARY = "train_"
 _LINEAR1 = re.compile(r"single_blocks[._]\d+[._]linear1$")

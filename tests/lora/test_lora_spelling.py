@@ -150,6 +150,14 @@ def test_slices_that_do_not_agree_are_refused(tmp_path: Path) -> None:
         read_lora(write(tmp_path / "lora.safetensors", tensors_of(pairs, *files.AB)), family="flux")
 
 
+@pytest.mark.parametrize(("width", "family"), [(3072, "flux"), (1536, "sd35")])
+def test_diffsynths_names_of_two_models_are_told_by_the_width(tmp_path: Path, width: int, family: str) -> None:
+    name = "blocks.0.attn.a_to_qkv.lora_{}.default.weight"
+    tensors = {name.format("A"): torch.ones(1, width), name.format("B"): torch.ones(3 * width, 1)}
+    lora = read_lora(write(tmp_path / "lora.safetensors", tensors))
+    assert (lora.dialect, lora.family) == ("diffsynth", family)
+
+
 def test_a_few_known_names_among_others_are_another_format(tmp_path: Path) -> None:
     """What is left of such a file would be another LoRA than the trained one."""
     known = tables.renamed(files.DIFFUSERS["flux"][:1], "transformer.")
