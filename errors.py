@@ -40,6 +40,8 @@ class SpecError(EriError, ValueError):
         source: path of the config, or "<text>".
         line, column: counted from 1.
         field: dotted name, such as ``config.process[0].sample.width``.
+        option: the option of `eri` that answers what is missing; its text does not name it, for it is read on the
+            canvas, too.
     """
 
     def __init__(
@@ -51,8 +53,9 @@ class SpecError(EriError, ValueError):
         line: int | None = None,
         column: int | None = None,
         field: str | None = None,
+        option: str | None = None,
     ) -> None:
-        self.source, self.line, self.column, self.field = source, line, column, field
+        self.source, self.line, self.column, self.field, self.option = source, line, column, field, option
         where = [source] if source else []
         if line is not None:
             where.append(f"line {line}" + (f", column {column}" if column is not None else ""))

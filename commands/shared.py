@@ -51,6 +51,9 @@ def described(error: BaseException) -> dict[str, Any]:
     if isinstance(error, HostError):
         kind = error.kind
     message = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+    option = getattr(error, "option", None)
+    if option is not None:
+        message = f"{message} Here that is {option}."
     places = {name: getattr(error, name, None) for name in ("source", "line", "column", "field", "node", "class_type")}
     return {"kind": kind, "message": message, **{name: place for name, place in places.items() if place is not None}}
 

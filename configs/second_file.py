@@ -125,4 +125,4 @@ def text_of(path: Path) -> str | None:
 
 def missing_file(what: str, source: str) -> SpecError:
     """The SpecError for a config that neither names nor holds prompts."""
-    return SpecError(what, source=source, remedy="Add them, or name a prompts file with prompts= (eri: --prompts).")
+    return SpecError(what, source=source, remedy="Add them, or name a file that holds them.", option="--prompts")

@@ -176,7 +176,8 @@ def _recognised(document: Document) -> Trainer:
     raise UnknownConfigError(
         f"no known trainer's config (its top-level keys: {keys})",
         source=document.source,
-        remedy=f"Supported are {_supported()}; name one with trainer= if this is one of theirs.",
+        remedy=f"Supported are {_supported()}; name the trainer if this is one of theirs.",
+        option="--trainer",
     )
 
 

@@ -73,6 +73,7 @@ def unsupported(section: Texts, key: str, said: str, known: Iterable[str] = FAMI
     return section.error(key, f"the model family {said} is not supported", f"Supported are {', '.join(known)}.")
 
 
-def no_prompt(source: str, remedy: str) -> SpecError:
-    """The SpecError to raise for a config without prompts."""
-    return SpecError("there is no prompt, so there is nothing to sample", source=source, remedy=remedy)
+def no_prompt(source: str, remedy: str, option: str | None = None) -> SpecError:
+    """The SpecError to raise for a config without prompts. option: as in SpecError."""
+    problem = "there is no prompt, so there is nothing to sample"
+    return SpecError(problem, source=source, remedy=remedy, option=option)

@@ -84,7 +84,7 @@ def test_config() -> None:
     ],
 )
 def test_other_models_are_refused(old: str, new: str) -> None:
-    with pytest.raises(SpecError, match=r"no FLUX\.1 Kontext"):
+    with pytest.raises(SpecError, match=r"(Wan|Qwen-Image|klein).* not supported.* only FLUX\.1 Kontext"):
         read_text(CONFIG.replace(old, new), files={"p.txt": "a\n"})
     assert read_text(CONFIG.replace(old, new), family="flux", files={"p.txt": "a\n"}).family == "flux"
     with pytest.raises(SpecError, match="does not train sdxl"):

@@ -121,7 +121,9 @@ def test_prompt_files_need_the_family(text: str, trainer: str) -> None:
     assert read_spec(text, family="flux").trainer == trainer
     with pytest.raises(SpecError, match="does not tell the model family") as caught:
         read_spec(text)
-    assert "--family" in str(caught.value.remedy)
+    assert caught.value.option == "--family"
+    assert "family" in str(caught.value.remedy)
+    assert "--" not in str(caught.value), "it is read on the canvas, too"
 
 
 def test_unknown_documents() -> None:

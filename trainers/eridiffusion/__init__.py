@@ -27,7 +27,7 @@ def doubt(document: Document) -> str | None:
     """Say so where nothing in a config tells EriDiffusion from ai-toolkit."""
     if not is_ambiguous(document):
         return None
-    return "ai-toolkit would read this config too; it is taken as EriDiffusion's. Pass trainer= if not."
+    return "ai-toolkit would read this config too; it is taken as EriDiffusion's. Name the trainer if that is wrong."
 
 
 def is_flat(document: Document) -> bool:

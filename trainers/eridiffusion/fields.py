@@ -86,7 +86,7 @@ def _guess(reading: Reading, train: Section | None) -> str:
         family, why = "flux", "train.bypass_guidance_embedding is true, its default"
     else:
         family, why = "sdxl", "nothing says otherwise"
-    reading.note(f"The model family is guessed as the trainer does: {family}, because {why}. Pass family= if wrong.")
+    reading.note(f"The model family is guessed as the trainer does: {family}, because {why}. Name it if that is wrong.")
     return family
 
 

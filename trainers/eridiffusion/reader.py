@@ -76,7 +76,7 @@ def read_sections(reading: Reading, process: Section, name: str | None, family: 
     if sample is None and validation is None:
         raise process.missing("sample", "Add a sample section with prompts; without one there is nothing to sample.")
     if model is None and family is None:
-        raise process.missing("model", "Add the model section; it tells the family. Or pass family=.")
+        raise process.missing("model", "Add the model section; it tells the family.")
     family = family or (_family(model, train) if model else "")
     use_family_fields(model, ("arch", "is_v3", "is_flux", "is_sdxl", "type", "architecture"))
     note_disabled_sampling(reading, train)

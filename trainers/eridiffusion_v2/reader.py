@@ -50,7 +50,8 @@ def read_eridiffusion_v2(document: Document, family: str | None) -> SampleSpec:
             raise SpecError(
                 "a prompts file does not tell the model family",
                 source=document.source,
-                remedy=f"Pass family= (eri: --family), one of {', '.join(FAMILIES)}.",
+                remedy=f"Name the family, one of {', '.join(FAMILIES)}.",
+                option="--family",
             )
         settings = settings_for(family)
         _note_defaults(reading, settings)
@@ -75,7 +76,7 @@ def _note_defaults(reading: Reading, settings: Settings) -> None:
 def _family(root: Section) -> str:
     kind = root.text("model_type")
     if kind is None:
-        raise root.missing("model_type", "Write it, or pass family=.")
+        raise root.missing("model_type", "Write it.")
     found = _MODEL_TYPES.get(kind.upper().replace("_", "").replace("-", ""))
     if found is None:
         raise unsupported(root, "model_type", repr(kind))

@@ -8,28 +8,34 @@ from typing import Final
 from ...configs.command_line import PROGRAM
 from ...configs.fields import Section
 from ...errors import SpecError
+from ...families import FAMILIES
+from ...families.others import other_by_name, other_by_program
 from ..reading import unsupported
 from .lora_scripts import script_of
 
 #: Training script -> family.
 _SCRIPTS: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl"}
 _MODULES: Final = {"lora_flux": "flux", "oft_flux": "flux", "lora_sd3": "sd35"}
-#: Network modules of families that are not ours.
-_OTHERS: Final = ("lumina", "anima", "hunyuan", "kandinsky", "wan", "qwen", "zimage")
+_SUPPORTED: Final = f"Supported are {', '.join(FAMILIES)}."
 _SDXL_NAME: Final = re.compile(r"(?i)xl(?![a-z])|pony|illustrious|noob|animagine")
 _SDXL_SIDE: Final = 768
+
+
+#: `--model_type` of Flux's script.
+_TYPES: Final = ("flux", "chroma")
 
 
 def family_of(args: Section, family: str | None) -> str:
     """Family by network module, by model files, by the model's name, at last by resolution; SpecError otherwise.
 
-    family: what the caller says, which wins.
+    family: what the caller says, which wins, but over the script of another model.
     """
     module = (args.text("network_module") or "").rsplit(".", 1)[-1]
     name = args.text("pretrained_model_name_or_path") or ""
-    files = {key for key in ("ae", "clip_l", "clip_g", "t5xxl", "gemma2") if args.get(key) is not None}
-    kind = args.text("model_type")
+    files = {key for key in ("ae", "clip_l", "clip_g", "t5xxl", "gemma2") if _given(args, key)}
+    kind = (args.text("model_type") or "").lower() or None
     script = args.text(PROGRAM) or script_of(args)
+    _refuse_others(args, script, *((module, kind) if family is None else ("", None)))
     if family is not None:
         return family
     if script is not None:
@@ -37,9 +43,8 @@ def family_of(args: Section, family: str | None) -> str:
         if found is None:
             raise args.error(PROGRAM, f"{script}.py trains Stable Diffusion 1 or 2", "They are not supported.")
         return _of_flux_script(kind) if found == "flux" else found
-    other = next((word for word in _OTHERS if word in module or word == kind), "lumina" if "gemma2" in files else None)
-    if other is not None:
-        raise _unsupported(args, other)
+    if "gemma2" in files:
+        raise _unsupported(args, "Lumina 2")
     found = _MODULES.get(module, "flux" if "ae" in files or kind == "chroma" else None)
     if found is not None:
         return _of_flux_script(kind) if found == "flux" else found
@@ -50,16 +55,39 @@ def family_of(args: Section, family: str | None) -> str:
     tail = name.replace("\\", "/").rsplit("/", 1)[-1]
     if _SDXL_NAME.search(tail):
         return "sdxl"
+    other = other_by_name(tail)
+    if other is not None:
+        raise unsupported(args, "pretrained_model_name_or_path", other)
     side = _resolution(args)
     if side is not None and side >= _SDXL_SIDE:
-        args.reading.note(f"The model family is guessed: SDXL, as the resolution is {side}. Pass family= if wrong.")
+        args.reading.note(f"The model family is guessed: SDXL, as the resolution is {side}. Name it if that is wrong.")
         return "sdxl"
     raise SpecError(
-        "the config does not tell whether its model is SDXL or Stable Diffusion 1",
+        "the config does not tell which model it trains",
         source=args.reading.document.source,
         field=args.path_of("pretrained_model_name_or_path"),
-        remedy="Pass family=sdxl (eri: --family sdxl) if it is; Stable Diffusion 1 is not supported.",
+        remedy="Name the family if it is SDXL; Stable Diffusion 1 is not supported.",
+        option="--family",
     )
+
+
+def _given(args: Section, key: str) -> bool:
+    """Whether a file is named; an empty text names none."""
+    node = args.get(key)
+    return node is not None and node.value != ""
+
+
+def _refuse_others(args: Section, script: str | None, module: str, kind: str | None) -> None:
+    """Raise SpecError for a script, a network module or a `--model_type` of a model that is not supported."""
+    for key, said in ((PROGRAM, script), ("network_module", module)):
+        other = other_by_program(said or "")
+        if other is not None:
+            shown = f"{said}.py" if key == PROGRAM else said
+            raise args.error(key, f"{shown} trains {other}, which is not supported", _SUPPORTED)
+    if script is not None and script.partition("_train")[0] not in (*_SCRIPTS, "train", "train_network"):
+        raise args.error(PROGRAM, f"{script}.py trains a model that is not known here", _SUPPORTED)
+    if kind is not None and kind not in _TYPES:
+        raise unsupported(args, "model_type", repr(kind))
 
 
 def _of_flux_script(kind: str | None) -> str:

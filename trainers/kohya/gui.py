@@ -111,7 +111,8 @@ class GuiForm(FlatSection):
             raise SpecError(
                 "none of sdxl, flux1_checkbox and sd3_checkbox is on, so the GUI trains Stable Diffusion 1 or 2",
                 source=self.reading.document.source,
-                remedy=f"These are not supported. If it is another model, pass family=, one of {', '.join(FAMILIES)}.",
+                remedy=f"These are not supported. If it is another model, name its family: {', '.join(FAMILIES)}.",
+                option="--family",
             )
         found = _SWITCHES[switch]
         if found == "flux" and (self.text("model_type") or "").lower() == "chroma":

@@ -16,8 +16,12 @@ from ...configs.prompt_flags import KOHYA, MUSUBI, Grammar, parse_prompt_line
 from ...configs.tree import Document, Node
 from ..reading import no_prompt
 
-#: Training scripts of sd-scripts and musubi-tuner; without one of their TOML configs the arguments stand here.
-_SCRIPTS: Final = re.compile(r"(?<![\w-])((?:flux_|sd3_|sdxl_|flux_kontext_)?train(?:_network)?)\.py(?![\w.-])")
+#: Training scripts of sd-scripts and musubi-tuner; without one of their TOML configs the arguments stand here. Those of
+#: other models are read as well, to be refused by their names.
+_SCRIPTS: Final = re.compile(
+    r"(?<![\w-])((?:(?:flux|sd3|sdxl|flux_kontext|anima|lumina|hv|qwen_image|zimage|hidream_o1)_)?train"
+    r"|\w+_train_network(?:_self_flow)?|train_network)\.py(?![\w.-])"
+)
 
 NOTATIONS: Final = Notations(toml=True, lines=True, any_txt=True, programs=Programs(_SCRIPTS, repeats=True))
 #: Settings whose absence the trainers read with `dict.get`, so that null means the same as absent.

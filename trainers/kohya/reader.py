@@ -95,7 +95,8 @@ def _from_prompts(reading: Reading, family: str | None) -> SampleSpec:
         raise FamilyUnknownError(
             "a prompt file does not tell the model family",
             source=reading.document.source,
-            remedy=f"Pass family= (eri: --family), one of {', '.join(FAMILIES)}, or read the training config instead.",
+            remedy=f"Name the family, one of {', '.join(FAMILIES)}, or read the training config instead.",
+            option="--family",
         )
     reading.note("Only a prompt file was read: precision, token length and sampler are the trainer's defaults.")
     return spec_of(reading, ID, family, _items(reading, Rules(family, "ddim"), read_entries(reading, KOHYA)))

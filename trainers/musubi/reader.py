@@ -15,6 +15,7 @@ from ...configs.fields import Reading, Section
 from ...configs.limits import Place
 from ...configs.prompt_flags import MUSUBI
 from ...configs.tree import Document, argument_names, find, matches
+from ...families.others import other_by_name, other_by_program
 from ...spec.model import SampleItem, SampleSpec
 from ..kohya.prompts import Entry, is_prompt_file, read_entries
 from ..kohya.reader import RANDOM, arguments, interval, prompt_items
@@ -72,11 +73,13 @@ def _check_model(args: Section) -> None:
     named = module is None or module.rsplit(".", 1)[-1] in ("lora_flux", "loha", "lokr", "kohya")
     if named and ("kontext" in dit or (module or "").endswith("lora_flux")) and args.get("model_version") is None:
         return
-    raise args.error(
-        "network_module" if module else "dit",
-        f"this is no FLUX.1 Kontext config (network_module {module!r}, dit {dit!r})",
-        "Of musubi-tuner's models only that one is supported; pass family=flux if this is it.",
+    key, only = "network_module" if module else "dit", "Of musubi-tuner's models only FLUX.1 Kontext is supported."
+    other = other_by_program(module or "") or other_by_name(
+        f"{args.text('model_version') or dit}".replace("kontext", "")
     )
+    if other is not None:
+        raise args.error(key, f"this config trains {other}, which is not supported", only)
+    raise args.error(key, f"this is no FLUX.1 Kontext config (network_module {module!r}, dit {dit!r})", only)
 
 
 def _items(reading: Reading, entries: list[Entry]) -> list[SampleItem]:

@@ -48,7 +48,8 @@ def read_onetrainer(document: Document, family: str | None) -> SampleSpec:
             raise SpecError(
                 "a samples file does not tell the model family",
                 source=document.source,
-                remedy=f"Pass family= (eri: --family), one of {', '.join(FAMILIES)}, or read the training config.",
+                remedy=f"Name the family, one of {', '.join(FAMILIES)}, or read the training config.",
+                option="--family",
             )
         reading.note("Only a samples file was read: precision and token length are the trainer's defaults.")
         items = read_items(reading, document.root, "", family, from_file=True)

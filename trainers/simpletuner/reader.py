@@ -108,9 +108,7 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
 def _family(options: Options) -> str:
     named = options.text("model_family") or options.family_switch()
     if named is None:
-        raise options.error(
-            "model_family", "this option is missing", f"Write one of {', '.join(_FAMILIES)}; or pass family=."
-        )
+        raise options.error("model_family", "this option is missing", f"Write one of {', '.join(_FAMILIES)}.")
     if named.lower() not in _FAMILIES:
         raise unsupported(options, "model_family", repr(named), _FAMILIES)
     return _FAMILIES[named.lower()]
@@ -178,8 +176,8 @@ def _prompts(options: Options) -> list[Prompt]:
         node = options.node("validation_prompt") or options.section.node
         prompts.append(Prompt("validation", single, strength, Place(options.reading, node, "validation_prompt")))
     if not prompts:
-        remedy = "Set validation_prompt or user_prompt_library, or name a library with prompts= (eri: --prompts)."
-        raise no_prompt(options.reading.document.source, remedy)
+        remedy = "Set validation_prompt or user_prompt_library, or give a library of prompts."
+        raise no_prompt(options.reading.document.source, remedy, "--prompts")
     return prompts
 
 
