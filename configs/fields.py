@@ -43,7 +43,7 @@ class Reading:
         sections: every section that was opened.
         unused: line, column and name of further fields that do not act.
         elsewhere: unused fields of the files that the config names.
-        sampling: as in SampleSpec.
+        sampling, loras, differences: as in SampleSpec.
     """
 
     document: Document
@@ -56,6 +56,8 @@ class Reading:
     unused: list[tuple[int, int, str]] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     sampling: dict[str, str | float | bool] = field(default_factory=dict)
+    loras: dict[str, float] = field(default_factory=dict)
+    differences: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key, line, _ in self.document.repeated:
@@ -83,6 +85,13 @@ class Reading:
         """Add a sentence for people, once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def differs(self, topic: str, text: str) -> None:
+        """Note that the pictures differ in one of the topics of `trainers.claims`, which `eri explain` counts."""
+        said = self.differences.setdefault(topic, [])
+        if text not in said:
+            said.append(text)
+        self.note(text)
 
     def ignored(self) -> list[str]:
         """The dotted names of fields that nobody used, in the document's order.

@@ -9,6 +9,7 @@ from typing import Any, Final, get_args, get_type_hints
 from ..families import FAMILIES
 from ..spec.model import DTYPES, MAX_SETTING, SETTINGS, SPEC_VERSION, SampleItem, SampleSpec
 from ..trainers import LISTED
+from ..trainers.claims import TOPICS
 
 SCHEMA_ID: Final = "https://raw.githubusercontent.com/CodeAlexx/comfyui-eridiffusion/main/docs/native-spec.schema.json"
 _TYPES: Final = {str: "string", float: "number", bool: "boolean", int: "integer", NoneType: "null"}
@@ -29,6 +30,12 @@ def native_schema() -> dict[str, Any]:
         "items": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/item"}},
         "source": {"type": "string"},
         "model_files": {"type": "object", "additionalProperties": {"type": "string"}},
+        "loras": {"type": "object", "additionalProperties": {"type": "number"}},
+        "differences": {
+            "type": "object",
+            "propertyNames": {"enum": [*TOPICS]},
+            "additionalProperties": {"type": "array", "items": {"type": "string"}},
+        },
         "sampling": {"type": "object", "additionalProperties": False, "properties": settings},
         **{name: {"type": "array", "items": {"type": "string"}} for name in ("ignored", "notes")},
     }

@@ -144,6 +144,12 @@ class SampleSpec:
     model_files: Annotated[dict[str, str], Says("What the config calls its base model files, by its own keys.")] = (
         field(default_factory=dict)
     )
+    loras: Annotated[dict[str, float], Says("Further LoRAs in the base model, by name, and strengths.")] = field(
+        default_factory=dict
+    )
+    differences: Annotated[
+        dict[str, list[str]], Says("What differs for this config's own reasons: topics of eri explain, sentences.")
+    ] = field(default_factory=dict)
     sampling: Annotated[dict[str, str | float | bool], Says("What differs from the trainer's own way of sampling.")] = (
         field(default_factory=dict)
     )
@@ -165,6 +171,9 @@ class SampleSpec:
         document["ignored"], document["notes"] = list(self.ignored), list(self.notes)
         if self.total is None:
             del document["total"]
+        for name in ("loras", "differences"):
+            if not document[name]:
+                del document[name]
         return document
 
     def to_json(self, indent: int | None = None) -> str:

@@ -32,7 +32,8 @@ def spec_of(reading: Reading, trainer: str, family: str, items: list[SampleItem]
     variant = FAMILIES[family].variant(more.get("variant"))
     if variant is not None and variant.note:
         reading.note(variant.note)
-    more = {"source": reading.document.source, "notes": reading.notes, "ignored": reading.ignored(), **more}
+    own = {"notes": reading.notes, "ignored": reading.ignored(), "loras": reading.loras}
+    more = {"source": reading.document.source, **own, "differences": reading.differences, **more}
     return SampleSpec(family, trainer, items, layout=trainer, **more)
 
 
@@ -40,6 +41,9 @@ def take_over(reading: Reading, second: Reading) -> None:
     """Report what was noted in a file that the config names, and which of its fields do not act."""
     for note in second.notes:
         reading.note(note)
+    for topic, texts in second.differences.items():
+        for text in texts:
+            reading.differs(topic, text)
     reading.elsewhere += [f"{second.document.source}: {path}" for path in second.ignored()]
 
 
@@ -77,3 +81,24 @@ def no_prompt(source: str, remedy: str, option: str | None = None) -> SpecError:
     """The SpecError to raise for a config without prompts. option: as in SpecError."""
     problem = "there is no prompt, so there is nothing to sample"
     return SpecError(problem, source=source, remedy=remedy, option=option)
+
+
+def quantised(reading: Reading, field: str, what: str, how: str = "") -> None:
+    """Count it as a difference that a trainer samples with weights in fewer bits.
+
+    Args:
+        field: where the config says so.
+        what: the part of the model.
+        how: the number format, "" = the field tells it.
+    """
+    shown = f" ({how})" if how else ""
+    reading.differs(
+        "model",
+        f"{field}{shown}: the trainer samples with its {what} quantised; here it is as its file holds it, so that the "
+        "pictures differ.",
+    )
+
+
+def masked(reading: Reading, field: str) -> None:
+    """Count it as a difference that a trainer hides the padding of T5."""
+    reading.differs("token lengths", f"{field}: the trainer masks padding tokens; here they are attended to.")

@@ -19,7 +19,7 @@ from .canvas.ui import write
 from .chain import Chain, Loaded
 from .choose import Offered, choose_models
 from .graph import Graph, Link
-from .models import Models, add_loaders, instead_of, read_models
+from .models import Models, add_loaders, add_loras, instead_of, read_models
 from .parity import explain, statements, untold
 from .stock import add_stock, lora_file
 from .verdict import verdict
@@ -114,7 +114,7 @@ def build(
         _check_lora(spec)
         model_notes.append("No run was named, so no LoRA is loaded: this samples the model before training.")
     graph = Graph()
-    loaded = add_loaders(graph, description, spec.family)
+    loaded = add_loras(graph, add_loaders(graph, description, spec.family), spec, (offered or {}).get("loras", ()))
     notes = [*instead, *spec.notes, *_ignored(spec), *model_notes, *seed_notes, *_control_images(spec)]
     if style == "stock":
         file = None if run is None else lora_file(str(run), step, offered)
@@ -157,7 +157,9 @@ def _compact(
 
 def _beside(spec: SampleSpec, notes: list[str], remarks: list[Remark]) -> list[str]:
     matches = explain(spec)
-    return [f"{verdict(spec, matches).text}.", *statements(matches), *notes, *untold(remarks, matches)]
+    told = {text for texts in spec.differences.values() for text in texts}
+    others = [note for note in notes if note not in told]
+    return [f"{verdict(spec, matches).text}.", *statements(matches), *others, *untold(remarks, matches)]
 
 
 def _check_batch(batch: int, style: str) -> None:

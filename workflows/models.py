@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from ..families import CLIP_LOADERS, ENCODERS, FAMILIES, Family
 from ..spec import SampleSpec
 from .chain import Loaded
 from .graph import Graph, Link, Literal
-from .named import named_parts, names_part, same_model
+from .named import lora_in, named_parts, names_part, same_model
 
 #: A model description as documented: `{family, files}` or `{family, loaders}`, or a YAML file holding one.
 Models = Mapping[str, Any] | str | Path | None
@@ -130,6 +131,22 @@ def add_loaders(graph: Graph, description: Mapping[str, Any], family: str) -> Lo
         )
     files = _files(description["files"])
     return Loaded(model=_model(graph, files), clip=_clip(graph, files, FAMILIES[family]), vae=_vae(graph, files))
+
+
+def add_loras(graph: Graph, loaded: Loaded, spec: SampleSpec, offered: Sequence[str]) -> Loaded:
+    """Add a loader for each further LoRA of the config's base model; one that is not offered is asked for.
+
+    offered: the host's LoRA files.
+    """
+    for number, (text, strength) in enumerate(spec.loras.items(), 1):
+        file = lora_in(text, offered)
+        suffix = "" if number == 1 else f"_{number}"
+        node = graph.add(
+            f"base_lora{suffix}", "LoraLoader", "LoRA in the base model", model=loaded.model, clip=loaded.clip,
+            lora_name=file, strength_model=strength, strength_clip=strength,
+        )  # fmt: skip
+        loaded = replace(loaded, model=node.out("model"), clip=node.out("clip"))
+    return loaded
 
 
 def _mapping(value: object, where: str) -> Mapping[str, Any]:

@@ -136,3 +136,11 @@ def _plain(words: Sequence[str]) -> tuple[str, ...]:
 def names_part(part: str, named: Named) -> bool:
     """Whether a name is an encoder's or a VAE's own, and not that of a whole model, whose usual ones are meant."""
     return named.is_file or (part == "vae" and re.search(r"vae|(?<![a-z])ae(?![a-z])", named.name.lower()) is not None)
+
+
+def lora_in(text: str, offered: Sequence[str]) -> str:
+    """The host's LoRA file that a config names as a file, a folder or a repository, or its name where there is none."""
+    named = _named(text)
+    if named is None:
+        return text
+    return next((file for file in offered if same_model(named, file) == "exact"), named.file)

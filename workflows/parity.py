@@ -68,8 +68,9 @@ def explain(spec: SampleSpec, instead: Sequence[str] = ()) -> list[Match]:
         case = Case(spec, profile_for(spec, sampler, shift), sampler)
         new = [*(_match(topic, way, case) for topic in TOPICS), *_of_the_config(case)]
         found += [match for match in new if match not in found]
-    found = [match for match in found if match.topic != "model" or not instead]
-    found += [_differs("model", text) for text in instead]
+    own = {**spec.differences, "model": [*instead, *spec.differences.get("model", ())]}
+    found = [match for match in found if match.kind == "different" or not own.get(match.topic)]
+    found += [_differs(topic, text) for topic, texts in own.items() for text in texts]
     return sorted(found, key=lambda match: TOPICS.index(match.topic))
 
 

@@ -60,7 +60,8 @@ def test_sdxl_json_file() -> None:
         (512, 512, 0.75, None)
     }
     assert [item.negative_prompt for item in spec.items] == ["", "rain", ""]
-    assert "config.process[0].sample.guidance_rescale" in spec.ignored
+    assert "guidance_rescale 0.7" in spec.differences["guidance"][0]
+    assert not spec.ignored
     assert any("CLIP-L only" in note for note in spec.notes)
 
 

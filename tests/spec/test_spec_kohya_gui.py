@@ -88,8 +88,8 @@ def test_every_other_field_is_named_once() -> None:
         *("sample_prompts", "t5xxl_max_token_length", "apply_t5_attn_mask", "v_parameterization", "network_weights"),
         *("additional_parameters", "clip_g"),
     }
-    # fp8_base acts on SDXL alone; the trainer samples Flux without a choice of sampler
-    assert set(spec.ignored) == FORM.keys() - read | {"sample_sampler", "fp8_base", "max_token_length"}
+    # the trainer samples Flux without a choice of sampler
+    assert set(spec.ignored) == FORM.keys() - read | {"sample_sampler", "max_token_length"}
     assert len(spec.ignored) == len(set(spec.ignored))
 
 

@@ -82,7 +82,7 @@ SD35, SDXL = "STABLE_DIFFUSION_35", "STABLE_DIFFUSION_XL_10_BASE"
         (kohya("a fox"), kohya(), "Prompts without a seed"),
         (kohya("a fox --d 1 --l 0.5"), kohya("a fox --d 1 --l 1.5"), "a scale of 0.5 means no guidance"),
         (kohya_config(), kohya_config(sample_every_n_steps=5), "The trainer itself makes no samples"),
-        (kohya_config(v_parameterization=True), kohya_config(), "v-prediction model"),
+        (kohya_config(v_parameterization=True), kohya_config(), "predicts v (v_prediction)"),
         (kohya_config("sd35", apply_t5_attn_mask=True), kohya_config("sd35"), "apply_t5_attn_mask: the trainer masks"),
         (simpletuner(validation_guidance_rescale=0.7), simpletuner(), "validation_guidance_rescale is not part"),
         (simpletuner(controlnet=True), simpletuner(), "follow control images"),

@@ -51,8 +51,8 @@ def test_training_scripts(script: str, model: str, family: str | None) -> None:
     ],
 )  # fmt: skip
 def test_tomls(config: str, said: str) -> None:
+    text = config.replace("MODEL", "pretrained_model_name_or_path")
     with pytest.raises(SpecError, match=said) as caught:
-        text = config.replace("MODEL", "pretrained_model_name_or_path")
         read_text(f"{text}\nsample_prompts='p.txt'\n", files=PROMPTS)
     assert "family=" not in str(caught.value)
 

@@ -87,10 +87,12 @@ def _report(sample: Section, rules: Rules, items: list[SampleItem]) -> None:
     if any(item.negative_prompt and item.cfg_scale == 1.0 for item in items):
         sample.no_effect("neg")
         reading.note("A negative prompt is kept but has no effect: there is one pass (CFG 1).")
-    if rules.rescale:
+    if rules.rescale and rules.family == "sdxl":
+        reading.differs(
+            "guidance", f"guidance_rescale {rules.rescale:g} is not part of an item: set it on the model by hand."
+        )
+    elif rules.rescale:
         sample.no_effect("guidance_rescale")
-        if rules.family == "sdxl":
-            reading.note(f"guidance_rescale {rules.rescale:g} is not part of an item: set it on the model by hand.")
     if rules.family == "flux" and rules.use_flux_cfg:
         reading.note("model.use_flux_cfg: true CFG with Flux's guidance embedding bypassed by the trainer.")
 
@@ -252,7 +254,7 @@ def _report_flags(place: Place, rules: Rules, parsed: ParsedPrompt) -> None:
     if "negative_prompt" in parsed.settings:
         place.note("in the trainer --n reaches CLIP-L only, CLIP-G gets the entry's neg; here both.")
     if parsed.settings.get("guidance_rescale"):
-        place.note("--gr is not part of an item: set the rescale on the model by hand.")
+        place.reading.differs("guidance", "--gr is not part of an item: set the rescale on the model by hand.")
 
 
 def _cfg(reading: Reading, scale: float) -> float:

@@ -14,6 +14,7 @@ from ...families import FAMILIES
 from ...spec.model import PRECISIONS, SampleSpec
 from ..process import first_process, is_process, note_disabled_sampling, use_family_fields
 from ..reading import spec_of, texts_of, unsupported
+from .base import note_average, read_base
 from .items import read_items
 from .sampling import ID
 
@@ -36,7 +37,7 @@ _FLAGS: Final = {"is_v2": "sd2", "is_v3": "sd3", "is_xl": "sdxl"} | {
 }
 #: Of the families here only Chroma has its VAE from the extras, another model's folder.
 MODEL_FILES: Final = {"name_or_path": "model", "vae_path": "vae", "te_name_or_path": "encoder"}
-_OTHER_FILES: Final = ("extras_name_or_path", "assistant_lora_path", "refiner_name_or_path", "lora_path")
+_OTHER_FILES: Final = ("extras_name_or_path", "assistant_lora_path", "refiner_name_or_path")
 
 
 def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
@@ -64,8 +65,9 @@ def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
     if FAMILIES[family].ignores_guidance(variant, reading.note):
         sample.no_effect("guidance_scale")
     if process.get("adapter") is not None:
-        process.no_effect("adapter")
-        reading.note(f"{process.path_of('adapter')} acts on the trainer's own samples; it is not read.")
+        reading.differs("model", f"{process.path_of('adapter')} acts on the trainer's own samples; it is not read.")
+    sampling = read_base(reading, model, sample, family)
+    note_average(reading, train)
     precision = train.text("dtype") if train else None
     flux_cfg = bool(model.flag("use_flux_cfg"))
     if kontext and flux_cfg:
@@ -82,6 +84,7 @@ def read_ai_toolkit(document: Document, family: str | None) -> SampleSpec:
         precision=PRECISIONS.get(precision) if precision is not None else "float32",
         image_format=(sample.text("format") or "jpg").lstrip("."),
         model_files=texts_of(model, (*MODEL_FILES, *_OTHER_FILES)),
+        sampling=sampling,
     )
 
 

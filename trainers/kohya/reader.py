@@ -21,7 +21,7 @@ from ...configs.tree import Document
 from ...errors import FamilyUnknownError, SpecError
 from ...families import FAMILIES
 from ...spec.model import PRECISIONS, SampleItem, SampleSpec
-from ..reading import note_random, spec_of, take_over, texts_of
+from ..reading import masked, note_random, quantised, spec_of, take_over, texts_of
 from .family import family_of
 from .gui import GuiForm, gui_entries, is_gui_form
 from .lora_scripts import exported_entries
@@ -110,11 +110,13 @@ def _from_config(reading: Reading, args: FlatSection, family: str | None) -> Sam
         args.no_effect("sample_sampler")
     FAMILIES[family].ignores_guidance(variant, reading.note)
     items = prompt_items(reading, args, KOHYA, lambda second, entries: _items(second, Rules(family, sampler), entries))
-    if args.flag("v_parameterization"):
-        reading.note("v_parameterization: the base model has to be loaded as a v-prediction model.")
     for key in _MASKS:
         if args.flag(key) and family not in ("sdxl", "chroma"):
-            reading.note(f"{key}: the trainer masks padding tokens; here they are attended to.")
+            masked(reading, key)
+    for key in ("fp8_base", "fp8_base_unet"):
+        if args.flag(key):
+            quantised(reading, key, "base model" if key == "fp8_base_unet" or family == "sdxl" else "base model and T5")
+    merged_loras(reading, args)
     if family == "chroma" and not args.flag("apply_t5_attn_mask"):
         reading.note("apply_t5_attn_mask is off, on which the trainer stops with Chroma; it is read as on.")
     return spec_of(
@@ -128,7 +130,7 @@ def _from_config(reading: Reading, args: FlatSection, family: str | None) -> Sam
         t5_length=_t5_length(args, family),
         precision=_precision(args, family),
         model_files=texts_of(args, (*MODEL_FILES, "network_weights")),
-        sampling=_long_prompts(args, family),
+        sampling=_long_prompts(args, family) | _prediction(reading, args, family),
     )
 
 
@@ -204,6 +206,37 @@ def _precision(args: Section, family: str) -> str:
     if family == "sdxl":
         return "float16" if args.flag("fp8_base") else precision
     return "float32" if args.flag("no_half_vae") else precision
+
+
+def merged_loras(reading: Reading, args: Section) -> None:
+    """`base_weights`: LoRAs that are merged into the base model before training, each with its multiplier."""
+    named, strengths = _listed(args, "base_weights"), _listed(args, "base_weights_multiplier")
+    for number, text in enumerate(named):
+        try:
+            strength = float(strengths[number]) if number < len(strengths) else 1.0
+        except ValueError:
+            problem = f"{strengths[number]!r} is no number"
+            raise args.error("base_weights_multiplier", problem, "Write one for each LoRA.") from None
+        reading.loras[text] = strength
+        reading.note(f"base_weights: the samples are made with {text} ({strength:g}) in the base model, as here.")
+
+
+def _listed(args: Section, key: str) -> list[str]:
+    node = args.get(key)
+    if node is None:
+        return []
+    entries = node.value if isinstance(node.value, list) else [node]
+    return [args.as_text(entry, args.path_of(key)) for entry in entries]
+
+
+def _prediction(reading: Reading, args: Section, family: str) -> dict[str, str | float | bool]:
+    if not args.flag("v_parameterization"):
+        return {}
+    if family != "sdxl":
+        args.no_effect("v_parameterization")
+        return {}
+    reading.note("v_parameterization: the model is sampled as one that predicts v (v_prediction).")
+    return {"prediction": "v_prediction"}
 
 
 def _long_prompts(args: Section, family: str) -> dict[str, str | float | bool]:

@@ -18,8 +18,8 @@ from ...configs.tree import Document, argument_names, find, matches
 from ...families.others import other_by_name, other_by_program
 from ...spec.model import SampleItem, SampleSpec
 from ..kohya.prompts import Entry, is_prompt_file, read_entries
-from ..kohya.reader import RANDOM, arguments, interval, prompt_items
-from ..reading import note_random, spec_of, texts_of
+from ..kohya.reader import RANDOM, arguments, interval, merged_loras, prompt_items
+from ..reading import note_random, quantised, spec_of, texts_of
 from .sampling import ID, SHIFT, SIZE
 
 _SIDE: Final = 256
@@ -42,6 +42,10 @@ def read_musubi(document: Document, family: str | None) -> SampleSpec:
     args = arguments(reading)
     if family is None and args.text(PROGRAM) is None:
         _check_model(args)
+    for key, what in (("fp8_base", "base model"), ("fp8_scaled", "base model"), ("fp8_t5", "T5")):
+        if args.flag(key):
+            quantised(reading, key, what)
+    merged_loras(reading, args)
     items = prompt_items(reading, args, MUSUBI, lambda second, entries: _moved(reading, second, entries))
     return _spec(reading, items, args)
 

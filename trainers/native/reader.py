@@ -23,6 +23,7 @@ from ...spec.model import (
     SampleItem,
     SampleSpec,
 )
+from ..claims import TOPICS
 from ..reading import texts_of
 from .sampling import ID
 
@@ -64,6 +65,8 @@ def read_native(document: Document, family: str | None) -> SampleSpec:
         image_format=root.text("image_format"),
         source=_or(root.text("source"), document.source),
         model_files=texts_of(files, files.members if files else ()),
+        loras=_loras(root),
+        differences=_differences(root),
         sampling=_sampling(root),
         notes=notes + reading.notes,
         total=_integer(root, "total", 1, 2**31),
@@ -134,6 +137,20 @@ def _integer(section: Section, key: str, low: int, high: int) -> int | None:
 def _texts(section: Section, key: str) -> list[str]:
     path = section.path_of(key)
     return [section.as_text(node, f"{path}[{index}]") for index, node in enumerate(section.items(key) or [])]
+
+
+def _loras(root: Section) -> dict[str, float]:
+    section = root.section("loras")
+    return {key: _or(section.number(key), 1.0) for key in section.members} if section else {}
+
+
+def _differences(root: Section) -> dict[str, list[str]]:
+    section = root.section("differences")
+    found = {key: _texts(section, key) for key in section.members} if section else {}
+    unknown = [topic for topic in found if topic not in TOPICS]
+    if unknown:
+        raise root.error("differences", f"there is no topic {unknown[0]!r}", f"Known ones: {', '.join(TOPICS)}.")
+    return found
 
 
 def _sampling(root: Section) -> dict[str, str | float | bool]:

@@ -6,6 +6,7 @@ Sources: Nerogar/OneTrainer `modules/util/config/SampleConfig.py`, `BaseConfig.p
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from ...configs.fields import Reading, Section
@@ -15,7 +16,7 @@ from ...configs.tree import Document, entries_with, has_any
 from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import SampleItem, SampleSpec
-from ..reading import run_name, spec_of, take_over, unsupported
+from ..reading import masked, quantised, run_name, spec_of, take_over, unsupported
 from .items import read_items
 from .sampling import ID
 
@@ -31,6 +32,15 @@ MODEL_TYPES: Final = {
 }
 #: DataType -> torch's name; what computes in no float type of torch's samples in float16.
 _PRECISIONS: Final = {"FLOAT_16": "float16", "FLOAT_32": "float32", "TFLOAT_32": "float32", "BFLOAT_16": "bfloat16"}
+#: Number formats of fewer than 16 bits, and the parts of a model that may have one.
+_QUANTISED: Final = re.compile(r"FLOAT_8|INT_8|NFLOAT_4|(?:FLOAT|INT)_W8A8|GGUF")
+_PARTS: Final = {
+    "unet": "base model",
+    "transformer": "base model",
+    "prior": "base model",
+    "vae": "VAE",
+    **{f"text_encoder{number}": f"text encoder{number.replace('_', ' ')}" for number in ("", "_2", "_3")},
+}
 _DEFAULT_FILE: Final = "training_samples/samples.json"
 _DEFAULT_T5: Final = 77
 _MAX_T5: Final = 512
@@ -87,6 +97,8 @@ def _spec(reading: Reading, root: Section | None, items: list[SampleItem], famil
     def text(key: str) -> str | None:
         return root.text(key) if root else None
 
+    if root is not None:
+        _note_weights(reading, root)
     kind = text("model_type") or ""
     if "FILL" in kind or "INPAINTING" in kind:
         reading.note(f"{kind}: the trainer samples an inpainting model; here it samples as a plain one.")
@@ -131,6 +143,38 @@ def _family(root: Section) -> str:
     return MODEL_TYPES[kind]
 
 
+def _note_weights(reading: Reading, root: Section) -> None:
+    """Say so where the base model is quantised, and whose weights make the samples.
+
+    Sources: Nerogar/OneTrainer@23df383 modules/util/enum/DataType.py `is_quantized`, modules/trainer/GenericTrainer.py
+    (`__sample_during_training`, `__save`, `__backup`).
+    """
+    own = root.text("weight_dtype") or ""
+    for part, what in _PARTS.items():
+        node, flat = root.members.get(part), f"{part}_weight_dtype"
+        inside = node.value.get("weight_dtype") if node is not None and isinstance(node.value, dict) else None
+        if inside is not None and _QUANTISED.match(str(inside.value)):
+            section = root.section(part)
+            quantised(reading, f"{part}.weight_dtype", what, (section.text("weight_dtype") or "") if section else "")
+        elif root.has(flat) and _QUANTISED.match(root.text(flat) or ""):
+            quantised(reading, flat, what, root.text(flat) or "")
+    if _QUANTISED.match(own):
+        quantised(reading, "weight_dtype", "model", own)
+    embeddings = root.members.get("additional_embeddings")
+    if embeddings is not None and isinstance(embeddings.value, list) and embeddings.value:
+        root.get("additional_embeddings")
+        text = "additional_embeddings: the trainer's prompts may hold trained words, which are plain text here."
+        reading.differs("token lengths", text)
+    if (root.text("ema") or "OFF") == "OFF":
+        return
+    reading.note("ema: the trainer samples averaged weights (EMA) and saves them; those in backup/ are not averaged.")
+    if root.flag("non_ema_sampling") is not False:
+        reading.note(
+            "non_ema_sampling: the trainer samples the weights that are not averaged, too, into '… - no-ema': a "
+            "checkpoint in backup/ makes those."
+        )
+
+
 def _interval(root: Section) -> int | None:
     """Steps between samples where the trainer counts steps."""
     unit = root.text("sample_after_unit") or "MINUTE"
@@ -157,17 +201,18 @@ def _sampling(reading: Reading, root: Section, family: str) -> dict[str, str | f
     """Zero terminal SNR of an SDXL run; layer skips and the attention mask have no place in a spec and are named."""
     for key in ("text_encoder_layer_skip", "text_encoder_2_layer_skip", "text_encoder_3_layer_skip"):
         if root.has(key) and root.integer(key, -100, 100):
-            reading.note(f"{key} is not 0: the trainer takes an earlier layer of that encoder, here the usual one.")
+            text = f"{key} is not 0: the trainer takes an earlier layer of that encoder, here the usual one."
+            reading.differs("token lengths", text)
     transformer = root.section("transformer") if family not in ("sdxl", "chroma") else None
     if transformer is not None and transformer.flag("attention_mask"):
-        reading.note("transformer.attention_mask: the trainer masks padding tokens; here they are attended to.")
+        masked(reading, "transformer.attention_mask")
     if family != "sdxl" or not root.flag("rescale_noise_scheduler_to_zero_terminal_snr"):
         return {}
     reading.note(
         "rescale_noise_scheduler_to_zero_terminal_snr: the trainer samples with guidance rescale 0.7 and starts at the "
-        "last timestep; set the rescale on the model by hand."
+        "last timestep, and the model predicts v; set the rescale on the model by hand."
     )
-    return {"zero_snr": True}
+    return {"zero_snr": True, "prediction": "v_prediction"}  # StableDiffusionXLLoRASetup.py: force_v_prediction
 
 
 def is_onetrainer(document: Document) -> bool:

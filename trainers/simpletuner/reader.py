@@ -20,6 +20,7 @@ from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem, SampleSpec
 from ..reading import no_prompt, run_name, spec_of, take_over, texts_of, unsupported
+from .base import note_base, real_guidance, steps_of
 from .options import Options
 from .sampling import ID, SCHEDULER_WORDS, SIZE
 
@@ -86,7 +87,8 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
     variant = FAMILIES[family].variant_of(files[_BASE]) or _DEFAULTS.get(family)
     if variant == "kontext":
         reading.note("The base model is a kontext model; it samples here as Flux.")
-    items = _items(options, family)
+    items = _items(options, family, flavour)
+    note_base(options, family, flavour)
     if FAMILIES[family].ignores_guidance(variant, reading.note):
         options.no_effect("validation_guidance")
     return spec_of(
@@ -101,7 +103,7 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
         precision=PRECISIONS.get(options.text("mixed_precision") or "bf16", "float32"),
         image_format=options.text("validation_image_format") or "png",
         model_files=files,
-        sampling=_sampling(options, family),
+        sampling=_sampling(options, family, flavour),
     )
 
 
@@ -125,14 +127,14 @@ def _of_flavour(options: Options, family: str, flavour: str) -> str:
     return _FLAVOURS[family][flavour]
 
 
-def _items(options: Options, family: str) -> list[SampleItem]:
+def _items(options: Options, family: str, flavour: str | None) -> list[SampleItem]:
     """All images: every prompt at every resolution."""
     prompts, sizes = _prompts(options), _sizes(options)
     seed, steps = _seed(options), options.integer("validation_num_inference_steps", 1, MAX_STEPS)
     negative = options.text("validation_negative_prompt")
     negative = _NEGATIVE if negative is None else negative
     scale = options.number("validation_guidance", 7.5)
-    real = options.number("validation_guidance_real", 1.0)
+    steps, real = steps_of(options, flavour, 30 if steps is None else steps), real_guidance(options, flavour)
     cfg = max(real, 1.0) if family == "flux" else max(scale, 1.0)
     _note_guidance(options, family, negative, cfg, scale)
     items: list[SampleItem] = []
@@ -145,7 +147,7 @@ def _items(options: Options, family: str) -> list[SampleItem]:
                     prompt=prompt.text,
                     width=width,
                     height=height,
-                    steps=30 if steps is None else steps,
+                    steps=steps,
                     negative_prompt=negative,
                     seed=seed,
                     cfg_scale=cfg,
@@ -288,10 +290,8 @@ def _note_guidance(options: Options, family: str, negative: str, cfg: float, sca
     if family != "flux" and scale < 1.0:
         reading.note(f"A guidance of {scale:g} means no guidance: it is read as CFG 1.")
     if options.number("validation_guidance_rescale", 0.0):
-        reading.note("validation_guidance_rescale is not part of an item: set the rescale on the model by hand.")
-    for name in ("controlnet", "control"):
-        if options.flag(name):
-            reading.note(f"{name}: the trainer's pictures follow control images, the ones made here do not.")
+        text = "validation_guidance_rescale is not part of an item: set the rescale on the model by hand."
+        reading.differs("guidance", text)
     if (options.integer("num_validation_images", 1, 1000) or 1) > 1:
         reading.note("num_validation_images: only the first image of each prompt is made, the others share its noise.")
 
@@ -315,7 +315,7 @@ def _t5_length(options: Options, family: str) -> int | None:
     return length if options.flag("i_know_what_i_am_doing") else min(length, _SD3_TOKENS)
 
 
-def _sampling(options: Options, family: str) -> dict[str, str | float | bool]:
+def _sampling(options: Options, family: str, flavour: str | None) -> dict[str, str | float | bool]:
     """Options that change the schedule or the source of noise."""
     changed: dict[str, str | float | bool] = {}
     if options.text("validation_seed_source") == "gpu":
@@ -328,7 +328,7 @@ def _sampling(options: Options, family: str) -> dict[str, str | float | bool]:
         changed["spacing"] = "beta"
     changed |= _skip_layers(options, family)
     late = options.integer("validation_no_cfg_until_timestep", -(2**31), 2**31)
-    if family == "flux" and late is not None and options.number("validation_guidance_real", 1.0) > 1.0:
+    if family == "flux" and late is not None and real_guidance(options, flavour) > 1.0:
         changed["cfg_from_step"] = max(late, 0)
     if family == "sdxl":
         spacing = options.text("inference_scheduler_timestep_spacing")
@@ -342,8 +342,9 @@ def _sampling(options: Options, family: str) -> dict[str, str | float | bool]:
             changed["spacing"] = spacing
         if options.flag("rescale_betas_zero_snr"):
             changed["zero_snr"] = True
-    elif family != "chroma" and options.flag("flux_attention_masked_training"):
-        options.reading.note("flux_attention_masked_training: padding tokens are masked; here they are attended to.")
+        predicts = options.text("prediction_type")
+        if predicts in ("epsilon", "v_prediction"):
+            changed["prediction"] = predicts
     return changed
 
 

@@ -1,0 +1,95 @@
+"""What SimpleTuner does to its base model, and whose weights it samples with.
+
+Sources: bghira/SimpleTuner@bc8e6ab `helpers/models/flux/model.py::check_user_config`, `helpers/training/validation.py`
+(`setup_scheduler`, `_validation_types`), `helpers/training/save_hooks.py`, `helpers/training/quantisation/`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..reading import masked, quantised
+from .options import Options
+
+_UNQUANTISED: Final = ("no_change", "none", "fp32", "bf16", "fp16")
+#: Flavours whose validation has at least so many steps, and real guidance.
+_FORCED: Final = ("fluxbooru", "libreflux")
+_FEWEST_STEPS: Final = 28
+_REAL_GUIDANCE: Final = 6.0
+_RANK: Final = 16
+
+
+def real_guidance(options: Options, flavour: str | None) -> float:
+    """The scale of true classifier-free guidance on Flux; two flavours do not go without."""
+    real = options.number("validation_guidance_real", 1.0)
+    return _REAL_GUIDANCE if flavour in _FORCED and real <= 1.0 else real
+
+
+def steps_of(options: Options, flavour: str | None, steps: int) -> int:
+    """The steps of a validation, which two of Flux's flavours raise."""
+    if flavour not in _FORCED:
+        return steps
+    made, real = max(steps, _FEWEST_STEPS), real_guidance(options, flavour)
+    options.reading.note(f"{flavour}: the trainer takes {_FEWEST_STEPS} steps or more and real guidance, {real:g}.")
+    return made
+
+
+def note_base(options: Options, family: str, flavour: str | None) -> None:
+    """Count what differs because the base model, its text or the LoRA is another one than the graph loads."""
+    _note_quantised(options)
+    _note_masks(options, family, flavour)
+    _note_scale(options)
+    _note_average(options)
+    for name in ("controlnet", "control"):
+        if options.flag(name):
+            text = f"{name}: the trainer's pictures follow control images, the ones made here do not."
+            options.reading.differs("model", text)
+
+
+def _note_quantised(options: Options) -> None:
+    names = {"base_model_precision": "base model"}
+    names |= {f"text_encoder_{number}_precision": f"text encoder {number}" for number in (1, 2, 3)}
+    for name, what in names.items():
+        kind = options.text(name)
+        if kind is not None and kind.lower() not in _UNQUANTISED:
+            quantised(options.reading, options.key(name), what, kind)
+
+
+def _note_masks(options: Options, family: str, flavour: str | None) -> None:
+    """LibreFlux masks, FluxBooru does not, whatever the config says; others as it says, Chroma always."""
+    if family not in ("flux", "sd35"):
+        return
+    asked = options.flag("flux_attention_masked_training")
+    if flavour == "libreflux":
+        masked(options.reading, "model_flavour libreflux")
+    elif asked and flavour != "fluxbooru":
+        masked(options.reading, options.key("flux_attention_masked_training"))
+
+
+def _note_scale(options: Options) -> None:
+    """alpha / rank: LoRAs of this trainer held no alpha until mid-2025, and later hold it in their header."""
+    if not options.has("lora_alpha") or (options.text("lora_type") or "standard") != "standard":
+        return
+    alpha, rank = options.number("lora_alpha", 0.0), options.integer("lora_rank", 1, 2**16) or _RANK
+    if alpha in (0.0, rank):
+        return
+    options.reading.differs(
+        "LoRA scale",
+        f"lora_alpha {alpha:g}, lora_rank {rank}: the LoRA acts with {alpha / rank:g}. A file without alpha, as this "
+        f"trainer saved them until mid-2025, is loaded with 1: for it set the strengths to {alpha / rank:g}.",
+    )
+
+
+def _note_average(options: Options) -> None:
+    """Averaged weights lie in a folder of their own in each checkpoint's."""
+    if not options.flag("use_ema"):
+        return
+    kind, where = options.text("ema_validation") or "comparison", "checkpoint-…/ema/pytorch_lora_weights.safetensors"
+    if kind == "none":
+        options.reading.note("use_ema: the trainer samples the weights that are not averaged, as here.")
+    elif kind == "ema_only":
+        text = f"use_ema: the trainer samples averaged weights only. Name their file as the run: {where}."
+        options.reading.differs("LoRA scale", text)
+    else:
+        text = f"use_ema: beside each picture the trainer shows that of the averaged weights, whose file is {where}."
+        options.reading.differs("LoRA scale", text)
