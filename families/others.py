@@ -87,6 +87,7 @@ OTHERS: Final[tuple[Other, ...]] = (
     Other("PixArt or Sana", named=r"pixart", modules=r"(?:^|_)caption_projection_|(?:^|_)adaln_single_"),
     Other(
         "LTX-Video, PixArt or Sana",
+        program=r"ltx",
         modules=r"^(?:(?:lora_)?transformer_|base_model_model_|diffusion_model_|lycoris_)*"
         r"transformer_blocks_\d+_attn1_to_[qkv]$",
     ),

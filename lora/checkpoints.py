@@ -25,6 +25,7 @@ from .remembered import Remembered, look
 from .suffixes import EVIDENCE
 
 Mode = Literal["exact", "nearest", "at_or_before", "latest"]
+AVERAGED = "ema"  # SimpleTuner's folder of averaged weights in that of each checkpoint; `<run>/ema` names them all
 _NESTED = 3  # levels of folders above runs, e.g. output/project/run
 
 
@@ -68,7 +69,8 @@ _FOUND: Remembered[Checkpoint] = Remembered()
 def find_checkpoints(run_dir: str | Path) -> list[Checkpoint]:
     """List the LoRA checkpoints of a training run, ascending by step, with those of unknown step last.
 
-    `run_dir` is a run folder, `<folder>/<name>` for one of several runs in a folder, or a single file. A folder with
+    `run_dir` is a run folder, `<folder>/<name>` for one of several runs in a folder, `<run>/ema` for
+    the averaged weights beside a run's checkpoints, or a single file. A folder with
     several runs gives all of them, and each entry has its `.run`. A folder that holds no checkpoint itself gives those
     of the run folders below it, with their path as `.run`. An existing folder without checkpoints gives []. A folder is
     searched again only when something in it has changed.
@@ -85,6 +87,8 @@ def _search(path: Path) -> list[Checkpoint]:
         return [_single(path)]
     if not path.parent.is_dir():
         raise LoraError("no such folder", path=path, remedy="Check the path of the run folder")
+    if path.name == AVERAGED:
+        return _averages(path.parent)
     found = _entries(_candidates(path.parent), folder=path.parent.name, name_runs=True)
     chosen = [entry for entry in found if entry.run in (path.name, f"{path.name}_lora")]
     if not chosen:
@@ -93,6 +97,20 @@ def _search(path: Path) -> list[Checkpoint]:
         there = f"There is: {shorten(close)}" if close else "The folder holds no LoRA checkpoints"
         raise LoraError(f"no such run folder, and no run of this name in {path.parent}", path=path, remedy=there)
     return chosen
+
+
+def _averages(run: Path) -> list[Checkpoint]:
+    """The averaged weights (EMA) that lie in a folder of their own beside the checkpoints of a run."""
+    found = []
+    for entry in _entries(_candidates(run), folder=run.name):
+        beside = _listing(entry.path.parent / AVERAGED) if entry.path.parent != run else []
+        file = next((path for path in beside if path.suffix == SUFFIX), None)
+        if file is not None:
+            found.append(replace(entry, path=file, run=None))
+    if not found:
+        remedy = "Load the run itself; its checkpoints may have been saved without use_ema"
+        raise LoraError("no checkpoint of this run has averaged weights (EMA) beside it", path=run, remedy=remedy)
+    return found
 
 
 def select_checkpoint(checkpoints: Iterable[Checkpoint], step: int | None, mode: str = "exact") -> Checkpoint:

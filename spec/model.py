@@ -123,6 +123,7 @@ class SampleItem:
     control_image: Annotated[
         str | None, Says("Flux Kontext: the image that this sample follows, as the config names it; null = none.")
     ] = None
+    ema: Annotated[bool, Says("Made with the average (EMA) of the LoRA's weights.")] = False
 
 
 @dataclass(frozen=True)

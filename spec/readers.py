@@ -11,7 +11,7 @@ from typing import Final
 from ..configs.fields import Reading
 from ..configs.parse import parse
 from ..configs.second_file import Folders
-from ..configs.tree import Document, check_length, open_source
+from ..configs.tree import Document, check_length, find, open_source
 from ..errors import SpecError, UnknownConfigError, WorkflowError
 from ..families import FAMILIES
 from ..trainers import LISTED, TRAINERS, Trainer
@@ -22,6 +22,8 @@ from .model import SampleSpec, placeholders
 
 #: What a config is called in messages when it came as text.
 TEXT: Final = "<text>"
+#: Where other trainers' configs say what they train, diffusion-pipe's first.
+_SAY_MODEL: Final = ("model.type", "model.arch", "model_type", "model.name")
 _VARIABLE: Final = re.compile(r"\$\{([^}]+)\}")
 
 
@@ -173,8 +175,10 @@ def _recognised(document: Document) -> Trainer:
             remedy="Give a path that exists, or the text of a config.",
         )
     keys = ", ".join(list(document.root.value)[:8]) or "none"
+    model = next((node for path in _SAY_MODEL if (node := find(document.root, path)) is not None), None)
+    said = f" for the model {model.value!r}" if model is not None and isinstance(model.value, str) else ""
     raise UnknownConfigError(
-        f"no known trainer's config (its top-level keys: {keys})",
+        f"no known trainer's config{said} (its top-level keys: {keys})",
         source=document.source,
         remedy=f"Supported are {_supported()}; name the trainer if this is one of theirs.",
         option="--trainer",

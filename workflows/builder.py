@@ -21,7 +21,7 @@ from .choose import Offered, choose_models
 from .graph import Graph, Link
 from .models import Models, add_loaders, add_loras, instead_of, read_models
 from .parity import explain, statements, untold
-from .stock import add_stock, lora_file
+from .stock import add_stock, averaged, lora_file
 from .verdict import verdict
 
 STYLES: Final = ("eri", "stock")
@@ -216,10 +216,10 @@ def _control_images(spec: SampleSpec) -> list[str]:
 
 
 def _groups(spec: SampleSpec) -> list[list[SampleItem]]:
-    """Items that can share one chain: same LoRA strength, sampler and shift, and guidance and control image or none."""
+    """Items that can share one chain: same LoRA and strength, sampler, shift, and guidance and control image or none."""
     groups: dict[tuple[object, ...], list[SampleItem]] = {}
     for item in spec.items:
-        key = (item.lora_scale, item.sampler, item.shift, item.guidance is None, item.control_image is None)
+        key = (item.lora_scale, item.sampler, item.shift, item.guidance is None, item.control_image is None, item.ema)
         groups.setdefault(key, []).append(item)
     return list(groups.values())
 
@@ -260,6 +260,7 @@ def _with_lora(
     """The chain behind a LoRA node (as it is without a run), the step to save under, and the saver's report input."""
     if run is None:
         return chain, step or 0, {}
+    run = averaged(run) if chain.spec.items[0].ema else run
     lora = chain.add(
         "lora",
         "EriLoraAtStep",

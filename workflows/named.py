@@ -51,9 +51,11 @@ class Named:
     def file(self) -> str:
         """The name under which a host has it: a published file's, or its own."""
         if not self.is_file:
-            published = next((file for file in DOWNLOADS if same_model(self, file) == "exact"), None)
-            return published or f"{self.name}.safetensors"
-        return re.split(r"[/\\]", self.text.partition("?")[0])[-1]
+            published = next((file for file in DOWNLOADS if same_model(self, file) in ("exact", "copy")), None)
+            if published is not None:
+                return published
+        last = _last(self.text)
+        return last if _SUFFIX.search(last.lower()) else f"{self.name}.safetensors"
 
 
 def named_parts(spec: SampleSpec) -> dict[str, Named]:
@@ -101,6 +103,12 @@ def _named(text: str) -> Named | None:
 
 def same_model(named: Named | str, file: str) -> Same | None:
     """Whether a file is the named one: neither case, folder nor separators count, nor do words for its precision."""
+    if (
+        isinstance(named, Named)
+        and _SUFFIX.search(named.text.lower())
+        and _last(named.text).lower() == _last(file).lower()
+    ):
+        return "exact"
     wanted = _words(named.name if isinstance(named, Named) else _stem(named))
     offered = _words(_stem(file))
     if "".join(wanted) == "".join(offered):
@@ -110,8 +118,12 @@ def same_model(named: Named | str, file: str) -> Same | None:
     return "quantised" if any(_QUANTISED.fullmatch(word) for word in offered) else "copy"
 
 
+def _last(path: str) -> str:
+    return re.split(r"[/\\]", path.partition("?")[0])[-1]
+
+
 def _stem(file: str) -> str:
-    return _SUFFIX.sub("", re.split(r"[/\\]", file)[-1].lower())
+    return _SUFFIX.sub("", _last(file).lower())
 
 
 def _words(name: str) -> list[str]:

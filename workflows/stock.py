@@ -135,7 +135,8 @@ def _model_and_clip(stock: Stock, profile: Profile, item: SampleItem) -> tuple[L
     model, clip = stock.loaded.model, stock.loaded.clip
     if stock.lora is not None:
         model = stock.shared(
-            "lora", "LoraLoader", "LoRA checkpoint", model=model, clip=clip, lora_name=stock.lora,
+            "lora", "LoraLoader", "LoRA checkpoint", model=model, clip=clip,
+            lora_name=averaged(stock.lora) if item.ema else stock.lora,
             strength_model=item.lora_scale, strength_clip=item.lora_scale,
         )  # fmt: skip
         clip = Link(model.node, 1)
@@ -276,6 +277,14 @@ def _note_profile(stock: Stock, profile: Profile, item: SampleItem) -> None:
         )
     if profile.long_prompt == "truncate" and len(item.prompt) > _SHORT_PROMPT:
         stock.note("Prompts of more than 77 CLIP tokens go on in further chunks; the trainer cuts them.")
+
+
+def averaged(run: str) -> str:
+    """Where a run, or a checkpoint's file, keeps its averaged weights (EMA)."""
+    if not run.lower().endswith(".safetensors"):
+        return f"{run}/ema"
+    folder, slash, name = run.replace("\\", "/").rpartition("/")
+    return f"{folder}{slash}ema/{name}"
 
 
 def lora_file(run: str, step: int | None, offered: Mapping[str, Sequence[str]] | None) -> str | None:

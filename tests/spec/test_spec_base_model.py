@@ -78,9 +78,6 @@ DIFFERENT = {
         lambda: tuner(flux_attention_masked_training=True), "flux_attention_masked_training", "token lengths",
     ),
     "simpletuner alpha": (lambda: tuner(lora_alpha=1, lora_rank=32), "lora_alpha", "LoRA scale"),
-    # validation.py `_validation_types`; ema_validation is "comparison" by default
-    "simpletuner ema": (lambda: tuner(use_ema=True), "use_ema", "LoRA scale"),
-    "simpletuner ema only": (lambda: tuner(use_ema=True, ema_validation="ema_only"), "use_ema", "LoRA scale"),
 }  # fmt: skip
 
 
@@ -195,6 +192,26 @@ def test_averaged_weights() -> None:
     assert "averaged" in both
     assert "no-ema" in both
     assert "no-ema" not in " ".join(onetrainer(ema="CPU", non_ema_sampling=False).notes)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "made"),
+    [(None, [False, True]), ("comparison", [False, True]), ("ema_only", [True]), ("none", [False])],
+)
+def test_simpletuners_averaged_weights_are_loaded(chosen: str | None, made: list[bool]) -> None:
+    """validation.py `_validation_types` (comparison is the default), save_hooks.py:803-824 (`ema/` in a checkpoint)."""
+    options = {"ema_validation": chosen} if chosen else {}
+    spec = tuner(use_ema=True, validation_disable_unconditional=True, **options)
+    assert [item.ema for item in spec.items] == made
+    assert len({item.index for item in spec.items}) == len(made)
+    assert read_text(spec.to_json()).items == spec.items
+    runs = {"my_run/ema" if averaged else "my_run" for averaged in made}
+    graph = build(spec, run="my_run", step=500).api()
+    assert {node["inputs"]["run"] for node in graph.values() if node["class_type"] == "EriLoraAtStep"} == runs
+    file = "my_run/checkpoint-500/pytorch_lora_weights.safetensors"
+    stock = build(spec, run=file, style="stock").api()
+    files = {file.replace("/py", "/ema/py") if averaged else file for averaged in made}
+    assert {node["inputs"]["lora_name"] for node in stock.values() if node["class_type"] == "LoraLoader"} == files
 
 
 def test_bad_values() -> None:

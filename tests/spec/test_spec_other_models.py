@@ -21,6 +21,7 @@ SCRIPTS = {
     "krea2_train_network": "Krea 2",
     "ideogram4_train_network": "Ideogram",
     "hidream_o1_train_network": "HiDream",
+    "ltx2_train_network": "LTX-Video",
     "lumina_train_network": "Lumina",
     "anima_train_network": "Anima",
     "hunyuan_image_train_network": "HunyuanImage",
@@ -55,6 +56,12 @@ def test_tomls(config: str, said: str) -> None:
     with pytest.raises(SpecError, match=said) as caught:
         read_text(f"{text}\nsample_prompts='p.txt'\n", files=PROMPTS)
     assert "family=" not in str(caught.value)
+
+
+def test_the_config_of_another_trainer_names_its_model() -> None:
+    """diffusion-pipe's form: a TOML with `[model] type`."""
+    with pytest.raises(SpecError, match="no known trainer's config for the model 'anima'"):
+        read_text("output_dir = '/o'\nepochs = 9\nmicro_batch_size_per_gpu = 1\n[model]\ntype = 'anima'\n")
 
 
 def test_a_merge_whose_name_only_looks_like_another_model() -> None:

@@ -84,6 +84,7 @@ def test_relatives_are_not_taken_for_it(named: str, file: str) -> None:
     [
         ("sdxl", "/workspace/myMerge_v3.safetensors", "myMerge_v3.safetensors"),
         ("sdxl", "someone/pony-like-xl", "pony-like-xl.safetensors"),
+        ("flux", "/app/flux/unet.safetensors", "unet.safetensors"),
         ("flux", "https://example.org/a/fluxTune.safetensors?download=true", "fluxTune.safetensors"),
         ("sd35", "sd3_medium_mine.safetensors", "sd3_medium_mine.safetensors"),
     ],
@@ -94,6 +95,15 @@ def test_what_the_host_lacks_stays_in_the_graph(family: str, named: str, asked: 
     assert asked in workflow.api()["model"]["inputs"].values()
     assert any(asked in note for note in workflow.notes)
     assert not workflow.instead
+
+
+def test_a_repository_is_asked_for_as_its_published_file() -> None:
+    for named, file in (
+        ("stabilityai/stable-diffusion-3-medium-diffusers", "sd3_medium.safetensors"),
+        ("stabilityai/stable-diffusion-3.5-large", "sd3.5_large.safetensors"),
+    ):
+        spec = sample_spec("sd35", "onetrainer", model_files={"base_model_name": named})
+        assert build(spec).api()["model"]["inputs"] == {"ckpt_name": file}
 
 
 def test_the_named_vae_and_encoders() -> None:

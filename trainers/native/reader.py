@@ -117,6 +117,7 @@ def _item(reading: Reading, node: Node, position: int) -> SampleItem:
         sampler=item.text("sampler"),
         lora_scale=_or(item.number("lora_scale"), 1.0),
         label=item.text("label"),
+        ema=_or(item.flag("ema"), False),
         shift=item.number("shift") if item.get("shift") is not None else None,
         control_image=item.text("control_image"),
     )

@@ -30,6 +30,8 @@ MODEL_TYPES: Final = {
     "STABLE_DIFFUSION_XL_10_BASE_INPAINTING": "sdxl",
     "CHROMA_1": "chroma",
 }
+#: Variants of a base model whose name tells none.
+_DEFAULTS: Final = {"FLUX_DEV_1": "dev", "FLUX_FILL_DEV_1": "fill", "STABLE_DIFFUSION_3": "3-medium"}
 #: DataType -> torch's name; what computes in no float type of torch's samples in float16.
 _PRECISIONS: Final = {"FLOAT_16": "float16", "FLOAT_32": "float32", "TFLOAT_32": "float32", "BFLOAT_16": "bfloat16"}
 #: Number formats of fewer than 16 bits, and the parts of a model that may have one.
@@ -102,14 +104,12 @@ def _spec(reading: Reading, root: Section | None, items: list[SampleItem], famil
     kind = text("model_type") or ""
     if "FILL" in kind or "INPAINTING" in kind:
         reading.note(f"{kind}: the trainer samples an inpainting model; here it samples as a plain one.")
-    if kind == "STABLE_DIFFUSION_3":
-        reading.note("The base model is SD 3.0, not SD 3.5; it samples by the same rules.")
     return spec_of(
         reading,
         ID,
         family,
         items,
-        variant=FAMILIES[family].variant_of(text("base_model_name") or "") or ("dev" if family == "flux" else None),
+        variant=FAMILIES[family].variant_of(text("base_model_name") or "") or _DEFAULTS.get(kind),
         name=run_name(text("workspace_dir") or "workspace/run"),
         sample_every=_interval(root) if root else None,
         t5_length=_t5_length(root, family),

@@ -6,8 +6,10 @@ Sources: bghira/SimpleTuner@bc8e6ab `helpers/models/flux/model.py::check_user_co
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+from ...spec.model import SampleItem
 from ..reading import masked, quantised
 from .options import Options
 
@@ -39,7 +41,6 @@ def note_base(options: Options, family: str, flavour: str | None) -> None:
     _note_quantised(options)
     _note_masks(options, family, flavour)
     _note_scale(options)
-    _note_average(options)
     for name in ("controlnet", "control"):
         if options.flag(name):
             text = f"{name}: the trainer's pictures follow control images, the ones made here do not."
@@ -80,16 +81,26 @@ def _note_scale(options: Options) -> None:
     )
 
 
-def _note_average(options: Options) -> None:
-    """Averaged weights lie in a folder of their own in each checkpoint's."""
+def with_average(options: Options, items: list[SampleItem]) -> list[SampleItem]:
+    """The images, made with the plain weights, with averaged ones (EMA), or with both, the latter after the others.
+
+    Averaged weights lie in a folder `ema` in each checkpoint's.
+    """
+    kind = options.text("ema_validation") or "comparison"
     if not options.flag("use_ema"):
-        return
-    kind, where = options.text("ema_validation") or "comparison", "checkpoint-…/ema/pytorch_lora_weights.safetensors"
+        return items
     if kind == "none":
         options.reading.note("use_ema: the trainer samples the weights that are not averaged, as here.")
-    elif kind == "ema_only":
-        text = f"use_ema: the trainer samples averaged weights only. Name their file as the run: {where}."
-        options.reading.differs("LoRA scale", text)
-    else:
-        text = f"use_ema: beside each picture the trainer shows that of the averaged weights, whose file is {where}."
-        options.reading.differs("LoRA scale", text)
+        return items
+    if kind == "ema_only":
+        options.reading.note("use_ema: the trainer samples averaged weights (EMA) only, as here.")
+        return [replace(item, ema=True) for item in items]
+    options.reading.note(
+        "use_ema: the trainer shows each picture beside that of the averaged weights (EMA), in one file; here those "
+        "are further pictures, after the others."
+    )
+    average = [
+        replace(item, index=item.index + len(items), ema=True, label=f"{item.label}_ema" if item.label else None)
+        for item in items
+    ]
+    return items + average

@@ -20,7 +20,7 @@ from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem, SampleSpec
 from ..reading import no_prompt, run_name, spec_of, take_over, texts_of, unsupported
-from .base import note_base, real_guidance, steps_of
+from .base import note_base, real_guidance, steps_of, with_average
 from .options import Options
 from .sampling import ID, SCHEDULER_WORDS, SIZE
 
@@ -87,7 +87,7 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
     variant = FAMILIES[family].variant_of(files[_BASE]) or _DEFAULTS.get(family)
     if variant == "kontext":
         reading.note("The base model is a kontext model; it samples here as Flux.")
-    items = _items(options, family, flavour)
+    items = with_average(options, _items(options, family, flavour))
     note_base(options, family, flavour)
     if FAMILIES[family].ignores_guidance(variant, reading.note):
         options.no_effect("validation_guidance")
