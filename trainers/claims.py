@@ -170,6 +170,11 @@ def guided(case: Case) -> bool:
     return any(item.cfg_scale != 1.0 for item in case.spec.items)
 
 
+def rescales(case: Case) -> bool:
+    """Configs that rescale classifier-free guidance."""
+    return case.profile.rescale > 0
+
+
 def in_prompts(holds: Callable[[str], object]) -> Condition:
     """Configs of which some prompt, or negative prompt that is used, has something."""
 

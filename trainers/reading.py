@@ -102,3 +102,11 @@ def quantised(reading: Reading, field: str, what: str, how: str = "") -> None:
 def masked(reading: Reading, field: str) -> None:
     """Count it as a difference that a trainer hides the padding of T5."""
     reading.differs("token lengths", f"{field}: the trainer masks padding tokens; here they are attended to.")
+
+
+def rescaling(reading: Reading, field: str, phi: float) -> dict[str, str | float | bool]:
+    """The setting for diffusers' `guidance_rescale` of this value; beyond 1 it is counted as a difference."""
+    if not 0.0 <= phi <= 1.0:
+        reading.differs("guidance", f"{field} {phi:g} is not reproduced: guidance is rescaled by 0 to 1 here.")
+        return {}
+    return {"rescale": phi} if phi else {}

@@ -60,7 +60,7 @@ def test_sdxl_json_file() -> None:
         (512, 512, 0.75, None)
     }
     assert [item.negative_prompt for item in spec.items] == ["", "rain", ""]
-    assert "guidance_rescale 0.7" in spec.differences["guidance"][0]
+    assert spec.sampling == {"rescale": 0.7}
     assert not spec.ignored
     assert any("CLIP-L only" in note for note in spec.notes)
 

@@ -55,7 +55,7 @@ DIFFERENT = {
     "aitk masks": (lambda: aitk({"attn_masking": True}), "attn_masking", "token lengths"),
     # stable_diffusion_model.py:1364-1381, 1537-1541; 0.5 is SampleConfig's default
     "aitk refiner": (lambda: aitk({"is_xl": True, "refiner_name_or_path": "r"}), "refiner_name_or_path", "model"),
-    "aitk rescale": (lambda: aitk({"is_xl": True}, sample={"guidance_rescale": 0.7}), "guidance_rescale", "guidance"),
+    "aitk rescale": (lambda: aitk({"is_xl": True}, sample={"guidance_rescale": 1.5}), "guidance_rescale", "guidance"),
     # flux_train_network.py:102-118, train_network.py (SDXL's U-Net)
     "kohya fp8": (lambda: kohya("flux", fp8_base=True), "fp8_base", "model"),
     "kohya fp8 sdxl": (lambda: kohya("sdxl", fp8_base=True), "fp8_base", "model"),
@@ -77,7 +77,6 @@ DIFFERENT = {
     "simpletuner masks": (
         lambda: tuner(flux_attention_masked_training=True), "flux_attention_masked_training", "token lengths",
     ),
-    "simpletuner alpha": (lambda: tuner(lora_alpha=1, lora_rank=32), "lora_alpha", "LoRA scale"),
 }  # fmt: skip
 
 
@@ -158,12 +157,35 @@ def test_v_prediction_is_in_the_graph(spec: Any) -> None:
     graph = build(spec()).api()
     node = graph["prediction"]
     assert (node["class_type"], node["inputs"]["sampling"]) == ("ModelSamplingDiscrete", "v_prediction")
-    assert graph["sample"]["inputs"]["model"] == ["prediction", 0]
+    last = graph.get("guided", graph["sample"])  # what stands between the two rescales the guidance
+    assert last["inputs"]["model"] == ["prediction", 0]
     schedule = graph.get("sigmas", graph["sampler"])
     assert schedule["inputs"]["model"] == ["prediction", 0]
     assert build(spec()).ui()["nodes"]
     stock = build(spec(), style="stock").api()
     assert stock["sample"]["inputs"]["model"] == ["prediction", 0]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        lambda: aitk({"is_xl": True}, sample={"guidance_rescale": 0.7}),  # diffusers' SDXL pipeline
+        lambda: tuner("sdxl", validation_guidance_rescale=0.7),  # helpers/models/sdxl/pipeline.py:119, 1679
+        # StableDiffusionXLSampler.py:160-166
+        lambda: onetrainer("STABLE_DIFFUSION_XL_10_BASE", rescale_noise_scheduler_to_zero_terminal_snr=True),
+    ],
+)
+def test_rescaled_guidance_is_in_the_graph(spec: Any) -> None:
+    assert build(spec()).api()["guided"]["inputs"]["rescale"] == 0.7
+    assert {match.kind for match in explain(spec()) if match.topic == "guidance"} == {"as its source says"}
+
+
+def test_alpha_of_files_that_hold_none() -> None:
+    """alpha / rank of the config, in place of 1; SimpleTuner of 2024-08, train.py:658, save_hooks.py:217-242."""
+    spec = tuner(lora_alpha=1, lora_rank=32)
+    assert not {"lora_alpha", "lora_rank"} & set(spec.ignored)
+    assert build(spec, run="my_run", step=1).api()["lora"]["inputs"]["scale"] == 1 / 32
+    assert "lora_scale" not in tuner(lora_alpha=16).sampling
 
 
 def test_flow_models_have_no_prediction_type() -> None:

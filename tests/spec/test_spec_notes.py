@@ -74,7 +74,6 @@ SD35, SDXL = "STABLE_DIFFUSION_35", "STABLE_DIFFUSION_XL_10_BASE"
     ("with_it", "without", "words"),
     [
         (ai_toolkit(prompts=["a fox --gr 0.7"]), ai_toolkit(), "--gr is not part of an item"),
-        (ai_toolkit(guidance_rescale=0.7), ai_toolkit(), "guidance_rescale 0.7 is not part of an item"),
         (ai_toolkit(seed=-5), ai_toolkit(seed=5), f"the seed -5 is {2**64 - 5} to the generator"),
         (ai_toolkit({"type": "extract"}), ai_toolkit(), "Only config.process[0] is read"),
         (kohya("a fox --d 1 --g 3"), kohya("a fox --d 1 --g 3", "flux"), "(--g) is not used"),
@@ -84,7 +83,6 @@ SD35, SDXL = "STABLE_DIFFUSION_35", "STABLE_DIFFUSION_XL_10_BASE"
         (kohya_config(), kohya_config(sample_every_n_steps=5), "The trainer itself makes no samples"),
         (kohya_config(v_parameterization=True), kohya_config(), "predicts v (v_prediction)"),
         (kohya_config("sd35", apply_t5_attn_mask=True), kohya_config("sd35"), "apply_t5_attn_mask: the trainer masks"),
-        (simpletuner(validation_guidance_rescale=0.7), simpletuner(), "validation_guidance_rescale is not part"),
         (simpletuner(controlnet=True), simpletuner(), "follow control images"),
         (simpletuner(num_validation_images=2), simpletuner(), "only the first image of each prompt"),
         (simpletuner_library(bbox_entities=[]), simpletuner_library(), "bbox_entities is not used"),

@@ -117,7 +117,7 @@ def test_interval(config: dict[str, Any], every: int | None) -> None:
 def test_zero_terminal_snr() -> None:
     config = {"model_type": KINDS["sdxl"], "rescale_noise_scheduler_to_zero_terminal_snr": True}
     spec = inline({"prompt": "a"}, **config)
-    assert spec.sampling == {"zero_snr": True, "prediction": "v_prediction"}
+    assert spec.sampling == {"zero_snr": True, "rescale": 0.7, "prediction": "v_prediction"}
     assert any("rescale 0.7" in note for note in spec.notes)
 
 

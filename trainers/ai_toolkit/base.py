@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.fields import Reading, Section, is_boolean
-from ..reading import masked, quantised
+from ..reading import masked, quantised, rescaling
 
 #: Switches that change the model in a way that no graph has, and how.
 _CHANGES: Final = {
@@ -28,10 +28,13 @@ def read_base(reading: Reading, model: Section, sample: Section, family: str) ->
     for key, what in _CHANGES.items():
         if _on(model, key):
             reading.differs("model", f"{model.path_of(key)}: {what}; here it is not done.")
-    if family != "sdxl" or not _on(model, "is_v_pred"):
+    if family != "sdxl":
         return {}
-    reading.note(f"{model.path_of('is_v_pred')}: the model is sampled as one that predicts v (v_prediction).")
-    return {"prediction": "v_prediction"}
+    settings: dict[str, str | float | bool] = {}
+    if _on(model, "is_v_pred"):
+        reading.note(f"{model.path_of('is_v_pred')}: the model is sampled as one that predicts v (v_prediction).")
+        settings["prediction"] = "v_prediction"
+    return settings | rescaling(reading, sample.path_of("guidance_rescale"), sample.number("guidance_rescale") or 0.0)
 
 
 def note_average(reading: Reading, train: Section | None) -> None:

@@ -87,11 +87,7 @@ def _report(sample: Section, rules: Rules, items: list[SampleItem]) -> None:
     if any(item.negative_prompt and item.cfg_scale == 1.0 for item in items):
         sample.no_effect("neg")
         reading.note("A negative prompt is kept but has no effect: there is one pass (CFG 1).")
-    if rules.rescale and rules.family == "sdxl":
-        reading.differs(
-            "guidance", f"guidance_rescale {rules.rescale:g} is not part of an item: set it on the model by hand."
-        )
-    elif rules.rescale:
+    if rules.rescale and rules.family != "sdxl":
         sample.no_effect("guidance_rescale")
     if rules.family == "flux" and rules.use_flux_cfg:
         reading.note("model.use_flux_cfg: true CFG with Flux's guidance embedding bypassed by the trainer.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ..claims import EXCLAMATION, OF_SAMPLING, differs, of_variant, ran, read, sampled_with, scheduled
+from ..claims import EXCLAMATION, OF_SAMPLING, differs, of_variant, ran, read, rescales, sampled_with, scheduled
 from ..trainer import (
     DIFFUSION_WORDS,
     FLOW_SAMPLERS,
@@ -105,6 +105,7 @@ WAYS: Final = (
         remarks=(),
         claims=(
             *EXCLAMATION,
+            *read("guidance", when=rescales),
             *ran("aitk_sdxl_euler", topics=("sigmas",), when=sampled_with("euler")),
             *ran("aitk_sdxl_ddpm", topics=("sigmas",), when=sampled_with("ddpm")),
             *differs("sigmas", text="The sampler is sampled with DDIM", when=sampled_with(*_FLOWS)),

@@ -210,9 +210,10 @@ def _sampling(reading: Reading, root: Section, family: str) -> dict[str, str | f
         return {}
     reading.note(
         "rescale_noise_scheduler_to_zero_terminal_snr: the trainer samples with guidance rescale 0.7 and starts at the "
-        "last timestep, and the model predicts v; set the rescale on the model by hand."
+        "last timestep, and the model predicts v."
     )
-    return {"zero_snr": True, "prediction": "v_prediction"}  # StableDiffusionXLLoRASetup.py: force_v_prediction
+    # StableDiffusionXLSampler.py: cfg_rescale; StableDiffusionXLLoRASetup.py: force_v_prediction
+    return {"zero_snr": True, "rescale": 0.7, "prediction": "v_prediction"}
 
 
 def is_onetrainer(document: Document) -> bool:

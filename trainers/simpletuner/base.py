@@ -40,7 +40,6 @@ def note_base(options: Options, family: str, flavour: str | None) -> None:
     """Count what differs because the base model, its text or the LoRA is another one than the graph loads."""
     _note_quantised(options)
     _note_masks(options, family, flavour)
-    _note_scale(options)
     for name in ("controlnet", "control"):
         if options.flag(name):
             text = f"{name}: the trainer's pictures follow control images, the ones made here do not."
@@ -67,18 +66,18 @@ def _note_masks(options: Options, family: str, flavour: str | None) -> None:
         masked(options.reading, options.key("flux_attention_masked_training"))
 
 
-def _note_scale(options: Options) -> None:
-    """alpha / rank: LoRAs of this trainer held no alpha until mid-2025, and later hold it in their header."""
+def lora_scale(options: Options) -> dict[str, str | float | bool]:
+    """alpha / rank, for files of this trainer held no alpha until mid-2025; later it stands in their header.
+
+    Source: SimpleTuner of 2024-08 train.py:658 and helpers/training/save_hooks.py:217-242.
+    """
     if not options.has("lora_alpha") or (options.text("lora_type") or "standard") != "standard":
-        return
+        return {}
     alpha, rank = options.number("lora_alpha", 0.0), options.integer("lora_rank", 1, 2**16) or _RANK
     if alpha in (0.0, rank):
-        return
-    options.reading.differs(
-        "LoRA scale",
-        f"lora_alpha {alpha:g}, lora_rank {rank}: the LoRA acts with {alpha / rank:g}. A file without alpha, as this "
-        f"trainer saved them until mid-2025, is loaded with 1: for it set the strengths to {alpha / rank:g}.",
-    )
+        return {}
+    options.reading.note(f"lora_alpha {alpha:g}, lora_rank {rank}: the LoRA acts with {alpha / rank:g}, as here.")
+    return {"lora_scale": alpha / rank}
 
 
 def with_average(options: Options, items: list[SampleItem]) -> list[SampleItem]:

@@ -19,8 +19,8 @@ from ...configs.tree import Document, find, has_any
 from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem, SampleSpec
-from ..reading import no_prompt, run_name, spec_of, take_over, texts_of, unsupported
-from .base import note_base, real_guidance, steps_of, with_average
+from ..reading import no_prompt, rescaling, run_name, spec_of, take_over, texts_of, unsupported
+from .base import lora_scale, note_base, real_guidance, steps_of, with_average
 from .options import Options
 from .sampling import ID, SCHEDULER_WORDS, SIZE
 
@@ -289,9 +289,6 @@ def _note_guidance(options: Options, family: str, negative: str, cfg: float, sca
         options.no_effect("validation_guidance_real")
     if family != "flux" and scale < 1.0:
         reading.note(f"A guidance of {scale:g} means no guidance: it is read as CFG 1.")
-    if options.number("validation_guidance_rescale", 0.0):
-        text = "validation_guidance_rescale is not part of an item: set the rescale on the model by hand."
-        reading.differs("guidance", text)
     if (options.integer("num_validation_images", 1, 1000) or 1) > 1:
         reading.note("num_validation_images: only the first image of each prompt is made, the others share its noise.")
 
@@ -326,7 +323,7 @@ def _sampling(options: Options, family: str, flavour: str | None) -> dict[str, s
     if family == "chroma" and (options.text("pretrained_model_name_or_path") or "").endswith(".safetensors"):
         # a single file is sampled with the scheduler config of Chroma1-Base
         changed["spacing"] = "beta"
-    changed |= _skip_layers(options, family)
+    changed |= _skip_layers(options, family) | lora_scale(options)
     late = options.integer("validation_no_cfg_until_timestep", -(2**31), 2**31)
     if family == "flux" and late is not None and real_guidance(options, flavour) > 1.0:
         changed["cfg_from_step"] = max(late, 0)
@@ -340,6 +337,8 @@ def _sampling(options: Options, family: str, flavour: str | None) -> dict[str, s
             )
         if spacing is not None:
             changed["spacing"] = spacing
+        name = "validation_guidance_rescale"
+        changed |= rescaling(options.reading, options.key(name), options.number(name, 0.0))
         if options.flag("rescale_betas_zero_snr"):
             changed["zero_snr"] = True
         predicts = options.text("prediction_type")
