@@ -343,3 +343,16 @@ def at_rest(path: Path, seconds: float = 60.0) -> None:
     then = time.time() - seconds
     for place in (path, path.parent):
         os.utime(place, (then, then))
+
+
+def test_averaged_weights_beside_the_checkpoints(comfy_host: Any, loras: Path, model: Any) -> None:
+    """`<run>/ema`, as generated graphs name them: checked before the graph runs, and loaded."""
+    node = comfy_host.nodes["EriLoraAtStep"]
+    for step in (1, 2):
+        write_kohya(loras / "run" / f"checkpoint-{step}" / "pytorch_lora_weights.safetensors", model, step)
+    assert "averaged weights" in str(node.validate_inputs(run="run/ema", step=1, mode="exact"))
+    write_kohya(loras / "run" / "checkpoint-1" / "ema" / "pytorch_lora_weights.safetensors", model, 7)
+    assert node.validate_inputs(run="run/ema", step=1, mode="exact") is True
+    assert "step 2" in str(node.validate_inputs(run="run/ema", step=2, mode="exact"))
+    averaged, plain = (json.loads(apply(comfy_host, model, run=run)[4]) for run in ("run/ema", "run"))
+    assert averaged["fingerprint"] != plain["fingerprint"]
