@@ -12,7 +12,9 @@ from ..lora.fingerprint import fingerprint
 from ..protocol.graph_marks import saver_marks
 from ..spec import SampleSpec
 from ..workflows import Workflow, build
+from ..workflows.graph import Literal, Node
 from ..workflows.models import Models
+from ..workflows.stock import averaged
 from .runs import checkpoints_here, possible_names
 from .sample_records import Samples, samples_by_record, samples_root
 
@@ -153,7 +155,7 @@ class StepGraphs:
             self._built[key] = build(spec, self._models, self._run, step, batch=self._batch)
             if indices == every:
                 self.spec = self._built[key].spec
-        return _set(self._built[key], step, run)
+        return _set(self._built[key], step, run, averaged(self._run or self.spec.name))
 
     def marks(self, step: int, index: int) -> Collection[str]:
         """The marks (see `graph_marks`) of the graphs that would make this sample; none where the spec lacks the item.
@@ -175,11 +177,20 @@ class StepGraphs:
         return found
 
 
-def _set(workflow: Workflow, step: int | None, run: str | None) -> Workflow:
-    """The same graph at another step, and with another name of the run where `run` is one."""
-    told = {"step": step or 0, "mode": "latest" if step is None else "exact", **({} if run is None else {"run": run})}
+def _set(workflow: Workflow, step: int | None, run: str | None, average: str) -> Workflow:
+    """The same graph at another step, and with another name of the run where `run` is one.
+
+    average: what the graph calls the run's averaged weights.
+    """
+    told: dict[str, Literal] = {"step": step or 0, "mode": "latest" if step is None else "exact"}
+
+    def named(node: Node) -> dict[str, Literal]:
+        return {} if run is None else {"run": averaged(run) if node.inputs["run"] == average else run}
+
     nodes = {
-        name: node._replace(inputs={**node.inputs, **told}) if node.class_type == "EriLoraAtStep" else node
+        name: node._replace(inputs={**node.inputs, **told, **named(node)})
+        if node.class_type == "EriLoraAtStep"
+        else node
         for name, node in workflow.graph.nodes.items()
     }
     return replace(workflow, graph=replace(workflow.graph, nodes=nodes))

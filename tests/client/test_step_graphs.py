@@ -87,3 +87,13 @@ def test_a_sweep_builds_one_graph_and_searches_its_run_once(
         app(command)
     assert calls["build"] == 2
     assert calls["explain"] == 0
+
+
+def test_averaged_weights_stay_those_of_the_run() -> None:
+    spec = short("flux", steps=1)
+    items = [*spec.items, *(replace(item, index=item.index + 9, ema=True) for item in spec.items)]
+    graphs = StepGraphs(replace(spec, items=items), None, "a_run")
+    for run in (None, "deep/a_run"):
+        api = graphs.at(7, run).api()
+        runs = {node["inputs"]["run"] for node in api.values() if node["class_type"] == "EriLoraAtStep"}
+        assert runs == {run or "a_run", f"{run or 'a_run'}/ema"}
