@@ -216,7 +216,7 @@ def _control_images(spec: SampleSpec) -> list[str]:
 
 
 def _groups(spec: SampleSpec) -> list[list[SampleItem]]:
-    """Items that can share one chain: same LoRA and strength, sampler, shift, and guidance and control image or none."""
+    """Items that can share one chain: same LoRA, strength, sampler, shift, and guidance and control image or none."""
     groups: dict[tuple[object, ...], list[SampleItem]] = {}
     for item in spec.items:
         key = (item.lora_scale, item.sampler, item.shift, item.guidance is None, item.control_image is None, item.ema)

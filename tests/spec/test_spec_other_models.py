@@ -47,6 +47,7 @@ def test_training_scripts(script: str, model: str, family: str | None) -> None:
         ("MODEL='z_image_turbo.safetensors'\nresolution='1024,1024'\nclip_l=''", "z_image"),
         ("MODEL='m_turbo.safetensors'\nclip_l=''\nt5xxl=''\nvae=''", "does not tell which model"),
         ("dit='m.safetensors'\nnetwork_module='networks.lora_zimage'", "Z-Image"),
+        ("MODEL='m-xl.safetensors'\nmodel_train_type='anima-lora'\nnetwork_module='networks.lora'", "Anima"),
         ("dit='m.safetensors'\nnetwork_module='networks.lora_flux_2'\nmodel_version='klein-base-4b'", r"Flux\.2"),
         ("MODEL='m.safetensors'\nnetwork_module='networks.lora_anima'", "Anima"),
     ],

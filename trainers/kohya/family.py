@@ -79,7 +79,11 @@ def _given(args: Section, key: str) -> bool:
 
 def _refuse_others(args: Section, script: str | None, module: str, kind: str | None) -> None:
     """Raise SpecError for a script, a network module or a `--model_type` of a model that is not supported."""
-    for key, said in ((PROGRAM, script), ("network_module", module)):
+    for key, said in (
+        (PROGRAM, script),
+        ("network_module", module),
+        ("model_train_type", args.text("model_train_type")),
+    ):
         other = other_by_program(said or "")
         if other is not None:
             shown = f"{said}.py" if key == PROGRAM else said
