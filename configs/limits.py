@@ -29,8 +29,15 @@ class Place:
 
     def note(self, text: str) -> None:
         """Add a note on this image."""
-        where = self.path or f"line {self.node.line}"
-        self.reading.note(f"{where}: {text}")
+        self.reading.note(f"{self._where}: {text}")
+
+    def differs(self, topic: str, text: str) -> None:
+        """Note that this image differs in one of the topics of `trainers.claims`."""
+        self.reading.differs(topic, f"{self._where}: {text}")
+
+    @property
+    def _where(self) -> str:
+        return self.path or f"line {self.node.line}"
 
     def pixels(self, name: str, value: int, rounded: int) -> int:
         """A side after rounding, with a note when that changed it; raises SpecError when it is out of range."""

@@ -31,7 +31,8 @@ class Variant:
         file: its usual diffusion model or checkpoint.
         model_like: what its files are called where the family's `model_like` leaves them out, None = as there.
         guidance_note: what to tell a person who sets a guidance value that this variant ignores, "" where it does not.
-        note: what to tell a person whose config names this variant, "" = nothing.
+        note, difference: what to tell a person whose config names this variant, "" = nothing; a difference makes other
+            pictures than the trainer's.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Variant:
     file: ModelFile
     guidance_note: str = ""
     note: str = ""
+    difference: str = ""
     model_like: Like | None = None
 
 

@@ -157,7 +157,7 @@ FAMILY = Family(
             named=r"(?<![a-z])fill(?![a-z])",
             offered=r"fill",
             file=_FILL,
-            note="The base model is FLUX.1 Fill, which repaints masked parts; it samples here as a plain one.",
+            difference="The base model is FLUX.1 Fill, which repaints masked parts; it samples here as a plain one.",
         ),
         Variant("flex", named=r"flex[-_. ]?1(?![0-9])", offered=r"flex", file=_FLEX),
         Variant(

@@ -32,6 +32,8 @@ def spec_of(reading: Reading, trainer: str, family: str, items: list[SampleItem]
     variant = FAMILIES[family].variant(more.get("variant"))
     if variant is not None and variant.note:
         reading.note(variant.note)
+    if variant is not None and variant.difference:
+        reading.differs("model", variant.difference)
     own = {"notes": reading.notes, "ignored": reading.ignored(), "loras": reading.loras}
     more = {"source": reading.document.source, **own, "differences": reading.differences, **more}
     return SampleSpec(family, trainer, items, layout=trainer, **more)

@@ -68,6 +68,15 @@ DIFFERENT = {
         lambda: onetrainer(text_encoder_2={"weight_dtype": "INT_W8A8"}), "text_encoder_2.weight_dtype", "model",
     ),
     "onetrainer old form": (lambda: onetrainer(transformer_weight_dtype="FLOAT_8"), "weight_dtype", "model"),
+    # modules/modelSampler/FluxSampler.py: a picture and a mask
+    "onetrainer fill": (lambda: onetrainer("FLUX_FILL_DEV_1", base_model_name="x"), "FLUX_FILL_DEV_1", "model"),
+    "onetrainer inpainting": (
+        lambda: onetrainer(samples=[{"prompt": "a", "sample_inpainting": True}]), "sample_inpainting", "noise",
+    ),
+    # helpers/models/flux/model.py:438-449
+    "simpletuner kontext": (lambda: tuner(model_flavour="kontext"), "kontext", "model"),
+    # GenerateImageConfig: the second negative prompt is the entry's
+    "aitk --n": (lambda: aitk({"is_xl": True}, sample={"prompts": ["a --n b"]}), "--n", "negative"),
     "onetrainer embeddings": (
         lambda: onetrainer(additional_embeddings=[{"placeholder": "<x>"}]), "additional_embeddings", "token lengths",
     ),

@@ -145,9 +145,8 @@ def test_simpletuners_options_of_other_families_do_nothing() -> None:
     spec = read_text(json.dumps(SIMPLETUNER | options))
     assert (spec.items[0].cfg_scale, spec.t5_length) == (7.5, 256)
     assert "skip_layers" not in spec.sampling
-    assert {"validation_guidance_real", "validation_guidance_skip_layers", "validation_no_cfg_until_timestep"} <= set(
-        spec.ignored
-    )
+    assert {"validation_guidance_real", "validation_no_cfg_until_timestep"} <= set(spec.ignored)
+    assert "validation_guidance_skip_layers" in spec.differences["guidance"][0]
     assert any("skip-layer" in note for note in spec.notes)
 
 

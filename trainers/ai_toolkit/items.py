@@ -248,7 +248,7 @@ def _report_flags(place: Place, rules: Rules, parsed: ParsedPrompt) -> None:
     if rules.family != "sdxl":
         return
     if "negative_prompt" in parsed.settings:
-        place.note("in the trainer --n reaches CLIP-L only, CLIP-G gets the entry's neg; here both.")
+        place.differs("negative", "in the trainer --n reaches CLIP-L only, CLIP-G gets the entry's neg; here both.")
     if parsed.settings.get("guidance_rescale"):
         place.reading.differs("guidance", "--gr is not part of an item: set the rescale on the model by hand.")
 

@@ -83,7 +83,7 @@ def _item(section: Section, defaults: dict[str, Any], family: str, index: int) -
     width, height = place.size(SIZES[family].pixels, *sides)
     steps = place.steps("diffusion_steps", _integer(section, "diffusion_steps", defaults["diffusion_steps"]))
     if _boolean(section, "sample_inpainting", default=False):
-        place.note("sample_inpainting is not reproduced: the picture is made from noise alone.")
+        place.differs("noise", "sample_inpainting is not reproduced: the picture is made from noise alone.")
     scheduler = _scheduler(section, defaults["noise_scheduler"])
     if family != "sdxl":
         section.no_effect("noise_scheduler")

@@ -103,7 +103,7 @@ def _spec(reading: Reading, root: Section | None, items: list[SampleItem], famil
         _note_weights(reading, root)
     kind = text("model_type") or ""
     if "FILL" in kind or "INPAINTING" in kind:
-        reading.note(f"{kind}: the trainer samples an inpainting model; here it samples as a plain one.")
+        reading.differs("model", f"{kind}: the trainer samples an inpainting model; here it samples as a plain one.")
     return spec_of(
         reading,
         ID,

@@ -86,7 +86,8 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
         reading.note("validation_disable: the trainer itself makes no samples.")
     variant = FAMILIES[family].variant_of(files[_BASE]) or _DEFAULTS.get(family)
     if variant == "kontext":
-        reading.note("The base model is a kontext model; it samples here as Flux.")
+        text = "The base model is a kontext model, whose samples follow images of the data set; here they do not."
+        reading.differs("model", text)
     items = with_average(options, _items(options, family, flavour))
     note_base(options, family, flavour)
     if FAMILIES[family].ignores_guidance(variant, reading.note):
@@ -213,7 +214,7 @@ def _library_entry(root: Section, key: str, strength: float) -> Prompt:
     own = entry.number("adapter_strength") if entry.get("adapter_strength") is not None else None
     for other in ("bbox_entities", "bbox_keyframes"):
         if entry.has(other):
-            place.note(f"{other} is not used: grounding boxes cannot be reproduced.")
+            place.differs("model", f"{other} is not used: grounding boxes cannot be reproduced.")
     return Prompt(key.strip(), text, strength if own is None else own, place)
 
 
@@ -362,8 +363,7 @@ def _skip_layers(options: Options, family: str) -> dict[str, str | float | bool]
     if layers is None:
         return {}
     if family == "chroma":
-        options.reading.note(f"{name}: skip-layer guidance of Chroma is not reproduced, so the pictures differ.")
-        options.no_effect(name)
+        options.reading.differs("guidance", f"{name}: skip-layer guidance of Chroma is not reproduced.")
         return {}
     if family != "sd35" or not re.fullmatch(r"\[\s*[0-9]{1,3}(?:\s*,\s*[0-9]{1,3})*\s*\]", layers):
         raise options.error(name, f"{layers!r} stops the trainer", 'Write a list like "[7, 8, 9]", for SD 3.5 only.')
