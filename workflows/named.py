@@ -83,6 +83,7 @@ def _keys_of(trainer: str) -> dict[str, str]:
     return (
         own
         | {part: part for part in ("model", "vae", *ENCODERS) if part not in own}
+        | dict.fromkeys(("unet", "checkpoint"), "model")
         | {key: part for key, part in others.items() if key not in own}
     )
 

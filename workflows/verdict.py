@@ -46,7 +46,7 @@ class Verdict:
         topics: dict[Kind, list[str]] = {}
         for reason in sorted(self.reasons, key=lambda one: one.kind not in _PLAIN):
             topics.setdefault(reason.kind, []).extend(reason.topics)
-        reasons = "; ".join(_said(kind, topics[kind]) for kind in topics)
+        reasons = "; ".join(_said(kind, list(dict.fromkeys(topics[kind]))) for kind in topics)
         return _SENTENCES[self.outcome].format(pixels=self.pixels, reasons=reasons)
 
     def to_dict(self) -> dict[str, Any]:

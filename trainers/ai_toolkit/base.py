@@ -59,13 +59,12 @@ def _quantised(reading: Reading, model: Section) -> None:
     """The transformer, and the text encoders, which are quantised with it unless the config says otherwise."""
     whole = _on(model, "quantize")
     encoders = _on(model, "quantize_te") if model.has("quantize_te") else whole
-    for key, on, kind, what in (
-        ("quantize", whole, "qtype", "base model"),
-        ("quantize_te", encoders, "qtype_te", "text encoder"),
-    ):
-        if on:
-            field = model.path_of(key if model.has(key) else "quantize")
-            quantised(reading, field, what, model.text(kind) or "qfloat8")
+    kinds = {key: model.text(key) or "qfloat8" for key, on in (("qtype", whole), ("qtype_te", encoders)) if on}
+    if whole:
+        what = "base model and text encoder" if encoders else "base model"
+        quantised(reading, model.path_of("quantize"), what, ", ".join(dict.fromkeys(kinds.values())))
+    elif encoders:
+        quantised(reading, model.path_of("quantize_te"), "text encoder", kinds["qtype_te"])
     if whole and _on(model, "accuracy_recovery_adapter"):
         field = model.path_of("accuracy_recovery_adapter")
         reading.note(f"{field}: it makes up for the quantised base model, which is not quantised here.")
