@@ -29,7 +29,7 @@ def test_json_has_every_topic(capsys: pytest.CaptureFixture[str], family: str) -
     assert {"topics", "kind", "text"} == {key for reason in found["verdict"]["reasons"] for key in reason}
     for match in found["matches"]:
         assert set(match) == {"topic", "kind", "detail", "figure", "unit", "checked", "cause", "pixels"}
-        assert match["kind"] in ("exact", "close", "as its source says", "different", "not checked")
+        assert match["kind"] in ("exact", "close", "as its source says", "as documented", "different", "not checked")
         assert match["figure"] is None or isinstance(match["figure"], float)
         assert match["kind"] != "close" or match["figure"] > 0
         assert all(isinstance(match[key], str) for key in ("detail", "unit", "checked"))
