@@ -94,10 +94,10 @@ class Script:
         found = []
         for number, command in enumerate(self.commands):
             for position, word in enumerate(command.words):
-                name = _named(word.text, programs)
+                name, count = _named(command.words[position:], programs)
                 if name is not None and _runs(command.words[:position]):
                     fault = command.fault or _cut_off(self.commands[number + 1 : number + 2], self.joint)
-                    found.append(_Start(name, word.at, command.words[position + 1 :], fault))
+                    found.append(_Start(name, word.at, command.words[position + count :], fault))
                     break
         return found
 
@@ -124,10 +124,19 @@ def _started(words: list[str]) -> tuple[str, str] | None:
     return file, ""
 
 
-def _named(word: str, programs: re.Pattern[str]) -> str | None:
-    """The program that a word names, perhaps with its path."""
-    match = programs.search(word) if len(word) < 4096 else None
-    return match[1].lower() if match is not None and match.end() == len(word.rstrip()) else None
+def _named(words: list[Word], programs: re.Pattern[str]) -> tuple[str | None, int]:
+    """The program that the first word names, perhaps with its path, and how many words that takes.
+
+    More than one where a flag belongs to the name, as in `train --model sd35`.
+    """
+    for count in (1, 2, 3, 4):
+        text = " ".join(word.text for word in words[:count])
+        match = programs.search(text) if len(text) < 4096 else None
+        if match is not None and match.start() <= len(words[0].text) and match.end() == len(text.rstrip()):
+            return match[1].lower(), count
+        if count == 1 and (len(words) == 1 or not words[1].text.startswith("--")):
+            break
+    return None, 1
 
 
 def _runs(before: list[Word]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args, get_type_hints
 
 from ..families import FAMILIES
 from ..spec.model import DTYPES, MAX_SETTING, SETTINGS, SPEC_VERSION, SampleItem, SampleSpec
-from ..trainers import LISTED
+from ..trainers import LAYOUT_NAMES, LISTED
 from ..trainers.claims import TOPICS
 
 SCHEMA_ID: Final = "https://raw.githubusercontent.com/CodeAlexx/comfyui-eridiffusion/main/docs/native-spec.schema.json"
@@ -25,7 +25,7 @@ def native_schema() -> dict[str, Any]:
     shapes: dict[str, dict[str, Any]] = {
         "family": {"enum": [*FAMILIES]},
         "trainer": {"enum": [*LISTED], "default": "native"},
-        "layout": {"enum": [*LISTED]},
+        "layout": {"enum": [*LAYOUT_NAMES]},
         "precision": {"enum": [*DTYPES, None]},
         "items": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/item"}},
         "source": {"type": "string"},

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..families import FAMILIES
-from ..images.layouts import SampleFile, relative_path
+from ..images.layouts import LAYOUTS, SampleFile, relative_path
 from ..samplers.trainer_levels import ALGORITHMS
 from ..spec import SampleItem, SampleSpec
 from ..trainers import LISTED, TRAINERS, Trainer
@@ -219,13 +219,13 @@ def layouts() -> str:
     sample = SampleFile("RUN", 500, 0, "NAME", 2, "PROMPT", 4242, 1024, 1024, moment)
     ms = str(int(sample.created.timestamp() * 1000))
     rows = []
-    for trainer, family in ((one, family) for one in _listed() for family in ("", *one.layout.families)):
-        path = str(relative_path(trainer.id, replace(sample, family=family)))
+    for layout, family in ((name, family) for name in LAYOUTS for family in ("", *LAYOUTS[name].families)):
+        path = str(relative_path(layout, replace(sample, family=family)))
         path = re.sub(r"(?i)\b(run|name|prompt)(?=[/_.]|$)", lambda match: f"<{match[1].lower()}>", path)
         for value, word in (("4242", "seed"), ("20260304050607", "time"), ("2026-03-04_05-06-07", "time"), (ms, "ms")):
             path = path.replace(value, f"<{word}>")
-        beside = ", prompt in a `.txt` beside it" if trainer.layout.of(family).prompt_file else ""
-        rows.append([f"`{trainer.id}`{f' {family}' if family else ''}", f"`{path}`{beside}"])
+        beside = ", prompt in a `.txt` beside it" if LAYOUTS[layout].of(family).prompt_file else ""
+        rows.append([f"`{layout}`{f' {family}' if family else ''}", f"`{path}`{beside}"])
     return _table(("layout", "files"), rows)
 
 

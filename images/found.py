@@ -21,7 +21,7 @@ _SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".webp"))
 #: Most files looked at below one run's folder.
 MAX_FILES: Final = 200_000
 _NUMBERS: Final = frozenset(("step", "index", "nth", "seed", "ms"))
-_SHAPES: Final = {"spot": r"[0-9]+_[0-9]+x[0-9]+", "time": r"[0-9_-]+"}
+_SHAPES: Final = {"spot": r"[0-9]+_[0-9]+x[0-9]+", "time": r"[0-9_-]+", "pth": r"p[0-9]+|base"}
 #: What differs between two files of the same sample, so tells nothing about which sample a file is.
 _NOT_THE_SAMPLE: Final = frozenset(("step", "seed", "ms", "time"))
 
@@ -68,6 +68,8 @@ def _read(template: str, path: PurePosixPath) -> tuple[int, Key] | None:
     found = match.groupdict()
     if "nth" in found:  # left out where a step has one sample only, which is the first
         found["nth"] = found["nth"] or "0"
+    if found.get("pth") == "base":
+        found["pth"] = "p1"
     key = {
         name: str(int(text)) if name in _NUMBERS else text
         for name, text in found.items()

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ..errors import ImagesError
-from ..trainers import LISTED, TRAINERS
+from ..trainers import LAYOUT_NAMES, layout_owner
 from .template import Layout, Value, render, safe_name
 
 
@@ -49,8 +49,10 @@ def sample_name(index: int) -> str:
     return f"sample_{index:02d}"
 
 
-#: trainer id -> layout, in the order of lists for people.
-LAYOUTS: Final[dict[str, Layout]] = {name: TRAINERS[name].layout for name in LISTED}
+#: trainer id, or a further program of one -> layout, in the order of lists for people.
+LAYOUTS: Final[dict[str, Layout]] = {
+    name: owner.layout.others.get(name, owner.layout) for name in LAYOUT_NAMES if (owner := layout_owner(name))
+}
 
 
 def layout_for(trainer: str, family: str = "") -> Layout:
@@ -103,4 +105,6 @@ def _values(sample: SampleFile) -> dict[str, Value]:
         "height": sample.height,
         "time": sample.created,
         "ms": int(sample.created.timestamp() * 1000),
+        "stem": sample.label or f"sample_{sample.index + 1:03}",
+        "pth": "base" if sample.step == 0 and sample.count == 1 else f"p{sample.index + 1}",
     }

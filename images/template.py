@@ -32,6 +32,8 @@ PLACEHOLDERS: Final[dict[str, str]] = {
     "height": "height in pixels",
     "time": "time of saving; {time:%Y-%m-%d_%H-%M-%S}",
     "ms": "time of saving in milliseconds since 1970",
+    "stem": "the trainer's own name of the sample, else sample_001, sample_002, …",
+    "pth": "p1, p2, …; base before training where the step has one sample only",
 }
 
 Value = str | int | datetime | None
@@ -60,12 +62,14 @@ class Layout:
         image_format: the trainer's own file type.
         prompt_file: whether it writes the prompt into a .txt of the same stem.
         families: what it does instead for some model families, by their ids.
+        others: what further programs of it do, by the names under which a spec asks for that.
     """
 
     template: str
     image_format: str = "png"
     prompt_file: bool = False
     families: Mapping[str, Layout] = field(default_factory=dict)
+    others: Mapping[str, Layout] = field(default_factory=dict)
 
     def of(self, family: str) -> Layout:
         """Its layout for a model family, "" = whichever has no other."""

@@ -14,7 +14,7 @@ from ..configs.second_file import Folders
 from ..configs.tree import Document, check_length, find, open_source
 from ..errors import SpecError, UnknownConfigError, WorkflowError
 from ..families import FAMILIES
-from ..trainers import LISTED, TRAINERS, Trainer
+from ..trainers import LAYOUT_NAMES, LISTED, TRAINERS, Trainer, layout_owner
 from ..trainers.native import TRAINER as NATIVE
 from ..trainers.native.reader import refuse_own_form
 from ..trainers.profiles import profile_for
@@ -137,13 +137,10 @@ def read_opened(
 
 def _check_names(document: Document, spec: SampleSpec) -> None:
     """Refuse a trainer or a layout that there is not; a misspelt one would change pictures without a word."""
-    for field, value in (("trainer", spec.trainer), ("layout", spec.layout)):
-        if value not in TRAINERS:
-            raise (
-                Reading(document)
-                .root()
-                .error(field, f"there is no {field} {value!r}", f"Write one of {', '.join(LISTED)}.")
-            )
+    for field, value, known in (("trainer", spec.trainer, LISTED), ("layout", spec.layout, LAYOUT_NAMES)):
+        if value not in TRAINERS and (field == "trainer" or layout_owner(value) is None):
+            remedy = f"Write one of {', '.join(known)}."
+            raise Reading(document).root().error(field, f"there is no {field} {value!r}", remedy)
 
 
 def _check_sampling(spec: SampleSpec) -> None:

@@ -33,4 +33,14 @@ TRAINERS: Final[dict[str, Trainer]] = registered(
 #: Their ids in the order of lists for people.
 LISTED: Final[tuple[str, ...]] = tuple(sorted(TRAINERS, key=lambda name: TRAINERS[name].listed))
 
-__all__ = ["LISTED", "TRAINERS", "Trainer"]
+#: What a spec may name as its file layout: a trainer, or a further program of one.
+LAYOUT_NAMES: Final[tuple[str, ...]] = (*LISTED, *(name for owner in LISTED for name in TRAINERS[owner].layout.others))
+
+
+def layout_owner(name: str) -> Trainer | None:
+    """The trainer whose file layout has this name, None = nobody's."""
+    others = (trainer for trainer in TRAINERS.values() if name in trainer.layout.others)
+    return TRAINERS.get(name) or next(others, None)
+
+
+__all__ = ["LAYOUT_NAMES", "LISTED", "TRAINERS", "Trainer", "layout_owner"]

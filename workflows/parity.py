@@ -15,7 +15,7 @@ from ..families import FAMILIES
 from ..families.encoders import T5XXL
 from ..families.profile import Remark
 from ..spec import SampleSpec
-from ..trainers import TRAINERS
+from ..trainers import layout_owner
 from ..trainers.claims import TOPICS, Case, Claim, Kind, first_of
 from ..trainers.profiles import draws_as_host, profile_for, way_of
 from ..trainers.trainer import Way
@@ -108,7 +108,7 @@ def _match(topic: str, way: Way | None, case: Case) -> Match:
     """What is claimed of a topic, said of this config."""
     detail = _DETAILS[topic](case)
     if topic == "file layout":
-        layout = TRAINERS.get(case.spec.layout)
+        layout = layout_owner(case.spec.layout)
         claim = layout.layout_claim if layout is not None else None
     elif topic == "sigmas" and way is not None and way.samplers.change(case.sampler) is None:
         claim = Claim(topic, "different", f"Sampler {case.sampler!r} is sampled with DDIM")
@@ -185,17 +185,21 @@ def _guidance(case: Case) -> str:
     scales = ", ".join(dict.fromkeys(f"{item.cfg_scale:g}" for item in items))
     embedded = ", ".join(dict.fromkeys(f"{item.guidance:g}" for item in items if item.guidance is not None))
     skipped = f", skip-layer guidance of layers {case.profile.skip_layers}" if case.profile.skip_layers else ""
-    return f"CFG {scales}" + (f", embedded guidance {embedded}" if embedded else "") + skipped
+    rescaled = f", rescaled by {case.profile.rescale:g}" if case.profile.rescale else ""
+    return f"CFG {scales}" + (f", embedded guidance {embedded}" if embedded else "") + skipped + rescaled
 
 
 def _layout(case: Case) -> str:
-    known = TRAINERS.get(case.spec.layout)
+    known = layout_owner(case.spec.layout)
     time = "; the time in it is that of saving" if known is not None and known.layout.of(case.spec.family).timed else ""
     return f"Folders and names of {case.spec.layout}{time}"
 
 
 def _lora(case: Case) -> str:
     scales = ", ".join(dict.fromkeys(f"{item.lora_scale:g}" for item in case.spec.items))
+    own = case.profile.lora_scale
+    if own >= 0:
+        return f"{scales} × {own:g}, whatever the checkpoint's alpha says"
     return f"{scales} × the checkpoint's alpha / rank"
 
 

@@ -38,7 +38,8 @@ def sample(**changes: object) -> SampleFile:
     ("trainer", "expected"),
     [
         ("eridiffusion", "my_run/samples_step_000500/step_000500_sample_03.png"),
-        ("eridiffusion-v2", "my_run/sample_step500_seed3.png"),
+        ("eridiffusion-v2", "my_run/step_500/sample_004.png"),  # sample_sdxl.rs L446, in a folder for each step
+        ("eritrainer", "my_run/sample_step500_p4.png"),  # train_sd35.rs L1700-1704
         ("ai-toolkit", f"my_run/samples/{int(CREATED.timestamp() * 1000)}__000000500_3.jpg"),
         ("kohya", "my_run/sample/my_run_000500_03_20260304050607_42.png"),
         ("musubi", "my_run/sample/my_run_000500_03_20260304050607_42_000.png"),
@@ -70,7 +71,9 @@ def test_v1s_documents_name_sdxl_samples() -> None:
 
 
 def test_variants() -> None:
-    assert relative_path("eridiffusion-v2", sample(index=0, count=1)).name == "sample_step500.png"
+    assert relative_path("eridiffusion-v2", sample(label="output")).name == "output.png"
+    assert relative_path("eritrainer", sample(index=0, count=1)).name == "sample_step500_p1.png"
+    assert relative_path("eritrainer", sample(step=0, index=0, count=1)).name == "sample_step0_base.png"
     assert relative_path("kohya", sample(seed=None)).name == "my_run_000500_03_20260304050607.png"
     named = relative_path("simpletuner", sample(label="validation_0_1024x1024"))
     assert named.name == "step_500_validation_0_1024x1024.png"

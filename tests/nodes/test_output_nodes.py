@@ -103,17 +103,17 @@ def test_some_items_keep_their_numbers(comfy_host: Any) -> None:
 
 
 def test_a_sample_alone_is_named_as_one_of_its_trainers_several(comfy_host: Any, output: Path) -> None:
-    """EriDiffusion V2's sample_step500.png is of a single one; the spec in a file of several knows it, too."""
+    """EriTrainer's sample_step0_base.png is of a single one; the spec in a file of several knows it, too."""
     spec = read(comfy_host, items="0")[9]
     for _ in range(2):
-        (image,) = save(comfy_host, pictures(1), name=["sample_00"], spec=[spec], layout=["eridiffusion-v2"])
-        assert image["filename"] == "sample_step500_seed0.png"
+        (image,) = save(comfy_host, pictures(1), name=["sample_00"], spec=[spec], step=[0], layout=["eritrainer"])
+        assert image["filename"] == "sample_step0_p1.png"
         with Image.open(output / image["subfolder"] / image["filename"]) as picture:
             spec = read(comfy_host, config=picture.text["eridiffusion_spec"])[9]  # type: ignore[attr-defined]
         assert [item.index for item in spec.items] == [0]
     alone = read(comfy_host, config=CONFIG.replace('          - "second: größer"\n          - "third"\n', ""))
-    (image,) = save(comfy_host, pictures(1), name=["sample_00"], spec=[alone[9]], layout=["eridiffusion-v2"])
-    assert image["filename"] == "sample_step500.png"
+    (image,) = save(comfy_host, pictures(1), name=["sample_00"], spec=[alone[9]], step=[0], layout=["eritrainer"])
+    assert image["filename"] == "sample_step0_base.png"
 
 
 def test_the_native_json_reads_back(comfy_host: Any) -> None:

@@ -167,7 +167,8 @@ async def test_a_config_outside_or_missing_is_refused(web: aiohttp.ClientSession
 @pytest.mark.parametrize(
     ("trainer", "path"),
     [
-        ("eridiffusion-v2", "r/sample_step250_seed1.png"),
+        ("eridiffusion-v2", "r/step_250/castle.png"),  # --output castle.png, in a folder for each step
+        ("eritrainer", "r/sample_step250_p2.png"),
         ("ai-toolkit", "r/samples/1700000000000__000000250_1.jpg"),
         ("kohya", "r/sample/r_000250_01_20240102030405_7.png"),
         ("musubi", "r/sample/r_000250_01_20240102030405_7_000.png"),

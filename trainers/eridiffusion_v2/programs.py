@@ -16,10 +16,15 @@ from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS
 from .sampling import SDXL_SCHEDULERS
 
 #: Its programs, as a command line starts them; only there it says what it samples.
-PROGRAMS: Final = re.compile(
-    r"(?<![\w-])((?:train|sample)_(?:flux|sd35|sdxl|klein|zimage|chroma|qwenimage|anima|ernie|hidream_o1|ideogram"
-    r"|ltx2|wan22|asymflow|acestep|u1|l2p))(?:\.exe)?(?![\w.-])"
+_MODELS: Final = (
+    "flux|sd35|sdxl|klein|zimage|chroma|qwenimage|anima|ernie|hidream_o1|hidream|ideogram4?|ltx2|wan22|asymflow|acestep"
+    "|u1|l2p|slider_klein"
 )
+PROGRAMS: Final = re.compile(
+    rf"(?<![\w-])((?:train|sample)_(?:{_MODELS})|train(?:\.exe)?(?: --)? --model[ =](?:{_MODELS}))(?:\.exe)?(?![\w.-])"
+)
+#: EriTrainer starts all trainers by one program, whose first flag names the model.
+_ONE_FOR_ALL: Final = re.compile(r"train(?:\.exe)?(?: --)? --model[ =]")
 
 NOTATIONS: Final = Notations(lines=True, programs=Programs(PROGRAMS, repeats=False), repeated_keys=False)
 
@@ -32,6 +37,8 @@ class Settings:
     width, height: sides of their own, None = size. sampler: a word, None = the program's own. lora_scale: what the
     program multiplies a LoRA by in place of the file's own alpha / rank, None = the file's. rescale: phi of guidance.
     v_prediction: whether the model is taken for one. stem: name of a single prompt's file, without its suffix.
+    in_run: whether a trainer samples in its run, where a library's sizes and seeds do nothing. image_format: that of
+    --output.
     """
 
     program: str
@@ -54,6 +61,8 @@ class Settings:
     rescale: float = 0.0
     v_prediction: bool = False
     stem: str | None = None
+    in_run: bool = False
+    image_format: str | None = None
 
     def sized(self, size: int | None) -> Settings:
         """The same with another size, None = this one."""
@@ -70,7 +79,7 @@ _SAMPLERS: Final = {
     "sdxl": Settings("sample_sdxl", "sdxl", prompt_flag="prompt"),
     "chroma": Settings("sample_chroma", "chroma", steps=20, cfg=4.0, prompt_flag="prompt"),
 }
-_TRAIN_SD35: Final = replace(_SAMPLERS["sd35"], program="train_sd35", prompt_flag="sample_prompt")
+TRAIN_SD35: Final = replace(_SAMPLERS["sd35"], program="train_sd35", prompt_flag="sample_prompt", in_run=True)
 #: setting -> flag names in the order in which they are looked for, for programs that only sample and for trainers.
 _SAMPLE_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "size": ("size",),
@@ -92,6 +101,7 @@ _SDXL_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
 #: --lora-rank and --lora-alpha without the flags, by family; Chroma's alpha is its rank.
 _LORA: Final = {"flux": (16, 16.0), "sd35": (16, 1.0), "sdxl": (16, 1.0), "chroma": (16, None)}
 _OUTPUTS: Final = {"chroma": "chroma_sample"}
+_FORMATS: Final = {".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp"}
 _TRAIN_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "size": ("sample_size",),
     "steps": ("sample_steps",),
@@ -113,14 +123,14 @@ def settings_for(family: str) -> Settings:
 
 def from_flags(root: Section, family: str | None) -> Settings:
     """Settings of one command line. Raises SpecError for programs of other models and for values that stop them."""
-    program = root.text(PROGRAM) or ""
+    program = _ONE_FOR_ALL.sub("train_", root.text(PROGRAM) or "")
     word, _, model = program.partition("_")
     if model not in FAMILIES or family not in (None, model):
         raise root.error(
             PROGRAM, f"{program} is for another model", f"Supported are programs for {', '.join(FAMILIES)}."
         )
     trains = word == "train"
-    base = _TRAIN_SD35 if program == "train_sd35" else _SAMPLERS[model]
+    base = TRAIN_SD35 if program == "train_sd35" else _SAMPLERS[model]
     if trains and model != "sd35":
         root.reading.note(f"{program} never samples in the run: the settings are those of {base.program}.")
         return base
@@ -140,7 +150,8 @@ def from_flags(root: Section, family: str | None) -> Settings:
     if trains:  # its LoRA in training has the scale that it is saved with
         root.get("lora_alpha")
     else:
-        found = replace(found, lora_scale=_lora_scale(root, model), stem=_stem(root, model))
+        stem, kind = _output(root, model)
+        found = replace(found, lora_scale=_lora_scale(root, model), stem=stem, image_format=kind)
     if model == "sdxl":
         found = replace(found, v_prediction=root.get("v_prediction") is not None)
         _check_sdxl(root, found)
@@ -164,10 +175,10 @@ def _lora_scale(root: Section, family: str) -> float:
     return scale
 
 
-def _stem(root: Section, family: str) -> str:
-    """The name of --output, which a single prompt is written to, without folder and suffix."""
-    said = PurePosixPath((root.text("output") or "").replace("\\", "/")).stem
-    return said or _OUTPUTS.get(family, "output")
+def _output(root: Section, family: str) -> tuple[str, str | None]:
+    """The name of --output, which a single prompt is written to, without folder and suffix, and its file type."""
+    said = PurePosixPath((root.text("output") or "").replace("\\", "/"))
+    return said.stem or _OUTPUTS.get(family, "output"), _FORMATS.get(said.suffix.lower())
 
 
 def _check_sdxl(root: Section, settings: Settings) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from ...families.profile import Remark
 from ..claims import Case, Claim, differs, read, sampled_with, tested
-from ..trainer import FLOW_SAMPLERS, HALF, Change, Noise, Samplers, Sizes, Way
+from ..trainer import FLOW_SAMPLERS, HALF, Change, Noise, Samplers, Sizes, Way, scheduler
 
 ID: Final = "eridiffusion-v2"
 SIZES: Final = {
@@ -26,7 +26,7 @@ _TESTS: Final = "samplers/test_eridiffusion_v2.py::"
 _IN_HOST: Final = "nodes/test_eridiffusion_v2_sdxl.py::test_final_latent_is_the_programs"
 #: The words of sample_sdxl's --scheduler (L184-188); any other stops it.
 SDXL_SCHEDULERS: Final = {
-    **dict.fromkeys(("euler_a", "euler-a", "eulera"), Change({})),
+    **dict.fromkeys(("euler_a", "euler-a", "eulera"), scheduler("euler_a", "leading")),
     "ddim": Change({"sampler": ""}),
 }
 

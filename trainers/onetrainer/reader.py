@@ -32,6 +32,14 @@ MODEL_TYPES: Final = {
 }
 #: Variants of a base model whose name tells none.
 _DEFAULTS: Final = {"FLUX_DEV_1": "dev", "FLUX_FILL_DEV_1": "fill", "STABLE_DIFFUSION_3": "3-medium"}
+#: What OneTrainer-WebUi and its packages "serenity" and "eritrainer" write instead (serenity/core/config.py).
+ALIASES: Final = {
+    **dict.fromkeys(("flux", "flux_dev", "flux_dev_1", "flux_schnell", "flux_fill", "flux_fill_dev"), "flux"),
+    **dict.fromkeys(("sd3", "sd_3", "sd35", "sd_35", "sd3.5"), "sd35"),
+    **{f"stable_diffusion_{version}": "sd35" for version in ("3", "35", "3.5")},
+    **dict.fromkeys(("sdxl", "sdxl_10_base", "sdxl_base", "sdxl_inpainting", "sdxl_inpaint"), "sdxl"),
+    **dict.fromkeys(("chroma", "chroma_1"), "chroma"),
+}
 #: DataType -> torch's name; what computes in no float type of torch's samples in float16.
 _PRECISIONS: Final = {"FLOAT_16": "float16", "FLOAT_32": "float32", "TFLOAT_32": "float32", "BFLOAT_16": "bfloat16"}
 #: Number formats of fewer than 16 bits, and the parts of a model that may have one.
@@ -138,9 +146,9 @@ def _family(root: Section) -> str:
     kind = root.text("model_type")
     if kind is None:
         raise root.missing("model_type", "OneTrainer takes Stable Diffusion 1.5 then, which is not supported.")
-    if kind not in MODEL_TYPES:
+    if kind not in MODEL_TYPES and kind not in ALIASES:
         raise unsupported(root, "model_type", repr(kind), MODEL_TYPES)
-    return MODEL_TYPES[kind]
+    return MODEL_TYPES.get(kind) or ALIASES[kind]
 
 
 def _note_weights(reading: Reading, root: Section) -> None:
@@ -177,6 +185,8 @@ def _note_weights(reading: Reading, root: Section) -> None:
 
 def _interval(root: Section) -> int | None:
     """Steps between samples where the trainer counts steps."""
+    if root.has("sample_every") and not root.has("sample_after"):  # OneTrainer-WebUi's, in steps
+        return root.integer("sample_every", 0, 2**31) or None
     unit = root.text("sample_after_unit") or "MINUTE"
     every = root.number("sample_after")
     skipped = root.integer("sample_skip_first", 0, 2**31)
