@@ -83,12 +83,13 @@ async def test_two_calls_from_config_to_files(host_server: Any, web: aiohttp.Cli
     async with web.get(queued["result"], params={"wait": "180"}) as answer:
         result = conforms(await answer.json(), "Result")
     assert result["status"] == "done", result
+    kinds = ("image", "prompt") if family == "sdxl" else ("image",)  # as EriDiffusion's documents have it
     assert [(file["kind"], file["item"]) for file in result["files"]] == [
-        (kind, item) for item in (0, 2) for kind in ("image", "prompt")
+        (kind, item) for item in (0, 2) for kind in kinds
     ]
     items = read_spec(quick(family)).select("0,2").items
-    images, prompts = result["files"][::2], result["files"][1::2]
-    for file, item in zip(prompts, items, strict=True):
+    images, prompts = result["files"][:: len(kinds)], result["files"][1::2] if len(kinds) > 1 else []
+    for file, item in zip(prompts, items if prompts else [], strict=True):
         async with web.get(file["url"]) as answer:
             assert (await answer.read()).decode() == item.prompt
     for file, item in zip(images, items, strict=True):
@@ -144,7 +145,7 @@ async def test_a_repeated_call_has_the_files_too(web: aiohttp.ClientSession) -> 
     """Nothing runs the second time; the host's history leaves out cached outputs of prompts without a client."""
     seen = []
     for _ in range(2):
-        _, queued = await post(web, "queue", request(config=quick("flux"), items="3"))
+        _, queued = await post(web, "queue", request("sdxl", config=quick("sdxl"), items="3"))
         async with web.get(queued["result"], params={"wait": "180"}) as answer:
             seen.append((await answer.json())["files"])
     assert [file["kind"] for file in seen[0]] == ["image", "prompt"]
