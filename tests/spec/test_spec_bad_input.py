@@ -25,12 +25,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from comfyui_eridiffusion import trainers
-from comfyui_eridiffusion.errors import WorkflowError
 from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec, read_text
 from comfyui_eridiffusion.tests.counting import at_most
 from comfyui_eridiffusion.tests.spec.forms import FORMS, PROMPT, Form
 from comfyui_eridiffusion.trainers import TRAINERS
-from comfyui_eridiffusion.workflows import build
 
 TABLE = """
                          malformed   tag alias-bomb   types family   no-steps many-steps no-size huge-size   no-prompts
@@ -384,38 +382,3 @@ def test_every_field_that_is_not_used_is_named(name: str) -> None:
     named = [field for field in spec.ignored if "zzz_unused" in field.lower()]
     sections = text.lower().count("zzz_unused") + text.count("zzz-unused")
     assert len(named) == len(set(named)) == sections > 0
-
-
-@pytest.mark.parametrize(
-    ("family", "item", "sampling", "field", "message"),
-    [
-        ("sdxl", {"sampler": "warp"}, {}, "sampler", "no sampler 'warp'.*ddim, euler, ddpm, euler_a"),
-        ("flux", {"sampler": "heun"}, {}, "sampler", "no sampler 'heun'.*euler.*ddim"),
-        ("sdxl", {}, {"spacing": "cosine"}, "sampling.spacing", "'cosine' for sdxl.*leading, trailing, linspace"),
-        ("sd35", {}, {"spacing": "leading"}, "sampling.spacing", "'leading' for sd35.*timesteps, linear, cosine"),
-        ("flux", {}, {"spacing": "cosine"}, "sampling.spacing", "'cosine' for flux.*linear, timesteps"),
-        ("flux", {}, {"memory": "offload, magic"}, "sampling.memory", "'magic'.*offload, sequential"),
-        ("sdxl", {"lora_scale": "strong"}, {}, "items[0].lora_scale", "'strong' in quotes is no finite number"),
-        ("sdxl", {"sampler": "heun"}, {"s_churn": 1.0}, "sampling.s_churn", "does not act on the sampler heun"),
-    ],
-)
-def test_settings_of_the_own_form_name_the_field_and_what_is_known(
-    family: str, item: dict[str, Any], sampling: dict[str, Any], field: str, message: str
-) -> None:
-    entry = {"prompt": "a", "width": 64, "height": 64, "steps": 2, **item}
-    text = json.dumps({"eri_spec": 1, "family": family, "sampling": sampling, "items": [entry]})
-    with pytest.raises(SpecError if field.startswith("items") else WorkflowError, match=message) as caught:
-        build(read_spec(text))
-    assert caught.value.field == field
-
-
-def test_every_family_knows_the_words_of_its_schedules() -> None:
-    from comfyui_eridiffusion.families import FAMILIES
-    from comfyui_eridiffusion.samplers import schedules
-
-    assert {name: family.spacings for name, family in FAMILIES.items()} == {
-        "flux": schedules.FLUX_SPACINGS,
-        "sd35": schedules.SPACINGS,
-        "chroma": schedules.SPACINGS,
-        "sdxl": schedules.DDIM_SPACINGS,
-    }
