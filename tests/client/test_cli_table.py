@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from comfyui_eridiffusion.client import describe
 from comfyui_eridiffusion.client.console import sweep_progress
-from comfyui_eridiffusion.commands import demo, explain, graph, sample, shared, spec, watch
+from comfyui_eridiffusion.commands import demo, explain, shared
 from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.dev import host_install, local_host
 from comfyui_eridiffusion.errors import HostError
@@ -241,12 +241,12 @@ def test_addresses_that_are_none(name: str, url: str) -> None:
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("spec", (spec, "read_spec")),
+        ("spec", (shared, "read_spec")),
         ("explain", (explain, "read_spec")),
-        ("graph", (graph, "read_spec")),
-        ("sample", (sample, "read_spec")),
-        ("sweep", (sample, "read_spec")),
-        ("watch", (watch, "read_spec")),
+        ("graph", (shared, "read_spec")),
+        ("sample", (shared, "read_spec")),
+        ("sweep", (shared, "read_spec")),
+        ("watch", (shared, "read_spec")),
         ("lora", (describe, "describe_lora")),
         ("demo", (demo, "open_host")),
         ("host setup", (host_install, "set_up_host")),

@@ -207,7 +207,6 @@ def test_fluxgyms_folder_is_told_by_its_script(tmp_path: Path) -> None:
         ("t.bat", "call venv\\activate.bat\r\npython scripts\\go.py --config-path a.json\r\n", "go.py", "a.json"),
         ("t.sh", "python a.py --out m.json\npython train_it.py --in m.json\n", "train_it.py", "--config_file"),
         ("t.sh", "MODE=a\nbash train_$MODE.sh\n", "train_a.sh", ""),
-        ("t.sh", "python zimage_train_network.py --dataset_config d.toml --dit d\n", "zimage", "--sample_prompts"),
         ("t.ps1", ".\\venv\\Scripts\\activate\n& .\\start.ps1 -x 1", "start.ps1", ""),
     ],
 )
