@@ -101,6 +101,20 @@ def test_training_command() -> None:
     assert (spec.sample_every, spec.sampling, spec.name) == (250, {"shift": 2.0}, "zorp")
 
 
+def test_chromas_training_command() -> None:
+    """EriTrainer@c2c7ac9 train_chroma.rs:170-198 (defaults), 536-552 (the file before the prompt), 1327 (names)."""
+    library = '{"prompts": [{"prompt": "a fox", "negative": "grey", "seeds": [7], "size": 768}, {"prompt": "a hill"}]}'
+    line = "train_chroma --config c.json --output-dir runs/zorp --sample-every 100 --sample-prompt other"
+    spec = read_text(f"{line} --validation-prompts-file l.json", files={"l.json": library})
+    assert [(item.prompt, item.negative_prompt) for item in spec.items] == [("a fox", "grey"), ("a hill", "")]
+    assert {(item.seed, item.width, item.steps, item.cfg_scale) for item in spec.items} == {(42, 512, 50, 4.0)}
+    assert (spec.family, spec.sample_every, spec.layout) == ("chroma", 100, "eritrainer")
+    assert "sample_prompt" in spec.ignored
+    assert [item.prompt for item in read_text(line).items] == ["other"]
+    with pytest.raises(SpecError, match="multiples of 16"):
+        read_text(f"{line} --sample-size 500")
+
+
 def test_cfg_below_one_is_off_in_the_sampling_program_only() -> None:
     (item,) = read_text("sample_flux --prompt a --cfg 0.5 --transformer t").items
     assert item.cfg_scale == 1.0

@@ -80,6 +80,11 @@ _SAMPLERS: Final = {
     "chroma": Settings("sample_chroma", "chroma", steps=20, cfg=4.0, prompt_flag="prompt"),
 }
 TRAIN_SD35: Final = replace(_SAMPLERS["sd35"], program="train_sd35", prompt_flag="sample_prompt", in_run=True)
+#: EriTrainer's, which samples in the run since June 2026 (bin/train_chroma.rs:170-198).
+_TRAIN_CHROMA: Final = replace(
+    _SAMPLERS["chroma"], program="train_chroma", prompt_flag="sample_prompt", in_run=True, size=512, steps=50
+)
+_IN_RUN: Final = {settings.program: settings for settings in (TRAIN_SD35, _TRAIN_CHROMA)}
 #: setting -> flag names in the order in which they are looked for, for programs that only sample and for trainers.
 _SAMPLE_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "size": ("size",),
@@ -130,14 +135,15 @@ def from_flags(root: Section, family: str | None) -> Settings:
             PROGRAM, f"{program} is for another model", f"Supported are programs for {', '.join(FAMILIES)}."
         )
     trains = word == "train"
-    base = TRAIN_SD35 if program == "train_sd35" else _SAMPLERS[model]
-    if trains and model != "sd35":
+    base = _IN_RUN.get(program, _SAMPLERS[model])
+    if trains and not base.in_run:
         root.reading.note(f"{program} never samples in the run: the settings are those of {base.program}.")
         return base
     flags = _TRAIN_FLAGS if trains else _FLAGS.get(model, _SAMPLE_FLAGS)
     found = replace(base, **_values(root, flags))
-    for side in ("width", "height") if model == "chroma" else ():
-        if (getattr(found, side) or 0) % _CHROMA_MULTIPLE:
+    sides = {"sample_size": found.size} if trains else {"width": found.width, "height": found.height}
+    for side, pixels in sides.items() if model == "chroma" else ():
+        if (pixels or 0) % _CHROMA_MULTIPLE:
             raise root.error(side, f"{program} takes multiples of {_CHROMA_MULTIPLE} only", "Correct it.")
     if base.locked is not None and found.size != base.locked:
         raise root.error("sample_size" if trains else "size", f"{program} takes {base.locked} only", "Remove the flag.")

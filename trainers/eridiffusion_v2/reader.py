@@ -35,7 +35,7 @@ from .programs import NOTATIONS, Settings, from_flags, settings_for
 from .sampling import ID, SIZES
 
 _SEEDS: Final = 2**64
-#: Layout of what train_sd35 writes in its run.
+#: Layout of what train_sd35 and train_chroma write in their run.
 IN_RUN: Final = "eritrainer"
 #: What its configs call the files of the base model -> the part.
 MODEL_FILES: Final = {
@@ -120,6 +120,9 @@ def _prompts(reading: Reading, root: Section, settings: Settings) -> list[Sample
         raise root.error(
             "prompts_file", "a prompt is given as well, which stops the program", "Keep --prompt or --prompts-file."
         )
+    if given and settings.in_run and named["validation_prompts_file"] is not None:  # then the file counts
+        root.no_effect(settings.prompt_flag)
+        given = None
     if found is None and given:
         node = root.members[settings.prompt_flag]
         if isinstance(node.value, Unexpanded | Assumed):
@@ -175,7 +178,9 @@ def _of_library(reading: Reading, settings: Settings) -> list[SampleItem]:
     else:
         nodes = root.value if isinstance(root.value, list) else []
     if settings.in_run:
-        reading.note("train_sd35 samples every prompt of the library at its own size and seed, not the library's.")
+        reading.note(
+            f"{settings.program} samples every prompt of the library at its own size and seed, not the library's."
+        )
     else:
         reading.note("A prompt library: depending on version, V2's Flux, SD 3.5 and SDXL trainers ignore it.")
     items: list[SampleItem] = []
