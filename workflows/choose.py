@@ -91,7 +91,7 @@ def _main(
     other = [file for files in fitting_by_kind.values() for file in files if not _is_stand_in(file)]
     beside = f" (there is {', '.join(other[:4])}, of another variant)" if other else ""
     kind = kinds[0]
-    notes.append(f"Model: the host offers none for {_kind(spec)}{beside}; {_to_download(usual[kind])}.")
+    notes.append(f"Model: this ComfyUI has none for {_kind(spec)}{beside}; {_to_download(usual[kind])}.")
     return kind, usual[kind]
 
 
@@ -122,8 +122,10 @@ def _say_found(title: str, named: Named, found: _Found, notes: list[str]) -> Non
 
 def _keep(title: str, named: Named, file: str, others: Sequence[str], notes: list[str]) -> None:
     """Say that the host lacks what the config names, which the graph asks for all the same."""
-    there = f" (it has {', '.join(others[:4])}{', …' if others[4:] else ''}: choose one by hand)" if others else ""
-    notes.append(f"{title}: the config names {named.text}, which the host does not offer{there}; {_to_download(file)}.")
+    files = list(dict.fromkeys(others))
+    there = f" (it has {', '.join(files[:4])}{', …' if files[4:] else ''}: choose one by hand)" if files else ""
+    missing = f"{title}: the config names {named.text}, which this ComfyUI does not have{there}"
+    notes.append(f"{missing}; {_to_download(file)}.")
 
 
 def _base(file: str) -> str:
@@ -154,7 +156,7 @@ def _pick(part: _Part, offered: Offered, notes: list[str]) -> str:
     if fitting:
         return _best(part.title, fitting, part.usual, notes)
     if part.usual:
-        notes.append(f"{part.title}: the host offers none; {_to_download(part.usual)}.")
+        notes.append(f"{part.title}: this ComfyUI has none; {_to_download(part.usual)}.")
     return part.usual
 
 

@@ -69,7 +69,7 @@ def test_the_hosts_own_files_are_loaded(
     assert code == 1
     told = json.dumps(found)
     assert any(Path(name).name in told for name in FILES)
-    assert "does not offer" not in told
+    assert "does not have" not in told
 
 
 def test_a_file_that_the_host_lacks_is_still_named(
