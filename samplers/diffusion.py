@@ -82,6 +82,16 @@ def ddim_step(
     return result.to(x.dtype), clean.to(x.dtype)
 
 
+def churn_share(level: float, steps: int, s_churn: float, s_tmin: float, s_tmax: float) -> float:
+    """By which share of itself churn raises a noise level: min(s_churn / steps, sqrt 2 - 1), 0 outside the bounds.
+
+    Raises ValueError naming the argument. Source: Karras et al. 2022, algorithm 2.
+    """
+    count, amount = _checks.integer("steps", steps, 1), _checks.finite("s_churn", s_churn, 0.0)
+    lowest, highest = _checks.real("s_tmin", s_tmin, 0.0), _checks.real("s_tmax", s_tmax, 0.0)
+    return min(amount / count, math.sqrt(2.0) - 1.0) if lowest <= level <= highest else 0.0
+
+
 def churn(
     x: Tensor,
     sigma: float,
@@ -110,13 +120,11 @@ def churn(
     Raises ValueError naming the argument.
     Source: Karras et al. 2022, algorithm 2; comfy/k_diffusion/sampling.py `sample_euler`. Flow models: `flow.churn`.
     """
-    level, count = _checks.finite("sigma", sigma, 0.0), _checks.integer("steps", steps, 1)
-    amount, scale = _checks.finite("s_churn", s_churn, 0.0), _checks.finite("s_noise", s_noise, 0.0)
-    lowest, highest = _checks.real("s_tmin", s_tmin, 0.0), _checks.real("s_tmax", s_tmax, 0.0)
-    gamma = min(amount / count, math.sqrt(2.0) - 1.0) if lowest <= level <= highest else 0.0
+    level, scale = _checks.finite("sigma", sigma, 0.0), _checks.finite("s_noise", s_noise, 0.0)
+    gamma = churn_share(level, steps, s_churn, s_tmin, s_tmax)
     if gamma == 0.0:
         return x, level
-    fresh = _checks.required_noise(noise, x, f"s_churn is {amount:g}")
+    fresh = _checks.required_noise(noise, x, f"s_churn is {s_churn:g}")
     raised = level * (1.0 + gamma)
     return x + fresh * (scale * math.sqrt(raised * raised - level * level)), raised
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from . import _checks
 from ._checks import Scalar
+from .diffusion import churn_share
 
 SigmaT = TypeVar("SigmaT", float, Tensor)
 
@@ -40,7 +41,7 @@ def euler_step(x: Tensor, velocity: Tensor, sigma: Scalar, sigma_next: Scalar) -
     return euler_from_denoised(latent, latent - flow * s, s, s_next).to(x.dtype)
 
 
-def euler_from_denoised(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+def euler_from_denoised(x: Tensor, denoised: Tensor, sigma: Scalar, sigma_next: Scalar) -> Tensor:
     """Take `euler_step` with the denoised latent x0, which ComfyUI's models give, in place of the velocity.
 
     The order of operations is that of ComfyUI's `euler`, bit for bit. Arguments are not checked.
@@ -184,17 +185,14 @@ def churn(
     Source: Karras et al. 2022, algorithm 2, restated for x = (1 - sigma)·x0 + sigma·noise.
     """
     level = _checks.finite("sigma", sigma, 0.0, 1.0)
-    count = _checks.integer("steps", steps, 1)
-    amount = _checks.finite("s_churn", s_churn, 0.0)
-    lowest, highest = _checks.real("s_tmin", s_tmin, 0.0), _checks.real("s_tmax", s_tmax, 0.0)
+    gamma = churn_share(level, steps, s_churn, s_tmin, s_tmax)
     scale = _checks.finite("s_noise", s_noise, 0.0)
     _checks.tensor("x", x)
     if noise is not None:
         _checks.like("noise", noise, x, "x")
-    gamma = min(amount / count, math.sqrt(2.0) - 1.0) if lowest <= level <= highest else 0.0
     if gamma == 0.0 or level in (0.0, 1.0):
         return x.clone(), sigma
-    fresh = _checks.required_noise(noise, x, f"s_churn is {amount:g}")
+    fresh = _checks.required_noise(noise, x, f"s_churn is {s_churn:g}")
     raised = min(level * (1.0 + gamma), 1.0)
     keep = (1.0 - raised) / (1.0 - level)
     added = scale * math.sqrt(max(0.0, raised * raised - keep * keep * level * level))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ...errors import NodeInputError
-from ..family import class_of, family_of
+from ..family import class_of
 
 PUBLISHED: Final = "as published"
 SWAPPED: Final = "heads and head size swapped"
@@ -28,14 +28,14 @@ def trainers_model(model: Any, second_attention: str = PUBLISHED) -> Any:
         raise NodeInputError(f"second_attention is {second_attention!r}. Choose one of: {known}.")
     if second_attention == PUBLISHED:
         return model
-    family = family_of(model)
-    if family is None or family.id != "sd35":
+    blocks = getattr(model.model.diffusion_model, "joint_blocks", None)
+    if blocks is None:
         raise NodeInputError(
             f"second_attention is {SWAPPED!r}, but only SD 3.5 Medium has such attention, and this model is "
             f"{class_of(model)}. Set it to {PUBLISHED!r}, or connect SD 3.5."
         )
     clone = model.clone()
-    for number, block in enumerate(model.model.diffusion_model.joint_blocks):
+    for number, block in enumerate(blocks):
         attention = getattr(block.x_block, "attn2", None)
         if attention is not None:
             name = f"diffusion_model.joint_blocks.{number}.x_block.attn2.num_heads"

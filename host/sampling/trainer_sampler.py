@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...errors import NodeInputError
 from ...families.profile import ANCESTRAL
-from ...samplers import diffusion, multistep
+from ...samplers import diffusion, flow, multistep
 from ...samplers.ddim_plan import alphas_from
 from ...samplers.trainer_levels import ALGORITHMS, SCHEDULERS, Levels, levels, timestep_of
 from .samplers import (
@@ -187,7 +187,7 @@ def _churned_euler(
         x, raised = diffusion.churn(x, sigma, steps, how.s_churn, how.s_tmin, how.s_tmax, how.s_noise, noise)
         denoised = asked.at(extra_args, x, raised)
         told(i, x, denoised)
-        x = x + (x - denoised) / raised * (after - raised)
+        x = flow.euler_from_denoised(x, denoised, raised, after)
     return x
 
 

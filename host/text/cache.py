@@ -105,7 +105,7 @@ def recall(hidden: Any, settings: CacheSettings, conditioning: Sequence[Any]) ->
     if settings.mode != "off":
         try:
             size = _remember(hidden, settings, list(conditioning))
-            announce(_NODE, f"{len(conditioning)} computed and stored ({size / _MEGABYTE:.1f} MB)", logging.INFO)
+            announce(_NODE, f"{len(conditioning)} computed and stored ({size / _MEGABYTE:.1f} MB)")
         except (NotCacheableError, NotStorableError) as error:
             announce(_NODE, f"not cached: {error}", logging.WARNING)
         except OSError as error:

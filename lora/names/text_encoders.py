@@ -24,28 +24,27 @@ _PREFIX: Final = re.compile(
 _WRAPPER: Final = "base_model.model."
 _BY_NUMBER: Final = {"1": "clip_l", "2": "clip_g"}
 
-# Patterns of a module whose words are joined by dots or underscores -> the name in ComfyUI
-_CLIP: Final = tuple(
-    (re.compile(pattern.replace(".", "[._]") + "$"), name)
-    for pattern, name in (
-        (r"(?:text_model.)?encoder.layers.(\d+).self_attn.(?:to_)?(q|k|v|out)(?:_proj)?",
-         r"text_model.encoder.layers.\1.self_attn.\2_proj"),
-        (r"(?:text_model.)?encoder.layers.(\d+).mlp.(fc[12])", r"text_model.encoder.layers.\1.mlp.\2"),
-        (r"(?:text_model.)?encoder.layers.(\d+).(layer_norm[12])", r"text_model.encoder.layers.\1.\2"),
-        (r"(?:text_model.)?(final_layer_norm)", r"text_model.\1"),
-        (r"(?:text_model.)?embeddings.(token|position)_embedding", r"text_model.embeddings.\1_embedding"),
-        (r"(text_projection)", r"\1"),
-    )
+
+def _patterns(*pairs: tuple[str, str]) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Patterns of a module whose words are joined by dots or underscores, and the name in ComfyUI."""
+    return tuple((re.compile(pattern.replace(".", "[._]") + "$"), name) for pattern, name in pairs)
+
+
+_CLIP: Final = _patterns(
+    (r"(?:text_model.)?encoder.layers.(\d+).self_attn.(?:to_)?(q|k|v|out)(?:_proj)?",
+     r"text_model.encoder.layers.\1.self_attn.\2_proj"),
+    (r"(?:text_model.)?encoder.layers.(\d+).mlp.(fc[12])", r"text_model.encoder.layers.\1.mlp.\2"),
+    (r"(?:text_model.)?encoder.layers.(\d+).(layer_norm[12])", r"text_model.encoder.layers.\1.\2"),
+    (r"(?:text_model.)?(final_layer_norm)", r"text_model.\1"),
+    (r"(?:text_model.)?embeddings.(token|position)_embedding", r"text_model.embeddings.\1_embedding"),
+    (r"(text_projection)", r"\1"),
 )  # fmt: skip
-_T5: Final = tuple(
-    (re.compile(pattern.replace(".", "[._]") + "$"), name)
-    for pattern, name in (
-        (r"encoder.block.(\d+).layer.(\d).(SelfAttention|DenseReluDense).(q|k|v|o|wi_0|wi_1|wi|wo|relative_attention_bias)",
-         r"encoder.block.\1.layer.\2.\3.\4"),
-        (r"encoder.block.(\d+).layer.(\d).layer_norm", r"encoder.block.\1.layer.\2.layer_norm"),
-        (r"encoder.final_layer_norm", r"encoder.final_layer_norm"),
-        (r"shared", r"shared"),
-    )
+_T5: Final = _patterns(
+    (r"encoder.block.(\d+).layer.(\d).(SelfAttention|DenseReluDense).(q|k|v|o|wi_0|wi_1|wi|wo|relative_attention_bias)",
+     r"encoder.block.\1.layer.\2.\3.\4"),
+    (r"encoder.block.(\d+).layer.(\d).layer_norm", r"encoder.block.\1.layer.\2.layer_norm"),
+    (r"encoder.final_layer_norm", r"encoder.final_layer_norm"),
+    (r"shared", r"shared"),
 )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ import re
 import shutil
 import signal
 import sqlite3
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.watch import Told, Watch, sees_changes
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.tests.client.relay import Relay
+from comfyui_eridiffusion.tests.client.wandb_files import wandb_records
 from comfyui_eridiffusion.tests.waiting import PATIENCE, queue, until, wait_until, wait_until_idle
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -249,31 +249,6 @@ def _in_wandb(folder: Path, document: dict[str, Any]) -> None:
             assert told[name, "sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
             assert next(folder.rglob(Path(told[name, "path"]).name)).is_file()
         assert told["contact_sheet", "_type"] == "image-file"
-
-
-def wandb_records(file: Path) -> Iterator[Any]:
-    """W&B's records in an offline run's file: protobuf messages in LevelDB's log format, after seven bytes of its own.
-
-    Format: blocks of 32768 bytes; in them checksum (4), length (2), kind (1: whole, 2: first, 3: middle, 4: last part).
-    """
-    from wandb.proto import wandb_internal_pb2
-
-    raw = file.read_bytes()
-    assert raw[:4] == b":W&B"
-    place, parts = 7, b""
-    while place < len(raw):
-        left = 32768 - place % 32768
-        if left < 7:
-            place += left
-            continue
-        _, length, kind = struct.unpack_from("<IHB", raw, place)
-        parts += raw[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            parts = b""
-            yield record
 
 
 SIGNALS = pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda sign: sign.name)

@@ -15,6 +15,7 @@ serenitymojo/configs/sample_prompts.example.json.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -184,6 +185,17 @@ def _of_library(reading: Reading, settings: Settings) -> list[SampleItem]:
     else:
         reading.note("A prompt library: depending on version, V2's Flux, SD 3.5 and SDXL trainers ignore it.")
     items: list[SampleItem] = []
+    for entry, place, prompt in _entries(reading, nodes, path):
+        size = entry.integer("size", 1, MAX_PIXELS) if entry.get("size") is not None else None
+        own = settings.sized(None if settings.in_run else size).against(entry.text("negative") or "")
+        seeds = _seeds(entry)
+        for seed in (not settings.in_run and seeds) or [settings.seed]:
+            items.append(_item(place, own, prompt, seed, len(items)))
+    return items
+
+
+def _entries(reading: Reading, nodes: list[Node], path: str) -> Iterator[tuple[Section, Place, str]]:
+    """The entries of a list of prompts: each as a section, its place, its prompt."""
     for index, node in enumerate(nodes):
         where = f"{path}[{index}]"
         if not isinstance(node.value, dict):
@@ -192,12 +204,7 @@ def _of_library(reading: Reading, settings: Settings) -> list[SampleItem]:
         prompt = entry.text("prompt")
         if prompt is None:
             raise entry.missing("prompt", "Write the prompt.")
-        size = entry.integer("size", 1, MAX_PIXELS) if entry.get("size") is not None else None
-        own = settings.sized(None if settings.in_run else size).against(entry.text("negative") or "")
-        seeds = _seeds(entry)
-        for seed in (not settings.in_run and seeds) or [settings.seed]:
-            items.append(_item(Place(reading, node, where), own, prompt, seed, len(items)))
-    return items
+        yield entry, Place(reading, node, where), prompt
 
 
 def _of_serenity(reading: Reading, settings: Settings, section: Section, nodes: list[Node]) -> list[SampleItem]:
@@ -208,18 +215,11 @@ def _of_serenity(reading: Reading, settings: Settings, section: Section, nodes: 
     )
     defaults = section.section("defaults")
     items: list[SampleItem] = []
-    for index, node in enumerate(nodes):
-        where = f"prompts[{index}]"
-        if not isinstance(node.value, dict):
-            raise reading.error("a prompt is a section of fields", node, where, 'Write {"prompt": "..."}.')
-        entry = Section(reading, node, where)
-        prompt = entry.text("prompt")
-        if prompt is None:
-            raise entry.missing("prompt", "Write the prompt.")
+    for entry, place, prompt in _entries(reading, nodes, "prompts"):
         for key in ("id", "caps"):
             entry.get(key)
         own = _serenity_settings(entry, settings if defaults is None else _serenity_settings(defaults, settings))
-        items.append(_item(Place(reading, node, where), own, prompt, own.seed, len(items)))
+        items.append(_item(place, own, prompt, own.seed, len(items)))
     return items
 
 
