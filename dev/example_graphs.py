@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ..families import FLUX, SD35, SDXL
 from ..families.family import Family
@@ -16,10 +16,20 @@ from ..workflows.canvas.ui import write
 from ..workflows.graph import Graph, Link, Literal
 from ..workflows.models import add_loaders
 
+#: Stands in the prompts of graphs with a LoRA for the word that the person's own LoRA was trained on.
+TRIGGER: Final = "ohwx"
+
 
 @dataclass(frozen=True)
 class Example:
-    """One example: file name without suffix, family, its graph, and the note on its canvas."""
+    """One example of a graph.
+
+    Attributes:
+        name: file name without suffix. ComfyUI's Templates show nothing else of it in words.
+        family: id of the family.
+        graph: the graph.
+        note: the text on its canvas.
+    """
 
     name: str
     family: str
@@ -143,7 +153,7 @@ def _sdxl_ddim() -> Example:
     )  # fmt: skip
     images = draft.sample(positive, negative, cfg=5.0, sampler=sampler.out("sampler"), sigmas=sigmas.out("sigmas"))
     return draft.done(
-        "sdxl_ddim", images,
+        "SDXL with DDIM", images,
         "**SDXL with real DDIM.** Schedule and sampler give the result of diffusers' DDIMScheduler; ComfyUI's own "
         "`ddim` is Euler.",
     )  # fmt: skip
@@ -156,7 +166,7 @@ def _sd35_triple() -> Example:
     positive = draft.encode(text, prompt_2=text, prompt_3=third, t5_length=256)
     negative = draft.encode("", negative=True, t5_length=256)
     return draft.done(
-        "sd35_triple_encode", draft.sample(positive, negative, steps=28, cfg=4.5),
+        "SD 3.5 with three text encoders", draft.sample(positive, negative, steps=28, cfg=4.5),
         "**SD 3.5, three text encoders, CFG.** `prompt` goes to CLIP-L, `prompt_2` to CLIP-G, `prompt_3` to T5 with "
         "exactly 256 tokens. An empty one takes the first prompt.",
     )  # fmt: skip
@@ -166,16 +176,16 @@ def _sd35_turbo() -> Example:
     draft = _Draft(SD35, checkpoint="sd3.5_large_turbo.safetensors")
     positive = draft.encode("a white cross on a purple background", t5_length=256)
     return draft.done(
-        "sd35_large_turbo", draft.sample(positive, draft.zeroed(positive), steps=4),
+        "SD 3.5 Large Turbo", draft.sample(positive, draft.zeroed(positive), steps=4),
         "**SD 3.5 Large Turbo.** Four steps, CFG 1: one pass per step, so the negative prompt is never run.",
     )  # fmt: skip
 
 
 def _flux_dev() -> Example:
     draft = _Draft(FLUX)
-    prompt = draft.encode("a blue ring on an orange background", t5_length=512)
+    prompt = draft.encode("a large blue circle on an orange background", t5_length=512)
     return draft.done(
-        "flux_dev", draft.sample(draft.guided(prompt), draft.zeroed(prompt), steps=20),
+        "Flux dev", draft.sample(draft.guided(prompt), draft.zeroed(prompt), steps=20),
         "**Flux dev.** 512 T5 tokens, embedded guidance 3.5, and the schedule of Black Forest Labs' code, shifted by "
         "the size: keep width and height of schedule and latent the same.",
     )  # fmt: skip
@@ -185,25 +195,26 @@ def _flux_schnell() -> Example:
     draft = _Draft(FLUX, unet="flux1-schnell.safetensors")
     prompt = draft.encode("a black triangle on a white background", t5_length=256)
     return draft.done(
-        "flux_schnell", draft.sample(prompt, draft.zeroed(prompt), steps=4, shifted=False),
+        "Flux schnell", draft.sample(prompt, draft.zeroed(prompt), steps=4, shifted=False),
         "**Flux schnell.** Four evenly falling steps (`shifted` off), 256 T5 tokens, no guidance.",
     )  # fmt: skip
 
 
 def _lora_steps() -> Example:
     draft = _Draft(FLUX)
-    steps = draft.add("steps", "EriLoraSteps", "Which steps", run="my_run", steps="all", at_most=5)
+    steps = draft.add("steps", "EriLoraSteps", "Which steps", run="my_run", steps="all", at_most=6)
     lora = draft.add(
         "lora", "EriLoraAtStep", "LoRA at training step", model=draft.loaded.model, clip=draft.loaded.clip,
         run="my_run", step=steps.out("step"), mode="exact", strength_model=1.0, strength_clip=1.0,
         apply="beside the weights",
     )  # fmt: skip
-    prompt = draft.encode("a red zorp on a white background", clip=lora.out("clip"), t5_length=512)
+    prompt = draft.encode(f"a red {TRIGGER} on a white background", clip=lora.out("clip"), t5_length=512)
     images = draft.sample(draft.guided(prompt), draft.zeroed(prompt), steps=20, model=lora.out("model"))
     return draft.done(
-        "lora_step_comparison", draft.sheet(images, steps.out("label"), "LoRA step by step"),
-        "**What each training step learned.** Choose your run in both LoRA nodes. The steps are a list: everything "
-        "behind it runs once per step, with the same noise, and the sheet shows them side by side.",
+        "LoRA training steps side by side", draft.sheet(images, steps.out("label"), "LoRA step by step"),
+        "**What each training step learned.** Choose your run in both LoRA nodes, and write its trigger word in place "
+        f"of `{TRIGGER}`. The steps are a list: everything behind it runs once per step, with the same noise, and the "
+        "sheet shows them side by side.",
     )  # fmt: skip
 
 
@@ -216,7 +227,7 @@ def _image_to_image() -> Example:
         draft.guided(prompt), draft.zeroed(prompt), steps=20, latent=latent.out("latent"), denoise=0.9
     )
     return draft.done(
-        "image_to_image", images,
+        "Image to image", images,
         "**Image to image.** `denoise` of the schedule says how much of the picture is made anew: lower keeps more. "
         "Set the schedule's width and height to the picture's.",
     )  # fmt: skip
@@ -227,7 +238,7 @@ def _guidance() -> Example:
     values = (1.0, 2.5, 4.5, 8.0)
     text = "a yellow square on a black background"
     items = [SampleItem(i, text, 1024, 1024, 28, seed=42, cfg_scale=value) for i, value in enumerate(values)]
-    spec = SampleSpec(SD35.id, "native", items, name="guidance_comparison")
+    spec = SampleSpec(SD35.id, "native", items, name="guidance_values")
     source = draft.add(
         "spec", "EriSampleSpec", "The same sample at four CFG values", config=config_text(spec), family="auto",
         trainer="auto", trigger_word="", items="",
@@ -242,7 +253,7 @@ def _guidance() -> Example:
         positive, negative, source.out("steps"), source.out("cfg"), seed=source.out("seed"), model=guided.out("model")
     )
     return draft.done(
-        "guidance_comparison", draft.sheet(images, "\n".join(f"CFG {value:g}" for value in values), ""),
+        "Guidance values side by side", draft.sheet(images, "\n".join(f"CFG {value:g}" for value in values), ""),
         "**One sample at several CFG values.** The spec's lists run one after the other. Set `rescale` to 0.7 or "
         "`threshold_percentile` to 0.995 in the Guidance node to see how they tame high values.",
     )  # fmt: skip
@@ -258,19 +269,20 @@ def _packed() -> Example:
     graph.stages[latent.id] = "image"
     decode = graph.add("decode", "VAEDecode", "Decode", samples=latent.out("latent"), vae=loaded_vae)
     return _saved(
-        graph, "packed_latents", FLUX, decode.out("image"),
+        graph, "Packed latents of a Flux trainer", FLUX, decode.out("image"),
         "**Packed latents from a trainer.** Put a safetensors file with Flux' packed tokens [B, N, 64] into ComfyUI's "
         "input folder. `model_space` on: the numbers are as the model sees them, which is what trainers store.",
     )  # fmt: skip
 
 
 def _training_run() -> Example:
-    prompts = ("a red zorp on a white background", "a yellow zorp on a blue background")
+    scenes = ("red {} on a white", "yellow {} on a blue", "white {} on a black", "green {} on an orange")
+    prompts = [f"a {scene.format(TRIGGER)} background" for scene in scenes]
     items = [SampleItem(i, text, 1024, 1024, 20, seed=42 + i, guidance=3.5) for i, text in enumerate(prompts)]
     spec = SampleSpec(FLUX.id, "ai-toolkit", items, name="my_run", layout="ai-toolkit", variant="dev")
     workflow = build(spec, {"files": _usual_files(FLUX)}, "my_run", None)
     return Example(
-        "training_run", FLUX.id, workflow.graph,
+        "Samples of a training run", FLUX.id, workflow.graph,
         "**A training run's samples.** What `eri graph` and dropping a config on the canvas build: the spec spreads "
         "into lists, one entry per sample. Paste your config into *Samples of my_run* and choose your run.",
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """The files of `example_workflows/`: each graph's JSON, and a picture made by running it on the small example models.
 
 `python dev/tasks.py example-workflows` writes them anew. The graphs name real model files; for the picture only what
-depends on the models is exchanged: loader nodes, the LoRA run, and the size, which the small models have 16 times less
-of.
+depends on the models is exchanged: loader nodes, the LoRA run with its trigger word, and the size, which the small
+models have 16 times less of.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,13 +23,18 @@ from PIL import Image, ImageDraw
 
 from ..client.host_client import HostClient
 from ..families import FLUX
-from .example_graphs import Example, examples
+from ..images.sheet import contact_sheet
+from ..lora import find_checkpoints
+from .example_graphs import TRIGGER, Example, examples
 from .local_host import LocalHost
 
 ROOT: Final = Path(__file__).absolute().parent.parent
 FOLDER: Final = ROOT / "example_workflows"
 MODELS: Final = ROOT / "examples" / "models"
+RUNS: Final = ROOT / "examples" / "runs"
 RUN: Final = "flux_zorp"
+#: The word that this run teaches.
+_TAUGHT: Final = "zorp"
 
 #: The small models' pictures are this many times smaller than the graphs'.
 SHRINK: Final = 16
@@ -45,7 +51,7 @@ Prompt = dict[str, dict[str, Any]]
 
 
 def swap(prompt: Mapping[str, Mapping[str, Any]], family: str) -> Prompt:
-    """The API graph `prompt` for the small models of `family`: other loaders, run and size, and nothing else."""
+    """The API graph `prompt` for the small models of `family`: other loaders, run, trigger word and size, no more."""
     loaders = yaml.safe_load((MODELS / f"{family}.yaml").read_text(encoding="utf-8"))["loaders"]
     swapped: Prompt = {
         f"small_{part}": {"class_type": entry["class_type"], "inputs": dict(entry["inputs"])}
@@ -71,6 +77,8 @@ def _input(name: str, value: Any, parts: Mapping[str, Sequence[str]], loaders: M
         return RUN
     if name in ("width", "height") and isinstance(value, int):
         return value // SHRINK
+    if isinstance(value, str):
+        value = value.replace(TRIGGER, _TAUGHT)
     if name == "config" and isinstance(value, str):
         return re.sub(r'("(?:width|height)": )(\d+)', lambda found: f"{found[1]}{int(found[2]) // SHRINK}", value)
     return value
@@ -100,7 +108,7 @@ def start_picture() -> Image.Image:
 
 async def packed_latent(client: HostClient, output: Path) -> bytes:
     """Sample the Flux example and return the latent as SaveLatent writes it. output: the host's output folder."""
-    example = next(example for example in examples() if example.name == "flux_dev")
+    example = next(example for example in examples() if example.name == "Flux dev")
     prompt = swap(example.graph.api(), FLUX.id)
     for node in ("decode", "save"):
         del prompt[node]
@@ -114,21 +122,29 @@ async def packed_latent(client: HostClient, output: Path) -> bytes:
 
 
 async def render(client: HostClient, example: Example) -> list[Image.Image]:
-    """Run an example on the small models; its pictures."""
-    result = await client.run(swap(example.graph.api(), example.family))
-    return [Image.open(io.BytesIO(await client.view(image))).convert("RGB") for image in result.images["save"]]
+    """Run an example on the small models; its pictures, those of a contact sheet one by one with their labels."""
+    prompt = swap(example.graph.api(), example.family)
+    if sheet := prompt.get("sheet"):
+        prompt["save"]["inputs"]["images"] = sheet["inputs"]["images"]
+    result = await client.run(prompt)
+    pictures = [Image.open(io.BytesIO(await client.view(image))).convert("RGB") for image in result.images["save"]]
+    if not sheet:
+        return pictures
+    columns = sheet["inputs"]["columns"]
+    steps = (checkpoint.step for checkpoint in find_checkpoints(RUNS / RUN))
+    labels = columns.splitlines() if isinstance(columns, str) else [f"step {step}" for step in steps]
+    return [contact_sheet([picture], columns=[label]) for picture, label in zip(pictures, labels, strict=True)]
 
 
 def thumbnail(pictures: Sequence[Image.Image], side: int = 480) -> Image.Image:
-    """The pictures beside one another, enlarged or shrunk to `side` pixels in width at most."""
-    width, height = sum(picture.width for picture in pictures), max(picture.height for picture in pictures)
-    row = Image.new("RGB", (width, height), "white")
-    x = 0
-    for picture in pictures:
-        row.paste(picture, (x, 0))
-        x += picture.width
-    scale = side / max(width, height)
-    return row.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
+    """The pictures in rows, as nearly square as they can be laid: a template's card is a square. `side`: its width."""
+    columns = math.ceil(len(pictures) ** 0.5)
+    width, height = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
+    card = Image.new("RGB", (width * columns, height * math.ceil(len(pictures) / columns)), "white")
+    for place, picture in enumerate(pictures):
+        row, column = divmod(place, columns)
+        card.paste(picture, (column * width, row * height))
+    return card.resize((side, round(side * card.height / card.width)), Image.Resampling.LANCZOS)
 
 
 def write_graphs(folder: Path) -> None:

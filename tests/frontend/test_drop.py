@@ -220,7 +220,7 @@ def test_broken_yaml_is_shown_with_its_place(empty: Canvas) -> None:
 
 
 def test_a_workflow_is_left_to_comfyui(empty: Canvas, handled: Callable[[], list[str]]) -> None:
-    graph: dict[str, Any] = json.loads((FOLDER / "flux_dev.json").read_text(encoding="utf-8"))
+    graph: dict[str, Any] = json.loads((FOLDER / "Flux dev.json").read_text(encoding="utf-8"))
     asked: list[str] = []
     empty.page.on("request", lambda request: asked.append(request.url))
     drop(empty, {"some_flow.json": json.dumps(graph)})
@@ -270,7 +270,7 @@ def test_prompts_and_pictures_of_comfyui_are_left_to_it(empty: Canvas, handled: 
     drop(empty, {"api_prompt.json": json.dumps(prompt)})
     opened(empty, "api_prompt")
     assert sorted(types(empty)) == ["EmptyLatentImage", "SaveLatent"]
-    drop(empty, {"picture.png": png_with(json.loads((FOLDER / "sdxl_ddim.json").read_text(encoding="utf-8")))})
+    drop(empty, {"picture.png": png_with(json.loads((FOLDER / "SDXL with DDIM.json").read_text(encoding="utf-8")))})
     opened(empty, "picture")
     assert "EriDDIMSampler" in types(empty)
     assert handled() == ["api_prompt.json", "picture.png"]
@@ -278,7 +278,7 @@ def test_prompts_and_pictures_of_comfyui_are_left_to_it(empty: Canvas, handled: 
 
 def test_two_configs_open_in_two_tabs_and_the_rest_goes_on(empty: Canvas, handled: Callable[[], list[str]]) -> None:
     kohya = 'pretrained_model_name_or_path = "sd_xl_base_1.0.safetensors"\nsample_prompts = "p.txt"\n'
-    graph = json.loads((FOLDER / "sdxl_ddim.json").read_text(encoding="utf-8"))
+    graph = json.loads((FOLDER / "SDXL with DDIM.json").read_text(encoding="utf-8"))
     files = {
         "p.txt": f"{RED_CAT} --w 512 --h 512\n",
         "first of two.toml": kohya,

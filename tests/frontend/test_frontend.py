@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -92,7 +93,7 @@ def test_they_are_offered_under_templates(frontend_host: LocalHost) -> None:
     with urllib.request.urlopen(f"{frontend_host.url}/api/workflow_templates", timeout=30) as answer:
         offered = json.load(answer)
     assert sorted(offered["comfyui-eridiffusion"]) == NAMES
-    address = f"{frontend_host.url}/api/workflow_templates/comfyui-eridiffusion/{NAMES[0]}.jpg"
+    address = f"{frontend_host.url}/api/workflow_templates/comfyui-eridiffusion/{urllib.parse.quote(NAMES[0])}.jpg"
     with urllib.request.urlopen(address, timeout=30) as answer:
         assert answer.read(3) == b"\xff\xd8\xff"
 
@@ -170,7 +171,7 @@ def test_built_graph_survives_the_canvas(fresh: Canvas, family: str, style: str,
 
 
 def test_missing_models_are_offered_for_download(fresh: Canvas) -> None:
-    graph = graph_of("flux_dev")
+    graph = graph_of("Flux dev")
     text = json.dumps(graph).replace("flux1-dev.safetensors", "flux1-not-here.safetensors")
     fresh.load(json.loads(text))
     (dialog,) = fresh.dialogs()

@@ -99,7 +99,7 @@ async def test_run_has_prompts_samples_and_the_reason_for_what_is_no_config(
     for step in (0, 700):
         place = host.output_dir / name / f"samples_step_{step:06}" / f"step_{step:06}_sample_42.png"
         place.parent.mkdir(parents=True)
-        shutil.copy(EXAMPLES.parent / "example_workflows" / "flux_dev.jpg", place)
+        shutil.copy(EXAMPLES.parent / "example_workflows" / "Flux dev.jpg", place)
     process = psutil.Process(host.pid)
     before = sum(process.cpu_times()[:2])
     status, document = await get(web, "/eridiffusion/runs/many")
@@ -122,7 +122,7 @@ async def test_a_sample_has_a_small_copy(web: aiohttp.ClientSession, runs_host: 
     Image.new("RGB", (640, 320), (200, 30, 30)).save(folder / "wide.png")
     Image.new("P", (40, 60), 3).save(folder / "little.png")
     (folder / "half.png").write_bytes((folder / "wide.png").read_bytes()[:200])
-    (host.output_dir / "link.png").symlink_to(EXAMPLES.parent / "example_workflows" / "flux_dev.jpg")
+    (host.output_dir / "link.png").symlink_to(EXAMPLES.parent / "example_workflows" / "Flux dev.jpg")
     sizes = {}
     for name in ("wide.png", "little.png"):
         query = {"filename": name, "subfolder": folder.name, "version": "1"}

@@ -18,7 +18,7 @@ from comfyui_eridiffusion.dev.local_host import LocalHost
 #: Sampling steps instead of the graphs' own: this is about graphs that run, not about good pictures.
 STEPS = 2
 EXAMPLES = {example.name: example for example in examples()}
-SHEETS = {"lora_step_comparison", "guidance_comparison"}
+SHEETS = {"LoRA training steps side by side", "Guidance values side by side"}
 
 
 def few_steps(prompt: Prompt) -> Prompt:
@@ -56,9 +56,9 @@ async def run_all(host: LocalHost) -> dict[str, list[Image.Image]]:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_runs_and_saves_its_pictures(pictures: dict[str, list[Image.Image]], name: str) -> None:
     saved = pictures[name]
-    assert len(saved) == (2 if name == "training_run" else 1)
+    assert len(saved) == (4 if name == "Samples of a training run" else 1)
     for picture in saved:
-        if name in SHEETS:  # four or five cells beside one another, and a heading
+        if name in SHEETS:  # four to six cells beside one another, and a heading
             assert picture.width >= 4 * 64
             assert picture.height > 64
         else:
@@ -69,7 +69,7 @@ def test_example_runs_and_saves_its_pictures(pictures: dict[str, list[Image.Imag
 
 def test_what_was_loaded_is_in_the_picture(pictures: dict[str, list[Image.Image]]) -> None:
     """The graph takes the newest checkpoint; each saved file tells which that was and that all of it was used."""
-    for picture in pictures["training_run"]:
+    for picture in pictures["Samples of a training run"]:
         details: dict[str, Any] = json.loads(picture.info["eridiffusion_lora"])
         assert details["run"] == RUN
         assert details["file"] == f"{RUN}/flux_lora_1000steps.safetensors"
