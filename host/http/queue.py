@@ -18,6 +18,7 @@ from ...errors import HostError
 from ...protocol.events import Failed, ImageRef, Interrupted, ending_in, images_of, prompt_files_of
 from ...protocol.refusals import failed, refused
 from ...workflows import Workflow
+from ..paths import without_folders
 
 #: Entry of a prompt's extra data that says which items each saving node saves.
 EXTRA_KEY: Final = "eridiffusion"
@@ -120,13 +121,14 @@ def described(error: HostError) -> dict[str, Any]:
 
     `details` holds the further faults of a graph that ComfyUI refuses, one a line.
     """
+    shown = error.kind in ("validation", "missing_node")
     entry = {
         "kind": error.kind,
-        "message": str(error),
+        "message": without_folders(str(error)),
         "node": error.node,
         "class_type": error.class_type,
         "field": error.field,
-        "details": error.details if error.kind in ("validation", "missing_node") else None,
+        "details": without_folders(error.details or "") or None if shown else None,
     }
     return {key: value for key, value in entry.items() if value is not None}
 

@@ -30,14 +30,15 @@ from ...errors import (
 )
 from ...workflows import Workflow
 from ...workflows.requests import MAX_BODY, GraphRequest, QueueRequest, Request, graph_for, read_request
-from ..lora.runs import leads_inside, run_roots
-from ..paths import candidates
+from ..paths import candidates, run_roots, without_folders
 from .queue import described, node_info, offered_files, queue, state
 
 PREFIX: Final = "/eridiffusion"
 #: Longest `?wait=` in seconds, and how often ComfyUI's history is looked at meanwhile.
 MAX_WAIT: Final = 300.0
 _POLL: Final = 0.2
+#: Seconds in which a body must have arrived.
+BODY_WITHIN: Final = 30.0
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -63,7 +64,8 @@ def answered(handler: Handler) -> Handler:
         except RequestError as error:
             return _error(error.status, error.kind, error, field=error.field)
         except SpecError as error:
-            places = {"line": error.line, "column": error.column, "field": error.field, "source": error.source}
+            source = None if error.source is None else without_folders(error.source)
+            places = {"line": error.line, "column": error.column, "field": error.field, "source": source}
             return _error(400, _config_kind(error), error, **places)
         except WorkflowError as error:
             return _error(400, "graph", error, field=error.field)
@@ -81,7 +83,7 @@ def _config_kind(error: SpecError) -> str:
 
 
 def _error(status: int, kind: str, error: Exception, **places: Any) -> web.Response:
-    entry = {"kind": kind, "message": str(error), **places}
+    entry = {"kind": kind, "message": without_folders(str(error)), **places}
     return web.json_response(
         {"error": {key: value for key, value in entry.items() if value is not None}}, status=status
     )
@@ -155,12 +157,29 @@ async def _read(request: web.Request, kind: type[Request]) -> Request:
     )
     if (request.content_length or 0) > MAX_BODY:
         raise too_large
+    try:
+        body = await asyncio.wait_for(_body(request, too_large), BODY_WITHIN)
+    except asyncio.TimeoutError as error:
+        raise RequestError(
+            408, "slow", f"the body did not arrive within {BODY_WITHIN:g} seconds", remedy="Send it again."
+        ) from error
+    return await asyncio.to_thread(read_request, kind, body)
+
+
+async def _body(request: web.Request, too_large: RequestError) -> bytes:
+    """The whole body, unpacked and counted so: it may come compressed."""
     body = bytearray()
-    async for chunk in request.content.iter_any():  # counted unpacked: a body may come compressed
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise too_large
-    return await asyncio.to_thread(read_request, kind, bytes(body))
+    try:
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise too_large
+    except web.RequestPayloadError as error:
+        encoding = request.headers.get("Content-Encoding", "identity")
+        raise RequestError(
+            400, "request", f"the body is not encoded as {encoding!r}", remedy="Send it as plain JSON."
+        ) from error
+    return bytes(body)
 
 
 async def _built(request: GraphRequest) -> tuple[Workflow, dict[str, Any]]:
@@ -182,8 +201,6 @@ def _run_name(run: str) -> str:
     except NodeInputError as error:
         raise RequestError(403, "outside", str(error)) from error
     place = next((path for path in places if path.exists()), places[0])
-    if not leads_inside(place):
-        raise RequestError(403, "outside", f"run: {run!r} is a link out of the allowed folders.")
     bases = [Path(os.path.abspath(root)) for root in run_roots()]
     return next(place.relative_to(base) for base in bases if place.is_relative_to(base)).as_posix()
 

@@ -19,8 +19,8 @@ from ...images.thumbnails import thumbnail
 from ...lora import Checkpoint
 from ...spec import SampleSpec, read_spec
 from ...workflows.run_overview import Configs, find_configs
-from ..lora.runs import find_run, list_runs, run_roots, runs_version
-from ..paths import input_roots
+from ..lora.runs import find_run, list_runs, runs_version
+from ..paths import check_name, input_roots, without_folders
 from ..spec import config_path
 from .routes import PREFIX, answered
 
@@ -31,7 +31,7 @@ def register() -> None:
     if server is None or any(getattr(route, "path", "").startswith(f"{PREFIX}/runs") for route in server.routes):
         return
     server.routes.get(f"{PREFIX}/runs")(answered(_runs))
-    server.routes.get(f"{PREFIX}/runs/{{name:.+}}")(answered(_run))
+    server.routes.get(f"{PREFIX}/runs/{{name:(?s:.+)}}")(answered(_run))
     server.routes.get(f"{PREFIX}/runs-version")(answered(_version))
     server.routes.get(f"{PREFIX}/thumbnail")(answered(_thumbnail))
 
@@ -65,7 +65,11 @@ async def _thumbnail(request: web.Request) -> web.Response:
 def _small_copy(name: str, folder: str) -> bytes:
     """A small copy of a picture below the output folder; RequestError 403 outside, 404 missing, 422 not whole."""
     output = Path(folder_paths.get_output_directory()).resolve()
-    path = (output / folder / name).resolve() if "\x00" not in folder + name else output
+    try:
+        check_name(str(output / folder / name), "filename")
+        path = (output / folder / name).resolve()
+    except NodeInputError as error:
+        raise RequestError(404, "missing_picture", str(error)) from error
     if not path.is_relative_to(output):
         raise RequestError(403, "outside", f"{name!r} is not below the output folder.", field="filename")
     if not path.is_file():
@@ -85,7 +89,7 @@ def _all_runs() -> list[dict[str, Any]]:
         try:
             place, checkpoints = find_run(name)
         except (NodeInputError, LoraError) as error:
-            entries.append({"name": name, "steps": [], "unknown": 0, "error": str(error)})
+            entries.append({"name": name, "steps": [], "unknown": 0, "error": without_folders(str(error))})
             continue
         by_run: dict[str, list[Checkpoint]] = {}
         for checkpoint in checkpoints if place.is_dir() else ():
@@ -109,13 +113,15 @@ def _overview(name: str, config: str) -> dict[str, Any]:
     except LoraError as error:
         raise RequestError(404, "unknown_run", str(error), field="name") from error
     folder = place if place.is_dir() else place.parent
-    found = find_configs(folder, [*run_roots(), *input_roots()])
+    found = find_configs(folder, input_roots())
     chosen, spec = _chosen(name, config, found)
     answer = {
         "name": name,
         **_steps(checkpoints),
         "configs": [_relative(path) for path in found.read],
-        "unreadable": [{"file": path.name, "reason": reason} for path, reason in found.refused.items()],
+        "unreadable": [
+            {"file": path.name, "reason": without_folders(reason)} for path, reason in found.refused.items()
+        ],
     }
     return answer if spec is None else {**answer, "config": chosen, "spec": spec.to_dict(), "samples": _samples(spec)}
 
@@ -128,7 +134,7 @@ def _chosen(name: str, config: str, found: Configs) -> tuple[str, SampleSpec | N
         except NodeInputError as error:
             status, kind = (403, "outside") if isinstance(error, OutsideError) else (404, "missing_config")
             raise RequestError(status, kind, str(error), field="config") from error
-        if path is None or not any(path.resolve().is_relative_to(root.resolve()) for root in input_roots()):
+        if path is None:
             raise RequestError(403, "outside", f"config: {config!r} is no config file of this ComfyUI", field="config")
         return config, read_spec(path, roots=input_roots())
     own = Path(name).name

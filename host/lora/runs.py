@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Final
 
 import folder_paths
 
@@ -15,11 +14,7 @@ from ...errors import LoraError, NodeInputError
 from ...lora import Checkpoint, find_checkpoints, select_checkpoint, select_steps
 from ...lora.run_names import run_names
 from ...lora.step_lists import spread
-from ..paths import candidates, lora_roots
-
-#: Kind of folder in ComfyUI's extra_model_paths.yaml under which further folders of training runs are allowed.
-RUNS_KIND: Final = "eri_runs"
-_ALLOW = f"Move it there, or allow its folder: a line '{RUNS_KIND}: <folder>' in ComfyUI's extra_model_paths.yaml"
+from ..paths import ALLOW, candidates, leading_inside, run_kinds, run_roots
 
 
 @dataclass(frozen=True)
@@ -29,16 +24,6 @@ class Choice:
     run: str
     step: int
     mode: str = "exact"
-
-
-def run_roots() -> list[Path]:
-    """Folders below which runs may lie: ComfyUI's loras folders, then those listed under `eri_runs`."""
-    further = folder_paths.get_folder_paths(RUNS_KIND) if RUNS_KIND in folder_paths.folder_names_and_paths else []
-    return [*lora_roots(), *map(Path, further)]
-
-
-def _kinds() -> list[str]:
-    return ["loras", *([RUNS_KIND] if RUNS_KIND in folder_paths.folder_names_and_paths else [])]
 
 
 def list_runs() -> list[str]:
@@ -55,7 +40,7 @@ def _listed(names: tuple[str, ...]) -> list[str]:
 
 def _file_names() -> Iterator[str]:
     """Names below the allowed folders, as ComfyUI lists them: anew where the time of a folder has changed."""
-    for kind in _kinds():
+    for kind in run_kinds():
         yield from folder_paths.get_filename_list(kind)
 
 
@@ -87,7 +72,7 @@ def find_run(run: str) -> tuple[Path, list[Checkpoint]]:
     places = candidates(run.strip(), run_roots(), "run")
     for place in sorted(places, key=lambda path: not path.exists()):
         try:
-            return place, _allowed(place, find_checkpoints(_inside(place)))
+            return place, _allowed(place, find_checkpoints(place))
         except LoraError as error:
             reason = error
     raise reason
@@ -127,24 +112,10 @@ def _stamp(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.path}|{stat.st_mtime_ns}|{stat.st_size}"
 
 
-def _inside(place: Path) -> Path:
-    """Return `place` itself, after checking that what it leads to also lies below an allowed folder."""
-    if not leads_inside(place):
-        raise NodeInputError(f"run: {place} is a link to {place.resolve()}, outside the allowed folders. {_ALLOW}.")
-    return place
-
-
 def _allowed(place: Path, checkpoints: list[Checkpoint]) -> list[Checkpoint]:
     """The checkpoints without links that lead out. NodeInputError when none is left."""
-    roots = [root.resolve() for root in run_roots()]
-    real = [(entry, entry.path.resolve()) for entry in checkpoints]
-    inside = [entry for entry, path in real if any(path.is_relative_to(root) for root in roots)]
+    allowed = set(leading_inside(entry.path for entry in checkpoints))
+    inside = [entry for entry in checkpoints if entry.path in allowed]
     if checkpoints and not inside:
-        raise NodeInputError(f"run: the checkpoints of {place} are links out of the allowed folders. {_ALLOW}.")
+        raise NodeInputError(f"run: the checkpoints of {place} are links out of the allowed folders. {ALLOW}")
     return inside
-
-
-def leads_inside(path: Path) -> bool:
-    """Whether what `path` leads to, links followed, lies below an allowed folder."""
-    real = path.resolve()
-    return any(real.is_relative_to(root.resolve()) for root in run_roots())

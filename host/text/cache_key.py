@@ -32,7 +32,8 @@ from comfy_execution.graph_utils import is_link
 from ...errors import LoraError
 from ...lora import read_lora
 from ...lora.fingerprint import content
-from ..lora.runs import Choice, find, run_roots
+from ..lora.runs import Choice, find
+from ..paths import run_roots
 from ..spec import SpecInputs, columns, load_spec
 from . import encode as _host_text
 from .cache_store import FORMAT

@@ -89,7 +89,7 @@ def test_links_that_lead_out_are_refused(comfy_host: Any, loras: Path, model: An
         (loras / "run" / outside.name).symlink_to(outside)
     run = "deep/run" if link == "run folder" else "run"
     for name in (run, f"{run}/{outside.name}", str(loras / run)):
-        with pytest.raises(refused(comfy_host), match=r"link.*outside the allowed|links out of the allowed"):
+        with pytest.raises(refused(comfy_host), match="out of the allowed"):
             apply(comfy_host, model, run=name)
     assert "eri_runs" in comfy_host.nodes["EriLoraAtStep"].validate_inputs(run=run, step=1, mode="exact")
     with folders(eri_runs=loras.parent / "outside"):

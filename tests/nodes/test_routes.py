@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import aiohttp.web
 import jsonschema
 import pytest
 import yaml
+from aiohttp.test_utils import TestServer
 from PIL import Image
 
 from comfyui_eridiffusion.client.runs import steps_in
@@ -292,7 +295,49 @@ async def test_too_large(web: aiohttp.ClientSession) -> None:
 async def test_runs_outside_the_roots(web: aiohttp.ClientSession, path: str, run: str) -> None:
     error = await refusal(web, 403, path, request(run=run, step=1))
     assert error["kind"] == "outside"
-    assert run in error["message"]
+    assert Path(run).name in error["message"]
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "x/" * 2100, "half\ud800"], ids=["name", "path", "surrogate"])
+async def test_names_that_no_file_can_have(web: aiohttp.ClientSession, name: str) -> None:
+    status, _ = await post(web, "graph", request(run=name, step=1))
+    assert status in (400, 403)
+    if len(name) < 1000 and name.isascii():  # what a request line can hold
+        for place in (f"runs/{name}", f"thumbnail?filename={name}", f"runs/flux_zorp?config={name}.yaml"):
+            async with web.get(f"/eridiffusion/{place}") as answer:
+                conforms(await answer.json(), "Error")
+                assert answer.status in (403, 404)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_body_that_is_not_encoded_as_it_says(web: aiohttp.ClientSession, encoding: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+    async with web.post("/eridiffusion/graph", data=b'{"config": "none"}', headers=headers) as answer:
+        assert answer.status == 400
+        assert encoding in conforms(await answer.json(), "Error")["error"]["message"]
+
+
+async def test_a_body_that_never_comes(comfy_host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = comfy_host.pack("host.http.routes")
+    monkeypatch.setattr(routes, "BODY_WITHIN", 0.1)
+    app = aiohttp.web.Application()
+    app.router.add_post("/graph", routes.answered(routes._graph))
+    async with TestServer(app) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"POST /graph HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+        assert (await reader.read(4096)).startswith(b"HTTP/1.1 408")
+        writer.close()
+
+
+@pytest.mark.parametrize("body", [{"config": "no_such.yaml"}, {"run": "/etc"}, {"run": "no_run", "step": 1}])
+@pytest.mark.parametrize("path", ["graph", "queue"])
+async def test_errors_name_no_folder_of_this_machine(
+    comfy_host: Any, web: aiohttp.ClientSession, path: str, body: dict[str, Any]
+) -> None:
+    import folder_paths
+
+    _, document = await post(web, path, request(**body))
+    assert folder_paths.base_path not in json.dumps(document.get("error", ""))
 
 
 @pytest.mark.parametrize("prefix", ["", "/api"])

@@ -112,6 +112,13 @@ def test_files_outside_the_hosts_folders_are_not_read(comfy_host: Any, folder: P
         assert "a secret" not in str(caught.value)
 
 
+def test_a_config_that_is_a_link_out_is_not_read(comfy_host: Any, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.toml").write_text(CONFIG.format("prompts.txt"))
+    (folder / "linked.toml").symlink_to(tmp_path / "secret.toml")
+    with pytest.raises(ValueError, match="out of the allowed folders"):
+        comfy_host.nodes["EriSampleSpec"].execute(config="linked.toml", **INPUTS)
+
+
 def test_pasted_text_opens_no_file(comfy_host: Any, folder: Path) -> None:
     (folder / "prompts.txt").write_text("a fox\n")
     with pytest.raises(ValueError, match="may not open files"):
