@@ -127,14 +127,14 @@ def _started(words: list[str]) -> tuple[str, str] | None:
 def _named(words: list[Word], programs: re.Pattern[str]) -> tuple[str | None, int]:
     """The program that the first word names, perhaps with its path, and how many words that takes.
 
-    More than one where a flag belongs to the name, as in `train --model sd35`.
+    More than one where further words belong to the name, as in `train --model sd35`.
     """
     for count in (1, 2, 3, 4):
         text = " ".join(word.text for word in words[:count])
         match = programs.search(text) if len(text) < 4096 else None
         if match is not None and match.start() <= len(words[0].text) and match.end() == len(text.rstrip()):
             return match[1].lower(), count
-        if count == 1 and (len(words) == 1 or not words[1].text.startswith("--")):
+        if count == len(words):
             break
     return None, 1
 

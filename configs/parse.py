@@ -39,7 +39,7 @@ class Notations:
         lines: a prompts file, one prompt a line; what looks like nothing else is one.
         any_txt: every .txt file is a prompts file, whatever it looks like.
         programs: the programs whose command lines say what is sampled, None where there are none.
-        repeated_keys: of a key that JSON gives twice the last counts, as in Python; False = it is a mistake.
+        repeated_keys: of a key that JSON or YAML gives twice the last counts, as in Python; False = a mistake.
     """
 
     env: bool = False
@@ -97,7 +97,9 @@ def parse(
     kind = _kind(text, suffix, notations, programs)
     if kind == "json":
         return _json(text, source, suffix, folders)
-    parsers = {"yaml": parse_yaml, "toml": parse_toml, "env": parse_env, "lines": parse_lines}
+    if kind == "yaml":
+        return _yaml(text, source, folders)
+    parsers = {"toml": parse_toml, "env": parse_env, "lines": parse_lines}
     if kind == "command" and programs is not None and script is not None:
         root = parse_command(script, source, programs.names, repeats=programs.repeats)
     else:
@@ -153,6 +155,11 @@ def _script(text: str, suffix: str, notations: Sequence[Notations]) -> tuple[Scr
     return script, next((programs for programs in known if script.starts(programs.names)), None)
 
 
+def _yaml(text: str, source: str, folders: Folders | None) -> Document:
+    repeated: list[Repeated] = []
+    return Document(parse_yaml(text, source, repeated), source, "yaml", folders, tuple(repeated))
+
+
 def _json(text: str, source: str, suffix: str, folders: Folders | None) -> Document:
     """Read JSON; a text that only looks like it may still be YAML."""
     try:
@@ -163,6 +170,6 @@ def _json(text: str, source: str, suffix: str, folders: Folders | None) -> Docum
         if suffix in (".json", ".jsonc"):
             raise
         try:
-            return Document(parse_yaml(text, source), source, "yaml", folders)
+            return _yaml(text, source, folders)
         except SpecError:
             raise json_error from None

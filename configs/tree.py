@@ -75,7 +75,7 @@ class Document:
         source: what the config is called in messages.
         kind: the notation that it was read in: "json", "yaml", "toml", "env", "command" or "lines".
         folders: where the files that the config names may come from.
-        repeated: keys that JSON gives twice, of which the last counts.
+        repeated: keys that JSON or YAML gives twice, of which the last counts.
     """
 
     root: Node

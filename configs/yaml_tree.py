@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import SpecError
-from .tree import MAX_DEPTH, MAX_EXPANDED, Node, check_text
+from .tree import MAX_DEPTH, MAX_EXPANDED, Node, Repeated, check_text
 
 if TYPE_CHECKING:
     import yaml
@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 _UNPRINTABLE: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def parse_yaml(text: str, source: str) -> Node:
-    """The tree of the one document in a YAML text.
+def parse_yaml(text: str, source: str, repeated: list[Repeated]) -> Node:
+    """The tree of the one document in a YAML text; of a key that is given twice the last value counts, as in PyYAML.
 
-    Raises SpecError with line and column on bad syntax, tags, keys that are given twice or are no text, several
-    documents, nesting deeper than MAX_DEPTH, aliases that refer to themselves and alias bombs.
+    Args:
+        text: the YAML.
+        source: what it is called in messages.
+        repeated: takes the keys that are given twice.
+
+    Raises SpecError with line and column on bad syntax, tags, keys that are no text, several documents, nesting deeper
+    than MAX_DEPTH, aliases that refer to themselves and alias bombs.
     """
     import yaml
 
@@ -39,7 +44,7 @@ def parse_yaml(text: str, source: str) -> Node:
         )
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _Builder(source).build(yaml.parse(text, Loader=loader))
+        return _Builder(source, repeated).build(yaml.parse(text, Loader=loader))
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, source) from None
     except yaml.YAMLError as error:
@@ -71,8 +76,8 @@ class _Frame:
 
 
 class _Builder:
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self, source: str, repeated: list[Repeated]) -> None:
+        self.source, self.repeated = source, repeated
         self.stack: list[_Frame] = []
         self.anchors: dict[str, Node] = {}
         self.root: Node | None = None
@@ -108,7 +113,7 @@ class _Builder:
             return
         frame = self.stack[-1]
         if value in frame.node.value:
-            raise self._error(f"the key {value!r} is given twice", event, "Keep one of the two.")
+            self.repeated.append(Repeated(value, *place))
         frame.key = value
         if event.anchor:
             self.anchors[event.anchor] = Node(value, *place, True, len(value) + 1)

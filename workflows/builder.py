@@ -113,6 +113,7 @@ def build(
     elif run is None and step is None:
         _check_lora(spec)
         model_notes.append("No run was named, so no LoRA is loaded: this samples the model before training.")
+    spec = spec if run is not None else _without_average(spec)
     graph = Graph()
     loaded = add_loras(graph, add_loaders(graph, description, spec.family), spec, (offered or {}).get("loras", ()))
     notes = [*instead, *spec.notes, *_ignored(spec), *model_notes, *seed_notes, *_control_images(spec)]
@@ -128,6 +129,12 @@ def build(
         )
     workflow = _compact(graph, spec, loaded, None if run is None else str(run), step, notes, batch)
     return replace(workflow, instead=instead)
+
+
+def _without_average(spec: SampleSpec) -> SampleSpec:
+    """The spec for the model before training, whose averaged weights are its own: each picture once."""
+    plain = [item for item in spec.items if not item.ema]
+    return spec.part(plain) if plain else spec
 
 
 def _sample_title(item: SampleItem) -> str:

@@ -67,7 +67,7 @@ eridiffusion-v2-command    r      r      r      r    r         v         v      
 eridiffusion-v2-json       r      r      r      r    r         v         v             s            r     s   s   s    r
 eridiffusion-v2-library    r      r      r      r    r         v         v             s            r     s   s   s    r
 eridiffusion-v2-lines      r      r      r      r    r         v         v             .            .     s   s   s    .
-ai-toolkit-yaml            r      r      r      r    r         n         n             .            r     s   s   s    .
+ai-toolkit-yaml            r      r      r      r    r         n         n             .            n     s   s   s    .
 ai-toolkit-json            r      r      r      r    r         n         n             s            n     s   s   s    r
 kohya-config               r      r      r      r    r         n         v             .            r     s   r   s    .
 kohya-command              r      r      r      r    r         n         v             .            t     s   .   s    .
@@ -139,7 +139,7 @@ def duplicate(form: Form) -> Input:
         return text + "VALIDATION_PROMPT='an owl'\n", form.arguments()
     if form.suffix == ".sh":
         return text.rstrip() + " --seed 4 --seed 5\n", form.arguments()
-    return "twice: 1\ntwice: 2\n" + text, form.arguments()
+    return "x: 1\nx: 2\n" + text, form.arguments()
 
 
 def encoded(name: str) -> Callable[[Form], Input]:

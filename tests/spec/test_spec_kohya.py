@@ -281,6 +281,13 @@ def test_unused_fields_of_the_prompt_file_are_named_with_it() -> None:
     assert spec.ignored[-1] == "p.json: [0].steps"
 
 
+@pytest.mark.parametrize("written", ['"a fox --w 512"', '"""a fox\nan owl"""', '["a fox", "an owl"]'])
+def test_prompts_in_place_of_their_files_name(written: str) -> None:
+    with pytest.raises(SpecError, match=r"the name of a prompt file is expected.*\.txt file") as caught:
+        read_text(f"ae = 'ae.sft'\nnetwork_module = 'networks.lora_flux'\nsample_prompts = {written}\n")
+    assert (caught.value.line, caught.value.field) == (3, "sample_prompts")
+
+
 def test_no_prompts_in_the_config() -> None:
     with pytest.raises(SpecError, match="no sample_prompts"):
         read_text("ae = 'ae.sft'\nnetwork_module = 'networks.lora_flux'\n")

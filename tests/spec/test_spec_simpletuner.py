@@ -56,6 +56,50 @@ def test_the_three_notations_say_the_same() -> None:
 
 
 @pytest.mark.parametrize(
+    ("start", "family"),
+    [
+        ("accelerate launch --num_processes=1 train_sdxl.py", "sdxl"),
+        ("accelerate launch train.py --flux --pretrained_model_name_or_path=black-forest-labs/FLUX.1-dev", "flux"),
+        ("python train.py --model_type=lora --sd3", "sd35"),
+        ("python train.py --model_type=lora", "sdxl"),
+        ("simpletuner train --model_family flux", "flux"),
+        ("simpletuner-train --model_family=sd3", "sd35"),
+    ],
+)
+def test_command_lines(start: str, family: str) -> None:
+    """bghira/SimpleTuner of 2024 train.sh and helpers/arguments.py; simpletuner/cli/train.py hands flags on."""
+    text = f"{start} --validation_prompt 'a fox' --validation_num_inference_steps=20 --seed=7 --mixed_precision bf16"
+    spec = read_text(text)
+    assert (spec.trainer, spec.family, spec.precision) == ("simpletuner", family, "bfloat16")
+    assert [(item.prompt, item.steps, item.seed) for item in spec.items] == [("", 20, 7), ("a fox", 20, 7)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("simpletuner train --env my-flux", "config/my-flux/config.json"),
+        ("python train.py --kolors --validation_guidance 3", "kolors"),
+        ("python train_sd21.py --validation_guidance 3", "sd2x"),
+        ("python train_sdxl.py --images folder --epoch 3", "no known trainer"),
+        ("accelerate launch train_network.py --sample_prompts p.txt", "train_network.py trains Stable Diffusion 1"),
+    ],
+)
+def test_other_command_lines(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        read_text(text)
+
+
+def test_both_weights_are_one_model_before_training() -> None:
+    """`ema_validation` comparison: without a run there is nothing to average."""
+    spec = spec_of(use_ema=True)
+    assert [item.ema for item in spec.items] == [False, False, True, True]
+    assert [item.ema for item in build(spec).spec.items] == [False, False]
+    assert [item.ema for item in build(spec, run="zorp", step=100).spec.items] == [False, False, True, True]
+    averaged = spec_of(use_ema=True, ema_validation="ema_only")
+    assert len(build(averaged).spec.items) == 2
+
+
+@pytest.mark.parametrize(
     ("written", "sizes"),
     [
         ("1024", [(1024, 1024)]),

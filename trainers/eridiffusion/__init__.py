@@ -56,7 +56,7 @@ TRAINER: Final = Trainer(
     files="YAML: `config.process[]`, or `sample:` / `validation:` at the top level",
     family_told_by="`model` section",
     seeds=("42", "the same, `walk_seed` counts up"),
-    notations=Notations(),
+    notations=Notations(repeated_keys=False),  # serde_yaml stops at them
     recognise=is_eridiffusion,
     doubt=doubt,
     read=read_eridiffusion,

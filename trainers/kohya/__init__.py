@@ -11,7 +11,7 @@ from ...lora.schemes import NUMBER, Scheme
 from ..claims import Claim
 from ..trainer import Trainer, no_placeholder, nobody_else
 from .gui import is_gui_form
-from .prompts import NOTATIONS, is_prompt_file, looks_like_entries
+from .prompts import NOTATIONS, is_prompt_file, looks_like_entries, starts_sd_scripts
 from .reader import MODEL_FILES, read_kohya
 from .sampling import ID, WAYS
 
@@ -24,7 +24,9 @@ def is_kohya(document: Document) -> bool:
     """True for sd-scripts' training arguments, its GUI's forms, and prompt files, whose trainer nothing tells."""
     if is_prompt_file(document):
         return document.kind != "json" or looks_like_entries(document.root)
-    if document.kind == "command" or is_gui_form(document):
+    if document.kind == "command":
+        return starts_sd_scripts(document)
+    if is_gui_form(document):
         return True
     return not argument_names(document).isdisjoint(_ARGUMENTS)
 

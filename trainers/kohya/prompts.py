@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ...configs.command_line import PROGRAM
 from ...configs.fields import Reading, Section, is_null
 from ...configs.parse import Notations, Programs
 from ...configs.prompt_flags import KOHYA, MUSUBI, Grammar, parse_prompt_line
-from ...configs.tree import Document, Node
+from ...configs.tree import Document, Node, find
 from ..reading import no_prompt
 
 #: Training scripts of sd-scripts and musubi-tuner; without one of their TOML configs the arguments stand here. Those of
@@ -51,6 +52,12 @@ def read_entries(reading: Reading, grammar: Grammar) -> list[Entry]:
     if not entries:
         raise no_prompt(document.source, "Write at least one prompt.")
     return entries
+
+
+def starts_sd_scripts(document: Document) -> bool:
+    """True for a command line that starts one of the programs here."""
+    program = find(document.root, PROGRAM)
+    return program is not None and _SCRIPTS.fullmatch(f"{program.value}.py") is not None
 
 
 def is_prompt_file(document: Document) -> bool:

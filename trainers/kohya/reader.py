@@ -49,6 +49,7 @@ _WITHOUT_EFFECT: Final = {
 }
 #: What accelerate takes; with fp8 the noise stays in float32.
 _MIXED: Final = ("no", "fp16", "bf16", "fp8")
+_PROMPT_FILES: Final = (".txt", ".toml", ".json")
 _MASKS: Final = ("apply_t5_attn_mask", "apply_lg_attn_mask")
 
 
@@ -143,8 +144,8 @@ def prompt_items(
     """
     folders = reading.document.folders or Folders()
     key = "prompt_file" if (args.text("prompt_file") or "").strip() else "sample_prompts"  # lora-scripts' page has both
-    named = args.text(key)
     found = folders.override()
+    named = _prompt_file(args, key)
     own = gui_entries(args) if isinstance(args, GuiForm) else exported_entries(args)
     if found is None and own and key == "sample_prompts":
         return items(reading, own)
@@ -154,7 +155,7 @@ def prompt_items(
             raise missing_file("the config has no sample_prompts, so the trainer samples nothing", source)
         found = folders.read(args, key, part_of(named, named.strip()))
     text, name, suffix = found
-    if suffix not in (".txt", ".toml", ".json"):
+    if suffix not in _PROMPT_FILES:
         raise SpecError(
             f"{suffix or 'no suffix'}: the trainer reads prompts from .txt, .toml and .json only",
             source=name,
@@ -164,6 +165,21 @@ def prompt_items(
     made = items(second, read_entries(second, grammar))
     take_over(reading, second)
     return made
+
+
+def _prompt_file(args: Section, key: str) -> str | None:
+    """The file that a config names; SpecError where the prompts themselves stand there, on which the trainer stops."""
+    node = args.get(key)
+    if node is None or isinstance(args, GuiForm) or args.reading.document.kind == "command":
+        return args.text(key)
+    text = node.value.strip() if isinstance(node.value, str) else "\n"
+    if "\n" in text or (" " in text and not text.endswith(_PROMPT_FILES)):
+        raise args.error(
+            key,
+            "the name of a prompt file is expected, not prompts",
+            "Write them into a .txt file, one a line, and name it here.",
+        )
+    return args.text(key)
 
 
 def interval(args: Section, *, epochs_win: bool) -> int | None:

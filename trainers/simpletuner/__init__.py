@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...configs.parse import Notations
-from ...configs.tree import Document, find, has_any
+from ...configs.parse import Notations, Programs
 from ...images.saved_names import PICTURE, SavedName
 from ...images.template import Layout
 from ...lora.schemes import Beside
 from ..claims import Claim
 from ..trainer import Trainer, no_placeholder, nobody_else
+from .family import PROGRAMS, is_simpletuner
 from .reader import MODEL_FILES, read_simpletuner
 from .sampling import ID, WAYS
-
-
-def is_simpletuner(document: Document) -> bool:
-    """True for SimpleTuner's options in any notation, and for what its web interface exports."""
-    if has_any(document, "model_family", "--model_family", "MODEL_FAMILY", "VALIDATION_PROMPT"):
-        return True
-    return has_any(document, "_metadata") and any(
-        find(document.root, f"config.{key}") is not None for key in ("model_family", "--model_family")
-    )
-
 
 TRAINER: Final = Trainer(
     id=ID,
@@ -38,10 +28,10 @@ TRAINER: Final = Trainer(
     },
     listed=5,
     families=("flux", "sd35", "sdxl", "chroma"),
-    files="`config.json`, `.toml`, `.env`, with `user_prompt_library`; what its web interface exports",
-    family_told_by="`model_family`",
+    files="`config.json`, `.toml`, `.env` or command line, with `user_prompt_library`; what its web interface exports",
+    family_told_by="`model_family`; before 2025: a switch, the program",
     seeds=("`seed`, else 0", "the same"),
-    notations=Notations(env=True, toml=True),
+    notations=Notations(env=True, toml=True, programs=Programs(PROGRAMS, repeats=True)),
     recognise=is_simpletuner,
     doubt=nobody_else,
     read=read_simpletuner,

@@ -1,4 +1,4 @@
-"""SimpleTuner's options by name, from any of its three notations, with its own idea of what a value means.
+"""SimpleTuner's options by name, from any of its notations, with its own idea of what a value means.
 
 Sources: bghira/SimpleTuner `helpers/configuration/cli_utils.py::mapping_to_cli_args`, `env_file.py`, `cmd_args.py`.
 """
@@ -24,14 +24,6 @@ _ENV_NAMES: Final = {
 }
 _EXTRA: Final = "TRAINER_EXTRA_ARGS"
 _OLD_NAMES: Final = {"validation_steps": "validation_step_interval"}
-#: config.env of 2024: a switch -> the family that it stands for, SDXL without any.
-_SWITCHES: Final = {
-    "stable_diffusion_3": "sd3",
-    "stable_diffusion_legacy": "sd1x",
-    "legacy": "sd1x",
-    "aura_flow": "auraflow",
-    **{name: name for name in ("flux", "sd3", "pixart_sigma", "kolors", "smoldit", "hunyuan_dit")},
-}
 _VARIABLE: Final = re.compile(r"\$\{[^}]*\}|\{env:[^{}]*\}")
 #: Options whose end says enough where the beginning is not known.
 _PATHS: Final = frozenset(("output_dir", "user_prompt_library", "pretrained_model_name_or_path"))
@@ -121,15 +113,6 @@ class Options:
         if word in ("1", "true", "yes", "on", "y", "t"):
             return True
         raise self.error(name, f"{word!r} is neither true nor false", "Write true or false.")
-
-    def family_switch(self) -> str | None:
-        """The family as config.env named it in 2024, None where no switch is given.
-
-        Source: `train.sh` of 2024, which turns `FLUX=true` into `--flux`.
-        """
-        known = [name for name in _SWITCHES if self.has(name)]
-        on = next((_SWITCHES[name] for name in known if self.flag(name)), None)
-        return on or ("sdxl" if known else None)
 
     def integer(self, name: str, low: int, high: int) -> int | None:
         """The option as a whole number in [low, high]."""

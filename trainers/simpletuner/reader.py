@@ -1,4 +1,4 @@
-"""SimpleTuner: config.json, config.toml or config.env, with its library of prompts in a file of its own.
+"""SimpleTuner: config.json, .toml, .env or a command line, with its library of prompts in a file of its own.
 
 Sources: bghira/SimpleTuner `helpers/training/validation.py` (`prepare_validation_prompt_list`,
 `parse_validation_resolutions`, `Validation.validate_prompt`), `helpers/configuration/cmd_args.py`.
@@ -15,16 +15,16 @@ from ...configs.fields import Reading, Section
 from ...configs.limits import Place
 from ...configs.parse import parse
 from ...configs.second_file import Folders
-from ...configs.tree import Document, find, has_any
+from ...configs.tree import Document
 from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem, SampleSpec
-from ..reading import no_prompt, rescaling, run_name, spec_of, take_over, texts_of, unsupported
+from ..reading import no_prompt, rescaling, run_name, spec_of, take_over, texts_of
 from .base import lora_scale, note_base, real_guidance, steps_of, with_average
+from .family import family_of
 from .options import Options
 from .sampling import ID, SCHEDULER_WORDS, SIZE
 
-_FAMILIES: Final = {"flux": "flux", "sd3": "sd35", "sdxl": "sdxl", "chroma": "chroma"}
 #: What a flavour loads, helpers/models/*/model.py HUGGINGFACE_PATHS; the first of each is DEFAULT_MODEL_FLAVOUR.
 _FLAVOURS: Final = {
     "flux": {
@@ -76,7 +76,7 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
     """Spec of a SimpleTuner config. Raises SpecError for a model that is not supported or when nothing is sampled."""
     reading = Reading(document)
     options = Options(reading)
-    family = family or _family(options)
+    family = family_of(options, family)
     options.node("model_family")
     files, flavour = texts_of(options, MODEL_FILES), options.text("model_flavour")
     if not files.get(_BASE):
@@ -106,15 +106,6 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
         model_files=files,
         sampling=_sampling(options, family, flavour),
     )
-
-
-def _family(options: Options) -> str:
-    named = options.text("model_family") or options.family_switch()
-    if named is None:
-        raise options.error("model_family", "this option is missing", f"Write one of {', '.join(_FAMILIES)}.")
-    if named.lower() not in _FAMILIES:
-        raise unsupported(options, "model_family", repr(named), _FAMILIES)
-    return _FAMILIES[named.lower()]
 
 
 def _of_flavour(options: Options, family: str, flavour: str) -> str:
@@ -373,12 +364,3 @@ def _skip_layers(options: Options, family: str) -> dict[str, str | float | bool]
         "skip_start": options.number(f"{name}_start", 0.01),
         "skip_end": options.number(f"{name}_stop", 0.2),
     }
-
-
-def is_simpletuner(document: Document) -> bool:
-    """True for SimpleTuner's options in any notation, and for what its web interface exports."""
-    if has_any(document, "model_family", "--model_family", "MODEL_FAMILY", "VALIDATION_PROMPT"):
-        return True
-    return has_any(document, "_metadata") and any(
-        find(document.root, f"config.{key}") is not None for key in ("model_family", "--model_family")
-    )
