@@ -64,17 +64,21 @@ def _for_host(lora: Lora, adapter: Adapter) -> Mapping[str, Tensor]:
         rest = {kind: tensor for kind, tensor in tensors.items() if not kind.startswith("lokr_")}
         return {**rest, "lokr_w1": lycoris_factor(own, "lokr_w1", ""), "lokr_w2": second}
     if RESCALE in tensors and OFT in tensors and tensors[OFT].ndim == 3:
-        size = tensors[OFT].shape[-1]
-        if size % 2:
-            raise LoraError(
-                f"has OFT with a trained rescale in blocks of {size} rows, which ComfyUI's loader cannot apply",
-                path=lora.path,
-                keys=[adapter.module],
-                remedy="Train with blocks of an even size",
-            )
+        blocks = tensors[OFT]
+        if blocks.shape[-1] % 2:  # BOFT's blocks have halves: two together are one block
+            if len(blocks) % 2:
+                raise LoraError(
+                    f"has OFT with a trained rescale in {len(blocks)} blocks of {blocks.shape[-1]} rows, which ComfyUI "
+                    "cannot apply",
+                    path=lora.path,
+                    keys=[adapter.module],
+                    remedy="Train with blocks of an even size",
+                )
+            blocks = torch.stack([torch.block_diag(*pair) for pair in blocks.unflatten(0, (-1, 2))])
+        size = blocks.shape[-1]
         # BOFT turns each block's rows in this order, and by the transposed of OFT's rotation
         order = torch.arange(size).reshape(2, -1).T.flatten()
-        return {**tensors, OFT: tensors[OFT].transpose(-1, -2)[:, order][:, :, order].contiguous()[None]}
+        return {**tensors, OFT: blocks.transpose(-1, -2)[:, order][:, :, order].contiguous()[None]}
     return tensors
 
 

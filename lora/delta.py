@@ -33,7 +33,7 @@ def merged_delta(lora: Lora, strength: float = 1.0, base: Mapping[str, Tensor] |
             their change depends on the weights.
 
     Raises LoraError for DoRA and OFT without their base weight, for shapes that do not fit it, and for what is not
-    computed here (BOFT, DoRA on OFT).
+    computed here (DoRA on OFT).
     """
     deltas: dict[str, Tensor] = {}
     for adapter in lora.adapters:
@@ -206,17 +206,25 @@ def dora_gaps(adapters: Iterable[Adapter], base: Mapping[str, Tensor]) -> dict[s
 def _oft_change(adapter: Adapter, weight: Tensor, strength: float) -> Tensor:
     """s (R - 1) W for block-diagonal rotations R = (1 + Q)(1 - Q)⁻¹, Q skew-symmetric (Qiu et al. 2023, eq. 5).
 
-    With a trained rescale, its product with W + s (R - 1) W, less W.
+    Of a BOFT such a rotation by stage, each of other rows together (Liu et al. 2024). With a trained rescale, its
+    product with the rotated W, less W.
     """
-    if adapter.tensors[OFT].ndim != 3 or DORA in adapter.tensors:
-        raise NotImplementedError("BOFT or DoRA on OFT")
-    (blocks,) = rotations(adapter)
-    parts = weight.reshape(blocks.shape[0], blocks.shape[1], -1)
-    change = strength * (blocks.transpose(1, 2) @ parts).reshape(weight.shape)
-    if RESCALE not in adapter.tensors:
-        return change
-    rescale = adapter.tensors[RESCALE].float().reshape(-1, *[1] * (weight.ndim - 1))
-    return rescale * (weight + change) - weight
+    if DORA in adapter.tensors:
+        raise NotImplementedError("DoRA on OFT")
+    butterfly, turned = adapter.tensors[OFT].ndim == 4, weight.flatten(1)
+    for number, blocks in enumerate(rotations(adapter)):
+        apart = 2**number * (blocks.shape[-1] // 2)
+        parts = (_exchanged(turned, 2, apart) if butterfly else turned).reshape(*blocks.shape[:2], -1)
+        change = ((blocks if butterfly else blocks.transpose(1, 2)) @ parts).flatten(0, 1)
+        turned = turned + strength * (_exchanged(change, apart, 2) if butterfly else change)
+    if RESCALE in adapter.tensors:
+        turned = turned * adapter.tensors[RESCALE].float().reshape(-1, 1)
+    return turned.reshape(weight.shape) - weight
+
+
+def _exchanged(rows: Tensor, outer: int, inner: int) -> Tensor:
+    """Rows in groups of outer · inner, those of each group in the order of its columns."""
+    return rows.unflatten(0, (-1, outer, inner)).transpose(1, 2).flatten(0, 2)
 
 
 def rotations(adapter: Adapter) -> Tensor:

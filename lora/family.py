@@ -13,6 +13,7 @@ from ..errors import LoraError, shorten
 from ..families import FAMILIES
 from ..families.others import OTHERS, other_by_statement
 from .metadata import LoraFile
+from .names.text_encoders import names_no_encoder
 from .suffixes import DOWN, UP
 
 # On names with "." written as "_", so that one pattern serves the dotted and the kohya spelling.
@@ -188,4 +189,11 @@ def refuse_other_models(file: LoraFile) -> None:
             path=file.path,
             keys=[module],
             remedy=f"Supported are {shorten(FAMILIES)}",
+        )
+    if file.modules and all(map(names_no_encoder, file.modules)):
+        raise LoraError(
+            "its names are those of a text encoder alone and do not say of which, nor does its width",
+            path=file.path,
+            keys=file.modules,
+            remedy="CLIP-L is 768 wide, CLIP-G 1280, T5-XXL 4096; else save it with text_encoder. before its names",
         )

@@ -11,9 +11,9 @@ from typing import Any
 
 from ..errors import LoraError
 from .header import Header
-from .names.text_encoders import is_text_encoder
+from .names.text_encoders import encoder_by_width, is_text_encoder, names_no_encoder, saying
 from .remembered import look
-from .suffixes import Split, split, split_own
+from .suffixes import DOWN, Split, split, split_own
 
 ERIDIFFUSION_KEY = "__eridiffusion_ckpt__"
 DIFFUSERS_KEY = "lora_adapter_metadata"
@@ -53,7 +53,17 @@ class LoraFile:
     @cached_property
     def parts(self) -> Mapping[str, Split]:
         apart = {name: split_own(name, self.endings) or split(name) for name in self.header.shapes}
-        return {name: part for name, part in apart.items() if part is not None}
+        return self._with_encoder({name: part for name, part in apart.items() if part is not None})
+
+    def _with_encoder(self, parts: dict[str, Split]) -> dict[str, Split]:
+        """The names taken apart, with the encoder in those of a text encoder's adapter that leave it out."""
+        unsaid = {name: part for name, part in parts.items() if names_no_encoder(part.module)}
+        shapes = self.header.shapes
+        downs = {part.module: shapes[name] for name, part in unsaid.items() if part.kind == DOWN}
+        encoder = encoder_by_width({module: shape[1] for module, shape in downs.items() if shape[1:]})
+        if encoder is None:
+            return parts
+        return parts | {name: part._replace(module=saying(encoder, part.module)) for name, part in unsaid.items()}
 
     @cached_property
     def modules(self) -> tuple[str, ...]:

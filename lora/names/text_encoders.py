@@ -9,6 +9,7 @@ modules/util/convert/lora/convert_sd3_lora.py.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from .spelling import unwrapped
@@ -46,6 +47,35 @@ _T5: Final = _patterns(
     (r"encoder.final_layer_norm", r"encoder.final_layer_norm"),
     (r"shared", r"shared"),
 )  # fmt: skip
+
+
+#: Width -> encoder, for the adapter of one encoder alone, whose names leave out which one it is.
+_BY_WIDTH: Final = {768: "clip_l", 1280: "clip_g", 4096: "t5xxl"}
+#: Modules whose input is as wide as the encoder.
+_WIDE_IN: Final = re.compile(r"[._](?:(?:self_attn|SelfAttention)[._]\w+|fc1|wi(?:_[01])?)$")
+
+
+def encoder_by_width(widths: Mapping[str, int]) -> str | None:
+    """The encoder of modules that say none in their names, None where their widths are not those of one.
+
+    widths: the inputs' widths by module name.
+    """
+    wide = {width for name, width in widths.items() if _WIDE_IN.search(name)}
+    return _BY_WIDTH.get(wide.pop()) if len(wide) == 1 else None
+
+
+def names_no_encoder(name: str) -> bool:
+    """Whether a name is one of CLIP's or T5's modules and does not say of which encoder, as PEFT saves one alone."""
+    module = name.removeprefix(_WRAPPER)
+    if not module.startswith(("text_", "encoder", "shared")):  # nearly all names
+        return False
+    return not is_text_encoder(name) and (_known(module, _CLIP) or _known(module, _T5)) is not None
+
+
+def saying(encoder: str, name: str) -> str:
+    """The name with the encoder in it, behind PEFT's wrapper."""
+    module = name.removeprefix(_WRAPPER)
+    return f"{name[: len(name) - len(module)]}{encoder}.{module}"
 
 
 def is_text_encoder(name: str) -> bool:

@@ -208,11 +208,11 @@ def test_pefts_loha_and_lokr_have_scale_alpha_over_r(tmp_path: Path, kind: str) 
 
 
 @pytest.mark.usefixtures("comfy_host")
-@pytest.mark.parametrize("bound", [0.0, 0.4])
-def test_a_trained_rescale_of_oft(tmp_path: Path, bound: float) -> None:
+@pytest.mark.parametrize(("bound", "size"), [(0.0, 8), (0.4, 8), (0.4, 3)])
+def test_a_trained_rescale_of_oft(tmp_path: Path, bound: float, size: int) -> None:
     """LyCORIS' `rescaled`: rescale · R W. ComfyUI leaves the rescale of an OFT out, and applies that of a BOFT."""
     weight = host_base("flux")[f"{_M}double_blocks.0.img_attn.qkv.weight"].double()
-    blocks, rescale = rand(H // 8, 8, 8), 1 + rand(H, 1, seed=1)
+    blocks, rescale = rand(H // size, size, size), 1 + rand(H, 1, seed=1)
     stem = "lycoris_transformer_blocks_0_attn_to_k"
     tensors = {f"{stem}.oft_blocks": blocks, f"{stem}.rescale": rescale, f"{stem}.alpha": torch.tensor(bound)}
     length = (blocks - blocks.transpose(1, 2)).norm()
@@ -222,9 +222,6 @@ def test_a_trained_rescale_of_oft(tmp_path: Path, bound: float) -> None:
     expected = {f"{_M}double_blocks.0.img_attn.qkv.weight": rows(rescale.double() * turned - part, H, 3 * H)}
     assert_same_changes(host_changes("flux", to_host_keys(lora)), expected)
     assert_same_changes(merged_delta(lora, base=host_base("flux")), expected)
-    odd = {f"{stem}.oft_blocks": rand(H // 3, 3, 3), f"{stem}.rescale": rescale}
-    with pytest.raises(LoraError, match="blocks of 3 rows"):
-        to_host_keys(read_lora(write(tmp_path / "b.safetensors", odd), family="flux"))
 
 
 def test_a_magnitude_under_half_converted_names(tmp_path: Path) -> None:
@@ -236,3 +233,29 @@ def test_a_magnitude_under_half_converted_names(tmp_path: Path) -> None:
     (adapter,) = lora.adapters
     assert MAGNITUDE in adapter.tensors
     assert (set(adapter.keys), lora.ignored) == (set(tensors), {})
+
+
+@pytest.mark.parametrize(("width", "encoder"), [(768, "clip_l"), (1280, "clip_g"), (1024, None)])
+def test_an_encoders_adapter_that_does_not_say_which(tmp_path: Path, width: int, encoder: str | None) -> None:
+    """PEFT saves one text encoder's adapter as `base_model.model.text_model.…`, scaled by alpha / r."""
+    import peft
+    import transformers
+
+    config = transformers.CLIPTextConfig(
+        hidden_size=width, intermediate_size=4 * width, num_hidden_layers=1, num_attention_heads=8, vocab_size=8
+    )
+    wanted = peft.LoraConfig(r=2, lora_alpha=6, target_modules=["q_proj", "fc2"], init_lora_weights=False)
+    model = peft.get_peft_model(transformers.CLIPTextModel(config), wanted)
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    if encoder is None:
+        with pytest.raises(LoraError, match="do not say of which"):
+            read_lora(path, family="sdxl")
+        return
+    layers = {name.split(".encoder.layers.0.")[-1]: layer for name, layer in model.named_modules()}
+    stem = f"{encoder}.transformer.text_model.encoder.layers.0."
+    expected = {
+        f"{stem}{name}.weight": layers[name].get_delta_weight("default").detach().double()
+        for name in ("self_attn.q_proj", "mlp.fc2")
+    }
+    assert_same_changes(merged_delta(read_lora(path)), expected)

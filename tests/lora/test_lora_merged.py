@@ -192,12 +192,13 @@ def test_oft_rotates_the_weight(tmp_path: Path, strength: float, alpha: float | 
         merged_delta(read_lora(path))
 
 
-def test_butterfly_oft_reaches_the_host_but_is_not_merged_here(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.safetensors", {f"{PROJ}.oft_blocks": 0.1 * rand(2, H // 8, 8, 8)})
-    (change,) = host_changes("flux", to_host_keys(read_lora(path))).values()
+@pytest.mark.parametrize(("stages", "strength", "rescaled"), [(1, 1.0, False), (2, 1.0, True), (3, 0.6, False)])
+def test_butterfly_oft(tmp_path: Path, stages: int, strength: float, rescaled: bool) -> None:
+    tensors = {f"{PROJ}.oft_blocks": 0.1 * rand(stages, H // 8, 8, 8), f"{PROJ}.alpha": torch.tensor(0.0)}
+    if rescaled:
+        tensors[f"{PROJ}.rescale"] = 1 + 0.1 * rand(H, 1)
+    (change,) = agree(write(tmp_path / "a.safetensors", tensors), strength, base=True).values()
     assert change.abs().max() > 0.01
-    with pytest.raises(LoraError, match=rf"BOFT.*{PROJ}"):
-        merged_delta(read_lora(path), base=host_base("flux"))
 
 
 def test_magnitudes_follow_swapped_halves(tmp_path: Path) -> None:
