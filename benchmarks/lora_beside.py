@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/lora_beside.py [--width 128] [--tokens 256] [--checkpoints 6] [--json]
 
-Prints, for Flux and SDXL at their full depth but narrow (as benchmarks/lora_swap.py makes them) and for a stack of
+Prints, for Flux and SDXL at their full depth but narrow (as benchmarks/lora_models.py makes them) and for a stack of
 eight linear layers of width 1024, all in bfloat16 with a LoRA of rank 16 on every layer: the time of one step of
 sampling with the LoRA beside the weights over that with it merged, the time of changing to another checkpoint (the node
 and ComfyUI's preparation of the model, less that of a model that is already there) likewise, and the memory that the
@@ -32,9 +32,9 @@ def make_stack(width: int) -> Any:
     import comfy.ops
     import torch
 
-    from comfyui_eridiffusion.benchmarks.lora_swap import make_model
+    from comfyui_eridiffusion.benchmarks.lora_models import make_model, narrow
 
-    patcher = make_model("flux", 128)
+    patcher = make_model("flux", narrow("flux"))
     blocks = torch.nn.ModuleList()
     generator = torch.Generator().manual_seed(1)
     for _ in range(8):
@@ -82,9 +82,16 @@ def one_step(family: str, width: int, tokens: int) -> Callable[[Any], None]:
 
 def measure(nodes: dict[str, Any], loras: Path, family: str, width: int, tokens: int, checkpoints: int) -> Any:
     """Every figure of one model, in plain types."""
-    from comfyui_eridiffusion.benchmarks.lora_swap import clock, make_model, prepare, tensor_bytes, write_run
+    from comfyui_eridiffusion.benchmarks.lora_models import (
+        clock,
+        make_model,
+        narrow,
+        prepare,
+        tensor_bytes,
+        write_run,
+    )
 
-    make = (lambda: make_stack(width)) if family == "stack" else (lambda: make_model(family, width))
+    make = (lambda: make_stack(width)) if family == "stack" else (lambda: make_model(family, narrow(family, width)))
     models = {way: make() for way in WAYS}
     modules = write_run(loras / family, models["merged"], checkpoints)
     step = one_step(family, width, tokens)
@@ -94,7 +101,7 @@ def measure(nodes: dict[str, Any], loras: Path, family: str, width: int, tokens:
     def timed(way: str, what: str, call: Callable[[], None]) -> None:
         began = clock()
         call()
-        times[way][what].append((clock() - began).own)
+        times[way][what].append(clock() - began)
 
     for way, model in models.items():
         prepare(model)
@@ -149,9 +156,9 @@ def main() -> None:
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
-        from comfyui_eridiffusion.benchmarks.lora_swap import start_host
+        from comfyui_eridiffusion.benchmarks.lora_models import start_host
 
-        nodes = start_host(Path(folder))
+        nodes = start_host([Path(folder)])
         for family in options.models.split(","):
             width = 1024 if family == "stack" else options.width
             row = measure(nodes, Path(folder), family, width, options.tokens, options.checkpoints)

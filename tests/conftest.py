@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from comfyui_eridiffusion.dev.dynamic_vram import load_library
 from comfyui_eridiffusion.dev.host_install import WORKSPACE, HostInstall, find_host, write_shim
 from comfyui_eridiffusion.dev.host_links import link_custom_nodes, write_model_paths
 from comfyui_eridiffusion.dev.local_host import LocalHost
@@ -119,6 +120,8 @@ def _configure(base: Path, custom_nodes: Path) -> None:
     from comfy.cli_args import args
 
     args.cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if torch.cuda.is_available():
+        load_library()
     args.disable_api_nodes = True
     args.disable_all_custom_nodes = True
     args.database_url = "sqlite:///:memory:"

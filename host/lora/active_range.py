@@ -22,7 +22,6 @@ from torch import Tensor
 from ...errors import NodeInputError
 from ..memory.backoff import Backoff
 from .placing import Placed
-from .swap import swap_when_sampling
 
 _WHEN: Final = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
 #: Model options that the guider makes anew from the model and its conditioning whenever it samples.
@@ -57,8 +56,6 @@ class RangedLora:
         without.remove_wrappers_with_key(_WHEN, self.key)
         patched = without.clone()
         self.placed.put_on(patched)
-        for patcher in (without, patched) if self.placed.patches else ():
-            swap_when_sampling(patcher)
         parts = [(patched if active else without, part) for active, part in self._parts(without, sigmas)]
         call = _Call(executor.class_obj, sampler, callback, disable_pbar)
         return call.one_after_the_other(parts, noise, latent, mask, seed)

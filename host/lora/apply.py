@@ -18,11 +18,11 @@ from ...lora.fit import check_fit, fitting
 from ...lora.reader import with_scale
 from ...lora.report import LoadReport, load_report, summary
 from ..family import class_of, family_of
+from ..patchers import own_weights
 from .active_range import RangedLora
 from .names import Names, clip_names, host_patches, model_names
 from .placing import APPLY, BESIDE, Placed, beside_where_possible, merged_whole
 from .runs import Choice, find
-from .swap import swap_when_loading, swap_when_sampling
 from .wait import read_when_written
 
 _NO_CLIP = Names({}, {})
@@ -125,8 +125,6 @@ def _model_with(model: Any, placed: Placed, use: Use) -> Any:
         return RangedLora(placed, use.start, use.end).on(model)
     clone = model.clone()
     placed.put_on(clone)
-    if placed.patches:
-        swap_when_sampling(clone)
     return clone
 
 
@@ -135,18 +133,13 @@ def _clip_with(clip: Any, placed: Placed) -> Any:
         return clip
     clone = clip.clone()
     placed.put_on(clone.patcher)
-    if placed.patches:
-        swap_when_loading(clone.patcher)
     return clone
 
 
 def _base(lora: Lora, patcher: Any) -> dict[str, Tensor]:
     """The model's own weights on which the LoRA's change depends (DoRA), whatever patches the model has just now."""
     wanted = {f"{adapter.target.weight}.weight" for adapter in lora.adapters if depends_on_base(adapter)}
-    if not wanted:
-        return {}
-    weights = {**patcher.model.state_dict(), **{name: saved.weight for name, saved in patcher.backup.items()}}
-    return {name: weights[name].cpu() for name in wanted if name in weights}
+    return own_weights(patcher, wanted) if wanted else {}
 
 
 def _remarks(lora: Lora, clip: Any, use: Use) -> list[str]:

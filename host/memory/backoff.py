@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ..notice import announce
+from ..patchers import MANAGED, manages_itself, stream_weights
 from .attention import can_slice, slice_attention
-from .residency import prepare_streamed, release_others, stream_weights
+from .residency import prepare_streamed, release_others
 
 #: Query tokens per slice of attention, first and last try.
 FIRST_SLICE: Final = 1024
@@ -106,13 +107,19 @@ class Backoff:
             return
         patcher = guider.model_patcher
         release_others([patcher, *guider.loaded_models], patcher.load_device)
-        streamed = stream_weights(patcher)
-        self.took("other models unloaded" + (", this model's weights streamed layer by layer" if streamed else ""))
+        measure = "other models unloaded"
+        if manages_itself(patcher):
+            measure += f"; {MANAGED}"
+        elif stream_weights(patcher):
+            measure += ", this model's weights streamed layer by layer"
+        self.took(measure)
 
     def restart(self) -> bool:
         """Prepare a new run after an error outside of the model's calls (loading, control nets). False gives up."""
         guider = self._guider()
         if self.exhausted or guider is None or (self._freed and self._offloaded):
+            return False
+        if self._freed and manages_itself(guider.model_patcher):  # it needs no room for its weights
             return False
         comfy.model_management.unload_all_models()
         if not self._freed:

@@ -13,6 +13,8 @@ import comfy.patcher_extension
 
 from ...errors import NodeInputError
 from ...families.profile import MEMORY_MODES
+from ..notice import announce
+from ..patchers import MANAGED, manages_itself
 from .attention import slice_attention
 from .residency import outer_sample_alone, prepare_streamed, release_others
 
@@ -39,7 +41,8 @@ def apply_policy(models: Models, mode: str, slice_size: int = 1024, tile_size: i
             - "auto": ComfyUI decides.
             - "offload": a model has its device to itself; others are moved off before it runs.
             - "sequential": the MODEL's weights come over layer by layer. CLIP and VAE are handled as in "offload",
-              because ComfyUI has no way to ask for more.
+              because ComfyUI has no way to ask for more; so is a MODEL whose memory ComfyUI manages itself, and the
+              node says so.
             - "attention slicing": the MODEL's attention takes slice_size queries at a time.
             - "VAE tiling": the VAE works in tiles of tile_size pixels.
 
@@ -70,7 +73,9 @@ def _resident(model: Any, streamed: bool) -> Any:
     kinds = comfy.patcher_extension.WrappersMP
     clone = model.clone()
     clone.add_wrapper_with_key(kinds.OUTER_SAMPLE, _KEY, outer_sample_alone)
-    if streamed:
+    if streamed and manages_itself(model):
+        announce("EriMemoryPolicy", f"{MANAGED}: sequential is offload here.")
+    elif streamed:
         clone.add_wrapper_with_key(kinds.PREPARE_SAMPLING, _KEY, prepare_streamed)
     return clone
 

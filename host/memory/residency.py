@@ -8,6 +8,8 @@ from typing import Any
 
 import comfy.model_management
 
+from ..patchers import stream_weights
+
 #: More than any device has: "free whatever you can".
 EVERYTHING = 1e30
 
@@ -21,23 +23,6 @@ def release_others(patchers: Iterable[Any], device: Any) -> None:
         if loaded.model is not None and any(loaded.model.model is model for model in used)
     ]
     comfy.model_management.free_memory(EVERYTHING, device, keep_loaded=keep)
-
-
-def stream_weights(patcher: Any) -> bool:
-    """Move a loaded model's weights off the device; ComfyUI then brings each layer's over while the layer runs.
-
-    LoRA patches are then applied to each layer's weights as they come. Returns False where there is nothing to do:
-    the model is not loaded, ComfyUI streams it of its own accord (dynamic), or hooks that change weights over time
-    are in force, which streaming would drop.
-    """
-    dynamic = getattr(patcher, "is_dynamic", None)
-    if (dynamic is not None and dynamic()) or patcher.current_hooks is not None:
-        return False
-    loaded = patcher.loaded_size()
-    if loaded <= 0:
-        return False
-    patcher.partially_unload(patcher.offload_device, loaded)
-    return True
 
 
 def prepare_streamed(executor: Any, model: Any, noise_shape: list[int], *args: Any, **kwargs: Any) -> Any:

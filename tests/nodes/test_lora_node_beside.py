@@ -21,12 +21,12 @@ from comfyui_eridiffusion.tests.nodes.lora_runs import (
     folders,
     linear_weights,
     same,
+    scaled_fp8,
     text_weights,
     weights,
     write_kohya,
     write_text_kohya,
 )
-from comfyui_eridiffusion.tests.nodes.test_lora_node_swap_backup import scaled_fp8
 
 FAMILIES = ("flux", "sd35", "sdxl")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp8": torch.float8_e4m3fn}

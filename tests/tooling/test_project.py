@@ -164,6 +164,13 @@ def published_files() -> set[Path]:
     return {path for path in listed("--exclude-standard") - ignored if path.is_file()}
 
 
+def test_one_file_asks_for_the_kind_of_a_patcher() -> None:
+    """ComfyUI has two, and what holds for one may do nothing on the other: tests/nodes/test_patchers.py runs both."""
+    asks = re.compile(r"\bis_dynamic\b|\bModelPatcher|\bCoreModelPatcher|\.backup\b|model_lowvram")
+    found = [path.relative_to(ROOT) for path in SOURCES if asks.search(path.read_text(encoding="utf-8"))]
+    assert [path for path in found if path.parts[0] != "dev"] == [Path("host/patchers.py")]
+
+
 def test_published_pack_is_small(tmp_path: Path) -> None:
     files = published_files()
     assert not [path for path in files if path.suffix == ".safetensors"]
