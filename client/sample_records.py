@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import HostError
+from ..images.inner_texts import KEY, read_texts
 from ..protocol.graph_marks import saver_marks
 from ..spec import SampleItem, SampleSpec
 
-_KEY: Final = "eridiffusion"
 _LORA: Final = "eridiffusion_lora"
 _GRAPH: Final = "prompt"
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
@@ -137,30 +137,9 @@ def samples_root(folder: Path, spec: SampleSpec) -> Path:
     return folder / safe_name(spec.name)
 
 
-def read_texts(path: Path) -> dict[str, str]:
-    """The texts inside an image that Save Samples may have written, by keyword; {} for what is no readable image."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            if picture.format == "PNG":  # text chunks
-                return {
-                    key: text for key, text in picture.info.items() if isinstance(key, str) and isinstance(text, str)
-                }
-            values = [value for value in picture.getexif().values() if isinstance(value, str)]  # "keyword:text"
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        return {}
-    return {key: text for key, colon, text in (value.partition(":") for value in values) if colon}
-
-
-def is_ours(path: Path) -> bool:
-    """Whether Save Samples wrote an image, as far as the image itself says it."""
-    return _KEY in read_texts(path)
-
-
 def _record(texts: Mapping[str, str]) -> dict[str, Any] | None:
     """What Save Samples wrote about an image (run, step and the item's fields); None = no or no readable record."""
-    record = _parsed(texts.get(_KEY))
+    record = _parsed(texts.get(KEY))
     return record if record is not None and "step" in record and "index" in record else None
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ImagesError
-from ..images.trainer_samples import TrainerSample, trainer_samples
+from ..images.trainer_samples import TrainerSample, own_by_step, trainer_samples
 from ..lora import Checkpoint, find_checkpoints
 from ..lora.checkpoints import refuse_several_runs
 from ..spec import SampleSpec
-from .sample_records import is_ours
 
 #: Why a sample cannot be compared, by item index: a sentence without paths and prompts.
 Problems = dict[int, str]
@@ -47,8 +46,8 @@ def samples_at(spec: SampleSpec, run: Path, step: int | None = None, folder: Pat
     """
     run, checkpoints = _checkpoints(spec, run)
     place = folder or (run if run.is_dir() else run.parent)
-    found = [sample for sample in trainer_samples(place, spec) if _of_run(sample, spec)]
-    by_step = _by_step(found, checkpoints)
+    found = [sample for sample in trainer_samples(place, spec) if sample.run in (None, spec.name)]
+    by_step = own_by_step(found, checkpoints)
     if not by_step:
         ours = " (only some that this pack saved)" if found else ""
         raise ImagesError(
@@ -71,24 +70,6 @@ def _checkpoints(spec: SampleSpec, run: Path) -> tuple[Path, list[Checkpoint]]:
         return run / spec.name, own
     refuse_several_runs(found)
     return run, found
-
-
-def _of_run(sample: TrainerSample, spec: SampleSpec) -> bool:
-    return sample.run in (None, spec.name)
-
-
-def _by_step(samples: Iterable[TrainerSample], checkpoints: Sequence[Checkpoint]) -> dict[int, list[TrainerSample]]:
-    """The samples by training step; a name without a step is of the newest checkpoint, as far as one can know."""
-    epochs = {entry.epoch: entry.step for entry in checkpoints if entry.epoch is not None and entry.step is not None}
-    newest = max((entry.step for entry in checkpoints if entry.step is not None), default=None)
-    found: dict[int, list[TrainerSample]] = {}
-    for sample in samples:
-        step = sample.step
-        if step is None:
-            step = newest if sample.epoch is None else epochs.get(sample.epoch)
-        if step is not None and not is_ours(sample.path):
-            found.setdefault(step, []).append(sample)
-    return found
 
 
 def _chosen(spec: SampleSpec, samples: Sequence[TrainerSample]) -> tuple[dict[int, Path], Problems]:

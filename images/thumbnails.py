@@ -10,8 +10,9 @@ from PIL import Image
 
 from ..errors import ImagesError
 
-#: Longest side in pixels; twice what the sidebar shows, for screens with small pixels.
+#: Longest sides in pixels: twice what the sidebar shows at its smallest, for screens with small pixels, and larger.
 SIZE: Final = 144
+SIZES: Final = (SIZE, 288, 576)
 _QUALITY: Final = 80
 
 

@@ -6,17 +6,21 @@ No picture is opened.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ImagesError
 from ..spec.model import SampleItem, SampleSpec
 from ..trainers import TRAINERS
 from .found import MAX_FILES
+from .inner_texts import is_ours
 from .saved_names import SavedName
 from .serenity_board import BoardImage, board_images
+
+if TYPE_CHECKING:
+    from ..lora import Checkpoint
 
 #: Tags on a board: EriTrainer bin/train_sd35.rs, train_chroma.rs; OneTrainer modules/trainer/GenericTrainer.py.
 _TAGS: Final = (
@@ -78,6 +82,25 @@ def trainer_samples(folder: Path, spec: SampleSpec) -> list[TrainerSample]:
             found.append(_sample(path, said, items[index]))
     found.sort(key=lambda sample: sample.order, reverse=True)
     return [*found, *(sample for image in board_images(folder) for sample in _of_board(image, spec))]
+
+
+def own_by_step(
+    samples: Iterable[TrainerSample], checkpoints: Sequence[Checkpoint]
+) -> dict[int, list[TrainerSample]]:
+    """The samples by training step, without those that this pack saved.
+
+    A name without a step is of the newest checkpoint, as far as one can know; an epoch is that of a checkpoint's name.
+    """
+    epochs = {entry.epoch: entry.step for entry in checkpoints if entry.epoch is not None and entry.step is not None}
+    newest = max((entry.step for entry in checkpoints if entry.step is not None), default=None)
+    found: dict[int, list[TrainerSample]] = {}
+    for sample in samples:
+        step = sample.step
+        if step is None:
+            step = newest if sample.epoch is None else epochs.get(sample.epoch)
+        if step is not None and not is_ours(sample.path):
+            found.setdefault(step, []).append(sample)
+    return found
 
 
 def _of_board(image: BoardImage, spec: SampleSpec) -> Iterator[TrainerSample]:

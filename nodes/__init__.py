@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..host.http import runs_routes
+from ..host.http import run_pictures, run_writes, runs_routes
 from ..host.http.routes import register
 from .control import EriControlImages
 from .flux import EriFluxPatchify, EriFluxUnpatchify
@@ -56,4 +56,6 @@ async def comfy_entrypoint() -> EriExtension:
     """Return the extension object and add the routes for trainers. ComfyUI calls this once when it loads the pack."""
     register()
     runs_routes.register()
+    run_pictures.register()
+    run_writes.register()
     return EriExtension()

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import RequestError
+from ..spec import SampleSpec
 from ..spec.readers import TEXT, read_text
 from .builder import MAX_BATCH, Workflow, build
 from .choose import Offered
+from .run_memory import Mark
 
 #: Largest request body in bytes; a config has no more than this either.
 MAX_BODY: Final = 4 << 20
@@ -68,7 +70,26 @@ class QueueRequest(GraphRequest):
     front: bool = False
 
 
-Request = TypeVar("Request", bound=GraphRequest)
+class ConfigOfRun(_Strict):
+    """The config that a run is to have: a file's name, or a text with the files that it names; neither forgets it."""
+
+    file: _Text | None = None
+    config: Annotated[str, Field(min_length=1)] | None = None
+    source: _Text | None = None
+    files: dict[str, str] = {}
+    trainer: _Text | None = None
+    family: _Text | None = None
+
+
+class MarkRequest(_Strict):
+    """What a person thinks of a sample; no mark takes it away."""
+
+    step: Annotated[int, Field(ge=0, lt=2**31)]
+    item: Annotated[int, Field(ge=0, lt=2**31)]
+    mark: Mark | None = None
+
+
+Request = TypeVar("Request", bound=_Strict)
 
 
 def read_request(kind: type[Request], body: bytes) -> Request:
@@ -82,14 +103,19 @@ def read_request(kind: type[Request], body: bytes) -> Request:
         raise RequestError(400, "request", first["msg"], remedy=remedy, field=field) from error
 
 
+def spec_of(config: str, request: GraphRequest | ConfigOfRun) -> SampleSpec:
+    """The spec in a config's text, which came with what else the request says of it. Raises SpecError."""
+    source = PurePosixPath(request.source.replace("\\", "/")).name if request.source else TEXT
+    return read_text(config, request.trainer, request.family, source=source or TEXT, files=request.files)
+
+
 def graph_for(request: GraphRequest, run: str | None, offered: Offered | None) -> Workflow:
     """The graph that a request means.
 
     run: the request's run under the name that the host knows. offered: the host's files, for a request without models.
     Raises SpecError for the config and WorkflowError for the rest.
     """
-    source = PurePosixPath(request.source.replace("\\", "/")).name if request.source else TEXT
-    spec = read_text(request.config, request.trainer, request.family, source=source or TEXT, files=request.files)
+    spec = spec_of(request.config, request)
     models: dict[str, Any] | None = None if request.models is None else request.models.model_dump(exclude_none=True)
     spec = spec.select(request.items)
     return build(spec, models, run, request.step, request.style, offered=offered, batch=request.batch)

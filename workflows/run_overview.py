@@ -10,6 +10,7 @@ from typing import Final
 
 from ..errors import SpecError
 from ..spec import SampleSpec, read_spec
+from .run_memory import FILE
 
 _SUFFIXES: Final = frozenset((".yaml", ".yml", ".json", ".jsonc", ".toml"))
 #: Looked at where none of those describes samples: fluxgym keeps no more than its launch script.
@@ -65,4 +66,5 @@ def _newest_first(folder: Path, suffixes: frozenset[str]) -> list[Path]:
         place = folder / name
         if place.is_dir():
             paths += [path for path in place.iterdir() if path.suffix.lower() in suffixes and path.is_file()]
+    paths = [path for path in paths if path.name != FILE and not path.name.endswith(f".{FILE}")]
     return sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, path.name))

@@ -40,7 +40,7 @@ _POLL: Final = 0.2
 #: Seconds in which a body must have arrived.
 BODY_WITHIN: Final = 30.0
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def register() -> None:
@@ -57,7 +57,7 @@ def answered(handler: Handler) -> Handler:
     """The handler with this pack's errors as JSON. Any other error is a defect, which aiohttp answers with 500."""
 
     @functools.wraps(handler)
-    async def answer(request: web.Request) -> web.Response:
+    async def answer(request: web.Request) -> web.StreamResponse:
         try:
             _check_site(request)
             return await handler(request)
@@ -99,13 +99,13 @@ def _check_site(request: web.Request) -> None:
 
 async def _graph(request: web.Request) -> web.Response:
     """POST /eridiffusion/graph"""
-    workflow, ui = await _built(await _read(request, GraphRequest))
+    workflow, ui = await _built(await read_body(request, GraphRequest))
     return web.json_response({**_summary(workflow), "api": workflow.api(), "ui": ui})
 
 
 async def _queue(request: web.Request) -> web.Response:
     """POST /eridiffusion/queue"""
-    wanted = await _read(request, QueueRequest)
+    wanted = await read_body(request, QueueRequest)
     workflow, ui = await _built(wanted)
     prompt_id, number = await queue(workflow, ui, client_id=wanted.client_id, front=wanted.front)
     place = f"{PREFIX}/prompts/{prompt_id}"
@@ -143,7 +143,7 @@ def _wait(text: str) -> float:
     return seconds
 
 
-async def _read(request: web.Request, kind: type[Request]) -> Request:
+async def read_body(request: web.Request, kind: type[Request]) -> Request:
     """The body, checked; RequestError 415, 413 or 400."""
     if request.content_type != "application/json":
         raise RequestError(

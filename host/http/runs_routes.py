@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,17 @@ import folder_paths
 from aiohttp import web
 from server import PromptServer
 
-from ...errors import ImagesError, LoraError, NodeInputError, OutsideError, RequestError
+from ...errors import ImagesError, LoraError, NodeInputError, RequestError
 from ...images.found import samples_by_name
 from ...images.layouts import SampleFile, sample_name
-from ...images.thumbnails import thumbnail
+from ...images.trainer_samples import own_by_step, trainer_samples
 from ...lora import Checkpoint
-from ...spec import SampleSpec, read_spec
-from ...workflows.run_overview import Configs, find_configs
+from ...spec import SampleSpec
+from ...workflows.run_memory import RunMemory, read_memory
 from ..lora.runs import find_run, list_runs, runs_version
-from ..paths import check_name, input_roots, without_folders
-from ..spec import config_path
+from ..paths import run_roots, without_folders
 from .routes import PREFIX, answered
+from .run_config import Place, choose, configs_in, place_of, shown_name
 
 
 def register() -> None:
@@ -33,7 +34,6 @@ def register() -> None:
     server.routes.get(f"{PREFIX}/runs")(answered(_runs))
     server.routes.get(f"{PREFIX}/runs/{{name:(?s:.+)}}")(answered(_run))
     server.routes.get(f"{PREFIX}/runs-version")(answered(_version))
-    server.routes.get(f"{PREFIX}/thumbnail")(answered(_thumbnail))
 
 
 async def _runs(_: web.Request) -> web.Response:
@@ -53,35 +53,8 @@ async def _run(request: web.Request) -> web.Response:
     return web.json_response(await asyncio.to_thread(_overview, name, config))
 
 
-async def _thumbnail(request: web.Request) -> web.Response:
-    """GET /eridiffusion/thumbnail?filename=NAME&subfolder=FOLDER&version=TEXT"""
-    name, folder = request.query.get("filename", ""), request.query.get("subfolder", "")
-    body = await asyncio.to_thread(_small_copy, name, folder)
-    # The version changes when the file does, so that the browser need not ask again.
-    headers = {"Cache-Control": "private, max-age=604800, immutable"} if request.query.get("version") else {}
-    return web.Response(body=body, content_type="image/webp", headers=headers)
-
-
-def _small_copy(name: str, folder: str) -> bytes:
-    """A small copy of a picture below the output folder; RequestError 403 outside, 404 missing, 422 not whole."""
-    output = Path(folder_paths.get_output_directory()).resolve()
-    try:
-        check_name(str(output / folder / name), "filename")
-        path = (output / folder / name).resolve()
-    except NodeInputError as error:
-        raise RequestError(404, "missing_picture", str(error)) from error
-    if not path.is_relative_to(output):
-        raise RequestError(403, "outside", f"{name!r} is not below the output folder.", field="filename")
-    if not path.is_file():
-        raise RequestError(404, "missing_picture", f"there is no {name!r} in {folder!r} any more.", field="filename")
-    try:
-        return thumbnail(path)
-    except ImagesError as error:
-        raise RequestError(422, "picture", str(error), field="filename") from error
-
-
 def _all_runs() -> list[dict[str, Any]]:
-    """Every run folder with its steps. A run that cannot be listed has the reason instead."""
+    """Every run folder with its steps, the newest first. A run that cannot be listed has the reason instead."""
     entries: list[dict[str, Any]] = []
     for name in list_runs():
         if name.endswith(".safetensors"):
@@ -94,11 +67,17 @@ def _all_runs() -> list[dict[str, Any]]:
         by_run: dict[str, list[Checkpoint]] = {}
         for checkpoint in checkpoints if place.is_dir() else ():
             by_run.setdefault(f"{name}/{checkpoint.run}" if checkpoint.run else name, []).append(checkpoint)
-        entries += [{"name": run, **_steps(found)} for run, found in by_run.items()]
+        entries += [{"name": run, **_steps(found), "newest": _newest(found)} for run, found in by_run.items()]
+    entries.sort(key=lambda entry: (-entry.get("newest", 0), entry["name"]))
     return list({entry["name"]: entry for entry in entries}.values())
 
 
-def _steps(checkpoints: list[Checkpoint]) -> dict[str, Any]:
+def _newest(checkpoints: list[Checkpoint]) -> int:
+    """When the newest checkpoint was written, in milliseconds since 1970; 0 where it has gone meanwhile."""
+    return max((entry.path.stat().st_mtime_ns // 1_000_000 for entry in checkpoints if entry.path.exists()), default=0)
+
+
+def _steps(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
     """The steps that a graph can name, ascending, and the number of checkpoints of unknown step."""
     steps = sorted({entry.step for entry in checkpoints if entry.step is not None})
     return {"steps": steps, "unknown": sum(entry.step is None for entry in checkpoints)}
@@ -106,41 +85,56 @@ def _steps(checkpoints: list[Checkpoint]) -> dict[str, Any]:
 
 def _overview(name: str, config: str) -> dict[str, Any]:
     """One run. RequestError 403 when name or config lie outside, 404 when there is no such run or config."""
+    run = place_of(name)
+    found = configs_in(run)
+    unreadable = [{"file": path.name, "reason": without_folders(reason)} for path, reason in found.refused.items()]
     try:
-        place, checkpoints = find_run(name)
-    except NodeInputError as error:
-        raise RequestError(403, "outside", str(error), field="name") from error
-    except LoraError as error:
-        raise RequestError(404, "unknown_run", str(error), field="name") from error
-    folder = place if place.is_dir() else place.parent
-    found = find_configs(folder, input_roots())
-    chosen, spec = _chosen(name, config, found)
-    answer = {
+        memory = read_memory(run.memory)
+    except RequestError as error:
+        memory = RunMemory()
+        unreadable.insert(0, {"file": run.memory.name, "reason": without_folders(str(error))})
+    chosen = choose(run, config, memory, found)
+    answer: dict[str, Any] = {
         "name": name,
-        **_steps(checkpoints),
-        "configs": [_relative(path) for path in found.read],
-        "unreadable": [
-            {"file": path.name, "reason": without_folders(reason)} for path, reason in found.refused.items()
-        ],
+        **_steps(run.checkpoints),
+        "configs": [shown_name(path) for path in found.read],
+        "unreadable": unreadable,
+        "marks": [{"step": step, "item": item, "mark": mark} for (step, item), mark in sorted(memory.marks.items())],
+        "problem": without_folders(chosen.problem),
     }
-    return answer if spec is None else {**answer, "config": chosen, "spec": spec.to_dict(), "samples": _samples(spec)}
+    spec = chosen.spec
+    if spec is None:
+        return answer
+    theirs: list[dict[str, Any]] = []
+    try:
+        theirs = _theirs(run, spec)
+    except ImagesError as error:
+        unreadable.append({"file": Path(error.place).name or spec.layout, "reason": without_folders(str(error))})
+    config_from = {"config": chosen.label, "config_from": chosen.origin}
+    return {**answer, **config_from, "spec": spec.to_dict(), "samples": _samples(spec), "theirs": theirs}
 
 
-def _chosen(name: str, config: str, found: Configs) -> tuple[str, SampleSpec | None]:
-    """The wanted config, else the one in the folder with the run's name, else the newest there."""
-    if config:
-        try:
-            path = config_path(config)
-        except NodeInputError as error:
-            status, kind = (403, "outside") if isinstance(error, OutsideError) else (404, "missing_config")
-            raise RequestError(status, kind, str(error), field="config") from error
-        if path is None:
-            raise RequestError(403, "outside", f"config: {config!r} is no config file of this ComfyUI", field="config")
-        return config, read_spec(path, roots=input_roots())
-    own = Path(name).name
-    for path, spec in sorted(found.read.items(), key=lambda pair: pair[1].name != own):
-        return _relative(path), spec
-    return "", None
+def _theirs(run: Place, spec: SampleSpec) -> list[dict[str, Any]]:
+    """The trainer's own samples in the run's folder, by step and item; of several the newest that fits the config."""
+    if run.folder in run_roots():  # a run of files in no folder of its own: what else lies there is not its
+        return []
+    found = [sample for sample in trainer_samples(run.folder, spec) if sample.run in (None, spec.name)]
+    drawn = {item.index for item in spec.items if item.seed is None}
+    entries: dict[tuple[int, int], dict[str, Any]] = {}
+    for step, samples in own_by_step(found, run.checkpoints).items():
+        for sample in sorted(samples, key=lambda sample: bool(sample.problem)):
+            file = sample.path.relative_to(run.folder).as_posix()
+            problem = sample.problem or ("the config leaves its seed to chance" if sample.index in drawn else "")
+            entry = {
+                "step": step,
+                "item": sample.index,
+                "file": file,
+                "url": f"{PREFIX}/run-picture?{urlencode({'run': run.name, 'file': file})}",
+                "version": sample.path.stat().st_mtime_ns // 1_000_000,
+                "problem": problem,
+            }
+            entries.setdefault((step, sample.index), entry)
+    return [entries[place] for place in sorted(entries)]
 
 
 def _samples(spec: SampleSpec) -> list[dict[str, Any]]:
@@ -166,11 +160,3 @@ def _samples(spec: SampleSpec) -> list[dict[str, Any]]:
         version = path.stat().st_mtime_ns // 1_000_000
         entries.append({"step": step, "item": index, "url": f"/view?{urlencode(query)}", "version": version})
     return entries
-
-
-def _relative(path: Path) -> str:
-    """A config's name as `?config=` takes it: relative to the allowed folder that it lies in."""
-    for root in input_roots():
-        if path.is_relative_to(root):
-            return path.relative_to(root).as_posix()
-    return str(path)

@@ -20,8 +20,8 @@ from PIL.PngImagePlugin import PngInfo
 from comfyui_eridiffusion.client.jobs import document_of, sample_plan
 from comfyui_eridiffusion.client.recovery import fix_times
 from comfyui_eridiffusion.client.resume import Plan, plan_sweep
-from comfyui_eridiffusion.client.sample_records import read_texts
 from comfyui_eridiffusion.commands.app import app
+from comfyui_eridiffusion.images.inner_texts import read_texts
 from comfyui_eridiffusion.images.layouts import LAYOUTS, SampleFile, relative_path
 from comfyui_eridiffusion.protocol.graph_marks import saver_marks
 from comfyui_eridiffusion.spec import SampleSpec, read_spec

@@ -164,6 +164,95 @@ async def test_a_config_outside_or_missing_is_refused(web: aiohttp.ClientSession
     assert (await get(web, "/eridiffusion/runs/unknown"))[0] == 404
 
 
+async def put(web: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async with web.put(f"/eridiffusion/{path}", json=body) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_a_run_keeps_its_config_and_marks(
+    web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path]
+) -> None:
+    kept = runs_host[1] / "eridiffusion.json"
+    text = (runs_host[1] / "train.yaml").read_text(encoding="utf-8")
+    wanted = {"config": text.replace("prompt <b>0</b>", "another"), "source": "mine.yaml"}
+    assert await put(web, "run-config/many", wanted) == (200, {"config": "mine.yaml", "marks": 0})
+    for mark in ("reject", "favourite"):
+        status, document = await put(web, "run-marks/many", {"step": 700, "item": 42, "mark": mark})
+        assert (status, conforms(document, "Kept")["marks"]) == (200, 1)
+    document = conforms((await get(web, "/eridiffusion/runs/many"))[1], "Run")
+    assert (document["config"], document["config_from"]) == ("mine.yaml", "remembered")
+    assert document["spec"]["items"][0]["prompt"] == "another"
+    assert document["marks"] == [{"step": 700, "item": 42, "mark": "favourite"}]
+    assert "eridiffusion.json" not in str(document["unreadable"])
+
+    refused = [
+        ("run-config/many", {"config": text.replace("many", "other")}, 409, "other_run"),
+        ("run-config/many", {"file": "../../secret.yaml"}, 403, "outside"),
+        ("run-config/many", {"config": "a: [1"}, 400, "config"),
+        ("run-config/many", {"config": text, "file": "many/train.yaml"}, 400, "request"),
+        ("run-marks/many", {"step": 1, "item": 1, "mark": "perhaps"}, 400, "request"),
+        ("run-marks/..%2F..%2Fx", {"step": 1, "item": 1}, 403, "outside"),
+        ("run-marks/none", {"step": 1, "item": 1}, 404, "unknown_run"),
+    ]
+    before = kept.read_bytes()
+    for path, body, status, kind in refused:
+        async with web.put(URL(f"{runs_host[0].url}/eridiffusion/{path}", encoded=True), json=body) as answer:
+            assert (answer.status, conforms(await answer.json(), "Error")["error"]["kind"]) == (status, kind)
+    assert kept.read_bytes() == before
+
+    kept.write_text("{", encoding="utf-8")  # nothing that cannot be read is written over
+    status, document = await put(web, "run-marks/many", {"step": 1, "item": 1})
+    assert (status, conforms(document, "Error")["error"]["kind"], kept.read_text()) == (422, "run_file", "{")
+    document = (await get(web, "/eridiffusion/runs/many"))[1]
+    assert document["unreadable"][0]["file"] == "eridiffusion.json"
+    kept.unlink()
+    kept.symlink_to(EXAMPLES / "README.md")
+    assert (await put(web, "run-marks/many", {"step": 1, "item": 1}))[0] == 403
+    kept.unlink()
+
+
+async def test_the_trainers_own_samples_are_shown_and_compared(
+    web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path]
+) -> None:
+    host, run = runs_host
+    # EriDiffusion's own names, in the run's folder
+    theirs = run / "samples_step_000300" / "step_000300_sample_07.png"
+    theirs.parent.mkdir()
+    ours = host.output_dir / "many" / "samples_step_000300" / theirs.name
+    ours.parent.mkdir(parents=True)
+    picture = Image.effect_noise((96, 64), 60).convert("RGB")
+    picture.save(theirs)
+    picture.point(lambda level: min(level + 5, 255)).save(ours)
+    document = conforms((await get(web, "/eridiffusion/runs/many"))[1], "Run")
+    (found,) = document["theirs"]
+    assert (found["step"], found["item"], found["problem"]) == (300, 7, "")
+    async with web.get(found["url"]) as answer:
+        assert (answer.content_type, await answer.read()) == ("image/png", theirs.read_bytes())
+    places = {"run": "many", "file": found["file"]}
+    async with web.get("/eridiffusion/thumbnail", params={**places, "size": 288}) as answer:
+        assert Image.open(io.BytesIO(await answer.read())).size == (96, 64)
+    pair = {**places, "filename": ours.name, "subfolder": "many/samples_step_000300"}
+    async with web.get("/eridiffusion/verdict", params=pair) as answer:
+        verdict = conforms(await answer.json(), "Verdict")
+    assert (verdict["verdict"], verdict["text"], verdict["largest"]) == ("close", "close (5 of 255)", 5)
+    Image.new("RGB", (64, 64)).save(ours)
+    async with web.get("/eridiffusion/verdict", params=pair) as answer:
+        assert (await answer.json())["verdict"] == "different"
+    (run / "linked.png").symlink_to(EXAMPLES.parent / "docs" / "rooms.svg")
+    for file, status in (
+        ("train.yaml", 403),
+        ("../growing/step_000300_sample_07.png", 403),
+        ("/etc/hostname", 403),
+        ("linked.png", 403),
+        ("gone.png", 404),
+        ("a\0b.png", 404),
+    ):
+        async with web.get("/eridiffusion/run-picture", params={"run": "many", "file": file}) as answer:
+            assert (file, answer.status) == (file, status)
+    async with web.get("/eridiffusion/run-picture", params={"run": "..", "file": "x.png"}) as answer:
+        assert answer.status == 403
+
+
 @pytest.mark.parametrize(
     ("trainer", "path"),
     [

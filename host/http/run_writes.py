@@ -1,0 +1,72 @@
+"""The routes that keep something with a run: which config belongs to it, favourites and rejects."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+from server import PromptServer
+
+from ...errors import RequestError
+from ...workflows.requests import ConfigOfRun, MarkRequest, spec_of
+from ...workflows.run_memory import RunMemory, read_memory, write_memory
+from .routes import PREFIX, answered, read_body
+from .run_config import Place, check_fits, place_of, read_fitting
+
+#: A file is read, changed and written by one request at a time.
+_WRITING: Final = threading.Lock()
+
+Change = Callable[[Place, RunMemory], RunMemory]
+
+
+def register() -> None:
+    """Add the routes to the running ComfyUI, once; without a server there are none."""
+    server = getattr(PromptServer, "instance", None)
+    if server is None or any(getattr(route, "path", "").startswith(f"{PREFIX}/run-marks") for route in server.routes):
+        return
+    server.routes.put(f"{PREFIX}/run-config/{{name:(?s:.+)}}")(answered(_config))
+    server.routes.put(f"{PREFIX}/run-marks/{{name:(?s:.+)}}")(answered(_mark))
+
+
+async def _config(request: web.Request) -> web.Response:
+    """PUT /eridiffusion/run-config/{name}"""
+    body = await read_body(request, ConfigOfRun)
+    if body.file is not None and body.config is not None:
+        raise RequestError(400, "request", "file and config are both given", field="file", remedy="Give one.")
+
+    def change(run: Place, memory: RunMemory) -> RunMemory:
+        if body.file is not None:
+            read_fitting(run, body.file)
+            return memory.of_config(file=body.file)
+        if body.config is None:
+            return memory.of_config()
+        spec = spec_of(body.config, body)
+        check_fits(run, spec)
+        return memory.of_config(source=body.source or spec.name, spec=spec.to_dict())
+
+    return await _changed(request, change)
+
+
+async def _mark(request: web.Request) -> web.Response:
+    """PUT /eridiffusion/run-marks/{name}"""
+    body = await read_body(request, MarkRequest)
+    return await _changed(request, lambda _, memory: memory.marked(body.step, body.item, body.mark))
+
+
+async def _changed(request: web.Request, change: Change) -> web.Response:
+    """Change what is kept with the run, and say what that is now."""
+
+    def work() -> RunMemory:
+        run = place_of(request.match_info["name"])
+        with _WRITING:
+            memory = read_memory(run.memory)
+            changed = change(run, memory)
+            if changed != memory:
+                write_memory(run.memory, changed)
+        return changed
+
+    kept = await asyncio.to_thread(work)
+    return web.json_response({"config": kept.file or kept.source, "marks": len(kept.marks)})

@@ -1,0 +1,36 @@
+"""The texts inside pictures: what Save Samples and ComfyUI write into them, read back."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+#: Keyword under which Save Samples writes what a picture shows; whatever has it is this pack's.
+KEY: Final = "eridiffusion"
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """The texts inside an image that Save Samples may have written, by keyword; {} for what is no readable image."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            if picture.format == "PNG":  # text chunks
+                return {
+                    key: text for key, text in picture.info.items() if isinstance(key, str) and isinstance(text, str)
+                }
+            values = [value for value in picture.getexif().values() if isinstance(value, str)]  # "keyword:text"
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        return {}
+    return {key: text for key, colon, text in (value.partition(":") for value in values) if colon}
+
+
+def is_ours(path: Path) -> bool:
+    """Whether Save Samples wrote an image, as far as the image itself says it."""
+    return _is_ours(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=20_000)  # the sidebar asks again whenever ComfyUI made something
+def _is_ours(path: Path, _: int) -> bool:
+    return KEY in read_texts(path)

@@ -1,0 +1,97 @@
+"""What is kept with a run: which config belongs to it, and a person's favourites and rejects. One small JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from ..errors import RequestError
+from ..whole_files import write_whole
+
+#: The file in the run's folder; of one of several runs in a folder `<run>.eridiffusion.json`.
+FILE: Final = "eridiffusion.json"
+VERSION: Final = 1
+#: Most bytes of it.
+MAX_BYTES: Final = 8 << 20
+Mark = Literal["favourite", "reject"]
+MARKS: Final = ("favourite", "reject")
+
+
+@dataclass(frozen=True)
+class RunMemory:
+    """What a run's file holds.
+
+    Args:
+        file: a config file's name as ComfyUI opens it, "" = none.
+        source: what to call the config that `spec` was read from.
+        spec: the config itself in the native form, where it came without a file that could be read again.
+        marks: (step, item index) -> mark.
+    """
+
+    file: str = ""
+    source: str = ""
+    spec: Mapping[str, Any] | None = None
+    marks: Mapping[tuple[int, int], Mark] = field(default_factory=dict)
+
+    def marked(self, step: int, item: int, mark: Mark | None) -> RunMemory:
+        """The same with this mark on a sample; None takes it away."""
+        kept = {place: old for place, old in self.marks.items() if place != (step, item)}
+        return replace(self, marks=kept if mark is None else {**kept, (step, item): mark})
+
+    def of_config(self, file: str = "", source: str = "", spec: Mapping[str, Any] | None = None) -> RunMemory:
+        """The same with another config, or with none."""
+        return replace(self, file=file, source=source, spec=spec)
+
+
+def memory_file(place: Path) -> Path:
+    """The file of the run at `place`, a folder or (one of several runs in a folder) a name in one."""
+    return place / FILE if place.is_dir() else place.with_name(f"{place.name}.{FILE}")
+
+
+def read_memory(path: Path) -> RunMemory:
+    """What is kept; nothing where there is no file. RequestError 422 where the file is not of this form."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES} bytes")
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict) or document.get("version") != VERSION:
+            raise ValueError(f"it does not say version {VERSION}")
+        config, marks = document.get("config") or {}, document.get("marks") or []
+        spec = config.get("spec")
+        if not (spec is None or isinstance(spec, dict)):
+            raise ValueError("spec is no object")
+        found = {(int(entry["step"]), int(entry["item"])): _mark(entry["mark"]) for entry in marks}
+        return RunMemory(str(config.get("file", "")), str(config.get("source", "")), spec, found)
+    except FileNotFoundError:
+        return RunMemory()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        remedy = "Mend it, or delete it: the run's config and marks are then chosen anew."
+        raise RequestError(422, "run_file", f"{path.name} cannot be read ({error})", remedy=remedy) from error
+
+
+def _mark(text: object) -> Mark:
+    if text == "favourite":
+        return "favourite"
+    if text == "reject":
+        return "reject"
+    raise ValueError(f"{text!r} is no mark")
+
+
+def write_memory(path: Path, memory: RunMemory) -> None:
+    """Replace the file by this, whole or not at all. RequestError 422 where the folder takes no files."""
+    config: dict[str, Any] = {"file": memory.file} if memory.file else {"source": memory.source, "spec": memory.spec}
+    marks = [{"step": step, "item": item, "mark": mark} for (step, item), mark in sorted(memory.marks.items())]
+    document = {
+        "version": VERSION,
+        "config": config if memory.file or memory.spec is not None else None,
+        "marks": marks,
+    }
+    try:
+        write_whole(path, json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8"))
+    except OSError as error:
+        problem = f"{path.name} cannot be written ({error.strerror})"
+        remedy = "Let ComfyUI write into the run's folder."
+        raise RequestError(422, "run_file", problem, remedy=remedy) from error
