@@ -81,6 +81,8 @@ def frontend_host(comfyui: HostInstall, named_models: Path, runs_dir: Path) -> I
         )
         urllib.request.urlopen(request, timeout=30).close()
         yield host
+    for kept in (Path(__file__).parents[2] / "examples" / "runs").glob("*/eridiffusion.json"):
+        kept.unlink()  # what was dropped or chosen for an example's run
 
 
 @dataclass

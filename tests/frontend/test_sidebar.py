@@ -17,11 +17,22 @@ from PIL import Image
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.spec import read_spec
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+from comfyui_eridiffusion.tests.frontend.sidebar_runs import (
+    CELLS,
+    CONFIG,
+    CONTRAST,
+    CUT,
+    EXAMPLES,
+    TABLE,
+    VISIBLE,
+    keep_config,
+    make_sample,
+    show,
+    write_run,
+)  # fmt: skip
 from comfyui_eridiffusion.tests.waiting import wait_until_idle
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples"
-CONFIG = EXAMPLES / "configs" / "flux.yaml"
 LARGE_STEPS = range(100, 10000, 100)
 #: What a page would do with prompts that it took for HTML.
 HOSTILE = (
@@ -30,64 +41,6 @@ HOSTILE = (
     "&lt;i&gt; & an entity",
     '"><svg onload=window.harmed=3>',
 )
-CELLS = ".eri-runs [role=gridcell]"
-TABLE = ".eri-runs [role=grid]"
-VISIBLE = """element => {
-    const [a, b] = [element, document.querySelector('.eri-scroll')].map(x => x.getBoundingClientRect());
-    return a.left >= b.left - 1 && a.right <= b.right + 1 && a.top >= b.top - 1 && a.bottom <= b.bottom + 1;
-}"""
-#: Columns of which a part lies behind the prompts or beyond the edge: [step, pixels hidden].
-CUT = """() => {
-    const [prompts, ...steps] = [...document.querySelectorAll('.eri-runs thead th')];
-    const left = prompts.getBoundingClientRect().right;
-    const right = document.querySelector('.eri-scroll').getBoundingClientRect().right - 1;
-    return steps.map(th => [th, th.getBoundingClientRect()])
-        .filter(([, box]) => box.right > left + 1 && box.left < right - 1)
-        .map(([th, box]) => [th.textContent, Math.max(left - box.left, box.right - right)])
-        .filter(([, hidden]) => hidden > 1);
-}"""
-#: Contrast of every text in the tab by WCAG 2.1: [text, ratio].
-CONTRAST = """() => {
-    const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
-    const light = ([r, g, b]) => [r, g, b].map(x => x / 255)
-        .map(x => x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
-        .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
-    const behind = element => {
-        for (let at = element; at; at = at.parentElement) {
-            const colour = numbers(getComputedStyle(at).backgroundColor);
-            if (colour.length === 3 || colour[3] > 0.9) return colour;
-        }
-    };
-    return [...document.querySelectorAll('.eri-runs :is(h2, label, select, output, .eri-note, th, summary, td:empty)')]
-        .filter(element => element.checkVisibility())
-        .map(element => {
-            const [a, b] = [light(numbers(getComputedStyle(element).color)), light(behind(element))];
-            return [element.tagName, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
-        });
-}"""
-
-
-def write_run(folder: Path, name: str, steps: range, prompts: list[str] | None = None) -> Path:
-    """A run of these steps; with prompts, the Flux example's config under this name beside it."""
-    run = folder / name
-    run.mkdir(parents=True)
-    weights = next((EXAMPLES / "runs" / "flux_zorp").glob("*.safetensors"))
-    first = Path(shutil.copy(weights, run / f"{name}_{steps[0]:09d}.safetensors"))
-    for step in steps[1:]:
-        os.link(first, run / f"{name}_{step:09d}.safetensors")
-    if prompts is not None:
-        config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-        config["config"]["name"] = name
-        config["config"]["process"][0]["sample"]["prompts"] = prompts
-        (run / "train.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    return run
-
-
-def make_sample(host: LocalHost, run: str, step: int, item: int) -> None:
-    """A picture under EriDiffusion's own file name."""
-    place = host.output_dir / run / f"samples_step_{step:06}" / f"step_{step:06}_sample_{item:02}.png"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (512, 384), (20 * (item % 12), 120, step % 200)).save(place)
 
 
 @pytest.fixture(scope="module")
@@ -113,22 +66,11 @@ def runs(frontend_host: LocalHost, runs_dir: Path) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def show(canvas: Canvas, run: str, config: str = "") -> Any:
-    """Open the tab on this run, as someone finds it who chose both before."""
-    kept = {"run": run, "configs": {run: config} if config else {}}
-    page = canvas.page
-    page.evaluate("kept => localStorage.setItem('eridiffusion.sidebar', kept)", json.dumps(kept))
-    if page.locator(".eri-runs").count() > 0:
-        page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
-        page.wait_for_selector(".eri-runs", state="detached")
-    page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
-    return page
-
-
 @pytest.fixture
 def tab(fresh: Canvas, runs: Path) -> Any:
     """The tab on the Flux example, whose config lies in the input folder and one of whose samples is made."""
-    page = show(fresh, "flux_zorp", "mine.yaml")
+    keep_config(EXAMPLES / "runs" / "flux_zorp", "mine.yaml")
+    page = show(fresh, "flux_zorp")
     page.wait_for_function("() => document.querySelector('.eri-runs td img')?.complete")
     return page
 
@@ -157,24 +99,101 @@ def test_texts_stand_out_in_both_themes(tab: Any, fresh: Canvas, theme: str) -> 
     assert [(name, ratio) for name, ratio in found if ratio < 4.5] == []
 
 
-@pytest.mark.parametrize("by", ["a click", "keys"])
-def test_a_click_or_keys_open_the_graph_of_a_cell(tab: Any, fresh: Canvas, by: str) -> None:
+def test_a_cell_opens_large_and_goes_through_steps_and_prompts(
+    tab: Any, fresh: Canvas, frontend_host: LocalHost
+) -> None:
+    """Then its graph, from there."""
+    spec = read_spec(CONFIG)
     tab.evaluate("() => app.graph.clear()")
-    step = int(tab.locator(".eri-runs thead th").nth(2).inner_text())
-    if by == "keys":
-        tab.locator(CELLS).first.focus()
-        for key in ("ArrowDown", "ArrowRight", "Enter"):
+    steps = [int(step) for step in tab.locator(".eri-runs thead th").all_inner_texts()[1:]]
+    make_sample(frontend_host, spec.name, 1000, 1)
+    own = EXAMPLES / "runs" / "flux_zorp" / "samples_step_000250" / "step_000250_sample_01.png"
+    own.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (512, 384), (23, 120, 50)).save(own)  # as ours is, but for three levels of red
+    try:
+        tab.get_by_label("Look again").click()
+        tab.locator(f"{CELLS} .eri-verdict").get_by_text("≈ 3").wait_for()
+        name = f"{spec.items[1].prompt}, step 250, made, Beside the trainer's: close (3 of 255)"
+        tab.get_by_role("gridcell", name=name).focus()
+        tab.keyboard.press("Enter")
+        tab.get_by_role("dialog", name="flux_zorp · Step 250, prompt 2 of").wait_for()
+        viewer = tab.locator(".eri-viewer")
+        viewer.get_by_text("≈ Beside the trainer's: close (3 of 255)").wait_for()
+        assert spec.items[1].prompt in viewer.locator(".eri-prompt").inner_text()
+        assert viewer.locator(".eri-facts").inner_text().startswith(f"Seed {spec.items[1].seed} ")
+        tab.wait_for_function("() => document.querySelector('.eri-viewer img').naturalWidth === 512")
+        fits = "image => { const b = image.getBoundingClientRect(); return [b.width / b.height, b.height > 300]; }"
+        ratio = spec.items[1].width / spec.items[1].height
+        assert viewer.locator("img").first.evaluate(fits) == [pytest.approx(ratio, abs=0.01), True]
+
+        choice = viewer.get_by_label("Compare with")
+        for against, url in (("The trainer's own", "run-picture"), ("step 1000", "000001000"[3:])):
+            choice.select_option(against)
+            assert url in viewer.locator(".eri-other").get_attribute("src")
+        wipe = viewer.get_by_role("slider")
+        wipe.fill("30")
+        clip = viewer.locator(".eri-other").evaluate("image => getComputedStyle(image).clipPath")
+        assert clip == "inset(0px 70% 0px 0px)"
+        fresh.screenshot("viewer")
+
+        viewer.locator(".eri-stage").focus()
+        nodes = tab.evaluate("() => app.graph._nodes.length")
+        later = steps[steps.index(250) + 1]
+        ways = (("ArrowRight", later, 2), ("ArrowUp", later, 1), ("Home", 0, 1), ("ArrowLeft", 0, 1))
+        for key, step, prompt in (*ways, ("ArrowDown", 0, 2), ("Delete", 0, 2)):
             tab.keyboard.press(key)
-    else:
-        tab.locator(".eri-runs tbody tr").nth(1).locator("td").nth(1).click()
+            assert viewer.locator("h2").inner_text() == f"flux_zorp · Step {step}, prompt {prompt} of {len(spec.items)}"
+        assert viewer.get_by_text("Not made yet", exact=True).is_visible()
+        assert tab.evaluate("() => app.graph._nodes.length") == nodes
+        favourite = viewer.get_by_role("button", name="Favourite")
+        favourite.click()
+        viewer.locator("[aria-pressed=true]").wait_for()
+        kept = json.loads((EXAMPLES / "runs" / "flux_zorp" / "eridiffusion.json").read_text(encoding="utf-8"))
+        assert kept["marks"] == [{"step": 0, "item": 1, "mark": "favourite"}]
+        tab.keyboard.press("Escape")
+        assert tab.evaluate("() => document.activeElement.ariaLabel").startswith(f"{spec.items[1].prompt}, step 0,")
+    finally:
+        shutil.rmtree(own.parent)
+    tab.locator(".eri-runs tbody tr").nth(1).locator("td").nth(1).click()
+    viewer.get_by_role("button", name="Open graph").click()
     tab.wait_for_function("() => app.graph._nodes.some(node => node.type === 'EriSampleSpec')")
     fresh.settle()
     prompt = fresh.prompt()
     lora = next(node for node in prompt.values() if node["class_type"] == "EriLoraAtStep")
-    assert (lora["inputs"]["run"], lora["inputs"]["step"]) == ("flux_zorp", step)
-    spec = next(node for node in prompt.values() if node["class_type"] == "EriSampleSpec")
-    shown = read_spec(spec["inputs"]["config"])
-    assert [item.prompt for item in shown.items] == [read_spec(CONFIG).items[1].prompt]
+    assert (lora["inputs"]["run"], lora["inputs"]["step"]) == ("flux_zorp", steps[1])
+    node = next(node for node in prompt.values() if node["class_type"] == "EriSampleSpec")
+    assert [item.prompt for item in read_spec(node["inputs"]["config"]).items] == [spec.items[1].prompt]
+    assert fresh.complaints == []
+
+
+def test_missing_samples_are_made_one_by_one_until_somebody_stops(
+    tab: Any, fresh: Canvas, frontend_host: LocalHost
+) -> None:
+    models = yaml.safe_load((EXAMPLES / "models" / "flux.yaml").read_text(encoding="utf-8"))
+    asked: list[tuple[int, str]] = []
+    held: list[int] = []  # in ComfyUI's queue each time
+
+    def with_small_models(route: Any) -> None:
+        body = json.loads(route.request.post_data)
+        asked.append((body["step"], body["items"]))
+        with urllib.request.urlopen(f"{frontend_host.url}/queue", timeout=30) as answer:
+            held.append(sum(map(len, json.load(answer).values())))
+        route.continue_(post_data=json.dumps({**body, "models": models}))
+
+    tab.route("**/eridiffusion/queue", with_small_models)
+    heads = tab.locator(".eri-runs thead th")
+    step = int(heads.nth(6).inner_text())
+    make = tab.get_by_role("button", name=f"Make the missing samples of step {step}")
+    made = tab.locator(f"{CELLS}[aria-label*=', step {step}, made']")
+    make.evaluate("button => button.click()")
+    tab.get_by_text("Making samples: 1 of 4").wait_for()
+    tab.get_by_role("button", name="Stop").click()
+    tab.get_by_role("progressbar").wait_for(state="hidden")
+    wait_until_idle(frontend_host.url)
+    assert asked == [(step, "0"), (step, "1")]
+    made.first.wait_for()
+    assert set(held) == {0}, "only one of them is in the queue at a time"
+    tab.unroute("**/eridiffusion/queue")
     assert fresh.complaints == []
 
 
@@ -255,16 +274,20 @@ def test_a_large_run_opens_at_its_last_step_and_asks_for_what_is_in_view(fresh: 
 
 
 def test_what_goes_wrong_is_said_and_can_be_left(fresh: Canvas, runs: Path) -> None:
-    page = show(fresh, "large", "broken.yaml")
-    note = page.locator(".eri-runs .eri-bad")
+    keep_config(runs / "large", "broken.yaml")
+    page = show(fresh, "large")
+    note = page.locator(".eri-runs .eri-note.eri-bad")
     note.wait_for()
     assert "line 3, column" in note.inner_text()
     fresh.screenshot("sidebar_broken")
-    page.locator("#eri-config").select_option("Found in the run's folder")
-    page.wait_for_selector(TABLE)
+    page.wait_for_selector(TABLE)  # that in the run's folder is used
+    page.locator("#eri-config").evaluate("list => list.add(new Option('mine.yaml'))")
+    page.locator("#eri-config").select_option("mine.yaml")  # of flux_zorp
+    page.get_by_text("this is the config of 'flux_zorp'").wait_for()
+    (runs / "large" / "eridiffusion.json").unlink()
     assert page.locator(".eri-runs summary").inner_text() == "Files that are not configs: 1"
     page.locator("#eri-run").select_option("bare")
-    page.get_by_text("Choose the config that the run was trained with").wait_for()
+    page.get_by_text("Drop the config that it was trained with on the canvas").wait_for()
     assert page.locator(TABLE).count() == 0
     page.locator("#eri-run").select_option("away, unreadable")
     note.get_by_text("outside the allowed folders").wait_for()
@@ -355,7 +378,8 @@ def test_the_tab_speaks_the_front_ends_language(fresh: Canvas, runs: Path) -> No
     try:
         show(fresh, "bare")
         page.get_by_text(messages["no_config"]).wait_for()
-        assert page.locator(".eri-runs label").all_inner_texts() == [messages[key] for key in ("run", "config", "step")]
+        labels = [messages[key] for key in ("run", "config", "step", "size")]
+        assert page.locator(".eri-runs label").all_inner_texts() == labels
         fresh.screenshot("sidebar_zh")
     finally:
         page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'en')")

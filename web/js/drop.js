@@ -4,7 +4,7 @@
 // as if this script were not there.
 
 import { app } from "../../../scripts/app.js";
-import { fetchJson, openGraph, postGraph, showError, showInfo } from "./lib.js";
+import { fetchJson, keepWithRun, openGraph, postGraph, showError, showInfo } from "./lib.js";
 import { text } from "./strings.js";
 
 const SCRIPTS = [".sh", ".bat", ".cmd", ".ps1"];
@@ -72,11 +72,24 @@ async function runOf({ name }) {
   return named.length === 1 ? named[0] : null;
 }
 
+/** Keep the config with its run, for the sidebar; a folder that takes no file costs only that. */
+async function remember(run, body) {
+  try {
+    await keepWithRun("config", run, body);
+  } catch (error) {
+    if (error.name !== "RouteError") throw error;
+    console.warn(`${run}: ${error.message}`);
+  }
+}
+
 /** The graph of a config with the newest checkpoint of its run; of the base model alone where there is no such run. */
 async function show(file, body) {
   let answer = await postGraph(body);
   const run = await runOf(answer.spec);
-  if (run !== null) answer = await postGraph({ ...body, run });
+  if (run !== null) {
+    answer = await postGraph({ ...body, run });
+    await remember(run, body);
+  }
   const { ui, spec, notes, instead } = answer;
   await openGraph(ui, stemOf(file));
   const said = [...instead, text("opened", { count: spec.items.length, trainer: spec.trainer })];

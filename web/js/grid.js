@@ -2,30 +2,30 @@
 // samples open at once and a long scroll asks ComfyUI for little.
 
 import { api } from "../../../scripts/api.js";
+import { make } from "./dom.js";
 import { text } from "./strings.js";
+import { signOf } from "./viewer.js";
 
 /** Distance around the view, in pixels, within which pictures are loaded. */
 const NEAR = 120;
-/** Least distance from one step's column to the next, in pixels. */
-const PITCH = 74;
+/** Longest sides of the small copies that ComfyUI makes. */
+const COPIES = [144, 288, 576];
+/** Width of the prompts: a share of the grid's, but no less than MIN where that is at most FEW of it. */
+const PROMPTS = { share: 0.28, min: 104, few: 0.4, max: 240 };
 /** Time in milliseconds for which a cell must have been in view before its picture is asked for. */
 const DWELL = 100;
 
-/** An element with properties, attributes and children; names and prompts only ever become text nodes. */
-export function make(tag, properties = {}, ...children) {
-  const { attributes = {}, ...rest } = properties;
-  const element = Object.assign(document.createElement(tag), rest);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
 const keyOf = (step, item) => `${step}/${item}`;
 
-/** `open(item, step)` is called for the cell that a person chose. */
+/**
+ * `hooks.open(item, step)` is called for the cell that a person chose, `hooks.make(item, step)` for a prompt (step null)
+ * or a step (item null) of which all is to be made, and `hooks.verdict(item, step, wanted)` promises how far the
+ * trainer's sample and ours are apart.
+ */
 export class Grid {
-  constructor(open) {
-    this.open = open;
+  constructor(hooks) {
+    this.hooks = hooks;
+    this.size = 74; // least distance from one step's column to the next, in pixels
     this.element = make("div", { className: "eri-scroll" });
     this.watcher = new IntersectionObserver((entries) => this.seen(entries), { root: this.element, rootMargin: `${NEAR}px` });
     this.sizer = new ResizeObserver(() => this.fit());
@@ -50,12 +50,29 @@ export class Grid {
     this.clear();
   }
 
-  /** Show these samples. The same prompts and steps as before keep their cells, and with them place and focus. */
-  show(items, steps, samples) {
+  /** Show pictures of another size. */
+  resize(size) {
+    const copy = this.copy;
+    this.size = size;
+    this.fit();
+    if (this.copy !== copy) for (const [cell, { near }] of this.places) if (near) this.picture(cell);
+  }
+
+  /** The small copies that are large enough for a cell on this screen. */
+  get copy() {
+    return COPIES.find((side) => side >= this.size * Math.min(2, devicePixelRatio) * 0.95) ?? COPIES.at(-1);
+  }
+
+  /**
+   * Show these samples. The same prompts and steps as before keep their cells, and with them place and focus.
+   * `samples`, `theirs` and `marks` are as in the route's answer.
+   */
+  show(items, steps, { samples, theirs, marks }) {
     const shape = JSON.stringify([steps, items.map(({ index, prompt }) => [index, prompt])]);
     if (shape !== this.shape) this.build(items, steps, shape);
-    const found = new Map(samples.map((sample) => [keyOf(sample.step, sample.item), sample]));
-    for (const [key, cell] of this.cells) this.fill(cell, found.get(key));
+    const found = (list) => new Map(list.map((entry) => [keyOf(entry.step, entry.item), entry]));
+    const [ours, own, marked] = [samples, theirs, marks].map(found);
+    for (const [key, cell] of this.cells) this.fill(cell, ours.get(key), own.get(key), marked.get(key)?.mark);
   }
 
   build(items, steps, shape) {
@@ -66,9 +83,10 @@ export class Grid {
     // The style lays rows out one by one, only those in view, so the roles of a table must be named.
     const part = (tag, role, properties, ...children) => make(tag, { ...properties, attributes: { role } }, ...children);
     const head = part("tr", "row", {}, part("th", "columnheader", { textContent: text("prompt") }),
-      ...steps.map((step) => part("th", "columnheader", { textContent: String(step) })));
+      ...steps.map((step) => part("th", "columnheader", {}, String(step), this.maker(text("make_step", { step }), null, step))));
     const rows = items.map((item, row) => part("tr", "row", {},
-      part("th", "rowheader", { title: item.prompt }, make("span", { textContent: item.prompt })),
+      part("th", "rowheader", { title: item.prompt }, make("span", { textContent: item.prompt }),
+        this.maker(text("make_prompt"), item, null)),
       ...steps.map((step, column) => this.cell(item, step, row, column))));
     this.table = make("table", {
       attributes: { role: "grid", "aria-label": text("table") },
@@ -88,13 +106,23 @@ export class Grid {
     focused?.focus();
   }
 
+  /** A button in a head; keys reach the same in the large view. */
+  maker(title, item, step) {
+    const onclick = () => this.hooks.make(item, step);
+    return make("button", { type: "button", className: "eri-make", tabIndex: -1, title, attributes: { "aria-label": title }, onclick });
+  }
+
   /** Widen the columns so that a whole number of them fills what the prompts leave free, where there are more than fit. */
   fit() {
-    const free = this.element.clientWidth - (this.table?.rows[0].cells[0].offsetWidth ?? 0);
-    if (!this.table || free <= 0) return; // nothing to show, or shown nowhere
-    const count = Math.max(1, Math.floor(free / PITCH));
+    const width = this.element.clientWidth;
+    if (!this.table || width <= 0) return; // nothing to show, or shown nowhere
+    const { share, min, few, max } = PROMPTS;
+    const prompts = Math.round(Math.min(max, Math.max(share * width, Math.min(min, few * width))));
+    this.element.style.setProperty("--eri-prompts", `${prompts}px`);
+    const free = width - prompts - 2;
+    const count = Math.max(1, Math.floor(free / this.size));
     const atEnd = this.isAtEnd();
-    this.sheet.style.setProperty("--eri-pitch", `${count < this.steps.length ? free / count : PITCH}px`);
+    this.sheet.style.setProperty("--eri-pitch", `${count < this.steps.length ? free / count : Math.min(this.size, free)}px`);
     if (atEnd) this.element.scrollLeft = this.element.scrollWidth;
   }
 
@@ -106,14 +134,24 @@ export class Grid {
     return cell;
   }
 
-  fill(cell, sample = null) {
+  fill(cell, sample = null, own = null, mark = null) {
     const place = this.places.get(cell);
-    const { item, step } = place;
-    if (cell.ariaLabel !== null && place.sample?.url === sample?.url && place.sample?.version === sample?.version) return;
-    place.sample = sample;
-    cell.classList.toggle("eri-made", sample !== null);
-    cell.ariaLabel = text(sample ? "cell_made" : "cell_open", { prompt: item.prompt, step });
+    const state = [sample?.url, sample?.version, own?.url, own?.version, mark].join();
+    if (place.state === state) return;
+    Object.assign(place, { state, sample, own, mark, verdict: null });
+    cell.classList.toggle("eri-made", sample !== null || own !== null);
+    this.name(cell);
     if (place.near) this.picture(cell);
+  }
+
+  /** What a screen reader says of a cell. */
+  name(cell) {
+    const { item, step, sample, own, mark, verdict } = this.places.get(cell);
+    const parts = [text(sample ? "cell_made" : "cell_open", { prompt: item.prompt, step })];
+    if (own && !sample) parts.push(text("cell_own"));
+    if (verdict?.verdict) parts.push(text("verdict", { text: verdict.text }));
+    if (mark) parts.push(text(mark === "favourite" ? "favourite" : "reject"));
+    cell.ariaLabel = parts.join(", ");
   }
 
   seen(entries) {
@@ -131,11 +169,28 @@ export class Grid {
   }
 
   picture(cell) {
-    const { sample } = this.places.get(cell);
-    if (!sample) return cell.replaceChildren();
-    const query = sample.url.slice(sample.url.indexOf("?") + 1);
-    const src = api.apiURL(`/eridiffusion/thumbnail?${query}&version=${sample.version}`);
+    const place = this.places.get(cell);
+    const { sample, own, mark } = place;
+    const shown = sample ?? own;
+    if (!shown) return cell.replaceChildren();
+    const query = shown.url.slice(shown.url.indexOf("?") + 1);
+    const src = api.apiURL(`/eridiffusion/thumbnail?${query}&version=${shown.version}&size=${this.copy}`);
     cell.replaceChildren(make("img", { alt: "", src, draggable: false, onerror: () => cell.replaceChildren("⚠") }));
+    const badge = (name, sign, title) => cell.append(make("span", { className: `eri-badge ${name}`, textContent: sign, title, attributes: { "aria-hidden": "true" } }));
+    if (mark) badge(`eri-${mark}`, mark === "favourite" ? "★" : "✕", text(mark === "favourite" ? "favourite" : "reject"));
+    if (!sample) badge("eri-own", "T", text("of_trainer"));
+    if (sample && own && !own.problem) this.judge(cell, badge);
+  }
+
+  /** Put the verdict on a cell that has both pictures, once it is there. */
+  async judge(cell, badge) {
+    const place = this.places.get(cell);
+    const { item, step, state } = place;
+    place.verdict ??= await this.hooks.verdict(item, step, () => place.near);
+    if (!place.verdict?.verdict || place.state !== state || !place.near || cell.querySelector(".eri-verdict")) return;
+    const { verdict, text: said, largest } = place.verdict;
+    badge("eri-verdict", verdict === "close" ? `${signOf(verdict)} ${largest}` : signOf(verdict), said);
+    this.name(cell);
   }
 
   /** Mark the column of a step; `scroll` brings it into the middle of what the prompts leave free. */
@@ -195,10 +250,16 @@ export class Grid {
     cell.focus();
   }
 
+  /** Put the focus on a sample's cell. */
+  focusOn(item, step) {
+    const place = this.places.get(this.cells.get(keyOf(step, item.index)));
+    if (place) this.focus(place.row, place.column);
+  }
+
   choose(cell) {
     if (!cell) return;
     this.tabStop(cell);
     const { item, step } = this.places.get(cell);
-    this.open(item, step);
+    this.hooks.open(item, step);
   }
 }

@@ -53,6 +53,18 @@ export function postGraph(body) {
   });
 }
 
+/** A run's name as a part of a path. */
+export const runPath = (name) => name.split("/").map(encodeURIComponent).join("/");
+
+/** Change what is kept with a run: `what` is "config" (ConfigOfRun of docs/openapi.yaml) or "marks" (Mark there). */
+export function keepWithRun(what, run, body) {
+  return fetchJson(`/eridiffusion/run-${what}/${runPath(run)}`, {
+    method: "PUT",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  });
+}
+
 /** The name, numbered where a saved workflow has it: ComfyUI would open that one, and put the graph over it. */
 function freeName(name) {
   const { getWorkflowByPath } = app.extensionManager.workflow;

@@ -1,10 +1,15 @@
-// The sidebar tab "Training runs": a run's prompts by its steps; a cell opens the graph of that prompt and step.
+// The sidebar tab "Training runs": a run's prompts by its steps. A cell opens its picture large; what is missing is made.
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { Grid, make } from "./grid.js";
-import { fetchJson, openGraph, postGraph, RouteError, showError } from "./lib.js";
+import { make, setOptions } from "./dom.js";
+import { Grid } from "./grid.js";
+import { fetchJson, keepWithRun, openGraph, postGraph, RouteError, runPath, showError } from "./lib.js";
+import { maker } from "./maker.js";
+import { RunSource } from "./run_source.js";
 import { text } from "./strings.js";
+import { verdictOf } from "./verdicts.js";
+import { Viewer } from "./viewer.js";
 
 const ID = "eridiffusion-runs";
 const KEPT = "eridiffusion.sidebar";
@@ -15,6 +20,7 @@ const EVENTS = ["executed", "execution_success", "status", "reconnected"];
 const PAUSE = 1500;
 /** Time between two questions whether there are other checkpoints, which have no event, in milliseconds. */
 const QUESTION = 5000;
+const HELP = "https://github.com/CodeAlexx/comfyui-eridiffusion/blob/HEAD/docs/sidebar.md";
 
 function readKept() {
   try {
@@ -28,20 +34,30 @@ function keep(changes) {
   localStorage.setItem(KEPT, JSON.stringify({ ...readKept(), ...changes }));
 }
 
-/** Fill a list with [value, label] pairs; one that says so already is left alone, as it may be open. */
-function setOptions(select, pairs) {
-  const shown = [...select.options].map(({ value, textContent }) => [value, textContent]);
-  if (JSON.stringify(shown) === JSON.stringify(pairs)) return;
-  select.replaceChildren(...pairs.map(([value, label]) => make("option", { value, textContent: label })));
-}
-
 /** The tab's contents. `asked` tells a late answer for an earlier choice from the present one. */
 class RunsTab {
   constructor(root) {
     this.asked = 0;
     this.run = null;
-    this.grid = new Grid((item, step) => this.open(item, step));
+    this.listed = []; // [name, label] of all runs
+    this.grid = new Grid({
+      open: (item, step) => this.viewer.open(item, step),
+      make: (item, step) => this.makeMissing(item, step),
+      verdict: (item, step, wanted) => this.source.verdict(item, step, wanted),
+    });
+    this.source = new RunSource({
+      verdict: verdictOf,
+      openGraph: (item, step) => this.openGraph(item, step),
+      missing: (item, step) => this.missing(item, step),
+      make: (item, step) => this.makeMissing(item, step),
+      mark: (item, step, mark) => this.mark(item, step, mark),
+      left: (item, step) => this.grid.focusOn(item, step),
+    });
+    this.viewer = new Viewer(this.source);
     this.build(root);
+    this.making = () => this.showMaking();
+    maker.addEventListener("change", this.making);
+    this.showMaking();
     this.later = () => this.lookLater();
     for (const name of EVENTS) api.addEventListener(name, this.later);
     window.addEventListener("focus", this.later);
@@ -55,6 +71,8 @@ class RunsTab {
     this.question = null;
     for (const name of EVENTS) api.removeEventListener(name, this.later);
     window.removeEventListener("focus", this.later);
+    maker.removeEventListener("change", this.making);
+    this.viewer.remove();
     this.grid.dispose();
   }
 
@@ -62,8 +80,17 @@ class RunsTab {
     this.runs = make("select", { id: "eri-run", onchange: () => this.showRun(this.runs.value) });
     this.configs = make("select", { id: "eri-config", onchange: () => this.chooseConfig(this.configs.value) });
     this.file = make("input", { type: "file", accept: SUFFIXES, hidden: true, onchange: () => this.upload() });
-    this.slider = make("input", { type: "range", id: "eri-step", min: "0", step: "1", oninput: () => this.mark(true) });
+    this.slider = make("input", { type: "range", id: "eri-step", min: "0", step: "1", oninput: () => this.markStep(true) });
     this.at = make("output", { htmlFor: "eri-step" });
+    const size = String(readKept().size ?? 74);
+    this.size = make("input", { type: "range", id: "eri-size", min: "48", max: "296", step: "4", value: size, oninput: () => this.resize() });
+    this.search = make("input", {
+      type: "search",
+      placeholder: text("search"),
+      attributes: { "aria-label": text("search") },
+      oninput: () => this.listRuns(),
+      onchange: () => this.searched(),
+    });
     this.note = make("p", { className: "eri-note", attributes: { role: "status" } });
     this.refused = make("details", { hidden: true });
     const icon = make("i", { className: "pi pi-refresh", attributes: { "aria-hidden": "true" } });
@@ -74,16 +101,49 @@ class RunsTab {
       attributes: { "aria-label": text("refresh") },
       onclick: () => this.load(),
     }, icon);
-    const browse = make("button", { className: "eri-plain", type: "button", textContent: text("choose"), onclick: () => this.file.click() });
+    const plain = (label, onclick) => make("button", { className: "eri-plain", type: "button", textContent: label, onclick });
+    const browse = plain(text("choose"), () => this.file.click());
     const bar = (...children) => make("div", { className: "eri-bar" }, ...children);
+    this.teach = make("div", { className: "eri-teach", hidden: true },
+      plain(text("templates"), () => app.extensionManager.command.execute("Comfy.BrowseTemplates")),
+      make("a", { href: HELP, target: "_blank", rel: "noopener", textContent: text("help") }));
+    this.makeAll = plain(text("make_run"), () => this.makeMissing(null, null));
+    this.progress = make("progress", { attributes: { "aria-label": text("making_name") } });
+    this.made = make("span", { attributes: { role: "status" } });
+    this.makingBar = bar(this.made, this.progress, plain(text("stop"), () => maker.stop()));
     const label = (target, key) => make("label", { htmlFor: target.id, textContent: text(key) });
     root.style.height = "100%"; // the front end's element is as high as its content, which here is to scroll in itself
     root.replaceChildren(make("div", { className: "eri-runs", onkeydown: keepFromCanvas },
       bar(make("h2", { textContent: text("runs") }), refresh),
-      bar(label(this.runs, "run"), this.runs),
-      bar(label(this.configs, "config"), this.configs, browse, this.file),
-      bar(label(this.slider, "step"), this.slider, this.at),
-      this.note, this.refused, this.grid.element));
+      this.controls = make("div", { className: "eri-controls" }, this.search,
+        bar(label(this.runs, "run"), this.runs),
+        bar(label(this.configs, "config"), this.configs, browse, this.file),
+        bar(label(this.slider, "step"), this.slider, this.at),
+        bar(label(this.size, "size"), this.size)),
+      this.note, this.teach, this.makeAll, this.makingBar, this.refused, this.grid.element));
+    this.grid.resize(Number(size));
+  }
+
+  resize() {
+    keep({ size: Number(this.size.value) });
+    this.grid.resize(Number(this.size.value));
+  }
+
+  /** List the runs whose names hold what is searched for, and the chosen one. */
+  listRuns() {
+    const wanted = this.search.value.trim().toLowerCase();
+    const chosen = this.runs.value || readKept().run;
+    setOptions(this.runs, this.listed.filter(([name]) => name === chosen || name.toLowerCase().includes(wanted)));
+    this.runs.value = chosen;
+  }
+
+  /** Show the newest run that was found, unless the chosen one is among those. */
+  searched() {
+    const wanted = this.search.value.trim().toLowerCase();
+    const found = this.listed.filter(([name]) => name.toLowerCase().includes(wanted));
+    if (found.length === 0 || found.some(([name]) => name === this.runs.value)) return;
+    this.runs.value = found[0][0];
+    this.showRun(this.runs.value);
   }
 
   say(message, bad = false) {
@@ -126,13 +186,18 @@ class RunsTab {
       this.version = version;
       const label = ({ name, steps, error }) =>
         error ? text("run_unreadable", { run: name }) : text("run_steps", { run: name, count: steps.length });
-      setOptions(this.runs, runs.map((run) => [run.name, label(run)]));
+      this.listed = runs.map((run) => [run.name, label(run)]);
+      this.controls.hidden = runs.length === 0;
       if (!runs.length) {
         this.clear();
+        this.teach.hidden = false;
         return this.say(text("no_runs"));
       }
       const last = readKept().run;
-      this.runs.value = runs.some(({ name }) => name === last) ? last : runs[0].name;
+      const chosen = runs.some(({ name }) => name === last) ? last : runs[0].name;
+      setOptions(this.runs, this.listed);
+      this.runs.value = chosen;
+      this.listRuns();
       await this.showRun(this.runs.value, quiet && this.run?.name === this.runs.value);
     } catch (error) {
       this.version = null;
@@ -144,7 +209,7 @@ class RunsTab {
   clear() {
     this.run = null;
     this.grid.clear();
-    this.refused.hidden = true;
+    this.refused.hidden = this.teach.hidden = this.makeAll.hidden = true;
     this.configs.replaceChildren();
     this.slider.disabled = true;
     this.at.textContent = "";
@@ -153,27 +218,30 @@ class RunsTab {
   async showRun(name, quiet = false) {
     const asked = ++this.asked;
     keep({ run: name });
-    const config = readKept().configs?.[name] ?? "";
     if (!quiet) {
       this.clear();
       this.say(text("looking_samples"));
     }
-    const path = `/eridiffusion/runs/${name.split("/").map(encodeURIComponent).join("/")}`;
     try {
-      const run = await fetchJson(config ? `${path}?config=${encodeURIComponent(config)}` : path);
+      const run = await fetchJson(`/eridiffusion/runs/${runPath(name)}`);
       if (asked === this.asked) this.show(run);
     } catch (error) {
       if (asked !== this.asked) return;
       this.clear();
       this.say(error.message, true);
-      // A config chosen earlier that is gone or broken must not hide the run: the empty choice takes the run's own.
-      if (config) this.listConfigs([config, ""], config);
     }
   }
 
-  chooseConfig(config) {
-    keep({ configs: { ...readKept().configs, [this.runs.value]: config } });
-    return this.showRun(this.runs.value);
+  /** Have ComfyUI remember with the run which config is its; "" has it look for one again. */
+  async chooseConfig(file) {
+    if (file && file === this.run?.config) return;
+    try {
+      await keepWithRun("config", this.runs.value, file ? { file } : {});
+    } catch (error) {
+      if (!(error instanceof RouteError)) throw error;
+      showError(text("not_its_config"), error.message);
+    }
+    await this.showRun(this.runs.value);
   }
 
   /** The chosen file goes into ComfyUI's input folder, where graphs may read it. */
@@ -192,10 +260,13 @@ class RunsTab {
     }
   }
 
-  listConfigs(names, chosen) {
-    const all = [...new Set(chosen ? [chosen, ...names] : names)];
-    setOptions(this.configs, all.map((name) => [name, name || text("found_in_run")]));
-    this.configs.value = chosen;
+  listConfigs({ configs, config = "", config_from: from }) {
+    const pairs = configs.map((name) => [name, name]);
+    if (from === "remembered" && !configs.includes(config)) pairs.unshift([config, text("remembered", { config })]);
+    if (from === "pictures") pairs.unshift(["", text("from_pictures")]);
+    else if (from === "remembered") pairs.push(["", text("found_in_run")]);
+    setOptions(this.configs, pairs);
+    this.configs.value = config;
   }
 
   listRefused(files) {
@@ -208,35 +279,45 @@ class RunsTab {
     const atEnd = !this.run?.spec || Number(this.slider.value) === this.steps.length - 1;
     const at = atEnd ? null : this.steps[Number(this.slider.value)];
     this.run = run;
-    this.listConfigs(run.configs, run.config ?? "");
+    this.listConfigs(run);
     this.listRefused(run.unreadable);
+    this.teach.hidden = this.makeAll.hidden = true;
     if (!run.spec) {
       this.grid.clear();
-      return this.say(text("no_config"));
+      this.teach.hidden = false;
+      const [broken] = run.unreadable;
+      return broken ? this.say(text("config_broken", broken), true) : this.say([run.problem, text("no_config")].join(" ").trim());
     }
     const shown = this.steps?.join();
-    this.steps = [...new Set([0, ...run.steps, ...run.samples.map(({ step }) => step)])].sort((a, b) => a - b);
+    this.steps = [...new Set([0, ...run.steps, ...[...run.samples, ...run.theirs].map(({ step }) => step)])].sort((a, b) => a - b);
     const counts = { made: run.samples.length, count: run.spec.items.length * this.steps.length };
     const unknown = run.unknown ? ` ${text("unknown_steps", { count: run.unknown })}` : "";
-    this.say(text("made_of", counts) + unknown);
+    const open = this.missing(null, null).length;
+    this.makeAll.hidden = open === 0;
+    this.makeAll.textContent = text("make_run", { count: open });
+    this.say([run.problem, text("made_of", counts) + unknown].join(" ").trim(), run.problem !== "");
     const follow = !this.grid.table || (atEnd && this.grid.isAtEnd() && shown !== this.steps.join());
-    this.grid.show(run.spec.items, this.steps, run.samples);
+    this.grid.show(run.spec.items, this.steps, run);
     this.slider.disabled = false;
     this.slider.max = String(this.steps.length - 1);
     this.slider.value = String(at === null ? this.steps.length - 1 : Math.max(0, this.steps.indexOf(at)));
-    this.mark(follow);
+    this.markStep(follow);
+    const { step } = this.viewer.isOpen ? this.viewer : {};
+    this.source.show(run, this.steps);
+    this.viewer.refresh(step);
   }
 
   /** Show which column the slider is at. */
-  mark(scroll) {
+  markStep(scroll) {
     const at = Number(this.slider.value);
     this.at.textContent = String(this.steps[at]);
     this.slider.setAttribute("aria-valuetext", text("at_step", { step: this.steps[at] }));
     this.grid.mark(at, scroll);
   }
 
-  async open(item, step) {
+  async openGraph(item, step) {
     const { name, spec } = this.run;
+    this.viewer.element.close();
     try {
       // The resolved spec is a config too, which names no further file.
       const { ui } = await postGraph({ config: JSON.stringify(spec), source: `${spec.name}.json`, items: String(item.index), run: name, step });
@@ -244,6 +325,44 @@ class RunsTab {
     } catch (error) {
       showError(text("no_graph"), error.message);
     }
+  }
+
+  /** What can be made and is not there: of a prompt (step null), of a step (item null), of one cell, of the whole run. */
+  missing(item, step) {
+    const { name, spec, samples, steps } = this.run;
+    const there = new Set(samples.map((sample) => `${sample.step}/${sample.item}`));
+    const able = [...new Set([0, ...steps])].filter((one) => step === null || one === step);
+    const items = item === null ? spec.items : [item];
+    return able.flatMap((one) => items.map((each) => ({ run: name, spec, item: each, step: one })))
+      .filter((cell) => !there.has(`${cell.step}/${cell.item.index}`));
+  }
+
+  makeMissing(item, step) {
+    const cells = this.missing(item, step);
+    if (cells.length > 0) maker.add(cells);
+    else this.say(text("nothing_missing"));
+  }
+
+  showMaking() {
+    this.makingBar.hidden = !maker.busy && !maker.failure;
+    this.progress.hidden = !maker.busy;
+    this.makingBar.lastChild.hidden = !maker.busy;
+    [this.progress.max, this.progress.value] = [Math.max(1, maker.total), maker.done];
+    const { done, total, failure } = maker;
+    this.made.textContent = maker.busy ? text("making", { done, total }) : text("making_failed", { done, total, reason: failure });
+    this.made.classList.toggle("eri-bad", !maker.busy && failure !== "");
+    if (this.run) this.lookLater();
+  }
+
+  async mark(item, step, mark) {
+    const { name } = this.run;
+    try {
+      await keepWithRun("marks", name, { step, item: item.index, mark });
+    } catch (error) {
+      if (!(error instanceof RouteError)) throw error;
+      showError(text("not_marked"), error.message);
+    }
+    await this.showRun(name, true);
   }
 }
 
@@ -257,7 +376,8 @@ let tab = null;
 app.registerExtension({
   name: "eridiffusion.sidebar",
   setup() {
-    document.head.append(make("link", { rel: "stylesheet", href: new URL("./sidebar.css", import.meta.url).href }));
+    const styles = ["sidebar.css", "viewer.css"].map((name) => new URL(`./${name}`, import.meta.url).href);
+    document.head.append(...styles.map((href) => make("link", { rel: "stylesheet", href })));
     app.extensionManager.registerSidebarTab({
       id: ID,
       icon: "pi pi-images",

@@ -1,0 +1,93 @@
+"""Runs for the sidebar tab, and what tests ask of its page."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+
+from comfyui_eridiffusion.dev.local_host import LocalHost
+from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CONFIG = EXAMPLES / "configs" / "flux.yaml"
+CELLS = ".eri-runs [role=gridcell]"
+TABLE = ".eri-runs [role=grid]"
+VISIBLE = """element => {
+    const [a, b] = [element, document.querySelector('.eri-scroll')].map(x => x.getBoundingClientRect());
+    return a.left >= b.left - 1 && a.right <= b.right + 1 && a.top >= b.top - 1 && a.bottom <= b.bottom + 1;
+}"""
+#: Columns of which a part lies behind the prompts or beyond the edge: [step, pixels hidden].
+CUT = """() => {
+    const [prompts, ...steps] = [...document.querySelectorAll('.eri-runs thead th')];
+    const left = prompts.getBoundingClientRect().right;
+    const right = document.querySelector('.eri-scroll').getBoundingClientRect().right - 1;
+    return steps.map(th => [th, th.getBoundingClientRect()])
+        .filter(([, box]) => box.right > left + 1 && box.left < right - 1)
+        .map(([th, box]) => [th.textContent, Math.max(left - box.left, box.right - right)])
+        .filter(([, hidden]) => hidden > 1);
+}"""
+#: Contrast of every text in the tab by WCAG 2.1: [text, ratio].
+CONTRAST = """() => {
+    const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(x => x / 255)
+        .map(x => x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = element => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = numbers(getComputedStyle(at).backgroundColor);
+            if (colour.length === 3 || colour[3] > 0.9) return colour;
+        }
+    };
+    return [...document.querySelectorAll('.eri-runs :is(h2, label, select, output, .eri-note, th, summary, td:empty)')]
+        .filter(element => element.checkVisibility())
+        .map(element => {
+            const [a, b] = [light(numbers(getComputedStyle(element).color)), light(behind(element))];
+            return [element.tagName, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+        });
+}"""
+
+
+def write_run(folder: Path, name: str, steps: range, prompts: list[str] | None = None) -> Path:
+    """A run of these steps; with prompts, the Flux example's config under this name beside it."""
+    run = folder / name
+    run.mkdir(parents=True)
+    weights = next((EXAMPLES / "runs" / "flux_zorp").glob("*.safetensors"))
+    first = Path(shutil.copy(weights, run / f"{name}_{steps[0]:09d}.safetensors"))
+    for step in steps[1:]:
+        os.link(first, run / f"{name}_{step:09d}.safetensors")
+    if prompts is not None:
+        config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+        config["config"]["name"] = name
+        config["config"]["process"][0]["sample"]["prompts"] = prompts
+        (run / "train.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return run
+
+
+def make_sample(host: LocalHost, run: str, step: int, item: int) -> None:
+    """A picture under EriDiffusion's own file name."""
+    place = host.output_dir / run / f"samples_step_{step:06}" / f"step_{step:06}_sample_{item:02}.png"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (512, 384), (20 * (item % 12), 120, step % 200)).save(place)
+
+
+def keep_config(run: Path, file: str) -> None:
+    """As someone leaves it who chose this config for the run before."""
+    document = {"version": 1, "config": {"file": file}, "marks": []}
+    (run / "eridiffusion.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+def show(canvas: Canvas, run: str) -> Any:
+    """Open the tab on this run, as someone finds it who chose it before."""
+    page = canvas.page
+    page.evaluate("kept => localStorage.setItem('eridiffusion.sidebar', kept)", json.dumps({"run": run}))
+    if page.locator(".eri-runs").count() > 0:
+        page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
+        page.wait_for_selector(".eri-runs", state="detached")
+    page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
+    return page

@@ -1,0 +1,61 @@
+// A run of this ComfyUI as the viewer's source (see viewer.js): the route's answer, and what can be done with a sample.
+
+import { api } from "../../../scripts/api.js";
+import { text } from "./strings.js";
+
+const keyOf = (step, item) => `${step}/${item}`;
+const byCell = (entries) => new Map(entries.map((entry) => [keyOf(entry.step, entry.item), entry]));
+const address = ({ url, version }) => api.apiURL(`${url}&version=${version}`);
+
+export class RunSource {
+  /** `deeds`: what the buttons do, each for (item, step): verdict, openGraph, missing, make, mark, left. */
+  constructor(deeds) {
+    this.deeds = deeds;
+    this.text = text;
+    this.show({ name: "", spec: { items: [] }, samples: [], theirs: [], marks: [] }, []);
+  }
+
+  /** Take the route's answer, and the steps of the grid. */
+  show(run, steps) {
+    this.name = run.name;
+    this.items = run.spec.items;
+    this.steps = steps;
+    [this.samples, this.own, this.marks] = [run.samples, run.theirs, run.marks].map(byCell);
+  }
+
+  ours(item, step) {
+    const sample = this.samples.get(keyOf(step, item.index));
+    return sample ? address(sample) : null;
+  }
+
+  theirs(item, step) {
+    const sample = this.own.get(keyOf(step, item.index));
+    return sample ? { url: address(sample), problem: sample.problem } : null;
+  }
+
+  verdict(item, step, wanted = () => true) {
+    const key = keyOf(step, item.index);
+    return this.deeds.verdict(this.name, this.samples.get(key), this.own.get(key), wanted);
+  }
+
+  actions(item, step) {
+    const { deeds } = this;
+    const mark = this.marks.get(keyOf(step, item.index))?.mark ?? null;
+    const open = { one: deeds.missing(item, step).length, row: deeds.missing(item, null).length, column: deeds.missing(null, step).length };
+    const offered = [{ label: text("open_graph"), run: () => deeds.openGraph(item, step) }];
+    if (open.one > 0) offered.push({ label: text("make_one"), run: () => deeds.make(item, step) });
+    if (open.row > open.one) offered.push({ label: text("make_prompt_count", { count: open.row }), run: () => deeds.make(item, null) });
+    if (open.column > open.one) offered.push({ label: text("make_step_count", { step, count: open.column }), run: () => deeds.make(null, step) });
+    const marks = [["favourite", text("favourite")], ["reject", text("reject")]];
+    offered.push(...marks.map(([name, label]) => ({
+      label,
+      pressed: mark === name,
+      run: () => deeds.mark(item, step, mark === name ? null : name),
+    })));
+    return offered;
+  }
+
+  left(item, step) {
+    this.deeds.left(item, step);
+  }
+}
