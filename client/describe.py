@@ -39,14 +39,16 @@ def describe_lora(path: Path, family: str | None = None, against: Path | None = 
 
 
 def _describe_file(path: Path, family: str | None, against: Path | None) -> dict[str, Any]:
-    from ..lora import load_report, read_lora
-    from ..lora.against import model_shapes, report_against
+    from ..lora import load_report, read_lora, to_host_keys
+    from ..lora.against import family_of_model, model_shapes, report_against
 
-    lora = read_lora(path, family=family)
+    shapes = {} if against is None else model_shapes(against)
+    lora = read_lora(path, family=family or (family_of_model(shapes) if shapes else None))
     if against is None:
+        to_host_keys(lora)  # which refuses what ComfyUI cannot apply
         report = load_report(lora, [adapter.target.name for adapter in lora.adapters])
     else:
-        report = report_against(lora, model_shapes(against))
+        report = report_against(lora, shapes)
     document = report.as_dict()
     reasons: dict[str, list[str]] = {}
     for key, reason in report.ignored.items():

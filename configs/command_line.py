@@ -85,7 +85,8 @@ class Script:
         elif follow is None:
             follow = batch_commands if _BATCH.search(text) else shell_commands
             follow = powershell_commands if _POWERSHELL.search(text) else follow
-        self.commands, _ = follow(text)
+        self.commands, names = follow(text)
+        self.files = names.files
         joints: list[tuple[_Follow, str]] = [(batch_commands, "a ^"), (powershell_commands, "a backtick")]
         self.joint = next((joint for known, joint in joints if known is follow), "a backslash")
 
@@ -105,6 +106,16 @@ class Script:
     def fault(self) -> Fault | None:
         """What cannot be read of it at all."""
         return next((command.fault for command in self.commands if command.fault is not None), None)
+
+    def written_config(self) -> tuple[str, str] | None:
+        """The path of a config that it writes and then starts a program with, and the program's file."""
+        for command in self.commands:
+            words = [word.text for word in command.words]
+            program = next((match[0] for word in words if (match := _FILE.fullmatch(word))), None)
+            path = next((word for word in words if word in self.files and _CONFIG.search(word[-8:])), None)
+            if program is not None and path is not None:
+                return path, program.replace("\\", "/").rpartition("/")[2]
+        return None
 
     def started(self) -> tuple[str, str]:
         """The script or program file that it starts, one that trains first, and its config; "" for none."""

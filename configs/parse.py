@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
 from ..errors import SpecError
 from .command_line import Script, parse_command
 from .json_tree import looks_like_json, parse_json
 from .line_trees import holds_env, looks_like_env, parse_env, parse_lines
+from .notebook import is_notebook, shell_of
+from .script import Unexpanded
 from .second_file import Folders
 from .toml_tree import looks_like_toml, parse_toml
-from .tree import Document, Repeated
+from .tree import Document, Node, Repeated
 from .yaml_tree import parse_yaml
 
 
@@ -91,7 +94,14 @@ def parse(
     """
     if text.startswith("#!") and suffix not in (*_BY_SUFFIX, *_SCRIPTS, ".txt"):
         suffix = ".sh"  # a batch system's job, or no suffix at all
+    if is_notebook(text, suffix):
+        text, suffix = shell_of(text), ".sh"
     script, programs = _script(text, suffix, notations)
+    written = script.written_config() if script is not None and programs is None else None
+    if script is not None and written is not None:
+        file, program = written
+        found = parse(script.files[file], f"{source}: {file}", PurePosixPath(file).suffix, notations, folders)
+        return replace(found, started_by=program)
     if suffix in _SCRIPTS and programs is None and script is not None and not holds_env(text):
         raise _no_program(script, source)
     kind = _kind(text, suffix, notations, programs)
@@ -102,9 +112,21 @@ def parse(
     parsers = {"toml": parse_toml, "env": parse_env, "lines": parse_lines}
     if kind == "command" and programs is not None and script is not None:
         root = parse_command(script, source, programs.names, repeats=programs.repeats)
+        folders = folders or Folders()
+        folders.written = script.files
     else:
         root = parsers[kind](text, source)
-    return Document(root, source, kind, folders)
+    return Document(_of_script(root) if isinstance(text, Unexpanded) else root, source, kind, folders)
+
+
+def _of_script(node: Node) -> Node:
+    """The tree of a text that a script writes, of which what holds a variable is not known."""
+    value = node.value
+    if isinstance(value, str):
+        return replace(node, value=Unexpanded(value)) if set(value) & set("$`") else node
+    if isinstance(value, list):
+        return replace(node, value=[_of_script(child) for child in value])
+    return replace(node, value={key: _of_script(child) for key, child in value.items()})
 
 
 def _no_program(script: Script, source: str) -> SpecError:
@@ -157,7 +179,9 @@ def _script(text: str, suffix: str, notations: Sequence[Notations]) -> tuple[Scr
 
 def _yaml(text: str, source: str, folders: Folders | None) -> Document:
     repeated: list[Repeated] = []
-    return Document(parse_yaml(text, source, repeated), source, "yaml", folders, tuple(repeated))
+    root = parse_yaml(str(text), source, repeated)
+    root = _of_script(root) if isinstance(text, Unexpanded) else root
+    return Document(root, source, "yaml", folders, tuple(repeated))
 
 
 def _json(text: str, source: str, suffix: str, folders: Folders | None) -> Document:

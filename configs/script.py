@@ -109,11 +109,13 @@ class Names:
         values: by name; a list for an array.
         places: where a variable was assigned last, by name.
         written: how a variable that is not known is shown.
+        files: the texts that the script writes into files, by path.
     """
 
     written: str
     values: dict[str, Value] = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     _open: list[_Branches] = field(default_factory=list)
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Final
 
 from ..errors import SpecError
-from .script import Unexpanded
+from .script import Assumed, Unexpanded
 from .tree import check_length, decode, read_file
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Folders:
         roots: folders in one of which a file must lie after symbolic links are followed; None = anywhere.
         prompts: a file to take instead of the one that the config names.
         given: the texts of files that came with the config, by name; they win, and need no disk.
+        written: the texts that a script writes into files before it names them here, by path.
         opened: every path that was looked at on the way, and the text that was there (None = no file).
         prompts_used: a reader has asked for the file to take instead, so that its prompts count.
     """
@@ -39,6 +40,7 @@ class Folders:
     roots: Sequence[str | os.PathLike[str]] | None = None
     prompts: str | os.PathLike[str] | None = None
     given: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
     opened: dict[Path, str | None] = field(default_factory=dict, repr=False)
     prompts_used: bool = field(default=False, init=False)
 
@@ -51,6 +53,13 @@ class Folders:
         another may be given.
         """
         last = PurePosixPath(name.replace("\\", "/")).name
+        ends = [path for path in self.written if path == name or PurePosixPath(path).name == last]
+        if ends and (name in ends or len(ends) == 1):
+            made = self.written[name if name in ends else ends[0]]
+            if isinstance(made, Unexpanded | Assumed):
+                where = section.path_of(key)
+                section.reading.note(f"{where}: {last} is read as the script writes it where nothing else is set.")
+            return made, last, PurePosixPath(last).suffix.lower()
         for known in (name, last):
             if known in self.given:
                 return check_length(self.given[known], known), known, PurePosixPath(known).suffix.lower()

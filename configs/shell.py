@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 from .script import Command, Fault, Names, Unexpanded, Value, Word, assumed, compared, joined, part_of, unreadable
@@ -19,6 +21,7 @@ _PARAMETERS: Final = tuple(
     )
 )
 _DECLARING: Final = frozenset(("export", "declare", "typeset", "local", "readonly"))
+_DEEPEST: Final = 3  # shells that are started one by the other
 _SKIPPED: Final = frozenset(("{", "}", "time"))
 #: Where the script is started, which is where the trainers look first.
 _HERE: Final = frozenset(("$PWD", "${PWD}", "$(pwd)", "`pwd`"))
@@ -37,10 +40,12 @@ def shell_commands(text: str) -> tuple[list[Command], Names]:
 
 
 class _Script:
-    def __init__(self) -> None:
+    def __init__(self, depth: int = 0) -> None:
+        self.depth = depth
         self.commands: list[Command] = []
         self.names = Names("${}")
         self.words: list[Token] = []
+        self.redirections: list[Token] = []
         self.condition: list[bool | None] | None = None  # answers of the commands between `if` and `then`
         self.branch = "if"
         self.loop = ""
@@ -58,7 +63,7 @@ class _Script:
         elif in_test and token.mark != "\n":
             self.words.append(Token(token.at, parts=[Part("text", token.mark)]))
         elif token.mark == "redirect":
-            return
+            self.redirections.append(token)
         elif token.mark == "(" and self.words:
             self._bracket(token)
         elif token.mark == ")" and self.cases and self.words:
@@ -82,6 +87,7 @@ class _Script:
     def end(self, mark: str, fault: Fault | None = None) -> None:
         """End the command that was read so far, at a mark."""
         words, self.words = self.words, []
+        redirections, self.redirections = self.redirections, []
         joint, self.joint = self.joint, mark if mark in ("&&", "||") else ""
         self.negated = False
         words = self._behind_keywords(words)
@@ -93,7 +99,7 @@ class _Script:
         if self.condition is not None:
             self.condition.append(self._tested(words))
         elif runs is not False and self.names.running:
-            self._run(words, runs, fault)
+            self._run(words, runs, fault, redirections)
 
     def _runs(self, joint: str) -> bool | None:
         """Whether a command behind `&&` or `||` runs."""
@@ -103,7 +109,7 @@ class _Script:
             return None if self.went_well is None or self.ran else not self.went_well
         return True
 
-    def _run(self, words: list[Token], runs: bool | None, fault: Fault | None) -> None:
+    def _run(self, words: list[Token], runs: bool | None, fault: Fault | None, redirections: list[Token]) -> None:
         wrong = next((word for word in words if word.mark), None)
         if wrong is not None:
             words = words[: words.index(wrong)]
@@ -122,8 +128,41 @@ class _Script:
         if found and found[0].text == "eval":
             again = tokens(" ".join(word.text for word in found[1:]))
             found = [Word(text, found[0].at) for word in again if not word.mark for text in self._expanded(word.parts)]
+        self._write([word.text for word in found], redirections)
         if found or fault is not None:
-            self.commands.append(Command(found, fault))
+            self.commands += self._inner_commands(found) or [Command(found, fault)]
+
+    def _inner_commands(self, words: list[Word]) -> list[Command]:
+        """The commands of another shell that is started here, empty where none is or its text cannot be read."""
+        text = _inner(words)
+        if text is None or self.depth == _DEEPEST:
+            return []
+        inner = _Script(self.depth + 1)
+        inner.names = replace(self.names, values=dict(self.names.values))
+        try:
+            for token in tokens(text):
+                inner.feed(token)
+        except Fault:
+            return []
+        inner.end("")
+        return [Command([word._replace(at=words[0].at) for word in one.words], one.fault) for one in inner.commands]
+
+    def _write(self, words: list[str], redirections: list[Token]) -> None:
+        """Keep what `cat`, `tee`, `echo` and `printf` write into a file."""
+        program, given = words[0] if words else "", [word for word in words[1:] if not re.fullmatch("-[aen]+", word)]
+        files = [(one.sign, joined(map(self._replaced, one.parts))) for one in redirections if one.sign[0] == ">"]
+        documents = [joined(map(self._replaced, one.parts)) for one in redirections if one.sign in ("<<", "<<-")]
+        if program == "tee" and given:
+            files = [(">>" if "-a" in words else ">", given[0])]
+        if program == "echo":
+            documents = [joined([*_spaced(given), "\n"])]
+        elif program == "printf" and given[1:] and given[0] == r"%s\n":
+            documents = [joined(piece for text in given[1:] for piece in (text, "\n"))]
+        elif program not in ("cat", "tee") or (program == "cat" and given):
+            return
+        for sign, file in files if documents else ():
+            before = self.names.files.get(file, "") if sign == ">>" else ""
+            self.names.files[str(file)] = joined([before, documents[-1]])
 
     def _behind_keywords(self, words: list[Token]) -> list[Token]:
         """The words of a command behind `if`, `then`, `do` and the like, which take effect."""
@@ -260,6 +299,17 @@ class _Script:
         ]
         answer = _answer([text for one in texts for text in one])
         return answer if answer is None else answer is not self.negated
+
+
+def _inner(words: list[Word]) -> str | None:
+    """The commands that another shell is started with: `bash -c '...'`, or keys that are sent to a terminal."""
+    texts = [word.text for word in words]
+    for number, (name, option) in enumerate(pairwise(texts)):
+        if re.fullmatch(r"(?:.*/)?(?:ba|z)?sh", name) and re.fullmatch(r"-\w*c", option) and len(texts) > number + 2:
+            return texts[number + 2]
+    if texts[:1] == ["tmux"]:
+        return next((text for text in texts[1:] if " " in text), None)
+    return None
 
 
 def _answer(words: list[str]) -> bool | None:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from .script import unreadable
+from .script import Fault, unreadable
 
 _BLANK: Final = re.compile(r"(?:[ \t\r]+|\\\r?\n|\\\Z)*")
 _PLAIN: Final = re.compile(r"""[^ \t\r\n;&|()<>'"\\`$]+""")
 _INSIDE_DOUBLE: Final = re.compile(r"""[^"\\`$]+""")
+_INSIDE_DOCUMENT: Final = re.compile(r"[^\\`$]+")
 _COMMENT: Final = re.compile(r"#[^\n]*")
 _MARK: Final = re.compile(r";;&?|;&|&&|\|\||\|&|[;&|()\n]")
 _REDIRECT: Final = re.compile(r"&>>?|<<<|<<-?|<>|>>|>\||[<>]&|[<>]")
@@ -32,11 +33,19 @@ class Part:
 
 @dataclass
 class Token:
-    """A word, or a mark such as `;` or a line's end. mark: "" for a word. at: where it begins."""
+    """A word, or a mark such as `;` or a line's end.
+
+    Args:
+        at: where it begins.
+        mark: "" for a word.
+        parts: those of the word; of a redirection the file's name, or the here-document.
+        sign: that of a redirection.
+    """
 
     at: int
     mark: str = ""
     parts: list[Part] = field(default_factory=list)
+    sign: str = ""
 
     @property
     def plain(self) -> str | None:
@@ -47,7 +56,7 @@ class Token:
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """Words and marks of a script, without comments, redirections and the texts of here-documents.
+    """Words and marks of a script, without comments.
 
     Raises Fault where a quote or a bracket is left open; what was read so far has been given then.
     """
@@ -57,7 +66,7 @@ def tokens(text: str) -> Iterator[Token]:
 class _Lexer:
     def __init__(self, text: str) -> None:
         self.text, self.at = text, 0
-        self.documents: list[tuple[str, bool]] = []  # delimiter of each here-document that is announced, tabs stripped
+        self.documents: list[tuple[Token, str, bool]] = []  # here-documents to come: their ends, whether as they stand
 
     def tokens(self) -> Iterator[Token]:
         """See `tokens`."""
@@ -71,7 +80,7 @@ class _Lexer:
             if mark is not None and not _REDIRECT.match(self.text, self.at):
                 start, self.at = self.at, mark.end()
                 if mark[0] == "\n":
-                    self._skip_documents()
+                    self._read_documents()
                 yield Token(start, mark[0])
             elif _REDIRECT.match(self.text, self.at):
                 yield self._redirect()
@@ -102,16 +111,39 @@ class _Lexer:
         word = self._word()
         if self.at == begins:
             raise unreadable(f"a {sign} is left open")
+        token = Token(start, "redirect", word.parts, sign)
         if sign in ("<<", "<<-"):
-            self.documents.append(("".join(part.text for part in word.parts), sign == "<<-"))
-        return Token(start, "redirect")
+            literal = any(part.quoted for part in word.parts)
+            self.documents.append((token, "".join(part.text for part in word.parts), literal))
+        return token
 
-    def _skip_documents(self) -> None:
-        for end, stripped in self.documents:
-            tabs = r"\t*" if stripped else ""
+    def _read_documents(self) -> None:
+        for token, end, literal in self.documents:
+            tabs = r"\t*" if token.sign == "<<-" else ""
             match = re.compile(rf"^{tabs}{re.escape(end)}\r?$", re.MULTILINE).search(self.text, self.at)
+            body = self.text[self.at : len(self.text) if match is None else match.start()].replace("\r\n", "\n")
+            body = re.sub(r"^\t+", "", body, flags=re.MULTILINE) if tabs else body
+            token.parts = [Part("text", body, quoted=True)] if literal else _Lexer(body).document()
             self.at = len(self.text) if match is None else match.end()
         self.documents.clear()
+
+    def document(self) -> list[Part]:
+        """The text of a here-document, in which variables are replaced and quotes mean nothing."""
+        parts: list[Part] = []
+        try:
+            while self.at < len(self.text):
+                if self.text[self.at] in "$`":
+                    parts.append(self._open(quoted=True))
+                    continue
+                match = _INSIDE_DOCUMENT.match(self.text, self.at)
+                piece = match[0] if match else self.text[self.at : self.at + 2]
+                self.at += len(piece)
+                if match is None:
+                    piece = "" if piece == "\\\n" else piece[1:] if piece[1:] in tuple("$`\\") else piece
+                parts.append(Part("text", piece, quoted=True))
+        except Fault:  # no text that is known; the script itself goes on
+            return [Part("open", self.text, quoted=True)]
+        return parts
 
     def _word(self) -> Token:
         word = Token(self.at)

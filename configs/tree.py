@@ -76,6 +76,7 @@ class Document:
         kind: the notation that it was read in: "json", "yaml", "toml", "env", "command" or "lines".
         folders: where the files that the config names may come from.
         repeated: keys that JSON or YAML gives twice, of which the last counts.
+        started_by: the file of the program that a script starts with the config, "" = no script.
     """
 
     root: Node
@@ -83,6 +84,7 @@ class Document:
     kind: str = "yaml"
     folders: Folders | None = None
     repeated: tuple[Repeated, ...] = ()
+    started_by: str = ""
 
 
 class Lines:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import LoraError
 from ..families import FAMILIES
-from .fit import check_fit
+from .convert import to_host_keys
+from .fit import check_fit, fitting
 from .header import Header, read_header
 from .names import MODEL
 from .names.table import MODEL_PREFIX
@@ -44,6 +45,13 @@ def model_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def family_of_model(shapes: dict[str, tuple[int, ...]]) -> str:
+    """The family of a model with these weights (`model_shapes`): that which knows most of its modules."""
+    modules = [name.removeprefix(MODEL_PREFIX).removesuffix(".weight") for name in shapes if name.endswith(".weight")]
+    known = {id: sum(family.names.native(name) is not None for name in modules) for id, family in FAMILIES.items()}
+    return max(known, key=lambda id: known[id])
+
+
 def report_against(lora: Lora, shapes: dict[str, tuple[int, ...]]) -> LoadReport:
     """Return what a model with these weights (`model_shapes`) takes of `lora`.
 
@@ -51,6 +59,7 @@ def report_against(lora: Lora, shapes: dict[str, tuple[int, ...]]) -> LoadReport
     matches or a shape does not fit.
     """
     misfits = check_fit(lora, shapes)
+    to_host_keys(fitting(lora, misfits))  # which refuses what ComfyUI cannot apply
     loaded = [adapter.target.name for adapter in lora.adapters if f"{adapter.target.weight}.weight" in shapes]
     encoders = {name.split(".", 1)[0] for name in shapes if not name.startswith(MODEL_PREFIX)}
     return load_report(lora, loaded, judged={MODEL, *encoders}, misfits=misfits)

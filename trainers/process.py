@@ -40,6 +40,10 @@ SIGNALS: Final[dict[str, dict[str, str | None]]] = {
 }
 
 
+#: What a script starts ai-toolkit with.
+_PROGRAM: Final = "run.py"
+
+
 def first_process(config: Section, types: tuple[str, ...], trainer: str) -> Section:
     """The first process of one of these types; the others are reported."""
     nodes = config.items("process")
@@ -88,6 +92,8 @@ def process_shape(document: Document) -> str | None:
     if process is None:
         return None
     votes = signals(process)
+    if document.started_by == _PROGRAM:
+        return "ai-toolkit"
     return "ai-toolkit" if votes.count("ai-toolkit") > votes.count("eridiffusion") else "eridiffusion"
 
 
@@ -110,7 +116,8 @@ def is_ambiguous(document: Document) -> bool:
     """True when nothing in a `config.process[]` document tells the two trainers apart."""
     process = _process(document.root)
     votes = signals(process) if process is not None else []
-    return process is not None and votes.count("ai-toolkit") == votes.count("eridiffusion")
+    even = votes.count("ai-toolkit") == votes.count("eridiffusion")
+    return process is not None and even and document.started_by != _PROGRAM
 
 
 def _process(root: Node) -> Node | None:

@@ -14,6 +14,7 @@ from ...configs.command_line import PROGRAM
 from ...configs.fields import Reading, Section, is_null
 from ...configs.parse import Notations, Programs
 from ...configs.prompt_flags import KOHYA, MUSUBI, Grammar, parse_prompt_line
+from ...configs.script import Unexpanded
 from ...configs.tree import Document, Node, find
 from ..reading import no_prompt
 
@@ -88,6 +89,9 @@ def _of_lines(reading: Reading, grammar: Grammar) -> list[Entry]:
     entries = []
     for node in nodes if isinstance(nodes, list) else []:
         line = str(node.value)
+        if isinstance(node.value, Unexpanded) and not line.startswith("#"):
+            problem = f"the script puts {line.strip()!r} here, of which a part is not known"
+            raise reading.error(problem, node, None, "Write the value itself, or give the prompt file.")
         if line.strip() and not line.startswith("#"):
             entries.append(entry_of_text(reading, line.strip(), node, "", grammar))
     return entries

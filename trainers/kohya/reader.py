@@ -170,7 +170,8 @@ def prompt_items(
 def _prompt_file(args: Section, key: str) -> str | None:
     """The file that a config names; SpecError where the prompts themselves stand there, on which the trainer stops."""
     node = args.get(key)
-    if node is None or isinstance(args, GuiForm) or args.reading.document.kind == "command":
+    flag = args.reading.document.kind == "command" and node is not None and node.source is None
+    if node is None or flag or isinstance(args, GuiForm):
         return args.text(key)
     text = node.value.strip() if isinstance(node.value, str) else "\n"
     if "\n" in text or (" " in text and not text.endswith(_PROMPT_FILES)):

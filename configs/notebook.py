@@ -1,0 +1,141 @@
+"""Cells of a notebook as one shell script: what they run with `!` or `%%bash`, with the variables of their Python.
+
+IPython puts `{name}` and `$name` of a `!` line in before the shell sees it. Python is not run: only texts and numbers
+that are assigned outside of any block are known.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+_SHELL_LINE: Final = re.compile(
+    r"^[ \t]*![ \t]*(?:cd|[A-Z_]+=|[\w./{}$-]*(?:accelerate|python3?|bash|sh|simpletuner(?:-train)?)[ \t])",
+    re.MULTILINE,
+)
+_SHELL_CELL: Final = re.compile(r"\A\s*%%(?:bash|sh|shell)\b.*\n?")
+_FILE_CELL: Final = re.compile(r"\A\s*%%writefile +(?P<more>-a +)?(?P<file>\S.*?)[ \t]*\n")
+_MAGIC: Final = re.compile(r"[ \t]*[!%]")
+_NAMED: Final = re.compile(r"\$\$|\{([^{}\n]+)\}|\$([A-Za-z_]\w*)")
+_END: Final = "END_OF_CELL"
+_GONE: Final = "a line that stands in the one before"
+
+
+class _Command(NamedTuple):
+    """A `!` line: its number in the Python of the cell and in the cell, and what stands behind the mark."""
+
+    python_line: int
+    line: int
+    text: str
+
+
+def is_notebook(text: str, suffix: str) -> bool:
+    """Whether a text is an `.ipynb` file, or cells that were pasted."""
+    if suffix == ".ipynb" or (text[:4096].lstrip().startswith("{") and '"cell_type"' in text):
+        return True
+    return not suffix and (_SHELL_LINE.search(text) is not None or _FILE_CELL.match(text) is not None)
+
+
+def shell_of(text: str) -> str:
+    """The shell script that a notebook runs."""
+    names: dict[str, str] = {}
+    return "\n".join(_of_cell(cell, names) for cell in _cells(text))
+
+
+def _cells(text: str) -> list[str]:
+    """The code cells of a notebook; a text of another form is one cell."""
+    try:
+        document = json.loads(text)
+        cells = [cell["source"] for cell in document["cells"] if cell["cell_type"] == "code"]
+        return [source if isinstance(source, str) else "".join(source) for source in cells]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return [text]
+
+
+def _of_cell(cell: str, names: dict[str, str]) -> str:
+    """The shell's part of a cell; adds the variables that its Python assigns."""
+    shell, file = _SHELL_CELL.match(cell), _FILE_CELL.match(cell)
+    if shell is not None:
+        return cell[shell.end() :]
+    if file is not None:
+        sign = ">>" if file["more"] else ">"
+        return f"cat {sign} '{file['file']}' <<'{_END}'\n{cell[file.end() :]}\n{_END}"
+    lines, shell_lines = cell.split("\n"), [""] * len(cell.split("\n"))
+    python: list[str] = []
+    commands: list[_Command] = []
+    number = 0
+    while number < len(lines):
+        line, first = lines[number], number
+        number += 1
+        if _MAGIC.match(line) is None:
+            python.append(line)
+            continue
+        while line.endswith("\\") and number < len(lines):
+            line += "\n" + lines[number]
+            number += 1
+        python.append(f"{line[: len(line) - len(line.lstrip())]}pass")
+        if line.lstrip().startswith("!"):
+            commands.append(_Command(len(python), first, line.lstrip()[1:]))
+    for command in _followed("\n".join(python), commands, names):
+        shell_lines[command.line] = command.text
+        for behind in range(command.line + 1, command.line + 1 + command.text.count("\n")):
+            shell_lines[behind] = _GONE
+    return "\n".join(line for line in shell_lines if line is not _GONE)
+
+
+def _followed(python: str, commands: list[_Command], names: dict[str, str]) -> Iterator[_Command]:
+    """The `!` lines of a cell with the variables that are known there; adds to `names` what its Python assigns."""
+    try:
+        statements = ast.parse(python).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        statements = []
+    for command in commands:
+        while statements and statements[0].lineno < command.python_line:
+            _assign(statements.pop(0), names)
+        yield command._replace(text=_substituted(command.text, names))
+    for statement in statements:
+        _assign(statement, names)
+
+
+def _assign(statement: ast.stmt, names: dict[str, str]) -> None:
+    """Follow one statement: what it assigns under a condition, or from what is not known, is not known afterwards."""
+    value = _value(statement.value, names) if isinstance(statement, ast.Assign) else None
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.pop(node.id, None)
+    for target in statement.targets if isinstance(statement, ast.Assign) and value is not None else ():
+        if isinstance(target, ast.Name):
+            names[target.id] = value or ""
+
+
+def _value(node: ast.expr, names: dict[str, str]) -> str | None:
+    """The text of an expression, None where it is not known."""
+    if isinstance(node, ast.Constant):
+        return str(node.value) if isinstance(node.value, str | int | float) else None
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    parts: list[ast.expr] = []
+    if isinstance(node, ast.JoinedStr):
+        parts = node.values
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        parts = [node.left, node.right]
+    elif isinstance(node, ast.FormattedValue) and node.format_spec is None:
+        parts = [node.value]
+    values = [_value(part, names) for part in parts]
+    known = [value for value in values if value is not None]
+    return "".join(known) if parts and len(known) == len(values) else None
+
+
+def _substituted(line: str, names: dict[str, str]) -> str:
+    """A `!` line with its variables; one that is not known stays as a variable of the shell."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name is None:
+            return "$"
+        return names.get(name.strip(), f"${{{name}}}" if name.strip().isidentifier() else f"$({name})")
+
+    return _NAMED.sub(value, line)
