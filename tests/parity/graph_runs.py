@@ -62,9 +62,10 @@ def cell_spec(tag: str) -> SampleSpec:
     return spec.part([item for item in spec.items if not cell.only or item.index in cell.only])
 
 
-def cell_graph(tag: str) -> Workflow:
-    """The cell's config made a graph on the example models."""
+def cell_graph(tag: str, most: int | None = None) -> Workflow:
+    """The cell's config, or its first prompts, made a graph on the example models."""
     spec, lora = cell_spec(tag), CELLS[tag].lora
+    spec = spec.part(spec.items[:most])
     return build(spec, MODELS / f"{spec.family}.yaml", run=lora or None, step=1000 if lora else None)
 
 
