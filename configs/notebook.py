@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import posixpath
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -124,18 +125,23 @@ def _value(node: ast.expr, names: dict[str, str]) -> str | None:
         parts = [node.left, node.right]
     elif isinstance(node, ast.FormattedValue) and node.format_spec is None:
         parts = [node.value]
-    values = [_value(part, names) for part in parts]
-    known = [value for value in values if value is not None]
-    return "".join(known) if parts and len(known) == len(values) else None
+    elif isinstance(node, ast.Call) and ast.unparse(node.func) == "os.path.join" and not node.keywords:
+        parts = node.args
+    known = [value for part in parts if (value := _value(part, names)) is not None]
+    if not parts or len(known) < len(parts):
+        return None
+    return posixpath.join(*known) if isinstance(node, ast.Call) else "".join(known)
 
 
 def _substituted(line: str, names: dict[str, str]) -> str:
     """A `!` line with its variables; one that is not known stays as a variable of the shell."""
 
     def value(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if name is None:
-            return "$"
-        return names.get(name.strip(), f"${{{name}}}" if name.strip().isidentifier() else f"$({name})")
+        name = (match[1] or match[2] or "").strip()
+        try:
+            found = _value(ast.parse(name, mode="eval").body, names) if name else "$"
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return match[0]  # `{` of a dictionary, or the shell's
+        return found if found is not None else f"${{{name}}}" if name.isidentifier() else f"$({name})"
 
     return _NAMED.sub(value, line)

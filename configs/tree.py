@@ -35,7 +35,7 @@ _WIDE: Final = tuple(mark for mark, _ in _BOMS)
 _CODE_PAGES: Final = (".bat", ".cmd", ".ps1")
 #: What stands for every byte above ASCII in a script that is not UTF-8.
 LOST: Final = "\ufffd"
-_PATH_LIKE: Final = re.compile(r"(?:(?!: )[^\n])*\.(?:ya?ml|jsonc?|toml|txt|env|sh|bat|cmd|ps1)", re.IGNORECASE)
+_PATH_LIKE: Final = re.compile(r"(?:(?!: )[^\n])*\.(?:ya?ml|jsonc?|ipynb|toml|txt|env|sh|bat|cmd|ps1)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -119,7 +119,7 @@ def open_source(source: str | bytes | os.PathLike[str]) -> tuple[str, str, str]:
 
     Args:
         source: a path, or the text itself. A string is a path when it is one line that names an existing file or
-            ends as a config file does (.yaml, .yml, .json, .jsonc, .toml, .txt, .env, .sh, .bat).
+            ends as a config file does (.yaml, .json, .ipynb, .toml, .txt, .env, .sh, .bat and the like).
 
     Raises SpecError when it cannot be read.
     """

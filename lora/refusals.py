@@ -66,6 +66,27 @@ _NUNCHAKU = r"transformer_blocks\.\d+\.(?:(?:qkv|out)_proj(?:_context)?|mlp_(?:c
 _VAE = r"^(?:encoder|decoder|quant_conv|post_quant_conv)\."
 _EMBEDDING = r"^(?:emb_params|clip_l|clip_g|t5|t5xxl)$|^bundle_emb\."
 
+#: Adapters of other kinds, and a name that only they have (github huggingface/peft, tuners; ControlGenAI/T-LoRA).
+_OTHER_ADAPTERS = {
+    "VeRA": r"vera_(?:lambda_[bd]|[AB])\b",
+    "BOFT as PEFT stores it": r"\.boft_[RS]\b",
+    "HRA": r"\.hra_u\b",
+    "FourierFT": r"\.fourierft_spectrum\b",
+    "VB-LoRA": r"vblora_(?:logits|vector_bank)",
+    "Bone or MiSS": r"\.(?:bone|miss)_block\b",
+    "RandLora": r"\.randlora_",
+    "SHiRA": r"\.shira_weight\b",
+    "T-LoRA": r"\.(?:[pq]_layer\.weight|lambda_layer)$",
+}
+#: What steers a model by pictures: how it is called, a name that only it has, and what loads it.
+_STEERING = {
+    "an EasyControl adapter": (r"\.(?:[qkv]|proj)_loras\.\d", "a node pack for EasyControl"),
+    "an IP-Adapter": (r"^(?:image_proj|ip_adapter(?:_proj_model)?)\.|\.ip_adapter_", "a node pack for IP-Adapters"),
+    "a PuLID adapter": (r"^pulid_", "a node pack for PuLID"),
+    "a ControlNet": (r"^controlnet_", "ComfyUI's Load ControlNet Model"),
+    "a T2I-Adapter": (r"^(?:adapter\.)?body\.\d", "ComfyUI's Load ControlNet Model"),
+}
+
 REFUSALS: tuple[Refusal, ...] = (
     Refusal("not a LoRA: the file holds no tensors", lambda file: not file.header.shapes),
     Refusal(
@@ -117,6 +138,24 @@ REFUSALS: tuple[Refusal, ...] = (
         "is a ControlNet-LLLite, which steers by an image, and no LoRA",
         _some(r"^lllite_|\.lllite_"),
         "Load it with a node pack for LLLite",
+    ),
+    *(
+        Refusal(f"is {name}, which steers by a picture, and no LoRA", _some(pattern), f"Load it with {loader}")
+        for name, (pattern, loader) in _STEERING.items()
+    ),
+    *(
+        Refusal(f"holds {name}, a kind of adapter that ComfyUI's loader cannot read", _some(pattern), _EXPORT)
+        for name, pattern in _OTHER_ADAPTERS.items()
+    ),
+    Refusal(
+        "holds AdaLoRA, whose singular values (lora_E) ComfyUI's loader would leave out",
+        _some(r"\.lora_E(?:\.|$)"),
+        _EXPORT,
+    ),
+    Refusal(
+        "stores its matrices as fp8 with scales beside them, which ComfyUI's loader would leave out",
+        _some(r"\.lora_(?:A|B|up|down)\.(?:scale_weight|weight_scale)$"),
+        "Choose the same LoRA in bf16 or fp16",
     ),
     Refusal("holds IA³ scales, which are not supported", _no_pair(_some(r"\.on_input$|\.ia3_l$")), _EXPORT),
     Refusal("not a LoRA: it is a full checkpoint, a whole model without low-rank pairs", _no_pair(_some(_WHOLE_MODEL))),

@@ -72,6 +72,7 @@ _LONGEST = 3
 _NORMS = ("query_norm.scale", "key_norm.scale")
 # A PEFT adapter may carry its adapter's name: `.lora_A.default.weight`, `.lora_magnitude_vector.default`.
 _NAMED = frozenset({"lora_A", "lora_B", "lora_magnitude_vector"})
+_NO_NAMES = frozenset({"alpha", "scale", "scale_weight", "weight_scale"})
 _JOINED = "_lora"  # `to_q_lora.down.weight`: no dot before the ending
 _NUMBERED = ("_lora1", "_lora2")  # x-flux: `qkv_lora1.down.weight`; the number is part of the module
 
@@ -111,7 +112,7 @@ def split(name: str) -> Split | None:
 
 def _kind(ending: list[str]) -> str | None:
     kind = _ENDINGS.get(".".join(ending))
-    if kind is None and len(ending) > 1 and ending[0] in _NAMED:
+    if kind is None and len(ending) > 1 and ending[0] in _NAMED and ending[1] not in _NO_NAMES:
         return _ENDINGS.get(".".join([ending[0], *ending[2:]]))
     return kind
 

@@ -49,8 +49,31 @@ REFUSED = {
         "Control-LoRA",
     ),
     "LLLite": ({"lllite_unet_input_blocks_7_1_transformer_blocks_0_attn1_to_k.down.0.weight": torch.ones(2)}, "LLLite"),
+    **{kind: ({f"base_model.model.{PROJ}.{end}": torch.ones(2, 2)}, kind) for kind, end in {
+        "VeRA": "vera_lambda_b", "BOFT": "boft_R", "HRA": "hra_u", "FourierFT": "fourierft_spectrum",
+        "VB-LoRA": "vblora_logits_A", "MiSS": "miss_block", "RandLora": "randlora_gamma", "SHiRA": "shira_weight",
+        "T-LoRA": "lora.q_layer.weight"}.items()},
+    "EasyControl": (pairs("transformer_blocks.0.attn.processor.q_loras.0", down=".down.weight", up=".up.weight"),
+                    "EasyControl"),
+    "IP-Adapter": ({"image_proj.proj.weight": torch.ones(2), "ip_adapter.1.to_k_ip.weight": torch.ones(2)},
+                   "IP-Adapter"),
+    "PuLID": ({"pulid_ca.0.to_q.weight": torch.ones(2)}, "PuLID"),
+    "ControlNet": ({"controlnet_blocks.0.weight": torch.ones(2)}, "ControlNet"),
     "nothing": ({}, "no tensors"),
 }
+
+
+#: Pairs with something beside them without which they mean another change.
+HALF = {
+    "AdaLoRA": pairs(PROJ) | {f"{PROJ}.lora_E": torch.ones(2, 1)},
+    "fp8 with scales": pairs(PROJ) | {f"{PROJ}.lora_A.scale_weight": torch.tensor(0.5)},
+}
+
+
+@pytest.mark.parametrize("kind", HALF)
+def test_half_an_adapter_is_refused(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(LoraError, match=kind):
+        read_lora(write(tmp_path / "lora.safetensors", HALF[kind]))
 
 
 @pytest.mark.parametrize("kind", REFUSED)

@@ -26,6 +26,7 @@ TO_Q = "transformer.transformer_blocks.0.attn.to_q"
 ANY = {f"{TO_Q}.lora_A.weight": (2, HIDDEN), f"{TO_Q}.lora_B.weight": (HIDDEN, 2)}
 FILES: dict[str, dict[str, Tensor]] = {
     **{name: tensors for name, (tensors, _) in not_ours.REFUSED.items()},
+    **not_ours.HALF,
     **{f"no LoRA: {name}": tensors for name, tensors in refusals.NOT_LORAS.items()},
     "unknown names": refusals.pair("stack.0.unit.to_q"),
     "half a pair": {f"{PROJ}.lora_A.weight": torch.ones(2, HIDDEN)},

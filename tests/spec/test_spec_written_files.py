@@ -80,11 +80,11 @@ model = f"{root}/sd_xl_base_1.0.safetensors"
 steps = 20
 if os.path.exists(root):
   name = "one"
-prompts = root + "/p.txt"
+prompts = os.path.join(root + "/", "p.txt")
 %cd $root
 !accelerate launch sdxl_train_network.py \\
   --pretrained_model_name_or_path={model} --max_train_steps $steps \\
-  --sample_prompts='{prompts}' --output_name="$name" --vae={os.path.join(root, "vae")}
+  --sample_prompts='{prompts}' --output_name="$name" --vae={os.path.join(root, vae)}
 """
 
 

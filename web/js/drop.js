@@ -8,7 +8,7 @@ import { fetchJson, keepWithRun, openGraph, postGraph, showError, showInfo } fro
 import { text } from "./strings.js";
 
 const SCRIPTS = [".sh", ".bat", ".cmd", ".ps1"];
-const SUFFIXES = [".yaml", ".yml", ".toml", ".json", ".txt", ".env", ...SCRIPTS];
+const SUFFIXES = [".yaml", ".yml", ".toml", ".json", ".txt", ".env", ".ipynb", ...SCRIPTS];
 const MIB = 1 << 20;
 const LARGEST = 4 * MIB; // of a request; a config has no more
 const DEFAULT_FAMILY = "flux";
