@@ -195,6 +195,7 @@ def test_the_run_that_a_config_names_is_loaded(empty: Canvas, runs_dir: Path) ->
         node = next(node for node in empty.serialized()["nodes"] if node["type"] == "EriLoraAtStep")
         assert node["widgets_values"][0] == f"deeper/{name}"
         assert "latest" in node["widgets_values"]
+        assert (folder / "eridiffusion.json").is_file(), "kept with the run, for the sidebar"
         assert empty.complaints == []
     finally:
         shutil.rmtree(folder.parent)

@@ -193,6 +193,13 @@ def test_missing_samples_are_made_one_by_one_until_somebody_stops(
     assert asked == [(step, "0"), (step, "1")]
     made.first.wait_for()
     assert set(held) == {0}, "only one of them is in the queue at a time"
+
+    (EXAMPLES / "runs" / "flux_zorp" / "eridiffusion.json").unlink()  # then the picture says what made it
+    tab.get_by_label("Look again").click()
+    tab.wait_for_function("() => document.querySelectorAll('.eri-runs tbody th').length === 1")
+    assert tab.locator("#eri-config option:checked").inner_text() == "As the pictures say"
+    assert tab.locator(".eri-runs tbody th").inner_text() == read_spec(CONFIG).items[0].prompt
+    assert made.count() == 1
     tab.unroute("**/eridiffusion/queue")
     assert fresh.complaints == []
 
