@@ -114,6 +114,14 @@ def test_interval(config: dict[str, Any], every: int | None) -> None:
     assert inline({"prompt": "a"}, **config).sample_every == every
 
 
+@pytest.mark.parametrize(("method", "predicts"), [("FINE_TUNE", "v_prediction"), ("LORA", None)])
+def test_a_forced_prediction_is_a_fine_tunes(method: str, predicts: str | None) -> None:
+    """modules/modelSetup/StableDiffusionXLFineTuneSetup.py:70-75; StableDiffusionXLLoRASetup.py has no such switch."""
+    spec = inline({"prompt": "a"}, model_type=KINDS["sdxl"], training_method=method, force_v_prediction=True)
+    assert spec.sampling.get("prediction") == predicts
+    assert ("force_v_prediction" in spec.ignored) is (predicts is None)
+
+
 def test_zero_terminal_snr() -> None:
     config = {"model_type": KINDS["sdxl"], "rescale_noise_scheduler_to_zero_terminal_snr": True}
     spec = inline({"prompt": "a"}, **config)

@@ -12,7 +12,7 @@ from typing import Final
 from ...configs.fields import Reading, Section
 from ...configs.parse import parse
 from ...configs.second_file import Folders
-from ...configs.tree import Document, entries_with, has_any
+from ...configs.tree import Document
 from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import SampleItem, SampleSpec
@@ -217,7 +217,7 @@ def _sampling(reading: Reading, root: Section, family: str) -> dict[str, str | f
     if transformer is not None and transformer.flag("attention_mask"):
         masked(reading, "transformer.attention_mask")
     if family != "sdxl" or not root.flag("rescale_noise_scheduler_to_zero_terminal_snr"):
-        return {}
+        return _forced_prediction(root) if family == "sdxl" else {}
     reading.note(
         "rescale_noise_scheduler_to_zero_terminal_snr: the trainer samples with guidance rescale 0.7 and starts at the "
         "last timestep, and the model predicts v."
@@ -226,10 +226,13 @@ def _sampling(reading: Reading, root: Section, family: str) -> dict[str, str | f
     return {"zero_snr": True, "rescale": 0.7, "prediction": "v_prediction"}
 
 
-def is_onetrainer(document: Document) -> bool:
-    """True for OneTrainer's configs and its samples files."""
-    if document.kind != "json":
-        return False
-    return has_any(document, "training_method", "sample_definition_file_name") or entries_with(
-        document, "", {"diffusion_steps", "cfg_scale", "noise_scheduler", "random_seed"}
-    )
+def _forced_prediction(root: Section) -> dict[str, str | float | bool]:
+    """What the model predicts where a fine-tune says so; LoRA and embedding runs take the base model's.
+
+    Source: Nerogar/OneTrainer@23df383 modules/modelSetup/StableDiffusionXLFineTuneSetup.py:70-75.
+    """
+    if root.text("training_method") == "FINE_TUNE":
+        for field, kind in (("force_v_prediction", "v_prediction"), ("force_epsilon_prediction", "epsilon")):
+            if root.flag(field):
+                return {"prediction": kind}
+    return {}
