@@ -272,6 +272,10 @@ class HostClient:
         running, pending = queue.get("queue_running") or (), queue.get("queue_pending") or ()
         return [str(entry[1]) for entry in running], [str(entry[1]) for entry in sorted(pending, key=lambda e: e[0])]
 
+    async def send_form(self, path: str, form: aiohttp.FormData) -> None:
+        """Post a form, as uploads are."""
+        await self._request("POST", path, form=form)
+
     async def interrupt(self, prompt_id: str | None = None) -> None:
         """Stop the running prompt: this one if it runs, or whichever runs."""
         await self._request("POST", "/interrupt", json_body={"prompt_id": prompt_id} if prompt_id else {})
@@ -353,12 +357,14 @@ class HostClient:
         path: str,
         *,
         json_body: object = None,
+        form: aiohttp.FormData | None = None,
         query: Mapping[str, str] | None = None,
         accept: tuple[int, ...] = (200,),
     ) -> tuple[int, bytes]:
         asked = time.monotonic()
         try:
-            async with self._open_session().request(method, self.url + path, json=json_body, params=query) as response:
+            sent = {"json": json_body, "data": form, "params": query}
+            async with self._open_session().request(method, self.url + path, **sent) as response:
                 body = await response.read()
         except aiohttp.InvalidURL as error:
             raise HostError(f"{self.url} is no URL", remedy="Write it like http://127.0.0.1:8188.") from error

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .control_images import upload
 from .host_client import HostClient
 from .resume import Plan
 from .runs import host_run_name
@@ -38,11 +39,12 @@ async def sample_plan(
         console: Where progress is shown.
         timeout: Seconds per step.
 
-    Raises HostError, WorkflowError.
+    Raises HostError, WorkflowError, OSError.
     """
     folder = folder.absolute()
     made: Made = {}
     async with HostClient(url) as client:
+        await upload(client, plan.control_images)
         name = None if run is None else await host_run_name(client, run)
         with _progress(console, plan) as report:
             for step, indices in plan.todo.items():

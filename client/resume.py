@@ -15,6 +15,7 @@ from ..workflows import Workflow, build
 from ..workflows.graph import Literal, Node
 from ..workflows.models import Models
 from ..workflows.stock import averaged
+from .control_images import named_by_content
 from .runs import checkpoints_here, possible_names
 from .sample_records import Samples, samples_by_record, samples_root
 
@@ -29,12 +30,14 @@ class Plan:
             out.
         graphs: The graphs of every step; their spec has every seed drawn.
         notes: What the graphs and the images that are there need to have said of them.
+        control_images: Files of this machine that samples follow, by their names in the graphs.
     """
 
     samples: Samples
     todo: dict[int | None, list[int]]
     graphs: StepGraphs
     notes: list[str]
+    control_images: dict[str, Path]
 
     @property
     def spec(self) -> SampleSpec:
@@ -71,6 +74,7 @@ def plan_sweep(
 
     Raises WorkflowError.
     """
+    spec, control = named_by_content(spec)
     graphs, contents = StepGraphs(spec, models, run, batch), CheckpointFiles(checkpoints_here(run))
     if not again and any(item.seed is None for item in spec.items):
         seeds = samples_by_record(folder, spec, graphs.marks, contents).seeds()
@@ -85,7 +89,7 @@ def plan_sweep(
     notes += unsure_note(samples)
     every = [item.index for item in spec.items]
     todo = {step: every if step is None else samples.missing(step) for step in steps}
-    return Plan(samples, {step: indices for step, indices in todo.items() if indices}, graphs, notes)
+    return Plan(samples, {step: indices for step, indices in todo.items() if indices}, graphs, notes, control)
 
 
 def unsure_note(samples: Samples) -> list[str]:

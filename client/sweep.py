@@ -12,6 +12,7 @@ from ..protocol.events import Event, ImageRef, StepProgress, prompt_files_of
 from ..spec import SampleItem, SampleSpec
 from ..workflows import Workflow
 from ..workflows.models import Models
+from .control_images import named_by_content, upload
 from .host_client import HostClient, PromptResult
 from .recovery import fix_times, run_through
 from .resume import StepGraphs
@@ -62,10 +63,12 @@ async def sweep(
         timeout: Seconds per step, restarts included.
         batch: The most samples to denoise at once.
 
-    Raises HostError or WorkflowError.
+    Raises HostError, WorkflowError or OSError.
     """
     if not steps:
         raise ValueError("steps must name at least one training step")
+    spec, control = named_by_content(spec)
+    await upload(client, control)
     graphs = StepGraphs(spec, models, run, batch)
     done = [await sample_step(client, graphs.at(step), step, report, timeout) for step in steps]
     images = tuple(image for part in done for image in part.images)

@@ -17,6 +17,7 @@ from ..lora.header import read_header
 from ..lora.step_lists import spread
 from ..spec import SampleSpec
 from ..workflows.models import Models
+from .control_images import named_by_content, upload
 from .graphs import models_offered
 from .host_client import HostClient
 from .resume import CheckpointFiles, StepGraphs, unsure_note
@@ -112,6 +113,7 @@ class Watch:
         progress: Progress = no_progress,
         summary: Summary | None = None,
     ) -> None:
+        spec, self._control = named_by_content(spec)
         self.spec, self.run, self.folder = spec, run, folder.absolute()
         self.models: Models = models
         self.local_output, self.batch = local_output, batch
@@ -208,6 +210,7 @@ class Watch:
 
     async def _sample(self, client: HostClient, entry: Checkpoint, step: int) -> None:
         stamp = _stamp(entry.path)
+        await upload(client, self._control)
         if self._samples.forget_old(step):
             self.tell(Told("replaced", f"{entry.path} is another one than before", step))
         name = await host_run_name(client, self.run)

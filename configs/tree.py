@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -250,6 +251,19 @@ def find(node: Node, path: str) -> Node | None:
             return None
         node = child
     return node
+
+
+def named(node: Node, name: str, path: str = "") -> Iterator[tuple[str, Node]]:
+    """Every field of this name anywhere below a node, with its dotted path."""
+    if isinstance(node.value, dict):
+        for key, child in node.value.items():
+            where = f"{path}.{key}" if path else key
+            if key == name:
+                yield where, child
+            yield from named(child, name, where)
+    elif isinstance(node.value, list):
+        for index, child in enumerate(node.value):
+            yield from named(child, name, f"{path}[{index}]")
 
 
 def matches(node: Node | None, pattern: str | None) -> bool:

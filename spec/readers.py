@@ -11,7 +11,7 @@ from typing import Final
 from ..configs.fields import Reading
 from ..configs.parse import parse
 from ..configs.second_file import Folders
-from ..configs.tree import Document, check_length, find, open_source
+from ..configs.tree import Document, check_length, find, named, open_source
 from ..errors import SpecError, UnknownConfigError, WorkflowError
 from ..families import FAMILIES
 from ..trainers import LAYOUT_NAMES, LISTED, TRAINERS, Trainer, layout_owner
@@ -127,7 +127,7 @@ def read_opened(
     spec = found.read(document, family)
     _check_names(document, spec)
     if found is not NATIVE:  # what a program wrote is refused where a graph is made of it
-        _check_sampling(spec)
+        _check_sampling(document, spec)
     _note_placeholders(spec, found)
     doubt = found.doubt(document) if trainer is None else None
     if doubt is not None:
@@ -143,13 +143,20 @@ def _check_names(document: Document, spec: SampleSpec) -> None:
             raise Reading(document).root().error(field, f"there is no {field} {value!r}", remedy)
 
 
-def _check_sampling(spec: SampleSpec) -> None:
+def _check_sampling(document: Document, spec: SampleSpec) -> None:
     """Refuse what no graph can have, while the config is read."""
     for item in {(item.sampler, item.shift): item for item in spec.items}.values():
         try:
             profile_for(spec, item.sampler, item.shift)
         except WorkflowError as error:
-            raise SpecError(error.problem, source=spec.source, field=error.field, remedy=error.remedy) from error
+            raise _at_its_place(document, error) from error
+
+
+def _at_its_place(document: Document, error: WorkflowError) -> SpecError:
+    """The error where the config has the field, that of its samples before others of the name."""
+    found = named(document.root, (error.field or "").rpartition(".")[2])
+    path, node = min(found, key=lambda one: "sampl" not in one[0], default=(error.field, None))
+    return Reading(document).error(error.problem, node, path, error.remedy or "")
 
 
 def _note_placeholders(spec: SampleSpec, trainer: Trainer) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from ..errors import WorkflowError
 from ..families import FAMILIES
 from ..families.profile import Profile, Remark
+from ..protocol.control_images import UPLOADS
 from ..spec import SampleItem, SampleSpec
 from ..spec.model import draw_seeds
 from ..trainers.profiles import profile_for
@@ -212,8 +213,9 @@ def _ignored(spec: SampleSpec) -> list[str]:
 
 
 def _control_images(spec: SampleSpec) -> list[str]:
-    """Where the images that samples follow have to be."""
-    named = dict.fromkeys(item.control_image for item in spec.items if item.control_image is not None)
+    """Where the images that samples follow have to be, where no client brings them."""
+    every = (item.control_image for item in spec.items if item.control_image is not None)
+    named = dict.fromkeys(name for name in every if not name.startswith(f"{UPLOADS}/"))
     if not named:
         return []
     return [

@@ -164,7 +164,7 @@ def denoised(table: Sequence[Mapping[str, Any]], starts: Sequence[Start]) -> lis
         torch.cat([start.noise for start in starts]),
         torch.cat([start.samples for start in starts]),
         first["sampler"],
-        first["sigmas"],
+        first["sigmas"].clone(),  # ComfyUI's uni_pc writes 0.001 over a last 0, which other nodes would get
         denoise_mask=joined_mask([row["latent"].get("noise_mask") for row in table], counts),
         callback=_callback(first["model"], len(first["sigmas"]) - 1, len(table)),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,

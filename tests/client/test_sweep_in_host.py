@@ -231,3 +231,38 @@ def test_demo_command(
         app(arguments)
     assert ended.value.code == 0
     assert "6 images" in capsys.readouterr().out
+
+
+def test_control_images_are_brought_to_the_host(
+    host_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that lies beside the config is called by its content there; made pictures are kept until it is another."""
+    private = tmp_path / "private"
+    private.mkdir()
+    config = private / "prompts.txt"
+    config.write_text("a --ci Fox.PNG --w 64 --h 64 --s 1 --d 1", encoding="utf-8")
+    models = str(EXAMPLES / "models" / "flux.yaml")
+    given = ["--host", host_server.url, "--models", models, "--trainer", "musubi", "--run", "flux_zorp"]
+
+    def swept(colour: str) -> dict[str, Any]:
+        Image.new("RGB", (64, 64), colour).save(private / "Fox.PNG")
+        with pytest.raises(SystemExit) as ended:
+            app(["sweep", str(config), "--steps", "0", "--json", "-o", str(tmp_path / "got"), *given])
+        assert ended.value.code == 0
+        document: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert not any("Copy those" in note for note in document["notes"])
+        return document
+
+    first = swept("red")["images"][0]
+    sent = host_server.input_dir / "eridiffusion"
+    (there,) = sent.glob("*.png")
+    assert there.read_bytes() == (private / "Fox.PNG").read_bytes()
+    before = pixels(Path(first["path"]))
+    with Image.open(first["path"]) as picture:
+        graph = picture.text["prompt"]  # type: ignore[attr-defined]
+    assert f"eridiffusion/{there.name}" in graph
+    assert "Fox" not in graph
+    assert swept("red")["images"][0]["kept"]
+    again = swept("blue")["images"][0]
+    assert not again["kept"]
+    assert pixels(Path(again["path"])) != before

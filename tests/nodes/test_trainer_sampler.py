@@ -49,7 +49,8 @@ class Case:
         return scheduler
 
 
-#: With algorithm_type dpmsolver diffusers takes no other end; kohya and ai-toolkit ask for sigma 0, which it refuses.
+#: With algorithm_type dpmsolver diffusers takes no other end since 0.26. Before (sd-scripts was installed with 0.25.0)
+#: there was no other end: 0.25.0's class gives the same bits as this one.
 _TO_SIGMA_MIN: dict[str, Any] = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
 #: sd-scripts library/train_util.py::get_my_scheduler, which leaves the rest to diffusers' defaults.
 KOHYA = [

@@ -256,9 +256,9 @@ def test_batch_size_and_memory_switches() -> None:
         ("sdxl", {"lora_scale": "strong"}, "sample.lora_scale", "'strong' is no finite number"),
         ("sdxl", {"use_lora": "maybe"}, "sample.use_lora", "neither true nor false"),
         ("flux", {"eta": -0.1}, "sample.eta", "below 0.*0 or more"),
-        ("flux", {"sampler": "ddim", "s_churn": 1.0}, "sampling.s_churn", "s_churn does not act on the sampler ddim"),
-        ("sdxl", {"sampler": "dpm++", "eta": 1.0}, "sampling.eta", r"eta does not act.*dpmsolver\+\+.*euler_a"),
-        ("sdxl", {"eta": 0.5, "s_churn": 1.0}, "sampling.s_churn", "eta is 0.5 and s_churn 1.*one of them to 0"),
+        ("flux", {"sampler": "ddim", "s_churn": 1.0}, "sample.s_churn", "s_churn does not act on the sampler ddim"),
+        ("sdxl", {"sampler": "dpm++", "eta": 1.0}, "sample.eta", r"eta does not act.*dpmsolver\+\+.*euler_a"),
+        ("sdxl", {"eta": 0.5, "s_churn": 1.0}, "sample.s_churn", "eta is 0.5 and s_churn 1.*one of them to 0"),
         ("sdxl", {"batch_size": 0}, "sample.batch_size", "out of range"),
         ("sdxl", {"cfg_scale": "high"}, "sample.cfg_scale", "no finite number"),
     ],
@@ -269,6 +269,7 @@ def test_bad_input_names_the_field_and_what_is_known(
     with pytest.raises(SpecError, match=message) as caught:
         read(family, **fields)
     assert caught.value.field == field
+    assert caught.value.line
 
 
 @pytest.mark.parametrize("family", MODELS)

@@ -54,6 +54,11 @@ def _plain(sampler: str) -> str:
     return "lms" if word.startswith("sample_") else word
 
 
+#: toolkit/lora_special.py L115, L428; network_mixins.py L610.
+_LORA_SCALE: Final = read(
+    "LoRA scale",
+    text="lora_special.py: linear_alpha / linear, the file's alpha; 1 for files of PEFT's form, without one",
+)
 #: For models that learned other flows than SDXL's.
 _FLOWS: Final = ("flowmatch", "mean_flow")
 
@@ -72,7 +77,7 @@ WAYS: Final = (
             *read(*OF_SAMPLING, when=of_variant("kontext")),
             *read("sigmas", "token lengths", when=of_variant("schnell")),
             *ran("aitk_flux", "aitk_flux_cfg"),
-            *read("LoRA scale"),
+            *_LORA_SCALE,
         ),
     ),
     Way(
@@ -109,10 +114,10 @@ WAYS: Final = (
             *ran("aitk_sdxl_euler", topics=("sigmas",), when=sampled_with("euler")),
             *ran("aitk_sdxl_ddpm", topics=("sigmas",), when=sampled_with("ddpm")),
             *differs("sigmas", text="The sampler is sampled with DDIM", when=sampled_with(*_FLOWS)),
-            *differs("sigmas", text=NO_SIGMA_ZERO.text, when=sampled_with("dpmsolver", "k_dpmsolver")),
+            *read("sigmas", text=NO_SIGMA_ZERO.text, when=sampled_with("dpmsolver", "k_dpmsolver")),
             *scheduled(*_SCHEDULERS),
             *ran("aitk_sdxl_ddim", "aitk_sdxl_ddpm", "aitk_sdxl_euler"),
-            *read("LoRA scale"),
+            *_LORA_SCALE,
         ),
     ),
     Way(
@@ -126,6 +131,6 @@ WAYS: Final = (
         samplers=FLOW_SAMPLERS,
         negative="CFG",
         remarks=(),
-        claims=read(*OF_SAMPLING),
+        claims=(*_LORA_SCALE, *read(*OF_SAMPLING)),
     ),
 )

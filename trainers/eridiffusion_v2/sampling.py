@@ -21,7 +21,12 @@ SIZES: Final = {
     "chroma": Sizes(16, "floor", 0),
 }
 _MULTISTEP: Final = Remark("Sampler {sampler!r} is not reproduced: Euler is used, the pictures differ.", ("sigmas",))
-_READ: Final = read("negative", "size", "guidance", "LoRA scale", "precision")
+_LORA_SCALE: Final = read(
+    "LoRA scale",
+    text="lora.rs: --lora-alpha / --lora-rank, whatever alpha the file holds; a config without a command line does not "
+    "say them, and the file's alpha / rank counts then",
+)
+_READ: Final = (*_LORA_SCALE, *read("negative", "size", "guidance", "precision"))
 _TESTS: Final = "samplers/test_eridiffusion_v2.py::"
 _IN_HOST: Final = "nodes/test_eridiffusion_v2_sdxl.py::test_final_latent_is_the_programs"
 #: The words of sample_sdxl's --scheduler (L184-188); any other stops it.
@@ -98,7 +103,8 @@ WAYS: Final = (
             Claim("noise", "close", "", (f"{_TESTS}test_noise_is_the_programs",), 5e-7, "before rounding"),
             tested("sigmas", f"{_TESTS}test_sdxl_levels_are_the_programs", _IN_HOST),
             tested("guidance", _IN_HOST),
-            *read("token lengths", "negative", "size", "LoRA scale", "precision"),
+            *_LORA_SCALE,
+            *read("token lengths", "negative", "size", "precision"),
         ),
     ),
     Way(

@@ -14,6 +14,7 @@ from ..claims import (
     HALF_STEPS,
     NAMED_NOISE,
     OF_SAMPLING,
+    SCHEDULERS,
     Case,
     Claim,
     differs,
@@ -52,10 +53,14 @@ _SCHEDULERS: Final[Mapping[str, Change]] = {
         for prefix in ("", "k_")
     },
 }
+#: requirements.txt of sd-scripts 716bad18 (2024-01-04) to 6edbe005 (2025-08-16).
+_OLD_DIFFUSERS: Final = f"{NO_SIGMA_ZERO.text} sd-scripts was installed with 0.25.0 until August 2025"
 #: Every word that it knows.
 SAMPLER_WORDS: Final = ("ddim", *_SCHEDULERS)
 #: Words that draw noise in their steps.
 _DRAWING: Final = ("ddpm", "euler_a", "k_euler_a", "dpm_2_a", "k_dpm_2_a")
+#: networks/lora.py, lora_flux.py, lora_sd3.py; musubi-tuner's networks/lora.py.
+LORA_SCALE: Final = "LoRAModule of networks/lora*.py: network_alpha / network_dim, which each file holds as alpha"
 _RULES_TESTED: Final = ("nodes/test_text_rules.py::test_tokens_are_kohyas",)
 MISREAD: Final[tuple[Claim, ...]] = differs(
     "token lengths",
@@ -157,11 +162,11 @@ WAYS: Final = (
             _REPAIRED,
             *_LONG,
             *ran("kohya_sdxl_euler", topics=("sigmas",), when=sampled_with("euler", "k_euler")),
-            *differs("sigmas", text=NO_SIGMA_ZERO.text, when=sampled_with("dpmsolver")),
+            Claim("sigmas", "exact", _OLD_DIFFUSERS, SCHEDULERS, when=sampled_with("dpmsolver")),
             *scheduled(*_SCHEDULERS),
             *steps_on_cuda(*_DRAWING),
             *ran_with_cuda_noise("kohya_sdxl", "kohya_sdxl_euler"),
-            *read("LoRA scale"),
+            *read("LoRA scale", text=LORA_SCALE),
         ),
     ),
     Way(
@@ -174,6 +179,6 @@ WAYS: Final = (
         samplers=FLOW_SAMPLERS,
         negative="only `--l` ≠ 1",
         remarks=(HALF,),
-        claims=(*NAMED_NOISE, *HALF_STEPS, *read(*OF_SAMPLING)),
+        claims=(*NAMED_NOISE, *HALF_STEPS, *read("LoRA scale", text=LORA_SCALE), *read(*OF_SAMPLING)),
     ),
 )

@@ -9,7 +9,7 @@ import math
 from typing import Final
 
 from ..claims import HALF_KEPT, OF_SAMPLING, differs, follows_images, read
-from ..kohya.sampling import MISREAD
+from ..kohya.sampling import LORA_SCALE, MISREAD
 from ..trainer import FLOW_SAMPLERS, GPU_NOTE, Change, Noise, Sizes, Way
 
 ID: Final = "musubi"
@@ -44,6 +44,7 @@ WAYS: Final = (
             ),
             *MISREAD,
             *HALF_KEPT,
+            *read("LoRA scale", text=LORA_SCALE),
             *read(*OF_SAMPLING),
         ),
     ),

@@ -43,6 +43,8 @@ _SCHEDULERS: Final[Mapping[str, Change]] = {
     "unipc_karras": scheduler("unipc", "linspace", karras=True),
 }
 _NOISE: Final = Noise("torch-cuda", "nchw", "float32", f"modules/modelSampler.{GPU_NOTE}")
+#: modules/module/LoRAModule.py L581.
+_LORA_SCALE: Final = read("LoRA scale", text="LoRAModule.py: lora_alpha / lora_rank, which the file holds as alpha")
 
 
 def _zero_snr(case: Case) -> bool:
@@ -60,7 +62,7 @@ WAYS: Final = (
         samplers=FLOW_SAMPLERS,
         negative="never",
         remarks=(),
-        claims=(*ran_with_cuda_noise("ot_flux"), *read("LoRA scale")),
+        claims=(*ran_with_cuda_noise("ot_flux"), *_LORA_SCALE),
     ),
     Way(
         ID,
@@ -72,7 +74,7 @@ WAYS: Final = (
         samplers=FLOW_SAMPLERS,
         negative="CFG",
         remarks=(),
-        claims=read(*OF_SAMPLING),
+        claims=(*_LORA_SCALE, *read(*OF_SAMPLING)),
     ),
     Way(
         ID,
@@ -93,7 +95,7 @@ WAYS: Final = (
             *scheduled(*_SCHEDULERS),
             *steps_on_cuda("euler_a", "dpmpp_sde", "dpmpp_sde_karras"),
             *ran_with_cuda_noise("ot_sdxl", "ot_sdxl_euler", "ot_sdxl_euler_a"),
-            *read("LoRA scale"),
+            *_LORA_SCALE,
         ),
     ),
     Way(
@@ -110,6 +112,7 @@ WAYS: Final = (
         claims=(
             *NAMED_NOISE,
             *read("sigmas", text="Of the published models' scheduler configs only reports were read"),
+            *_LORA_SCALE,
             *read(*OF_SAMPLING),
         ),
     ),

@@ -32,9 +32,16 @@ _SCHEDULERS: Final[Mapping[str, Change]] = {
 }
 
 
-#: SCHEDULER_NAME_MAP; for models that learned other flows than SDXL's.
-_FLOWS: Final = (
-    *("flow_match_euler", "flow_matching", "flow_unipc", "sana", "rectified_flow_ab2", "perflow", "twinflow"),
+#: SCHEDULER_NAME_MAP; for models that learned other flows than SDXL's. Three more of it (flow_match_euler,
+#: flow_matching, sana) are diffusers' FlowMatchEulerDiscreteScheduler, whose missing init_noise_sigma ends a validation
+#: of SDXL (helpers/models/sdxl/pipeline.py L1168): they are errors here, too.
+_FLOWS: Final = ("flow_unipc", "rectified_flow_ab2", "perflow", "twinflow")
+
+
+#: helpers/models/common.py L1066, L1090.
+_LORA_SCALE: Final = read(
+    "LoRA scale",
+    text="PEFT: lora_alpha / lora_rank, 1 without a lora_alpha; LyCORIS: alpha / dim of its own config",
 )
 
 
@@ -56,7 +63,7 @@ WAYS: Final = (
         claims=(
             *read("sigmas", "token lengths", when=of_variant("schnell")),
             *ran("st_flux", "st_flux_real"),
-            *read("LoRA scale"),
+            *_LORA_SCALE,
         ),
     ),
     Way(
@@ -78,7 +85,7 @@ WAYS: Final = (
             ),
             *read("model", when=of_variant("large", "3-medium")),
             *ran("st_sd35"),
-            *read("LoRA scale"),
+            *_LORA_SCALE,
         ),
     ),
     Way(
@@ -94,6 +101,7 @@ WAYS: Final = (
         claims=(
             *differs("sigmas", text="The sampler is sampled with DDIM", when=sampled_with(*_FLOWS)),
             *scheduled(*_SCHEDULERS),
+            *_LORA_SCALE,
             *read(*OF_SAMPLING),
         ),
     ),
@@ -110,6 +118,7 @@ WAYS: Final = (
         remarks=(),
         claims=(
             *read("sigmas", text="Of the published models' scheduler configs only reports were read"),
+            *_LORA_SCALE,
             *read(*OF_SAMPLING),
         ),
     ),
