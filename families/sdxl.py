@@ -104,7 +104,7 @@ _STOCK_SAMPLERS: Final[Mapping[str, str]] = {
     "euler": "euler", "euler_a": "euler_ancestral", "heun": "heun", "dpm_2": "dpm_2", "dpm_2_a": "dpm_2_ancestral",
     "lms": "lms", "ddpm": "ddpm", "pndm": "ipndm", "plms": "ipndm", "dpmsolver++": "dpmpp_2m",
     "sde-dpmsolver++": "dpmpp_2m_sde", "dpmsingle": "dpmpp_2m", "unipc": "uni_pc_bh2",
-    "dpmsolver": "dpmpp_2m", "lcm": "lcm", "custom_lcm": "lcm",
+    "dpmsolver": "dpmpp_2m", "lcm": "lcm", "custom_lcm": "lcm", "flowmatch": "euler",
 }  # fmt: skip
 
 

@@ -32,14 +32,14 @@ class Algorithm:
     Args:
         scheduler: its class in diffusers.
         timesteps: "fractions": evenly spaced, as they come; "whole": rounded, one more interval than steps; "pndm":
-            rounded. "lcm": some of the 50 that latent consistency models learn.
+            rounded. "lcm": some of the 50 that latent consistency models learn. "flow": evenly from 1000 to 1.
         karras: whether it can have Karras' sigmas, and whether the timesteps are rounded then.
         draws: whether it draws noise in its steps: in the precision of the initial noise, or always in float32.
         unit: whether it starts from the noise as it is drawn (variance preserving) for every spacing.
     """
 
     scheduler: str
-    timesteps: Literal["fractions", "whole", "pndm", "lcm"] = "fractions"
+    timesteps: Literal["fractions", "whole", "pndm", "lcm", "flow"] = "fractions"
     karras: Literal["", "fractions", "rounded"] = ""
     draws: Literal["", "as drawn first", "float32"] = ""
     unit: bool = False
@@ -66,6 +66,7 @@ ALGORITHMS: Final[Mapping[str, Algorithm]] = MappingProxyType(
         "dpmsolver": Algorithm("DPMSolverMultistepScheduler that ends on sigma_min", "whole", "rounded", unit=True),
         "lcm": Algorithm("LCMScheduler", "lcm", draws="as drawn first", unit=True),
         "custom_lcm": Algorithm("CustomLCMScheduler of ai-toolkit", "lcm", draws="as drawn first", unit=True),
+        "flowmatch": Algorithm("FlowMatchEulerDiscreteScheduler", "flow", unit=True),
     }
 )
 #: Those that end on the table's lowest sigma instead of 0.
@@ -104,7 +105,7 @@ def levels(
         table: the model's sigmas `[T]`, rising.
         sampler: a key of `ALGORITHMS`.
         steps: number of steps, at most T.
-        spacing: diffusers' timestep_spacing; dpmsingle always has linspace, lcm and custom_lcm have their own.
+        spacing: diffusers' timestep_spacing; dpmsingle always has linspace, lcm, custom_lcm and flowmatch have their own.
         offset: diffusers' steps_offset, used with "leading".
         karras: Karras et al. (2022) sigmas between the first and the last one; dpmsolver, dpmsolver++, dpmsingle and
             unipc take the ends of the table.
@@ -127,9 +128,11 @@ def levels(
     known = table.detach().cpu().double().numpy()
     if kind.timesteps == "lcm":
         asked = _lcm(len(known), steps, to_the_last=sampler == "custom_lcm")
+    elif kind.timesteps == "flow":
+        asked = np.linspace(len(known), 1, steps)
     else:
         asked = _spaced(kind, len(known), steps, "linspace" if sampler == "dpmsingle" else spacing, offset)
-    if asked[0] > len(known) - 1:
+    if asked[0] > len(known) - 1 and kind.timesteps != "flow":
         raise ValueError(f"offset: {steps} steps with offset {offset} lead past the last timestep {len(known) - 1}")
     sigmas = np.interp(asked, np.arange(len(known)), known)
     if karras:

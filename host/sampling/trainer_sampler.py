@@ -133,10 +133,11 @@ def sample_trainer(
     if begins == 0 and starts_empty(model) and model.noise.shape == x.shape:
         x = model.noise.to(x) * made.start
     asked = _Asked(model, made, table, how.clip_sample)
-    if how.sampler in ("pndm", "plms"):
+    if how.sampler in ("pndm", "plms", "flowmatch"):
         if len(sigmas) != len(made.sigmas):
             raise NodeInputError(f"sigmas: {how.sampler} samples its whole schedule, not a piece of it.")
-        return _pndm(asked, x, sigmas, extra_args, callback, how, table, prediction)
+        as_one = _as_flow if how.sampler == "flowmatch" else _pndm
+        return as_one(asked, x, sigmas, extra_args, callback, how, table, prediction)
     drawn = ALGORITHMS[how.sampler].draws
     if how.s_churn > 0:
         return _churned_euler(asked, x, sigmas, extra_args, callback, how)
@@ -273,3 +274,25 @@ def _pndm(
     unit = x / float(1.0 + sigmas[0] ** 2) ** 0.5
     end = solver.run(unit, timesteps, lambda i, latent, _: told(i, latent, seen), how.sampler == "pndm")
     return keep_unmasked(asked, end, seen, sigmas, extra_args)
+
+
+def _as_flow(
+    asked: _Asked,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any],
+    callback: Callback | None,
+    how: TrainerSampler,
+    table: Any,
+    prediction: str,
+) -> Tensor:
+    """Flow matching's Euler on what the model predicts of latents of unit variance, whatever that is."""
+    told, train = _report(callback, sigmas), len(table.sigmas)
+    times = [*how.levels(table).timesteps, 0.0]
+    unit = seen = x / float(1.0 + sigmas[0] ** 2) ** 0.5
+    for i, (sigma, (here, after)) in enumerate(zip(sigmas.tolist(), pairwise(times), strict=False)):
+        scaled = unit * (1.0 + sigma**2) ** 0.5
+        seen = asked.at(extra_args, scaled, sigma)
+        told(i, unit, seen)
+        unit = unit + (after - here) / train * raw_output(scaled, seen, sigma, prediction)
+    return keep_unmasked(asked, unit, seen, sigmas, extra_args)

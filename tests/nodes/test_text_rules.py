@@ -144,7 +144,8 @@ def test_text_is_repaired_as_ftfy_does(text: str, left: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "misread"),
-    [("cafÃ©", True), ("itâ€™s", True), ("Ð¼Ð¸Ñ€", True), ("voilÃ le", True), ("café, naïve, 東京, мир, “q”", False)],
+    [("cafÃ©", True), ("itâ€™s", True), ("Ð¼Ð¸Ñ€", True), ("voilÃ le", True), ("café, naïve, 東京, мир, “q”", False),
+     ("l’été, “écarlate”", False)],
 )
 def test_text_that_was_read_wrongly_is_seen(text: str, misread: bool) -> None:
     """ftfy 6.3.1 makes other texts of these, which is not done here."""

@@ -39,6 +39,11 @@ class Case:
     def build(self, steps: int, prediction: str) -> Any:
         import diffusers
 
+        if self.options["sampler"] == "flowmatch":  # toolkit/samplers/custom_flowmatch_sampler.py, shift 1
+            flow = diffusers.FlowMatchEulerDiscreteScheduler()
+            flow.set_timesteps(steps)
+            flow.init_noise_sigma, flow.scale_model_input = 1.0, lambda x, _: x
+            return flow
         scheduler = getattr(diffusers, self.scheduler)(**TABLE, prediction_type=prediction, **self.made)
         for name, value in self.set_config.items():
             setattr(scheduler.config, name, value)
@@ -116,6 +121,7 @@ AI_TOOLKIT = [
         {"sampler": "dpmsolver", "karras": True, **_AS_LEADING},
     ),
     Case("LCMScheduler", _LCM, {"sampler": "lcm", **_AS_LEADING}),
+    Case("FlowMatchEulerDiscreteScheduler", {}, {"sampler": "flowmatch", **_AS_LEADING}),
     Case("LCMScheduler", _LCM, {"sampler": "custom_lcm", **_AS_LEADING}, timesteps=_CUSTOM_LCM),
 ]
 _SDE = {"algorithm_type": "sde-dpmsolver++"}

@@ -44,6 +44,7 @@ _SCHEDULERS: Final[Mapping[str, Change]] = {
     "pndm": scheduler("plms", "leading"),
     **{f"k_{word}": scheduler(word, "leading", karras=True) for word in ("euler", "lms", "dpmsolver++")},
     "dpmsolver": scheduler("dpmsolver", "leading", remarks=(NO_SIGMA_ZERO,)),
+    "flowmatch": scheduler("flowmatch", "leading"),  # shift 1, as for SD 3.5
     "k_dpmsolver": scheduler("dpmsolver", "leading", karras=True, remarks=(NO_SIGMA_ZERO,)),
 }
 
@@ -59,8 +60,8 @@ _LORA_SCALE: Final = read(
     "LoRA scale",
     text="lora_special.py: linear_alpha / linear, the file's alpha; 1 for files of PEFT's form, without one",
 )
-#: For models that learned other flows than SDXL's.
-_FLOWS: Final = ("flowmatch", "mean_flow")
+#: For models that learned another flow than SDXL's.
+_MEAN_FLOW: Final = "mean_flow"
 
 WAYS: Final = (
     Way(
@@ -105,7 +106,7 @@ WAYS: Final = (
         variants={},
         noise=_NOISE,
         sizes=SIZES["sdxl"],
-        samplers=Samplers({**DIFFUSION_WORDS, **_SCHEDULERS, **not_reproduced(*_FLOWS)}, None, _plain),
+        samplers=Samplers({**DIFFUSION_WORDS, **_SCHEDULERS, **not_reproduced(_MEAN_FLOW)}, None, _plain),
         negative="CFG",
         remarks=(),
         claims=(
@@ -113,7 +114,7 @@ WAYS: Final = (
             *read("guidance", when=rescales),
             *ran("aitk_sdxl_euler", topics=("sigmas",), when=sampled_with("euler")),
             *ran("aitk_sdxl_ddpm", topics=("sigmas",), when=sampled_with("ddpm")),
-            *differs("sigmas", text="The sampler is sampled with DDIM", when=sampled_with(*_FLOWS)),
+            *differs("sigmas", text="The sampler is sampled with DDIM", when=sampled_with(_MEAN_FLOW)),
             *read("sigmas", text=NO_SIGMA_ZERO.text, when=sampled_with("dpmsolver", "k_dpmsolver")),
             *scheduled(*_SCHEDULERS),
             *ran("aitk_sdxl_ddim", "aitk_sdxl_ddpm", "aitk_sdxl_euler"),

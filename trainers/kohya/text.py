@@ -128,6 +128,8 @@ _ENCODINGS: Final = (
 _UTF8: Final = re.compile(
     "[\xc2-\xdf][\x80-\xbf]|[\xc2\xc3] |[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}", re.DOTALL
 )
+#: In mac-roman typographic quotes are leading bytes: one alone is a quote before an accented letter, as in l’été.
+_QUOTED: Final = re.compile("(?<![\x80-\xbf])[\xd2-\xd5][\x80-\xbf](?![\xc2-\xf4][\x80-\xbf])")
 
 
 def looks_misread(text: str) -> bool:
@@ -135,7 +137,12 @@ def looks_misread(text: str) -> bool:
     text = _ENTITY.sub(lambda found: _unescaped(found[0]), text)
     if text.isascii():
         return False
-    return "\ufffd" in text or any(_UTF8.search(text.translate(_bytes(name))) for name in _ENCODINGS)
+    return "\ufffd" in text or any(_UTF8.search(_as_bytes(text, name)) for name in _ENCODINGS)
+
+
+def _as_bytes(text: str, encoding: str) -> str:
+    found = text.translate(_bytes(encoding))
+    return _QUOTED.sub("", found) if encoding == "mac-roman" else found
 
 
 @cache
