@@ -105,7 +105,7 @@ def levels(
         table: the model's sigmas `[T]`, rising.
         sampler: a key of `ALGORITHMS`.
         steps: number of steps, at most T.
-        spacing: diffusers' timestep_spacing; dpmsingle always has linspace, lcm, custom_lcm and flowmatch have their own.
+        spacing: diffusers' timestep_spacing; dpmsingle always has linspace; lcm, custom_lcm, flowmatch their own.
         offset: diffusers' steps_offset, used with "leading".
         karras: Karras et al. (2022) sigmas between the first and the last one; dpmsolver, dpmsolver++, dpmsingle and
             unipc take the ends of the table.

@@ -56,7 +56,8 @@ TRAINER: Final = Trainer(
     ),
     saved=(
         SavedName(  # modules/trainer/GenericTrainer.py::__sample_loop, modules/util/TrainProgress.py; those of the EMA
-            r"samples/(?P<index>[0-9]+) -(?: (?P<words>(?:(?! - no-ema)[^/])*))?/.*?(?P<time>[0-9]{4}(?:[-_][0-9]{2}){5})"
+            r"samples/(?P<index>[0-9]+) -(?: (?P<words>(?:(?! - no-ema)[^/])*))?/.*?"  # Windows drops a last space
+            r"(?P<time>[0-9]{4}(?:[-_][0-9]{2}){5})"
             rf"-training-sample-(?P<step>[0-9]+)-[0-9]+-[0-9]+{PICTURE}"
         ),
     ),
