@@ -363,7 +363,7 @@ class HostClient:
     ) -> tuple[int, bytes]:
         asked = time.monotonic()
         try:
-            sent = {"json": json_body, "data": form, "params": query}
+            sent: dict[str, Any] = {"json": json_body, "data": form, "params": query}
             async with self._open_session().request(method, self.url + path, **sent) as response:
                 body = await response.read()
         except aiohttp.InvalidURL as error:
