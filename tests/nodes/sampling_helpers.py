@@ -24,8 +24,8 @@ SEED = 11
 def inputs_for(family: str) -> tuple[Any, list[Any], list[Any], Tensor]:
     """MODEL, positive, negative, empty latent [2, C, 8, 12] of "flux", "sd35", "sdxl" or "sdxl-v"."""
     model, positive, negative, latent = small_models.inputs_for(family.partition("-")[0])
-    if family == "sdxl-v":
-        model = small_models.sdxl_model(v_prediction=True)
+    if family.startswith("sdxl"):
+        model = small_models.sdxl_model(v_prediction=family == "sdxl-v", levels=1)
     return model, positive, negative, latent.new_zeros(2, latent.shape[1], 8, 12)
 
 

@@ -106,23 +106,37 @@ def sd35_model(seed: int = 0, attn2: tuple[int, ...] = ()) -> Any:
     )
 
 
-def sdxl_model(seed: int = 0, v_prediction: bool = False) -> Any:
-    """MODEL of SDXL's architecture (UNet with size ids), 32 channels wide; epsilon or v prediction."""
+def sdxl_model(seed: int = 0, v_prediction: bool = False, levels: int = 2) -> Any:
+    """MODEL of SDXL's architecture (UNet with size ids), up to 64 channels wide; epsilon or v prediction.
+
+    levels: 1 is half the work of 2, for tests of what calls a model many times and not of the model.
+    """
     import comfy.model_base
     import comfy.supported_models
 
+    sizes: dict[str, Any] = {
+        "model_channels": 32,
+        "num_res_blocks": [1, 1],
+        "channel_mult": [1, 2],
+        "transformer_depth": [0, 1],
+        "transformer_depth_output": [0, 0, 1, 1],
+    }
+    if levels == 1:
+        sizes = {
+            "model_channels": 64,
+            "num_res_blocks": [1],
+            "channel_mult": [1],
+            "transformer_depth": [1],
+            "transformer_depth_output": [0, 0],
+        }
     config = comfy.supported_models.SDXL(
         {
             "image_size": 32,
             "in_channels": 4,
             "out_channels": 4,
-            "model_channels": 32,
-            "num_res_blocks": [1, 1],
-            "channel_mult": [1, 2],
+            **sizes,
             "num_head_channels": 32,
             "use_spatial_transformer": True,
-            "transformer_depth": [0, 1],
-            "transformer_depth_output": [0, 0, 1, 1],
             "transformer_depth_middle": 1,
             "context_dim": 2 * CONTEXT,
             "adm_in_channels": CONTEXT + 6 * 256,
