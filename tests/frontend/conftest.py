@@ -79,7 +79,7 @@ def frontend_host(comfyui: HostInstall, named_models: Path, runs_dir: Path) -> I
             headers={"Content-Type": "application/json"},
             method="POST",
         )
-        urllib.request.urlopen(request, timeout=30).close()
+        urllib.request.urlopen(request, timeout=PATIENCE).close()
         yield host
     for kept in (Path(__file__).parents[2] / "examples" / "runs").glob("*/eridiffusion.json"):
         kept.unlink()  # what was dropped or chosen for an example's run

@@ -21,6 +21,7 @@ from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import forget
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+from comfyui_eridiffusion.tests.waiting import PATIENCE
 from comfyui_eridiffusion.tests.workflows.test_examples_run import few_steps
 from comfyui_eridiffusion.workflows import build
 
@@ -58,7 +59,7 @@ def same_prompt(found: dict[str, Any], wanted: dict[str, Any], info: dict[str, A
 
 @pytest.fixture(scope="module")
 def info(frontend_host: LocalHost) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{frontend_host.url}/object_info", timeout=60) as answer:
+    with urllib.request.urlopen(f"{frontend_host.url}/object_info", timeout=PATIENCE) as answer:
         document: dict[str, Any] = json.load(answer)
     return document
 
@@ -90,11 +91,11 @@ def test_there_are_at_least_eight_with_pictures_and_they_are_current() -> None:
 
 
 def test_they_are_offered_under_templates(frontend_host: LocalHost) -> None:
-    with urllib.request.urlopen(f"{frontend_host.url}/api/workflow_templates", timeout=30) as answer:
+    with urllib.request.urlopen(f"{frontend_host.url}/api/workflow_templates", timeout=PATIENCE) as answer:
         offered = json.load(answer)
     assert sorted(offered["comfyui-eridiffusion"]) == NAMES
     address = f"{frontend_host.url}/api/workflow_templates/comfyui-eridiffusion/{urllib.parse.quote(NAMES[0])}.jpg"
-    with urllib.request.urlopen(address, timeout=30) as answer:
+    with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
         assert answer.read(3) == b"\xff\xd8\xff"
 
 

@@ -13,6 +13,7 @@ from comfyui_eridiffusion.client.graphs import offered_files
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+from comfyui_eridiffusion.tests.waiting import PATIENCE
 from comfyui_eridiffusion.workflows import Workflow, build
 
 HF = "https://huggingface.co"
@@ -55,7 +56,7 @@ def spec_of(family: str, variant: str | None) -> SampleSpec:
 
 def built_for(host: LocalHost, spec: SampleSpec, style: str = "eri") -> Workflow:
     """The graph for what the host offers now, but for the small models of the examples, of which one is an SDXL."""
-    with urllib.request.urlopen(f"{host.url}/object_info", timeout=60) as answer:
+    with urllib.request.urlopen(f"{host.url}/object_info", timeout=PATIENCE) as answer:
         offered = offered_files(json.load(answer))
     named = {kind: [file for file in files if "_small" not in file] for kind, files in offered.items()}
     return build(spec, style=style, offered=named)

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from comfyui_eridiffusion.images.files import save_image
+from comfyui_eridiffusion.tests.waiting import PATIENCE
 
 NODE = shutil.which("node")
 PARTS = ("getFromPngBuffer", "getFromPngFile", "getPngMetadata", "parseExifData", "getWebpMetadata")
@@ -68,7 +69,7 @@ def cut_out(source: str, name: str) -> str:
 def read(script: Path, files: list[tuple[Path, str]]) -> list[Any]:
     assert NODE is not None
     arguments = json.dumps([(str(path), kind) for path, kind in files])
-    done = subprocess.run([NODE, str(script), arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([NODE, str(script), arguments], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfyui_eridiffusion.tests.nodes.cache_graphs import equal
+from comfyui_eridiffusion.tests.waiting import PATIENCE
 
 FLOATS = ["float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2"]
 DTYPES = [*FLOATS, "int64", "int32", "int16", "int8", "uint8", "bool"]
@@ -187,7 +188,7 @@ for turn in range(40):
 def test_processes_share_a_folder(module: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-c", _PROCESS, str(tmp_path)]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    errors = [process.communicate(timeout=120)[1] for process in running]
+    errors = [process.communicate(timeout=PATIENCE)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0], errors
     for path in tmp_path.iterdir():
         assert equal(module.Store(tmp_path).load(path.stem)[0][1], {"number": int(path.stem[1:])})
