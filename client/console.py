@@ -25,12 +25,14 @@ _LABELS = {
 }
 
 
-def doing(event: NodeStarted | StepProgress) -> str:
-    """What a node of a generated graph does, in words; a sampler also at which step."""
+def doing(event: NodeStarted | StepProgress, tally: Tally) -> str:
+    """What a node of a generated graph does, in words; a sampler also at which picture and step of all."""
     words = _LABELS.get(event.node.rstrip("_0123456789"))
     if words is not None:
         return words
-    return f"sampling, step {event.value:g} of {event.maximum:g}" if isinstance(event, StepProgress) else "sampling"
+    if not isinstance(event, StepProgress):
+        return "sampling"
+    return f"picture {tally.picture} of {tally.items}, step {tally.done:g} of {tally.total}"
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def sweep_progress(console: Console, title: str, total: int) -> Iterator[Report]
                 return
             tally.feed(event)
             if isinstance(event, NodeStarted | StepProgress):
-                progress.update(task, now=doing(event))
+                progress.update(task, now=doing(event, tally))
             progress.update(task, completed=done + tally.items_done)
 
         yield report

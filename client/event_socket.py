@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
@@ -30,6 +30,7 @@ class EventSocket:
     def __init__(self, session: aiohttp.ClientSession, url: str, client_id: str) -> None:
         self._session, self._url, self._client_id = session, url, client_id
         self._queues: dict[str, asyncio.Queue[Event]] = {}
+        self._shown: dict[str, str] = {}
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._reader: asyncio.Task[None] | None = None
         self._closed = False
@@ -115,12 +116,22 @@ class EventSocket:
     def _dispatch_text(self, text: str) -> None:
         try:
             message = json.loads(text)
-            events = from_message(str(message["type"]), message["data"])
+            events = from_message(str(message["type"]), self._as_shown(str(message["type"]), message["data"]))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             log.warning("%s sent a message of unknown form (%s): %.200s", self._url, error, text)
             return
         for event in events:
             self._dispatch(event)
+
+    def _as_shown(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+        """The data of a message; ComfyUI's "progress" does not say on which node of the graph the running one shows."""
+        if kind == "execution_start":
+            self._shown.clear()
+        if kind == "executing" and data.get("display_node"):
+            self._shown[str(data["node"])] = str(data["display_node"])
+        if kind != "progress":
+            return data
+        return {**data, "node": self._shown.get(str(data.get("node")), data.get("node"))}
 
     def _dispatch(self, event: Event) -> None:
         if event.prompt_id:

@@ -26,6 +26,8 @@ from ..protocol.events import (
     Reconnected,
     ending_in,
     executed_in,
+    is_whole,
+    outputs_in,
 )
 from ..protocol.refusals import failed, missing_node, refused
 from ..protocol.schemas import combo_choices
@@ -145,7 +147,7 @@ class HostClient:
                     yield event
                 if event is not None and not isinstance(event, Disconnected | Reconnected):
                     silence = _QUIET_POLL
-                    if isinstance(event, Executed):
+                    if isinstance(event, Executed) and is_whole(event.output):
                         seen.add(event.node)
                     if isinstance(event, FINAL):
                         return
@@ -318,7 +320,7 @@ class HostClient:
             record = await self.history(prompt_id)
             if record is not None:
                 images = {event.node: event.images for event in executed_in(prompt_id, record)}
-                return PromptResult(prompt_id, images, record.get("outputs") or {})
+                return PromptResult(prompt_id, images, outputs_in(record))
             await asyncio.sleep(0.05)
         raise HostError(
             "ComfyUI finished the prompt, but its history has no record of it",

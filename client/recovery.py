@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any, Final
 
 from ..errors import HostError
-from ..protocol.events import Disconnected, Event, Executed
+from ..protocol.events import PICTURES, Disconnected, Event, Executed, images_of, is_whole, joined
 from .host_client import HostClient, PromptResult
 
 #: Starts of one graph after which a host that dies each time is not trusted with it again.
@@ -103,10 +103,14 @@ class _Attempt:
 
     def feed(self, event: Event) -> None:
         self._dropped = self._dropped or isinstance(event, Disconnected)
-        if isinstance(event, Executed):
-            self._executed[event.node] = event
         if self._on_event is not None:
             self._on_event(event)
+        if isinstance(event, Executed):
+            before = self._executed.get(event.node)
+            if before is not None and PICTURES in event.output and PICTURES in before.output:
+                output = joined(before.output, event.output)
+                event = Executed(event.prompt_id, event.node, images_of(output), output)
+            self._executed[event.node] = event
 
     def may_mend(self, error: HostError) -> bool:
         return error.kind == "down" or (error.kind == "lost" and self._dropped)
@@ -120,7 +124,7 @@ class _Attempt:
             if isinstance(value, list) and len(value) == 2
         }
         ends = [node for node in graph if node not in read]
-        if not ends or not all(node in self._executed for node in ends):
+        if not ends or not all(node in self._executed and is_whole(self._executed[node].output) for node in ends):
             return None
         found = self._executed
         return PromptResult(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,21 +111,10 @@ def _collect(workflow: Workflow, result: PromptResult, step: int) -> list[SweepI
     return [SweepImage(step, item, refs[item.index], texts.get(refs[item.index])) for item in workflow.spec.items]
 
 
-@dataclass(frozen=True)
-class _Run:
-    """Where a sampling node is: how many items are behind it, how many it samples now, and their steps so far."""
-
-    first: int = 0
-    items: int = 1
-    value: float = 0.0
-    maximum: float = 0.0
-
-
 class Tally:
     """How far one prompt is, in sampler steps over all its items; feed it every event.
 
-    ComfyUI reports steps per list entry, starting again with each item; for items that it samples together, a step
-    for each of them.
+    ComfyUI reports the steps of each Sample node over its whole list.
     """
 
     def __init__(self, workflow: Workflow) -> None:
@@ -132,7 +122,7 @@ class Tally:
             save.replace("save", "sample", 1): [item.steps for item in workflow.spec.items if item.index in indices]
             for save, indices in workflow.saves.items()
         }
-        self._runs = dict.fromkeys(self._steps, _Run())
+        self._done = dict.fromkeys(self._steps, 0.0)
         self.total = sum(item.steps for item in workflow.spec.items)
         self.items = len(workflow.spec.items)
 
@@ -140,27 +130,27 @@ class Tally:
     def items_done(self) -> int:
         """Items whose last sampler step was reported."""
         return sum(
-            run.first + (run.items if run.value >= sum(self._steps[node][run.first :][: run.items]) else 0)
-            for node, run in self._runs.items()
+            sum(end <= self._done[node] for end in itertools.accumulate(steps)) for node, steps in self._steps.items()
         )
+
+    @property
+    def picture(self) -> int:
+        """The number, from 1, of the picture that is being sampled."""
+        ended = sum(
+            sum(end < self._done[node] for end in itertools.accumulate(steps)) for node, steps in self._steps.items()
+        )
+        return min(ended + 1, self.items)
 
     @property
     def done(self) -> float:
         """Sampler steps done so far, 0..total."""
-        return sum(sum(self._steps[node][: run.first]) + run.value for node, run in self._runs.items())
+        return sum(self._done.values())
 
     def feed(self, event: Event) -> None:
         """Take an event into account; all but the samplers' progress are ignored."""
-        if not isinstance(event, StepProgress) or event.node not in self._runs:
-            return
-        run, steps = self._runs[event.node], self._steps[event.node]
-        first = run.first
-        begins = event.value < run.value or (run.value > 0 and event.maximum != run.maximum)
-        if begins and first + run.items < len(steps):
-            first += run.items
-        items = max(1, min(round(event.maximum / steps[first]), len(steps) - first))
-        value = min(event.value, sum(steps[first:][:items]))
-        self._runs[event.node] = _Run(first, items, value, event.maximum)
+        if isinstance(event, StepProgress) and event.node in self._steps and event.maximum:
+            share = min(event.value / event.maximum, 1.0)
+            self._done[event.node] = max(self._done[event.node], share * sum(self._steps[event.node]))
 
 
 async def fetch(

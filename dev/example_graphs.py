@@ -72,19 +72,15 @@ class _Draft(Graph):
         node = self.add(node_id, "EriTripleTextEncode", title, clip=clip or self.loaded.clip, **settings)
         return node.out("conditioning")
 
-    def zeroed(self, conditioning: Link) -> Link:
-        """Add zeros in the place of a negative prompt, for sampling without CFG."""
-        return self.add("negative", "ConditioningZeroOut", "No negative", conditioning=conditioning).out("conditioning")
-
     def guided(self, conditioning: Link) -> Link:
         """Add Flux dev's embedded guidance."""
         node = self.add("guidance", "FluxGuidance", "Embedded guidance", conditioning=conditioning, guidance=3.5)
         return node.out("conditioning")
 
     def sample(
-        self, positive: Link, negative: Link, steps: int | Link = 0, cfg: float | Link = 1.0, *, seed: int | Link = 42,
-        model: Link | None = None, sampler: Link | None = None, sigmas: Link | None = None, latent: Link | None = None,
-        **schedule: Literal,
+        self, positive: Link, negative: Link | None, steps: int | Link = 0, cfg: float | Link = 1.0, *,
+        seed: int | Link = 42, model: Link | None = None, sampler: Link | None = None, sigmas: Link | None = None,
+        latent: Link | None = None, **schedule: Literal,
     ) -> Link:  # fmt: skip
         """Add noise, sampler, schedule, latent (each unless it is given), EriSample and VAEDecode; returns the images.
 
@@ -94,8 +90,9 @@ class _Draft(Graph):
         noise = self.add("noise", "EriTrainerNoise", "Noise", seed=seed, profile=profile, family=self.family.id)
         sampled = self.add(
             "sample", "EriSample", "Sample", cfg=cfg, model=model or self.loaded.model, positive=positive,
-            negative=negative, noise=noise.out("noise"), sampler=sampler or self._euler(),
+            noise=noise.out("noise"), sampler=sampler or self._euler(),
             sigmas=sigmas or self._sigmas(steps, schedule), latent=latent or self._empty_latent(),
+            **({} if negative is None else {"negative": negative}),
         )  # fmt: skip
         decoded = self.add("decode", "VAEDecode", "Decode", samples=sampled.out("latent"), vae=self.loaded.vae)
         return decoded.out("image")
@@ -176,7 +173,7 @@ def _sd35_turbo() -> Example:
     draft = _Draft(SD35, checkpoint="sd3.5_large_turbo.safetensors")
     positive = draft.encode("a white cross on a purple background", t5_length=256)
     return draft.done(
-        "SD 3.5 Large Turbo", draft.sample(positive, draft.zeroed(positive), steps=4),
+        "SD 3.5 Large Turbo", draft.sample(positive, None, steps=4),
         "**SD 3.5 Large Turbo.** Four steps, CFG 1: one pass per step, so the negative prompt is never run.",
     )  # fmt: skip
 
@@ -185,7 +182,7 @@ def _flux_dev() -> Example:
     draft = _Draft(FLUX)
     prompt = draft.encode("a large blue circle on an orange background", t5_length=512)
     return draft.done(
-        "Flux dev", draft.sample(draft.guided(prompt), draft.zeroed(prompt), steps=20),
+        "Flux dev", draft.sample(draft.guided(prompt), None, steps=20),
         "**Flux dev.** 512 T5 tokens, embedded guidance 3.5, and the schedule of Black Forest Labs' code, shifted by "
         "the size: keep width and height of schedule and latent the same.",
     )  # fmt: skip
@@ -195,7 +192,7 @@ def _flux_schnell() -> Example:
     draft = _Draft(FLUX, unet="flux1-schnell.safetensors")
     prompt = draft.encode("a black triangle on a white background", t5_length=256)
     return draft.done(
-        "Flux schnell", draft.sample(prompt, draft.zeroed(prompt), steps=4, shifted=False),
+        "Flux schnell", draft.sample(prompt, None, steps=4, shifted=False),
         "**Flux schnell.** Four evenly falling steps (`shifted` off), 256 T5 tokens, no guidance.",
     )  # fmt: skip
 
@@ -209,7 +206,7 @@ def _lora_steps() -> Example:
         apply="beside the weights",
     )  # fmt: skip
     prompt = draft.encode(f"a red {TRIGGER} on a white background", clip=lora.out("clip"), t5_length=512)
-    images = draft.sample(draft.guided(prompt), draft.zeroed(prompt), steps=20, model=lora.out("model"))
+    images = draft.sample(draft.guided(prompt), None, steps=20, model=lora.out("model"))
     return draft.done(
         "LoRA training steps side by side", draft.sheet(images, steps.out("label"), "LoRA step by step"),
         "**What each training step learned.** Choose your run in both LoRA nodes, and write its trigger word in place "
@@ -224,7 +221,7 @@ def _image_to_image() -> Example:
     latent = draft.add("latent", "VAEEncode", "Encode", pixels=picture.out("image"), vae=draft.loaded.vae)
     prompt = draft.encode("a red star on a blue background", t5_length=512)
     images = draft.sample(
-        draft.guided(prompt), draft.zeroed(prompt), steps=20, latent=latent.out("latent"), denoise=0.9
+        draft.guided(prompt), None, steps=20, latent=latent.out("latent"), denoise=0.9
     )
     return draft.done(
         "Image to image", images,

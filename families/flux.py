@@ -18,18 +18,16 @@ from .profile import Profile
 def _sampling(chain: Chain) -> Sampling:
     """Add Flux's conditioning, latents, schedule and sampler.
 
-    Without true CFG the negative is never run, so it is the positive zeroed out and no prompt is encoded for it.
+    Without true CFG the negative is never run, so there is none.
     Items without a guidance value run with the guidance embedding switched off.
     """
     prompts = chain.encode("positive", "Prompts", "prompt", extra=True)
     positive = _guidance(chain, "guidance", _followed(chain, "reference", prompts.out("conditioning")))
+    negative = None
     if any(item.cfg_scale != 1.0 for item in chain.spec.items):
         negatives = chain.encode("negative", "Negative prompts", "negative", extra=False)
         followed = _followed(chain, "negative_reference", negatives.out("conditioning"))
         negative = _guidance(chain, "negative_guidance", followed)
-    else:
-        zeroed = chain.add("negative", "ConditioningZeroOut", "No negative", conditioning=prompts.out("conditioning"))
-        negative = zeroed.out("conditioning")
     latent = chain.latent()
     sigmas = flux_sigmas(chain, chain.profile.shift)
     return Sampling(positive, negative, latent.out("latent"), sigmas, chain.flow_sampler().out("sampler"))

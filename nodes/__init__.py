@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from ..host.http import run_pictures, run_writes, runs_routes
 from ..host.http.routes import register
 from .control import EriControlImages
+from .each import EriEachSample, EriEachSave
 from .flux import EriFluxPatchify, EriFluxUnpatchify
 from .guidance import EriGuidance
 from .lora import EriLoraAtStep, EriLoraSteps
@@ -43,13 +44,15 @@ NODES: list[type[io.ComfyNode]] = [
     EriSaveSamples,
     EriContactSheet,
 ]
+#: What nodes of the pack put into a running graph; no graph that is saved holds them.
+BRANCHES: list[type[io.ComfyNode]] = [EriEachSample, EriEachSave]
 
 
 class EriExtension(ComfyExtension):
     """What ComfyUI asks for the pack's nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return list(NODES)
+        return [*NODES, *BRANCHES]
 
 
 async def comfy_entrypoint() -> EriExtension:

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..host.inputs import check_filled, in_range, single
+from ..host.output.each import branches, fingerprint, one_by_one
 from ..host.output.save import SaveSettings, save_samples
 from ..host.output.sheet import make_sheet
 from ..host.schema import OUTPUT_MENU, SPEC, schema
 from ..images.files import EXISTING
 from ..images.layouts import LAYOUTS
+
+
+def save_node_inputs(*, lazy: bool) -> list[io.Input]:
+    """The inputs of EriSaveSamples. lazy: its images are only made when it asks for them."""
+    return [
+        io.Int.Input("step", default=0, min=0, max=2**31 - 1),
+        io.Combo.Input("layout", options=["auto", *LAYOUTS], default="auto"),
+        io.Combo.Input("format", options=["auto", "png", "jpg", "webp"], default="auto"),
+        io.Combo.Input("existing", options=list(EXISTING), default="number"),
+        io.Combo.Input("rounding", options=["truncate", "round"], default="truncate"),
+        io.String.Input("run", default=""),
+        io.Image.Input("images", lazy=lazy),
+        io.String.Input("name", optional=True, force_input=True),
+        SPEC.Input("spec", optional=True),
+        io.String.Input("report", optional=True, force_input=True),
+        io.String.Input("template", optional=True, default=""),
+        io.Int.Input("quality", optional=True, default=95, min=1, max=100),
+        io.Combo.Input("prompt_file", options=["auto", "yes", "no"], optional=True, default="auto"),
+    ]
+
+
+def saved(hidden: Any, images: list[Any], lists: Mapping[str, Any], part: str = "") -> io.NodeOutput:
+    """What EriSaveSamples does with its inputs once it has images; part: which of all pictures these are."""
+    lists = dict(lists)
+    named = {key: lists.pop(key) for key in ("step", "name", "report") if lists.get(key) is not None}
+    check_filled(named)
+    first = single({key: values for key, values in lists.items() if values is not None})
+    spec = first.pop("spec", None)
+    settings = SaveSettings(image_format=first.pop("format", "auto"), **first)
+    name, report = named.get("name", []), named.get("report", ())
+    return io.NodeOutput(ui=save_samples(images, name, named["step"], spec, settings, hidden, report, part))
 
 
 class EriSaveSamples(io.ComfyNode):
@@ -25,40 +58,25 @@ class EriSaveSamples(io.ComfyNode):
             search_aliases=["SaveImage"],
             is_output_node=True,
             is_input_list=True,
-            inputs=[
-                io.Int.Input("step", default=0, min=0, max=2**31 - 1),
-                io.Combo.Input("layout", options=["auto", *LAYOUTS], default="auto"),
-                io.Combo.Input("format", options=["auto", "png", "jpg", "webp"], default="auto"),
-                io.Combo.Input("existing", options=list(EXISTING), default="overwrite"),
-                io.Combo.Input("rounding", options=["truncate", "round"], default="truncate"),
-                io.String.Input("run", default=""),
-                io.Image.Input("images"),
-                io.String.Input("name", optional=True, force_input=True),
-                SPEC.Input("spec", optional=True),
-                io.String.Input("report", optional=True, force_input=True),
-                io.String.Input("template", optional=True, default=""),
-                io.Int.Input("quality", optional=True, default=95, min=1, max=100),
-                io.Combo.Input("prompt_file", options=["auto", "yes", "no"], optional=True, default="auto"),
-            ],
+            enable_expand=True,
+            inputs=save_node_inputs(lazy=True),
             outputs=[],
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **_lists: Any) -> str:
+        return fingerprint()
+
+    @classmethod
+    def check_lazy_status(cls, name: list[str] | None = None, **_lists: Any) -> list[str]:
+        return [] if one_by_one(name) else ["images"]
+
+    @classmethod
     @in_range(but=("step",))
-    def execute(
-        cls,
-        images: list[Any],
-        step: list[int],
-        name: list[str] | None = None,
-        report: list[str] | None = None,
-        **lists: list[Any],
-    ) -> io.NodeOutput:
-        given = {"step": step, "name": name, "report": report}
-        check_filled({key: values for key, values in given.items() if values is not None})
-        first = single(lists)
-        spec = first.pop("spec", None)
-        settings = SaveSettings(image_format=first.pop("format", "auto"), **first)
-        return io.NodeOutput(ui=save_samples(images, name or [], step, spec, settings, cls.hidden, report or ()))
+    def execute(cls, images: list[Any], name: list[str] | None = None, **lists: list[Any]) -> io.NodeOutput:
+        if name and images[0] is None:  # they were not asked for
+            return io.NodeOutput(None, expand=branches(len(name)))
+        return saved(cls.hidden, images, {"name": name, **lists})
 
 
 class EriContactSheet(io.ComfyNode):

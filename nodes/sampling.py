@@ -126,6 +126,21 @@ class EriTrainerSampler(io.ComfyNode):
         return io.NodeOutput(*TrainerSampler(**options).build(model))
 
 
+def sample_node_inputs() -> list[io.Input]:
+    """The inputs of EriSample."""
+    return [
+        io.Float.Input("cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01),
+        io.Model.Input("model"),
+        io.Conditioning.Input("positive"),
+        io.Conditioning.Input("negative", optional=True),
+        io.Noise.Input("noise"),
+        io.Sampler.Input("sampler"),
+        io.Sigmas.Input("sigmas"),
+        io.Latent.Input("latent"),
+        io.Int.Input("batch_size", default=1, min=1, max=MAX_BATCH, optional=True),
+    ]
+
+
 class EriSample(io.ComfyNode):
     """Sampling through ComfyUI's guider. It takes lists whole, so that lists that do not fit are an error."""
 
@@ -136,17 +151,7 @@ class EriSample(io.ComfyNode):
             category=SAMPLING_MENU,
             search_aliases=["KSampler", "SamplerCustom"],
             is_input_list=True,
-            inputs=[
-                io.Float.Input("cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01),
-                io.Model.Input("model"),
-                io.Conditioning.Input("positive"),
-                io.Conditioning.Input("negative"),
-                io.Noise.Input("noise"),
-                io.Sampler.Input("sampler"),
-                io.Sigmas.Input("sigmas"),
-                io.Latent.Input("latent"),
-                io.Int.Input("batch_size", default=1, min=1, max=MAX_BATCH, optional=True),
-            ],
+            inputs=sample_node_inputs(),
             outputs=[io.Latent.Output(is_output_list=True)],
         )
 

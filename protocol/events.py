@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -14,6 +15,10 @@ _PREVIEW: Final = 1
 _PREVIEW_WITH_METADATA: Final = 4
 #: Entry of a Save Samples node's UI output that lists the prompt files, in the form of its `images`.
 PROMPT_FILES: Final = "prompt_files"
+#: Entries of the UI output of a node that saves some pictures of a list: their numbers, from 0, and how many the list
+#: has. ComfyUI reports several such outputs for one Save Samples node.
+PICTURES: Final = "pictures"
+PICTURES_OF: Final = "pictures_of"
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class NodeStarted(Event):
 
 @dataclass(frozen=True)
 class StepProgress(Event):
-    """A node is at step `value` of `maximum`. A node that runs over a list starts again for each entry."""
+    """A node is at step `value` of `maximum`. Sample counts the steps of its whole list."""
 
     node: str = ""
     value: float = 0.0
@@ -71,7 +76,9 @@ class Preview(Event):
 
 @dataclass(frozen=True)
 class Executed(Event):
-    """An output node finished. images: what it wrote, in order; output: the node's whole UI output."""
+    """An output node finished, or some pictures of its list did. images: what it wrote, in order; output: its whole UI
+    output.
+    """
 
     node: str = ""
     images: tuple[ImageRef, ...] = ()
@@ -144,12 +151,13 @@ def from_message(kind: str, data: Mapping[str, Any]) -> list[Event]:
     if kind == "execution_cached":
         return [Cached(prompt, tuple(str(name) for name in data.get("nodes") or ()))]
     if kind == "executing":
-        return [NodeStarted(prompt, node)] if node else []
+        return [NodeStarted(prompt, str(data.get("display_node") or node))] if node else []
     if kind == "progress":
         return [StepProgress(prompt, node, float(data.get("value") or 0), float(data.get("max") or 0))]
     if kind == "executed":
         output = data.get("output") or {}
-        return [Executed(prompt, node, images_of(output), output)]
+        shown = str(data.get("display_node") or node) if PICTURES in output else node
+        return [Executed(prompt, shown, images_of(output), output)]
     if kind == "execution_success":
         return [Succeeded(prompt)]
     if kind == "execution_interrupted":
@@ -161,8 +169,37 @@ def from_message(kind: str, data: Mapping[str, Any]) -> list[Event]:
 
 def executed_in(prompt: str, record: Mapping[str, Any]) -> list[Executed]:
     """What the output nodes of a finished prompt reported, by ComfyUI's history record of it."""
-    outputs = record.get("outputs") or {}
-    return [Executed(prompt, str(node), images_of(output), output) for node, output in outputs.items()]
+    return [Executed(prompt, node, images_of(output), output) for node, output in outputs_in(record).items()]
+
+
+def outputs_in(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The nodes' UI outputs by ComfyUI's history record; what a node saved picture by picture is one output."""
+    meta = record.get("meta") or {}
+    found: dict[str, Mapping[str, Any]] = {}
+    for node, output in (record.get("outputs") or {}).items():
+        if PICTURES in output:
+            shown = str((meta.get(node) or {}).get("display_node") or node)
+            found[shown] = joined(found[shown], output) if shown in found else output
+        else:
+            found[str(node)] = output
+    return found
+
+
+def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Two UI outputs with pictures of one list as one, in the list's order."""
+    made = dict(sorted([*_numbered(one), *_numbered(other)], key=itemgetter(0)))
+    texts = [*one.get(PROMPT_FILES, ()), *other.get(PROMPT_FILES, ())]
+    whole = {**one, PICTURES: list(made), "images": list(made.values())}
+    return {**whole, **({PROMPT_FILES: texts} if texts else {})}
+
+
+def _numbered(output: Mapping[str, Any]) -> Iterable[tuple[int, Any]]:
+    return zip(output[PICTURES], output["images"], strict=True)
+
+
+def is_whole(output: Mapping[str, Any]) -> bool:
+    """Whether a UI output has all pictures of its node."""
+    return PICTURES not in output or len(output[PICTURES]) >= output[PICTURES_OF][0]
 
 
 def ending_in(prompt: str, record: Mapping[str, Any]) -> list[Event]:

@@ -40,11 +40,19 @@ def _mark(graph: Mapping[str, Any], node: str, known: dict[str, str], below: tup
         inputs = {
             name: _value(graph, value, known, (*below, node))
             for name, value in entry["inputs"].items()
-            if name not in left_out and not (name in absent and value == absent[name])
+            if name not in left_out
+            and not (name in absent and value == absent[name])
+            and not (entry["class_type"] == "EriSample" and name == "negative" and _zeroed(graph, value))
         }
         text = json.dumps([entry["class_type"], inputs], sort_keys=True)
         known[node] = hashlib.sha256(text.encode()).hexdigest()
     return known[node]
+
+
+def _zeroed(graph: Mapping[str, Any], value: Any) -> bool:
+    """Whether a negative is the positive zeroed out: 0.1.0's graphs have that at CFG 1, where it is not run."""
+    link = isinstance(value, list) and bool(value) and value[0] in graph
+    return link and graph[value[0]]["class_type"] == "ConditioningZeroOut"
 
 
 def _value(graph: Mapping[str, Any], value: Any, known: dict[str, str], below: tuple[str, ...]) -> Any:

@@ -367,7 +367,7 @@ def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None, bat
         "Sample",
         model=_guided(chain, parts.model or chain.model),
         positive=parts.positive,
-        negative=parts.negative,
+        **({} if parts.negative is None else {"negative": parts.negative}),
         noise=noise.out("noise"),
         sampler=parts.sampler,
         sigmas=parts.sigmas,

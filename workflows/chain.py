@@ -141,10 +141,13 @@ class Chain:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What a family hands back: the links that EriSample needs besides noise and cfg; no model = the chain's."""
+    """What a family hands back: the links that EriSample needs besides noise and cfg.
+
+    No negative = none is run; no model = the chain's.
+    """
 
     positive: Link
-    negative: Link
+    negative: Link | None
     latent: Link
     sigmas: Link
     sampler: Link

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 import uuid
@@ -15,7 +16,16 @@ import nodes
 from server import PromptServer
 
 from ...errors import HostError
-from ...protocol.events import Failed, ImageRef, Interrupted, ending_in, images_of, prompt_files_of
+from ...protocol.events import (
+    PICTURES,
+    Failed,
+    ImageRef,
+    Interrupted,
+    ending_in,
+    images_of,
+    outputs_in,
+    prompt_files_of,
+)
 from ...protocol.refusals import failed, refused
 from ...workflows import Workflow
 from ..paths import without_folders
@@ -136,13 +146,13 @@ def described(error: HostError) -> dict[str, Any]:
 def _files(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every node's files, each picture followed by the prompt file beside it."""
     saves = (record["prompt"][3].get(EXTRA_KEY) or {}).get("saves", {})
-    outputs = (record.get("outputs") or {}).items()
+    outputs = outputs_in(record).items()
     files = []
     # in the samples' order: ComfyUI's is that of execution, which is another one in newer versions
     for node, output in sorted(outputs, key=lambda entry: min(saves.get(entry[0]) or [sys.maxsize])):
         items = saves.get(node, ())
         texts = prompt_files_of(output)
-        for number, image in enumerate(images_of(output)):
+        for number, image in zip(output.get(PICTURES) or itertools.count(), images_of(output), strict=False):
             item = {"item": items[number]} if number < len(items) else {}
             files.append(_file("image", image, node, item))
             if image in texts:

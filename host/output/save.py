@@ -21,7 +21,7 @@ from ...errors import ImagesError, NodeInputError
 from ...images.files import save_image, taken
 from ...images.layouts import SampleFile, layout_for, relative_path, sample_name
 from ...images.pixels import to_image
-from ...protocol.events import PROMPT_FILES
+from ...protocol.events import PICTURES, PICTURES_OF, PROMPT_FILES
 from ...protocol.graph_marks import saver_marks
 from ...spec import SampleItem, SampleSpec
 
@@ -51,9 +51,9 @@ class SaveSettings:
 
 @dataclass(frozen=True)
 class _Sample:
-    """One picture, its place, and what is known about it."""
+    """One picture (None = made apart from these), its place, and what is known about it."""
 
-    pixels: Tensor
+    pixels: Tensor | None
     path: PurePosixPath
     step: int
     item: SampleItem | None
@@ -68,11 +68,12 @@ def save_samples(
     settings: SaveSettings,
     hidden: Any = None,
     reports: Sequence[str] = (),
-) -> dict[str, list[dict[str, str]]]:
+    part: str = "",
+) -> dict[str, list[Any]]:
     """Write samples below ComfyUI's output folder and return the node's UI output.
 
-    It has ComfyUI's own `images` entries, one per picture, and where prompt files lie beside them `prompt_files`, the
-    same entries for those.
+    It has ComfyUI's own `images` entries, one per picture, `prompt_files`, the same entries for prompt files beside
+    them, and with a part `pictures` and `pictures_of`: which these are of how many.
 
     Args:
         batches: IMAGE tensors [B, H, W, C] in 0..1; all pictures of all batches are saved in order.
@@ -82,24 +83,27 @@ def save_samples(
         hidden: The node's hidden inputs. Their prompt and workflow go into the files as the stock saver does it, unless
             ComfyUI runs with --disable-metadata.
         reports: The LoRA's reports, as many as `steps` may be.
+        part: Which pictures of a list these are: "1,3 of 4"; "" = all. Names, steps and reports are those of the list.
 
     Everything is checked before the first file is written. Raises NodeInputError when lists and pictures do not pair,
     or a picture is not finite, ImagesError when a template is wrong or a file cannot be written.
     """
     spec = spec or _NO_SPEC
     layout = spec.layout if settings.layout == "auto" else settings.layout
-    samples = _samples(batches, names, steps, reports, spec, layout, settings)
+    numbers, count = _numbers(part, batches)
+    samples = _samples(batches, names, steps, reports, spec, layout, settings, (numbers, count))
     root = Path(folder_paths.get_output_directory())
     texts = settings.texts(layout_for(layout, spec.family).prompt_file)
     _check(samples, root, texts, settings)
     shared = _graph_metadata(hidden)
     marks = sorted({*saver_marks(getattr(hidden, "prompt", None) or {}).values()})
-    progress = comfy.utils.ProgressBar(len(samples)) if len(samples) > 1 else None
+    here = [(sample, sample.pixels) for sample in samples if sample.pixels is not None]
+    progress = comfy.utils.ProgressBar(len(here)) if len(here) > 1 else None
     images, prompt_files = [], []
-    for sample in samples:
+    for sample, pixels in here:
         comfy.model_management.throw_exception_if_processing_interrupted()
         saved = save_image(
-            _picture(sample.pixels, settings.rounding),
+            _picture(pixels, settings.rounding),
             root,
             sample.path,
             text=sample.item.prompt if sample.item and texts else None,
@@ -119,7 +123,17 @@ def save_samples(
         text = saved.path.with_suffix(".txt") if texts and not saved.written else saved.text
         if text is not None and text.is_file():
             prompt_files.append({"filename": text.name, "subfolder": folder, "type": "output"})
-    return {"images": images, **({PROMPT_FILES: prompt_files} if prompt_files else {})}
+    which = {PICTURES: list(numbers), PICTURES_OF: [count]} if part else {}
+    return {"images": images, **({PROMPT_FILES: prompt_files} if prompt_files else {}), **which}
+
+
+def _numbers(part: str, batches: Sequence[Tensor]) -> tuple[Sequence[int], int]:
+    """The numbers, from 0, of the pictures in `batches`, and how many pictures there are in all."""
+    if not part:
+        count = sum(map(len, batches))
+        return range(count), count
+    numbers, _, count_text = part.partition(" of ")
+    return [int(number) - 1 for number in numbers.split(",")], int(count_text)
 
 
 def _samples(
@@ -130,29 +144,34 @@ def _samples(
     spec: SampleSpec,
     layout: str,
     settings: SaveSettings,
+    part: tuple[Sequence[int], int],
 ) -> list[_Sample]:
+    """All pictures of a list. part: the numbers of those in `batches`, and how many there are in all."""
     pictures = [picture for batch in batches for picture in batch]
+    numbers, total = part
     if not pictures:
         raise NodeInputError("images is empty. Connect at least one image.")
-    if names and len(names) != len(pictures):
+    if names and len(names) != total:
         raise NodeInputError(
-            f"name has {len(names)} entries for {len(pictures)} images. Connect EriSampleSpec's names, one per image."
+            f"name has {len(names)} entries for {total} images. Connect EriSampleSpec's names, one per image."
         )
-    all_steps = _one_each("step", steps, batches, len(pictures))
-    all_reports = _one_each("report", reports or [""], batches, len(pictures))
+    all_steps = _one_each("step", steps, batches, total)
+    all_reports = _one_each("report", reports or [""], batches, total)
     if any(step < 0 for step in all_steps):
         raise NodeInputError(
             "step is unknown: neither the LoRA's file name nor its header tells it. Type the step in EriSaveSamples "
             "instead of linking it."
         )
     counts, seen = Counter(all_steps), Counter[int]()
+    here = dict(zip(numbers, pictures, strict=True))
     samples = []
-    for number, (picture, step) in enumerate(zip(pictures, all_steps, strict=True)):
+    for number, step in enumerate(all_steps):
+        picture = here.get(number)
         position = seen[step]  # without names a step's pictures are counted from 0
         seen[step] += 1
         name = names[number] if names else sample_name(position)
         item = _item(spec, name, None if names else position)
-        height, width = picture.shape[:2]
+        height, width = (pictures[0] if picture is None else picture).shape[:2]
         place = SampleFile(
             run=settings.run or spec.name,
             step=step,
@@ -187,7 +206,6 @@ def _check(samples: Sequence[_Sample], root: Path, texts: bool, settings: SaveSe
     """Check everything that can be known before the first file is written."""
     paths: set[str] = set()
     for number, sample in enumerate(samples, start=1):
-        _check_picture(number, sample.pixels, settings.rounding)
         key = str(sample.path).casefold()  # the file system may not tell case
         if key in paths:
             raise NodeInputError(
@@ -195,6 +213,9 @@ def _check(samples: Sequence[_Sample], root: Path, texts: bool, settings: SaveSe
                 "{index} into the template."
             )
         paths.add(key)
+        if sample.pixels is None:
+            continue
+        _check_picture(number, sample.pixels, settings.rounding)
         place = taken(root, sample.path, with_text=texts and sample.item is not None)
         if place is not None and settings.existing == "error":
             raise NodeInputError(f'{place} exists already. Choose "overwrite", "number" or "skip", or another name.')

@@ -55,7 +55,7 @@ def batch_key(row: Mapping[str, Any]) -> Hashable:
         (sigmas.dtype, tuple(sigmas.tolist())),
         _sampler_key(row["sampler"], mask is not None),
         _conditioning_key(row["positive"]),
-        _conditioning_key(row["negative"]),
+        _conditioning_key(row.get("negative", row["positive"])),
         type(row["noise"]),  # another class may draw in another precision
         _form(samples),
         bool(torch.count_nonzero(samples)),  # ComfyUI and DDIM start from an empty batch in another way

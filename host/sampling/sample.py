@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -21,7 +21,8 @@ from ...errors import NodeInputError
 from ..family import class_of, family_of
 from ..inputs import check_finite, rows, single
 from ..memory.backoff import sample_with_backoff
-from ..notice import announce
+from ..memory.room import room_for_both
+from ..notice import announce, show
 from .batches import Alone, batch_key, batches, joined_conditioning, joined_mask
 from .samplers import check_flow_start, shown
 
@@ -41,31 +42,106 @@ def sample_inputs(inputs: Mapping[str, Any]) -> Any:
 
     Args:
         inputs: `sample`'s arguments and batch_size by name. ComfyUI gives lists, with one entry per row or one for all;
-            batch_size has one.
+            batch_size has one. Without negative nothing is connected there.
 
     Raises NodeInputError for lists that do not fit each other, and as `check_inputs` for every row before the first row
     is sampled.
     """
     given = dict(inputs)
-    most = given.pop("batch_size", [1])
     if not isinstance(given["cfg"], list):
+        given.pop("batch_size", None)
         return sample(**given)
-    limit = single({"batch_size": most})["batch_size"]
-    table = rows(given)
-    for number, row in enumerate(table):
-        with _named([number], len(table)):
-            check_inputs(**{name: value for name, value in row.items() if name not in ("noise", "sampler")})
+    table, limit = _table(given)
+    _check_rows(table, range(len(table)))
     results: dict[int, dict[str, Any]] = {}
-    for numbers in batches(_keys(table, limit), [len(row["latent"]["samples"]) for row in table], limit):
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        starts = []
-        for number in numbers:
-            with _named([number], len(table)):
-                row = table[number]
-                starts.append(start_of(row["model"], row["noise"], row["sigmas"], row["latent"]))
-        with _named(numbers, len(table)):
-            results.update(zip(numbers, denoised([table[number] for number in numbers], starts), strict=True))
+    plan = _plan(table, limit, say=True)
+    for number in range(len(plan)):
+        results.update(_sample_batch(table, plan, number))
     return [results[number] for number in range(len(table))]
+
+
+class Part(NamedTuple):
+    """Some pictures of a list. latents: theirs; text: which they are, "2 of 4", "" = all."""
+
+    latents: list[dict[str, Any]]
+    text: str
+
+
+def sample_part(inputs: Mapping[str, Any], number: int, count: int, vae: Any = None) -> Part | None:
+    """Sample one batch of a list's rows, the `number`th from 1 on; None where there are fewer batches.
+
+    Args:
+        inputs: as for `sample_inputs`, lists.
+        count: how many pictures the list makes.
+        vae: what decodes them. Where it has no room beside the model, or where a row is not one picture, the first part
+            is the whole list.
+
+    Raises NodeInputError as `sample_inputs`; faults of other rows with the first part.
+    """
+    table, limit = _table(inputs)
+    if number == 1:
+        _check_rows(table, range(len(table)))
+    if not _apart(table, count, vae):
+        return Part(sample_inputs(inputs), "") if number == 1 else None
+    plan = _plan(table, limit, say=number == 1)
+    if number > len(plan):
+        return None
+    if number > 1:
+        _check_rows(table, plan[number - 1])
+        before, whole = _progress(table, plan, number - 1)  # ComfyUI begins at 0 here
+        comfy.utils.ProgressBar(whole).update_absolute(before)
+    made = _sample_batch(table, plan, number - 1)
+    return Part(list(made.values()), f"{','.join(str(row + 1) for row in made)} of {count}")
+
+
+def _apart(table: Sequence[Mapping[str, Any]], count: int, vae: Any) -> bool:
+    """Whether every row is one picture of `count`, and decoding it leaves the model where it is."""
+    latents = [row["latent"]["samples"] for row in table]
+    if len(table) != count or any(len(samples) != 1 for samples in latents):
+        return False
+    return vae is None or room_for_both(table[0]["model"], vae, max(latents, key=torch.numel))
+
+
+def _table(inputs: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    """The inputs row by row, and the most images in a batch."""
+    lists = dict(inputs)
+    limit = single({"batch_size": lists.pop("batch_size", [1])})["batch_size"]
+    return rows(lists), limit
+
+
+def _check_rows(table: Sequence[Mapping[str, Any]], numbers: Iterable[int]) -> None:
+    for number in numbers:
+        with _named([number], len(table)):
+            row = table[number]
+            check_inputs(**{name: value for name, value in row.items() if name not in ("noise", "sampler")})
+
+
+def _plan(table: Sequence[Mapping[str, Any]], limit: int, *, say: bool) -> list[list[int]]:
+    """The rows of each batch."""
+    return batches(_keys(table, limit, say), [len(row["latent"]["samples"]) for row in table], limit)
+
+
+def _sample_batch(
+    table: Sequence[Mapping[str, Any]], plan: Sequence[Sequence[int]], number: int
+) -> dict[int, dict[str, Any]]:
+    """The latents of a batch (from 0), by row."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+    numbers = plan[number]
+    if len(table) > 1:
+        show(f"picture{'s' if numbers[1:] else ''} {_listed(numbers)} of {len(table)}")
+    starts = []
+    for row_number in numbers:
+        with _named([row_number], len(table)):
+            row = table[row_number]
+            starts.append(start_of(row["model"], row["noise"], row["sigmas"], row["latent"]))
+    with _named(numbers, len(table)):
+        made = denoised([table[row] for row in numbers], starts, _progress(table, plan, number))
+    return dict(zip(numbers, made, strict=True))
+
+
+def _progress(table: Sequence[Mapping[str, Any]], plan: Sequence[Sequence[int]], number: int) -> Progress:
+    before = sum(len(table[row]["sigmas"]) - 1 for batch in plan[:number] for row in batch)
+    return Progress(before, sum(len(row["sigmas"]) - 1 for row in table))
 
 
 @contextlib.contextmanager
@@ -80,12 +156,15 @@ def _named(numbers: Sequence[int], count: int) -> Iterator[None]:
 
 
 def _entries(numbers: Sequence[int]) -> str:
-    listed = ", ".join(str(number + 1) for number in numbers)
-    return f"entry {listed}" if len(numbers) == 1 else f"entries {listed}"
+    return f"{'entry' if len(numbers) == 1 else 'entries'} {_listed(numbers)}"
 
 
-def _keys(table: Sequence[Mapping[str, Any]], limit: int) -> list[Hashable | None]:
-    """Each row's key for `batches`. Says which rows are sampled alone although batches are wanted, and why."""
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(str(number + 1) for number in numbers)
+
+
+def _keys(table: Sequence[Mapping[str, Any]], limit: int, say: bool = True) -> list[Hashable | None]:
+    """Each row's key for `batches`. Where asked to, says which rows are sampled alone against batch_size, and why."""
     if limit == 1 or len(table) == 1:
         return [None] * len(table)
     keys: list[Hashable | None] = []
@@ -96,7 +175,7 @@ def _keys(table: Sequence[Mapping[str, Any]], limit: int) -> list[Hashable | Non
         except Alone as reason:
             keys.append(None)
             alone.setdefault(str(reason), []).append(number)
-    for why, numbers in alone.items():
+    for why, numbers in alone.items() if say else ():
         text = f"batch_size {limit}: {_entries(numbers)} of {len(table)} are sampled alone: {why}."
         announce("EriSample", text, logging.WARNING)
     return keys
@@ -105,12 +184,12 @@ def _keys(table: Sequence[Mapping[str, Any]], limit: int) -> list[Hashable | Non
 def sample(
     model: Any,
     positive: list[Any],
-    negative: list[Any],
     noise: Any,
     sampler: Any,
     sigmas: Tensor,
     latent: dict[str, Any],
     cfg: float,
+    negative: list[Any] | None = None,
 ) -> dict[str, Any]:
     """Denoise one latent batch as SamplerCustomAdvanced with CFGGuider does. CFG 1 makes no unconditional pass.
 
@@ -118,12 +197,12 @@ def sample(
     out of memory, the model's calls are made smaller (see `memory.backoff`), and the samples stay the same. Returns a
     new latent dictionary, which keeps noise_mask, batch_index and the rest. No argument is changed.
 
-    Raises NodeInputError for empty conditioning, for conditioning or a latent of another model family, for NaN in any
-    of them or in the noise, and for sigmas that rise or do not fit the model.
+    Without negative, cfg must be 1. Raises NodeInputError for empty conditioning, for conditioning or a latent of
+    another model family, for NaN in any of them or in the noise, and for sigmas that rise or do not fit the model.
     """
-    check_inputs(model, positive, negative, sigmas, latent, cfg)
-    row = {"model": model, "positive": positive, "negative": negative, "noise": noise, "sampler": sampler}
-    row |= {"sigmas": sigmas, "latent": latent, "cfg": cfg}
+    check_inputs(model, positive, sigmas, latent, cfg, negative)
+    row = {"model": model, "positive": positive, "noise": noise, "sampler": sampler, "sigmas": sigmas}
+    row |= {"latent": latent, "cfg": cfg} | ({} if negative is None else {"negative": negative})
     return denoised([row], [start_of(model, noise, sigmas, latent)])[0]
 
 
@@ -153,12 +232,23 @@ def start_of(model: Any, noise: Any, sigmas: Tensor, latent: dict[str, Any]) -> 
     return Start(samples, drawn)
 
 
-def denoised(table: Sequence[Mapping[str, Any]], starts: Sequence[Start]) -> list[dict[str, Any]]:
+class Progress(NamedTuple):
+    """How many steps of a list are behind its batch at hand, and how many the list has; a row's step counts as one."""
+
+    before: int
+    whole: int
+
+
+def denoised(
+    table: Sequence[Mapping[str, Any]], starts: Sequence[Start], progress: Progress | None = None
+) -> list[dict[str, Any]]:
     """Return the latent dictionaries of rows that are denoised as one batch: one row, or several of one `batch_key`."""
     first, counts = table[0], [len(start.samples) for start in starts]
     guider = comfy.samplers.CFGGuider(first["model"])
-    guider.set_conds(*(joined_conditioning([row[side] for row in table], counts) for side in ("positive", "negative")))
+    sides = ("positive", "negative" if "negative" in first else "positive")  # at CFG 1 the second is not looked at
+    guider.set_conds(*(joined_conditioning([row[side] for row in table], counts) for side in sides))
     guider.set_cfg(first["cfg"])
+    steps = (len(first["sigmas"]) - 1) * len(table)
     samples = sample_with_backoff(
         guider,
         torch.cat([start.noise for start in starts]),
@@ -166,7 +256,7 @@ def denoised(table: Sequence[Mapping[str, Any]], starts: Sequence[Start]) -> lis
         first["sampler"],
         first["sigmas"].clone(),  # ComfyUI's uni_pc writes 0.001 over a last 0, which other nodes would get
         denoise_mask=joined_mask([row["latent"].get("noise_mask") for row in table], counts),
-        callback=_callback(first["model"], len(first["sigmas"]) - 1, len(table)),
+        callback=_callback(first["model"], len(table), progress or Progress(0, steps)),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=first["noise"].seed,
     )
@@ -178,29 +268,39 @@ def denoised(table: Sequence[Mapping[str, Any]], starts: Sequence[Start]) -> lis
     return [{**row["latent"], "samples": part} for row, part in zip(table, parts, strict=True)]
 
 
-def _callback(model: Any, steps: int, count: int) -> Callable[..., None]:
-    """ComfyUI's preview and progress; a step of a batch of `count` rows counts as many steps."""
-    report: Callable[..., None] = latent_preview.prepare_callback(model, steps * count)
-    return lambda step, x0, x, total: report((step + 1) * count - 1, x0, x, total * count)
+def _callback(model: Any, count: int, progress: Progress) -> Callable[..., None]:
+    """ComfyUI's preview and progress over a whole list; a step of a batch of `count` rows counts as many steps."""
+    before, whole = progress
+    report: Callable[..., None] = latent_preview.prepare_callback(model, whole)
+    return lambda step, x0, x, total: report(before + (step + 1) * count - 1, x0, x, whole)
 
 
 def check_inputs(
-    model: Any, positive: list[Any], negative: list[Any], sigmas: Tensor, latent: dict[str, Any], cfg: float
+    model: Any,
+    positive: list[Any],
+    sigmas: Tensor,
+    latent: dict[str, Any],
+    cfg: float,
+    negative: list[Any] | None = None,
 ) -> None:
     """Raise NodeInputError for faults of `sample`'s arguments that show without noise; see the checks below."""
     check_conditioning(positive, negative, cfg)
     check_latent(model, latent)
     check_sigmas(model, sigmas)
-    for name, conditioning in (("positive", positive), ("negative", negative)):
+    for name, conditioning in (("positive", positive), ("negative", negative or [])):
         check_widths(model, name, conditioning)
         if name == "positive" or cfg != 1.0:  # the other one is not looked at
             check_finite(f"{name} (conditioning)", conditioning, _OVERFLOWED)
 
 
-def check_conditioning(positive: list[Any], negative: list[Any], cfg: float) -> None:
+def check_conditioning(positive: list[Any], negative: list[Any] | None, cfg: float) -> None:
     """Raise NodeInputError when the positive conditioning is empty, or the negative one at a CFG other than 1."""
     if not positive:
         raise NodeInputError("positive is empty. Connect an encoded prompt.")
+    if negative is None and cfg != 1.0:
+        raise NodeInputError(
+            f"cfg is {cfg}, but nothing is connected to negative. Connect an encoded negative prompt or set cfg to 1."
+        )
     if not negative and cfg != 1.0:
         raise NodeInputError(
             f"negative is empty, but cfg is {cfg}. Connect an encoded negative prompt or set cfg to 1."

@@ -57,6 +57,7 @@ async def test_sweep(host_server: Any, tmp_path: Path, family: str) -> None:
     seen: list[tuple[int, events.Event]] = []
     tallies: list[Tally] = []
     fractions: list[float] = []
+    told: set[str] = set()
 
     def report(workflow: Workflow, event: events.Event | None) -> None:
         if event is None:
@@ -64,6 +65,8 @@ async def test_sweep(host_server: Any, tmp_path: Path, family: str) -> None:
         else:
             seen.append((len(tallies), event))
             tallies[-1].feed(event)
+            if isinstance(event, events.NodeStarted | events.StepProgress):
+                told.add(doing(event, tallies[-1]))
             fractions.append(len(tallies) + tallies[-1].done / tallies[-1].total)
 
     async with HostClient(host_server.url) as client:
@@ -89,9 +92,9 @@ async def test_sweep(host_server: Any, tmp_path: Path, family: str) -> None:
     assert by_step[0][0] != by_step[0][1]
 
     progress = [event for _, event in seen if isinstance(event, events.StepProgress) and event.node == "sample"]
-    assert {event.maximum for event in progress} == {4.0}
-    told = {doing(event) for _, event in seen if isinstance(event, events.NodeStarted | events.StepProgress)}
-    assert told >= {"encoding prompts", *(f"sampling, step {step} of 4" for step in (1, 2, 3, 4)), "decoding", "saving"}
+    assert {event.maximum for event in progress} == {8.0}
+    pictures = [f"picture {1 + (step > 4)} of 2, step {step} of 8" for step in range(1, 9)]
+    assert told >= {"encoding prompts", *pictures, "decoding", "saving"}
     assert all(tally.items_done == 2 and tally.done == tally.total == 8 for tally in tallies)
     assert fractions == sorted(fractions)
     previews = [event for _, event in seen if isinstance(event, events.Preview)]

@@ -160,7 +160,7 @@ def _node(
     for group in ("required", "optional"):
         for key, described in groups.get(group, {}).items():
             value = given.get(key, WIDGETS.get(name, {}).get(key))
-            if value is None and group == "required":
+            if value is None and (group == "required" or key == "negative"):  # the good cfg is not 1
                 value = linked(right[key]) if key in right else _default(*described)
             if isinstance(value, Linked):
                 inputs[key] = [_give(comfy_host, graph, f"{name}.{key}", described[0], value), 0]

@@ -240,7 +240,7 @@ def test_a_batch_that_does_not_fit_is_halved(comfy_host: Any, family: str, caplo
 def test_progress_counts_the_rows_of_a_batch(comfy_host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = turn_previews_on(monkeypatch)
     sampled(comfy_host, table(comfy_host, "flux", 3), 2)
-    assert seen == [(2, 6), (4, 6), (6, 6), (1, 3), (2, 3), (3, 3)]
+    assert seen == [(2, 9), (4, 9), (6, 9), (7, 9), (8, 9), (9, 9)]
 
 
 def test_interrupt_stops_within_a_batch(comfy_host: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,15 @@ def test_equals_the_stock_sampler(comfy_host: Any, family: str, cfg: float) -> N
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+@pytest.mark.parametrize("family", ["flux", "sd35", "sdxl"])
+def test_no_negative_is_needed_at_cfg_one(comfy_host: Any, family: str) -> None:
+    given = arguments(comfy_host, family)
+    alone = {key: value for key, value in given.items() if key != "negative"}
+    assert torch.equal(node(comfy_host, "EriSample", **alone)["samples"], stock(comfy_host, **given))
+    with pytest.raises(ValueError, match=r"cfg is 4\.0, but nothing is connected to negative.*set cfg to 1"):
+        node(comfy_host, "EriSample", **{**alone, "cfg": 4.0})
+
+
 def count_passes(model: Any, calls: list[int]) -> None:
     def hook(_: Any, inputs: tuple[Any, ...], __: Any) -> None:
         calls.append(inputs[0].shape[0])

@@ -123,7 +123,12 @@ def test_what_would_break_saved_graphs_is_seen() -> None:
 
 def test_the_host_offers_exactly_these(comfy_host: Any, schemas: dict[str, Any]) -> None:
     offered = {name for name in comfy_host.nodes if name.startswith("Eri") and "Example" not in name}
-    assert offered == set(schemas)
+    assert offered == set(schemas) | {node.GET_SCHEMA().node_id for node in comfy_host.pack("nodes").BRANCHES}
+
+
+def test_what_runs_inside_other_nodes_is_not_in_the_menus(comfy_host: Any) -> None:
+    for node in comfy_host.pack("nodes").BRANCHES:
+        assert node.GET_NODE_INFO_V1()["deprecated"]
 
 
 def test_everything_is_explained(schemas: dict[str, Any]) -> None:
