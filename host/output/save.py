@@ -18,7 +18,7 @@ from comfy.cli_args import args
 from torch import Tensor
 
 from ...errors import ImagesError, NodeInputError
-from ...images.files import save_image, taken
+from ...images.files import SavedImage, save_image, taken
 from ...images.layouts import SampleFile, layout_for, relative_path, sample_name
 from ...images.pixels import to_image
 from ...protocol.events import PICTURES, PICTURES_OF, PROMPT_FILES
@@ -111,11 +111,7 @@ def save_samples(
             existing=settings.existing,
             quality=settings.quality,
         )
-        if saved.metadata_left_out:
-            left_out = ", ".join(saved.metadata_left_out)
-            log.warning("EriSaveSamples: %s: no room in a JPEG for: %s. Use png or webp.", saved.path, left_out)
-        if not saved.written:
-            log.info("EriSaveSamples: %s exists already and was kept.", saved.path)
+        _log_left_out(saved)
         if progress is not None:
             progress.update(1)
         folder = "" if str(sample.path.parent) == "." else str(sample.path.parent)
@@ -125,6 +121,14 @@ def save_samples(
             prompt_files.append({"filename": text.name, "subfolder": folder, "type": "output"})
     which = {PICTURES: list(numbers), PICTURES_OF: [count]} if part else {}
     return {"images": images, **({PROMPT_FILES: prompt_files} if prompt_files else {}), **which}
+
+
+def _log_left_out(saved: SavedImage) -> None:
+    if saved.metadata_left_out:
+        left_out = ", ".join(saved.metadata_left_out)
+        log.warning("EriSaveSamples: %s: no room in a JPEG for: %s. Use png or webp.", saved.path, left_out)
+    if not saved.written:
+        log.info("EriSaveSamples: %s exists already and was kept.", saved.path)
 
 
 def _numbers(part: str, batches: Sequence[Tensor]) -> tuple[Sequence[int], int]:
