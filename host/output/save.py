@@ -92,11 +92,9 @@ def save_samples(
     layout = spec.layout if settings.layout == "auto" else settings.layout
     numbers, count = _numbers(part, batches)
     samples = _samples(batches, names, steps, reports, spec, layout, settings, (numbers, count))
-    root = Path(folder_paths.get_output_directory())
-    texts = settings.texts(layout_for(layout, spec.family).prompt_file)
+    root, texts = Path(folder_paths.get_output_directory()), settings.texts(layout_for(layout, spec.family).prompt_file)
     _check(samples, root, texts, settings)
-    shared = _graph_metadata(hidden)
-    marks = sorted({*saver_marks(getattr(hidden, "prompt", None) or {}).values()})
+    shared, marks = _graph_metadata(hidden), sorted({*saver_marks(getattr(hidden, "prompt", None) or {}).values()})
     here = [(sample, sample.pixels) for sample in samples if sample.pixels is not None]
     progress = comfy.utils.ProgressBar(len(here)) if len(here) > 1 else None
     images, prompt_files = [], []
