@@ -26,7 +26,6 @@ from ..protocol.events import (
     Reconnected,
     ending_in,
     executed_in,
-    is_whole,
     outputs_in,
 )
 from ..protocol.refusals import failed, missing_node, refused
@@ -147,7 +146,7 @@ class HostClient:
                     yield event
                 if event is not None and not isinstance(event, Disconnected | Reconnected):
                     silence = _QUIET_POLL
-                    if isinstance(event, Executed) and is_whole(event.output):
+                    if isinstance(event, Executed) and event.whole:
                         seen.add(event.node)
                     if isinstance(event, FINAL):
                         return

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any, Final
 
 from ..errors import HostError
-from ..protocol.events import PICTURES, Disconnected, Event, Executed, images_of, is_whole, joined
+from ..protocol.events import PICTURES, Disconnected, Event, Executed, images_of, joined
 from .host_client import HostClient, PromptResult
 
 #: Starts of one graph after which a host that dies each time is not trusted with it again.
@@ -124,7 +124,7 @@ class _Attempt:
             if isinstance(value, list) and len(value) == 2
         }
         ends = [node for node in graph if node not in read]
-        if not ends or not all(node in self._executed and is_whole(self._executed[node].output) for node in ends):
+        if not ends or not all(node in self._executed and self._executed[node].whole for node in ends):
             return None
         found = self._executed
         return PromptResult(

@@ -84,6 +84,11 @@ class Executed(Event):
     images: tuple[ImageRef, ...] = ()
     output: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def whole(self) -> bool:
+        """Whether these are all pictures of the node."""
+        return PICTURES not in self.output or len(self.output[PICTURES]) >= self.output[PICTURES_OF][0]
+
 
 @dataclass(frozen=True)
 class Succeeded(Event):
@@ -195,11 +200,6 @@ def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 def _numbered(output: Mapping[str, Any]) -> Iterable[tuple[int, Any]]:
     return zip(output[PICTURES], output["images"], strict=True)
-
-
-def is_whole(output: Mapping[str, Any]) -> bool:
-    """Whether a UI output has all pictures of its node."""
-    return PICTURES not in output or len(output[PICTURES]) >= output[PICTURES_OF][0]
 
 
 def ending_in(prompt: str, record: Mapping[str, Any]) -> list[Event]:
