@@ -23,7 +23,7 @@ BATCH: Final = 8
 def measure(part: str, small: bool) -> dict[str, Any]:
     """What `part` finds here, and on which machine; {"not here": why} where it cannot run."""
     logging.disable(logging.WARNING)
-    from comfyui_eridiffusion.benchmarks.lora_models import start_host
+    from comfyui_eridiffusion.benchmarks.lora_models import NotHereError, start_host
     from comfyui_eridiffusion.tests.parity.cells import DATA
 
     name, *rest = part.split()
@@ -32,7 +32,7 @@ def measure(part: str, small: bool) -> dict[str, Any]:
         loras.mkdir()
         try:
             nodes = start_host([loras, DATA / "loras"], dynamic=rest[-1:] == ["dynamic"])
-        except RuntimeError as error:
+        except NotHereError as error:
             return {"not here": str(error)}
         import folder_paths
 

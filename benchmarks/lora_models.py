@@ -17,6 +17,10 @@ RANK: Final = 16
 BLOCKS: Final = ("double_blocks", "single_blocks", "joint_blocks", "input_blocks", "middle_block", "output_blocks")
 
 
+class NotHereError(Exception):
+    """What is asked for does not exist on this machine, or in this ComfyUI."""
+
+
 class Size(NamedTuple):
     """A model's hidden size, the width of a head, those of its context and pooled embedding, and the blocks of one
     kind (None = as many as the real model has)."""
@@ -53,7 +57,7 @@ def clock() -> float:
 def start_host(loras: Iterable[Path], dynamic: bool = False) -> dict[str, Any]:
     """Import ComfyUI, the pack and the example loaders in this process; the nodes by name.
 
-    loras: what ComfyUI's loras folders are. dynamic: with dynamic VRAM; raises RuntimeError where there is none.
+    loras: what ComfyUI's loras folders are. dynamic: with dynamic VRAM; raises NotHereError where there is none.
     """
     from comfyui_eridiffusion.dev.dynamic_vram import load_library, switch_on
     from comfyui_eridiffusion.dev.host_install import WORKSPACE, find_host, write_shim
@@ -87,7 +91,7 @@ def start_host(loras: Iterable[Path], dynamic: bool = False) -> dict[str, Any]:
     server.PromptServer(loop)
     loop.run_until_complete(nodes.init_extra_nodes(init_custom_nodes=True, init_api_nodes=False))
     if dynamic and not switch_on():
-        raise RuntimeError("no dynamic VRAM here")
+        raise NotHereError("no dynamic VRAM here")
     found: dict[str, Any] = nodes.NODE_CLASS_MAPPINGS
     return found
 
