@@ -50,9 +50,10 @@ def euler_from_denoised(x: Tensor, denoised: Tensor, sigma: Scalar, sigma_next: 
 
 
 def half_step(x: Tensor, velocity: Tensor, sigma: Scalar, sigma_next: Scalar, dtype: torch.dtype) -> Tensor:
-    """`euler_step` in the numbers of `dtype`, each operation rounded as in black-forest-labs/flux `denoise`."""
+    """`euler_step` of a velocity in `dtype` to a latent in it: as black-forest-labs/flux `denoise` rounds, and
+    diffusers' FlowMatchEulerDiscreteScheduler, which may begin from a latent that is not."""
     step = (float(sigma_next) - float(sigma)) * velocity.to(dtype)
-    return (x.to(dtype) + step).to(x)
+    return (x.float() + step.float()).to(dtype).to(x)
 
 
 def ddim_step(

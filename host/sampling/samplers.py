@@ -108,7 +108,6 @@ def sample_flow_euler(
         )
     fresh = StepNoise(x, extra_args.get("seed"), noise) if drawn_by else None
     half = None if latent_dtype == "float32" else getattr(torch, latent_dtype)
-    x = x if half is None else x.to(half).to(x)
     ones = x.new_ones([x.shape[0]])
     steps = len(sigmas) - 1
     for i in trange(steps, disable=disable):

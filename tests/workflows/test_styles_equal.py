@@ -119,15 +119,17 @@ def test_sdxl_differs_by_the_hosts_ddim_alone(comfy_host: Any, output: Path) -> 
 
 
 def test_a_trainers_own_noise_and_rounding_are_all_that_stock_lacks(comfy_host: Any, output: Path) -> None:
-    """ai-toolkit on SD 3.5 draws bfloat16 noise and rounds its pixels: what the notes say, and nothing else."""
+    """ai-toolkit on SD 3.5 draws bfloat16 noise, steps in it and rounds its pixels: what the notes say, and no more."""
     spec, models = spec_of("sd35", "ai-toolkit"), MODELS / "sd35.yaml"
     workflow, stock = build(spec, models), build(spec, models, style="stock")
     text = " ".join(stock.notes)
     assert "torch-cpu/nchw/bfloat16: the pictures differ" in text
+    assert "The trainer steps in half precision, KSampler in float32" in text
     assert "at most 1 of 255 apart" in text
     theirs = pictures(output, stock.api())
     swapped = workflow.api()
     swapped["noise"]["inputs"]["profile"] = "torch-cpu/nchw/float32"
+    swapped["sampler"]["inputs"]["latent_dtype"] = "float32"
     assert furthest(theirs, pictures(output, swapped)) == 1
     swapped["save"]["inputs"]["rounding"] = "truncate"
     assert furthest(theirs, pictures(output, swapped)) == 0

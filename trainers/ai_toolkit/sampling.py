@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ..claims import EXCLAMATION, OF_SAMPLING, differs, of_variant, ran, read, rescales, sampled_with, scheduled
+from ..claims import (
+    EXCLAMATION,
+    HALF_LATENTS,
+    OF_SAMPLING,
+    differs,
+    of_variant,
+    ran,
+    read,
+    rescales,
+    sampled_with,
+    scheduled,
+)
 from ..trainer import (
     DIFFUSION_WORDS,
     FLOW_SAMPLERS,
@@ -67,7 +78,7 @@ WAYS: Final = (
     Way(
         ID,
         "flux",
-        differs={"rounding": "round"},
+        differs={"rounding": "round", "half_steps": True},
         variants={"schnell": Change({})},
         noise=_NOISE,
         sizes=SIZES["flux"],
@@ -77,6 +88,7 @@ WAYS: Final = (
         claims=(
             *read(*OF_SAMPLING, when=of_variant("kontext")),
             *read("sigmas", "token lengths", when=of_variant("schnell")),
+            *HALF_LATENTS,
             *ran("aitk_flux", "aitk_flux_cfg"),
             *_LORA_SCALE,
         ),
@@ -86,7 +98,7 @@ WAYS: Final = (
         "sd35",
         # CustomFlowMatchEulerDiscreteScheduler takes *args, **kwargs, so that diffusers finds no argument of its config
         # to hand on and the shift stays 1.0 (toolkit/samplers/custom_flowmatch_sampler.py).
-        differs={"rounding": "round", "shift": 1.0, "text_rules": "diffusers"},
+        differs={"rounding": "round", "shift": 1.0, "text_rules": "diffusers", "half_steps": True},
         variants={},
         noise=_NOISE,
         sizes=SIZES["sd35"],
@@ -95,6 +107,7 @@ WAYS: Final = (
         remarks=(),
         claims=(
             *read("model", when=of_variant("large", "large-turbo", "3-medium")),
+            *HALF_LATENTS,
             *ran("aitk_sd35", "aitk_sd35_lora", "aitk_sd35_bang"),
             *ran("aitk_sd35_lora", topics=("LoRA scale",)),
         ),

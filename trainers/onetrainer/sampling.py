@@ -10,6 +10,7 @@ from typing import Final
 
 from ..claims import (
     EXCLAMATION,
+    HALF_LATENTS,
     NAMED_NOISE,
     OF_SAMPLING,
     Case,
@@ -55,26 +56,26 @@ WAYS: Final = (
     Way(
         ID,
         "flux",
-        differs={"t5_length": 77, "spacing": "timesteps", "rounding": "round"},
+        differs={"t5_length": 77, "spacing": "timesteps", "rounding": "round", "half_steps": True},
         variants={},
         noise=_NOISE,
         sizes=SIZES["flux"],
         samplers=FLOW_SAMPLERS,
         negative="never",
         remarks=(),
-        claims=(*ran_with_cuda_noise("ot_flux"), *_LORA_SCALE),
+        claims=(*HALF_LATENTS, *ran_with_cuda_noise("ot_flux"), *_LORA_SCALE),
     ),
     Way(
         ID,
         "sd35",
-        differs={"t5_length": 77, "rounding": "round", "text_rules": "diffusers"},
+        differs={"t5_length": 77, "rounding": "round", "text_rules": "diffusers", "half_steps": True},
         variants={},
         noise=_NOISE,
         sizes=SIZES["sd35"],
         samplers=FLOW_SAMPLERS,
         negative="CFG",
         remarks=(),
-        claims=(*_LORA_SCALE, *read(*OF_SAMPLING)),
+        claims=(*HALF_LATENTS, *_LORA_SCALE, *read(*OF_SAMPLING)),
     ),
     Way(
         ID,

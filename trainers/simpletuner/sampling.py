@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ..claims import EXCLAMATION, OF_SAMPLING, Case, differs, of_variant, ran, read, sampled_with, scheduled
+from ..claims import (
+    EXCLAMATION,
+    HALF_LATENTS,
+    OF_SAMPLING,
+    Case,
+    differs,
+    of_variant,
+    ran,
+    read,
+    sampled_with,
+    scheduled,
+)
 from ..trainer import FLOW_SAMPLERS, Change, Noise, Samplers, Sizes, Way, not_reproduced, scheduler
 
 ID: Final = "simpletuner"
@@ -53,7 +64,7 @@ WAYS: Final = (
     Way(
         ID,
         "flux",
-        differs={"rounding": "round", "cfg_from_step": 2},
+        differs={"rounding": "round", "cfg_from_step": 2, "half_steps": True},
         variants={"schnell": Change({"t5_length": 256})},
         noise=_NOISE,
         sizes=SIZE,
@@ -62,6 +73,7 @@ WAYS: Final = (
         remarks=(),
         claims=(
             *read("sigmas", "token lengths", when=of_variant("schnell")),
+            *HALF_LATENTS,
             *ran("st_flux", "st_flux_real"),
             *_LORA_SCALE,
         ),
@@ -69,7 +81,13 @@ WAYS: Final = (
     Way(
         ID,
         "sd35",
-        differs={"t5_length": 154, "rounding": "round", "zero_star": True, "text_rules": "diffusers"},
+        differs={
+            "t5_length": 154,
+            "rounding": "round",
+            "zero_star": True,
+            "text_rules": "diffusers",
+            "half_steps": True,
+        },
         variants={},
         noise=_NOISE,
         sizes=SIZE,
@@ -84,6 +102,7 @@ WAYS: Final = (
                 when=_skips_layers,
             ),
             *read("model", when=of_variant("large", "3-medium")),
+            *HALF_LATENTS,
             *ran("st_sd35"),
             *_LORA_SCALE,
         ),
