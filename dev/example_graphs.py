@@ -35,10 +35,11 @@ class Example:
     family: str
     graph: Graph
     note: str
+    box: str = ""
 
     def ui(self) -> dict[str, Any]:
-        """The canvas's JSON."""
-        return write(self.graph, note=self.note)
+        """The canvas's JSON. box: title of the node that holds what a trainer does."""
+        return write(self.graph, note=self.note, box=self.box)
 
 
 def examples() -> list[Example]:
@@ -281,5 +282,6 @@ def _training_run() -> Example:
     return Example(
         "Samples of a training run", FLUX.id, workflow.graph,
         "**A training run's samples.** What `eri graph` and dropping a config on the canvas build: the spec spreads "
-        "into lists, one entry per sample. Paste your config into *Samples of my_run* and choose your run.",
+        "into lists, one entry per sample. Paste your config into *Sample as ai-toolkit does* and choose your run.",
+        "Sample as ai-toolkit does",
     )  # fmt: skip

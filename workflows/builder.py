@@ -48,6 +48,7 @@ class Workflow:
     instead: Sequence[str] = ()
     labels: Mapping[int, str] = field(default_factory=dict)
     beside: Callable[[], Sequence[str]] = tuple
+    style: str = "eri"
 
     def api(self) -> dict[str, dict[str, Any]]:
         """The host's `/prompt` JSON; a new dict each time, free to change: `api["lora"]["inputs"]["step"] = 500`."""
@@ -59,15 +60,18 @@ class Workflow:
         object_info: the host's `/object_info`; only needed for loader nodes that this pack's table does not know.
         Raises WorkflowError.
         """
-        return write(self.graph, object_info=object_info, note=self._note(), labels=self.labels)
+        note, more = self._note()
+        box = f"Sample as {self.spec.trainer} does" if self.style == "eri" else ""
+        return write(self.graph, object_info=object_info, note=note, more=more, labels=self.labels, box=box)
 
-    def _note(self) -> str:
-        """What a person reads beside the graph: what it samples, and how well."""
+    def _note(self) -> tuple[str, str]:
+        """What a person reads beside the graph: what it samples, how well and with what instead; and the rest."""
         count, spec = len(self.spec.items), self.spec
         kind = f"{spec.family}{f' {spec.variant}' if spec.variant else ''}"
         head = f"**{spec.name}**: {count} sample{'s' if count != 1 else ''} ({kind}), as {spec.trainer} makes them."
-        notes = dict.fromkeys([*self.instead, *(self.beside() or self.notes)])
-        return "\n\n".join([head, *(f"- {note}" for note in notes)])
+        notes = dict.fromkeys(self.beside() or self.notes)
+        short = dict.fromkeys([*list(notes)[:1], *self.instead])
+        return "\n\n".join([head, *short]), "\n\n".join(f"- {note}" for note in notes if note not in short)
 
 
 def build(
@@ -122,7 +126,7 @@ def build(
         file = None if run is None else lora_file(str(run), step, offered)
         stock_notes, stock_saves = add_stock(graph, spec, loaded, file)
         labels = {number: _sample_title(item) for number, item in enumerate(spec.items)} if spec.items[1:] else {}
-        return Workflow(graph, spec, [*notes, *stock_notes], stock_saves, instead, labels)
+        return Workflow(graph, spec, [*notes, *stock_notes], stock_saves, instead, labels, style=style)
     if batch > 1:
         notes.append(
             f"Up to {batch} samples that fit each other are denoised at once. The trainer makes them one at a time, "

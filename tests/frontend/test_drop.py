@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from comfyui_eridiffusion.dev.example_pictures import FOLDER
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+from comfyui_eridiffusion.tests.workflows.test_ui import every_node
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC_DATA = ROOT / "tests" / "spec" / "data"
@@ -84,9 +85,8 @@ EMPTY = """() => {
     window.ownAdd ??= toast.add;
     toast.add = message => window.ownAdd.call(toast, { ...message, life: undefined });
 }"""
-MISSING = (
-    "() => app.graph._nodes.filter(n => n.has_errors || !LiteGraph.registered_node_types[n.type]).map(n => n.type)"
-)
+MISSING = """() => app.graph._nodes.flatMap(n => n.subgraph?.nodes ?? [n])
+    .filter(n => n.has_errors || !LiteGraph.registered_node_types[n.type]).map(n => n.type)"""
 
 
 def drop(canvas: Canvas, files: dict[str, str | bytes]) -> None:
@@ -105,7 +105,7 @@ def toast(canvas: Canvas, part: str) -> str:
 
 
 def types(canvas: Canvas) -> list[str]:
-    return [node["type"] for node in canvas.serialized()["nodes"]]
+    return [node["type"] for node in every_node(canvas.serialized())]
 
 
 def opened(canvas: Canvas, name: str) -> None:

@@ -22,6 +22,7 @@ from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import forget
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
 from comfyui_eridiffusion.tests.waiting import PATIENCE
+from comfyui_eridiffusion.tests.workflows.test_canvas_form import plain
 from comfyui_eridiffusion.tests.workflows.test_examples_run import few_steps
 from comfyui_eridiffusion.workflows import build
 
@@ -40,6 +41,7 @@ def graph_of(name: str) -> dict[str, Any]:
 
 def same_prompt(found: dict[str, Any], wanted: dict[str, Any], info: dict[str, Any]) -> None:
     """The front end's prompt is ours, its nodes numbered, what we leave open filled with the host's defaults."""
+    found = plain(found)
     number = {node_id: str(index + 1) for index, node_id in enumerate(wanted)}
     assert set(found) == set(number.values())
     for node_id, node in wanted.items():

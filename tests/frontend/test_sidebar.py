@@ -156,7 +156,7 @@ def test_a_cell_opens_large_and_goes_through_steps_and_prompts(
         shutil.rmtree(own.parent)
     tab.locator(".eri-runs tbody tr").nth(1).locator("td").nth(1).click()
     viewer.get_by_role("button", name="Open graph").click()
-    tab.wait_for_function("() => app.graph._nodes.some(node => node.type === 'EriSampleSpec')")
+    tab.wait_for_function("() => app.graph._nodes.some(node => node.type === 'EriSaveSamples')")
     fresh.settle()
     prompt = fresh.prompt()
     lora = next(node for node in prompt.values() if node["class_type"] == "EriLoraAtStep")

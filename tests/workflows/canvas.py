@@ -12,6 +12,8 @@ Rect = tuple[float, float, float, float]  # left, top, right, bottom
 def node_rect(node: dict[str, Any]) -> Rect:
     """A node with its title bar."""
     (x, y), (width, height) = node["pos"], node["size"]
+    if node["flags"].get("collapsed"):
+        width = height = 0  # its title bar alone, as wide as its words
     return x, y - TITLE, x + width, y + height
 
 

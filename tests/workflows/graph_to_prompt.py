@@ -17,7 +17,11 @@ _VIRTUAL = ("Note", "MarkdownNote", "Reroute", "PrimitiveNode")
 
 
 def graph_to_prompt(ui: Mapping[str, Any], object_info: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The prompt that is queued from `ui`; object_info: the host's own, which alone tells a node's widgets."""
+    """The prompt that is queued from `ui`; object_info: the host's own, which alone tells a node's widgets.
+
+    What a subgraph holds has its numbers behind the subgraph's: "5:7".
+    """
+    ui = _flat(ui)
     nodes = {node["id"]: node for node in ui["nodes"]}
     links = {link[0]: link for link in ui["links"]}
     prompt: dict[str, dict[str, Any]] = {}
@@ -38,6 +42,34 @@ def graph_to_prompt(ui: Mapping[str, Any], object_info: Mapping[str, Any]) -> di
             if not (isinstance(value, list) and value[0] not in prompt)
         }
     return prompt
+
+
+def _flat(ui: Mapping[str, Any]) -> dict[str, Any]:
+    """The graph with what its subgraphs hold in their places."""
+    definitions = {entry["id"]: entry for entry in ui.get("definitions", {}).get("subgraphs", ())}
+    boxes = {node["id"]: definitions[node["type"]] for node in ui["nodes"] if node["type"] in definitions}
+    nodes = [node for node in ui["nodes"] if node["id"] not in boxes]
+    links = {tuple(link) for link in ui["links"]}
+    for number, box in boxes.items():
+        names = {node["id"]: f"{number}:{node['id']}" for node in box["nodes"]}
+        nodes += [node | {"id": names[node["id"]]} for node in box["nodes"]]
+        outer_in = {link[4]: link for link in links if link[3] == number}
+        outer_out = [link for link in links if link[1] == number]
+        links -= {*outer_in.values(), *outer_out}
+        made = {}
+        for link in box["links"]:
+            source, slot = link["origin_id"], link["origin_slot"]
+            if source == -10:
+                _, source, slot, _, _, _ = outer_in[slot]
+            else:
+                source = names[source]
+            if link["target_id"] == -20:
+                made[link["target_slot"]] = (source, slot)
+            else:
+                links.add((link["id"], source, slot, names[link["target_id"]], link["target_slot"], link["type"]))
+        links |= {(one, *made[slot], target, end, kind) for one, _, slot, target, end, kind in outer_out}
+    order = sorted(nodes, key=lambda node: int(str(node["id"]).rpartition(":")[2]))
+    return {**ui, "nodes": order, "links": [list(link) for link in links]}
 
 
 def object_info(host_nodes: Mapping[str, Any]) -> dict[str, Any]:

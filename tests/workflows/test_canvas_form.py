@@ -55,6 +55,7 @@ def info(comfy_host: Any) -> dict[str, Any]:
 
 def same_graph(found: dict[str, Any], wanted: dict[str, Any], info: dict[str, Any]) -> None:
     """Equal but for the ids, which the canvas numbers, and for inputs that the API form leaves to their defaults."""
+    found = plain(found)
     number = {node_id: str(index + 1) for index, node_id in enumerate(wanted)}
     assert list(found) == list(number.values())
     for node_id, node in wanted.items():
@@ -69,6 +70,19 @@ def same_graph(found: dict[str, Any], wanted: dict[str, Any], info: dict[str, An
             spec = info[node["class_type"]]["input"]["optional"][name]
             choices = spec[0] if isinstance(spec[0], list) else spec[1].get("options", [None])
             assert other["inputs"][name] == spec[1].get("default", choices[0]), (node_id, name)
+
+
+def plain(prompt: dict[str, Any]) -> dict[str, Any]:
+    """The prompt without the numbers of the subgraphs that its nodes are in."""
+
+    def short(node_id: str) -> str:
+        return node_id.rpartition(":")[2]
+
+    return {
+        short(key): node
+        | {"inputs": {n: [short(v[0]), v[1]] if isinstance(v, list) else v for n, v in node["inputs"].items()}}
+        for key, node in prompt.items()
+    }
 
 
 def made(family: str, name: str, style: str, run: str | None) -> Workflow:

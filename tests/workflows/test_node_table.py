@@ -20,7 +20,10 @@ from comfyui_eridiffusion.workflows.canvas.stages import _BY_CLASS
 from comfyui_eridiffusion.workflows.graph import OUTPUTS
 
 #: Options of an input that matter on the canvas; the rest of `/object_info` (tooltips, file lists) is left out.
-KEPT = ("default", "multiline", "dynamicPrompts", "control_after_generate", "forceInput", "image_upload")
+KEPT = (
+    "default", "multiline", "dynamicPrompts", "control_after_generate", "forceInput", "image_upload", "label_on",
+    "label_off",
+)  # fmt: skip
 LOADERS = ("EriExampleModelLoader", "EriExampleCLIPLoader", "EriExampleVAELoader")
 
 

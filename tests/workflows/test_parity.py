@@ -218,7 +218,7 @@ def test_a_trainer_that_nobody_knows_is_not_checked() -> None:
 @pytest.mark.parametrize(("trainer", "family"), ROWS)
 def test_the_graphs_note_says_what_does_not_match(trainer: str, family: str) -> None:
     spec = default_spec(trainer, family)
-    (note,) = [node for node in build(spec).ui()["nodes"] if node["type"] == "MarkdownNote"]
+    *_, note = [node for node in build(spec).ui()["nodes"] if node["type"] == "MarkdownNote"]
     (text,) = note["widgets_values"]
     together = {
         "exact": "As in the trainer",
@@ -243,8 +243,8 @@ def test_the_graphs_note_says_what_does_not_match(trainer: str, family: str) -> 
 def test_the_graphs_note_says_nothing_twice(trainer: str, family: str, precision: str) -> None:
     """A profile's remark is beside the graph where no sentence of its own is on its topics, and only there."""
     spec = replace(default_spec(trainer, family), precision=precision)
-    (note,) = [node for node in build(spec).ui()["nodes"] if node["type"] == "MarkdownNote"]
-    lines = note["widgets_values"][0].splitlines()
+    notes = [node for node in build(spec).ui()["nodes"] if node["type"] == "MarkdownNote"]
+    lines = "\n".join(node["widgets_values"][0] for node in notes).splitlines()
     own = {line[2:].partition(",")[0].lower() for line in lines if re.match(r"- [A-Z][\w ]+, (close|different)", line)}
     remarks = profile_for(spec).remarks
     for remark in remarks:

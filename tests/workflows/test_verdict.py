@@ -100,8 +100,7 @@ def test_topics_with_one_cause_are_one_reason() -> None:
 def test_the_graphs_note_begins_with_it(trainer: str, family: str) -> None:
     spec = default_spec(trainer, family)
     text = verdict(spec, explain(spec)).text
-    (note,) = [node for node in build(spec).ui()["nodes"] if node["type"] == "MarkdownNote"]
-    lines = [line for line in note["widgets_values"][0].splitlines() if line.startswith("- ")]
-    assert lines[0] == f"- {text}."
+    note = next(node for node in build(spec).ui()["nodes"] if node["type"] == "MarkdownNote")
+    assert note["widgets_values"][0].split("\n\n")[1] == f"{text}."
     stock = next(node for node in build(spec, style="stock").ui()["nodes"] if node["type"] == "MarkdownNote")
     assert text not in stock["widgets_values"][0]

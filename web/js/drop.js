@@ -90,12 +90,11 @@ async function show(file, body) {
     answer = await postGraph({ ...body, run });
     await remember(run, body);
   }
-  const { ui, spec, notes, instead } = answer;
+  const { ui, spec, instead } = answer;
   await openGraph(ui, stemOf(file));
-  const said = [...instead, text("opened", { count: spec.items.length, trainer: spec.trainer })];
-  said.push(run === null ? text("opened_base", { run: spec.name }) : text("opened_run", { run }));
-  if (notes.length > 0) said.push(text("opened_notes"));
-  showInfo(file.name, said.join(" "), 8);
+  const facts = { count: spec.items.length, trainer: spec.trainer, run: run ?? spec.name };
+  const opened = text(run === null ? "opened_base" : "opened_run", facts);
+  showInfo(file.name, [...instead, opened].join(" "), 8);
 }
 
 /**

@@ -18,12 +18,12 @@ from .stages import STAGES
 TITLE: Final = 30.0  # a node's title bar stands above its position
 NODE_GAP: Final = 24.0
 BADGE: Final = 14.0  # and so much more above a node whose pack the canvas names there
-DEPTH_GAP: Final = 40.0
-GROUP_GAP: Final = 64.0
-ROW_GAP: Final = 50.0
+DEPTH_GAP: Final = 36.0
+GROUP_GAP: Final = 48.0
+ROW_GAP: Final = 40.0
 BAND_GAP: Final = 80.0
 PAD: Final = 16.0
-TALL: Final = 560.0  # nodes of a group that do not feed one another stand side by side rather than higher than this
+TALL: Final = 1040.0  # nodes of a group that do not feed one another stand side by side rather than higher than this
 #: Sizes of the groups' titles. Those of samples stay legible when many are seen from afar.
 FONT: Final = 24
 SAMPLE_FONT: Final = 40
@@ -153,7 +153,11 @@ def _groups(boxes: Sequence[Box], wires: Iterable[Wire], font: int) -> list[Grou
     feeds: dict[int, list[int]] = defaultdict(list)
     for source, target in wires:
         feeds[target].append(source)
-    return [Group(stage, band, _columns(inside, feeds), font) for (band, stage), inside in members.items()]
+    groups = []
+    for (band, stage), inside in members.items():
+        within = {} if STAGES[stage].upright else feeds
+        groups.append(Group(stage, band, _columns(inside, within), font))
+    return groups
 
 
 def _columns(inside: Sequence[Box], feeds: Mapping[int, list[int]]) -> list[list[Box]]:

@@ -28,7 +28,7 @@ _WIDGETS: Final = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 class Input:
     """One input. widget: drawn as a widget, which may also be linked. control: a control_after_generate widget follows.
 
-    upload: an upload button follows.
+    upload: an upload button follows. words: what a switch calls its two states.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Input:
     multiline: bool = False
     control: bool = False
     upload: bool = False
+    words: tuple[str, str] = ("", "")
 
     @property
     def blank(self) -> Any:
@@ -153,4 +154,5 @@ def _input(name: str, spec: Any, *, optional: bool) -> Input:
         multiline=bool(options.get("multiline")),
         control=bool(options.get("control_after_generate")),
         upload=bool(options.get("image_upload")),
+        words=(str(options.get("label_on") or ""), str(options.get("label_off") or "")),
     )

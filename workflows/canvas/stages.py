@@ -8,24 +8,31 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Stage:
-    """A titled group. column counts from the left, row from the top within a column. colour: the group's frame."""
+    """A titled group. column counts from the left, row from the top within a column. colour: the group's frame.
+
+    upright: its nodes stand below one another, also those that feed each other.
+    """
 
     title: str
     column: int
     row: int
     colour: str
+    upright: bool = False
 
 
 STAGES: Final[dict[str, Stage]] = {
     "models": Stage("Models", 0, 0, "#3f789e"),
     "config": Stage("Training run", 0, 1, "#b58b2a"),
     "image": Stage("Input", 0, 2, "#3f789e"),
+    "note": Stage("Notes", 0, 3, "#b58b2a"),
     "lora": Stage("LoRA", 1, 0, "#a1309b"),
     "prompts": Stage("Prompts", 2, 0, "#3f8a4f"),
-    "noise": Stage("Noise and schedule", 2, 1, "#8a8a8a"),
-    "sampling": Stage("Sampling", 3, 0, "#88555e"),
-    "output": Stage("Output", 4, 0, "#3f789e"),
-    "note": Stage("Notes", 3, 1, "#b58b2a"),
+    "model": Stage("Trainer's model", 1, 1, "#a1309b"),
+    "box": Stage("Samples", 2, 0, "#3f8a4f"),
+    "noise": Stage("Noise and schedule", 3, 0, "#8a8a8a"),
+    "sampling": Stage("Sampling", 4, 0, "#8a6f3f"),
+    "output": Stage("Output", 4, 1, "#3f789e", upright=True),
+    "pictures": Stage("Pictures", 3, 0, "#3f789e"),
     # of a graph of many samples, see layout.arrange_samples
     "shared": Stage("For all samples", 0, 0, "#3f789e"),
     "sample": Stage("", 1, 0, "#3f8a4f"),
@@ -40,7 +47,7 @@ _BY_CLASS: Final[dict[str, str]] = {
     "EriControlImages": "image",
     "ImageScale": "image",
     "EriLoraAtStep": "lora",
-    "EriMemoryPolicy": "lora",
+    "EriMemoryPolicy": "model",
     "LoraLoader": "lora",
     "LoraLoaderModelOnly": "lora",
     "T5TokenizerOptions": "lora",
@@ -73,7 +80,7 @@ _BY_CLASS: Final[dict[str, str]] = {
     "FluxDisableGuidance": "prompts",
     "ConditioningZeroOut": "prompts",
     "ReferenceLatent": "prompts",
-    "EriTrainerModel": "lora",
+    "EriTrainerModel": "model",
     "EriGuidance": "sampling",
     "EriSample": "sampling",
     "KSampler": "sampling",
@@ -86,6 +93,18 @@ _BY_CLASS: Final[dict[str, str]] = {
     "PreviewImage": "output",
     "EriSaveSamples": "output",
     "EriContactSheet": "output",
+}
+
+#: Nodes of a chain that stand outside the box with what its trainer does, and their stages there.
+OUTSIDE: Final = {"EriLoraAtStep": "lora", "VAEDecode": "pictures", "EriSaveSamples": "pictures"}
+#: What few people change stands inside; of that, the widgets that the box shows on its outside.
+SHOWN: Final[dict[str, tuple[str, ...]]] = {
+    "EriSampleSpec": ("config", "items"),
+    "EriTrainerNoise": ("profile",),
+    "EriTrainerSampler": ("sampler",),
+    "EriFlowSchedule": ("shift",),
+    "EriFluxSchedule": ("shift",),
+    "EriDDIMSchedule": ("spacing",),
 }
 
 

@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from ..graph import Graph
 from . import layout
-from .schemas import CORE
-from .sizes import note_size
-from .stages import STAGES, stage_of
+from .schemas import CORE, Input, NodeSchema, Output
+from .sizes import FOLDED, node_size, note_size
+from .stages import OUTSIDE, SHOWN, STAGES, stage_of
+from .subgraph import Subgraph, enclose
 from .ui_nodes import CanvasLink, CanvasNodes
 
-#: The whole graph is shown at first open on a canvas of this many pixels, or its beginning where it is larger than the
-#: front end can show.
-_VIEW: Final = (1520.0, 745.0)
+#: The graph is shown whole at first open on a canvas of this many pixels (a window of 1280 x 800), unless it would be
+#: shown smaller than that its texts can be read; then its beginning is shown. The scripts fit it to the real canvas.
+_VIEW: Final = (1210.0, 680.0)
 #: Left and top of the canvas that the side bar and the tabs cover.
-_COVERED: Final = (70.0, 138.0)
-_SMALLEST: Final = 0.1
-_BEGINNING: Final = 0.575  # the front end leaves texts out below this
+_COVERED: Final = (70.0, 110.0)
+#: The front end leaves texts out below 8/14.
+READABLE: Final = 0.6
+
+#: Nodes with their groups, and where they are: left, top, right, bottom.
+Placed = tuple[list[dict[str, Any]], list[dict[str, Any]], tuple[float, float, float, float]]
 
 
 def write(
@@ -31,44 +36,101 @@ def write(
     *,
     object_info: Mapping[str, Any] | None = None,
     note: str = "",
+    more: str = "",
     labels: Mapping[int, str] | None = None,
+    box: str = "",
 ) -> dict[str, Any]:
     """Return the canvas's JSON of `graph`.
 
     Args:
         object_info: ComfyUI's own, for nodes that the table of `schemas` does not know.
         note: Markdown text for a note on the canvas.
+        more: the same for a second note, which is folded.
         labels: by band, what is added to its groups' titles, or the title where every band is one sample's.
+        box: title of one node for each chain that holds what is not in `OUTSIDE`; "" = every node stands by itself.
 
     Raises WorkflowError.
     """
     canvas = CanvasNodes(graph, object_info)
-    nodes = [*canvas.written]
-    boxes = _boxes(canvas)
-    if note:
-        number, size = len(nodes) + 1, note_size(note)
-        nodes.append(_note(number, note, size))
-        boxes.append(layout.Box(number, "note", 0, *size))
-    wires = [(source, target) for _, source, _, target, _, _ in canvas.links]
-    groups = (layout.arrange_samples if graph.repeated else layout.arrange)(boxes, wires)
-    for group in groups:
-        for number, place in group.positions():
-            nodes[number - 1]["pos"] = [round(value) for value in place]
+    boxes = {one.id: one for one in _boxes(canvas, boxed=bool(box))}
+    links, last = canvas.links, len(canvas.written)
+    nodes = {node["id"]: node for node in canvas.written}
+    definitions = []
+    for band, members in (_chains(canvas) if box else {}).items():
+        last += 1
+        part = enclose(canvas, links, members, box + (labels or {}).get(band, ""), last, SHOWN)
+        inside = [nodes.pop(number) for number in members]
+        placed = _placed(inside, [replace(boxes.pop(one), band=0) for one in members], part.inside, layout.arrange, {})
+        definitions.append(part.definition(*placed))
+        size = _outer_size(canvas, part)
+        nodes[last], links = part.instance(definitions[-1]["id"], size), part.outside
+        boxes[last] = layout.Box(last, "box", band, *size)
+    for text, title in ((note, "About this graph"), (more, "More")):
+        if text:
+            last += 1
+            nodes[last] = _note(last, title, text, folded=text is more)
+            boxes[last] = layout.Box(last, "note", 0, *(FOLDED if text is more else nodes[last]["size"]))
+    arrange = layout.arrange_samples if graph.repeated else layout.arrange
+    written, groups, bounds = _placed(list(nodes.values()), list(boxes.values()), links, arrange, labels or {})
     return {
-        "id": _identity(nodes, canvas.links),
+        "id": _identity(written, links),
         "revision": 0,
-        "last_node_id": len(nodes),
-        "last_link_id": len(canvas.links),
-        "nodes": nodes,
-        "links": [list(link) for link in canvas.links],
-        "groups": [_group(number, group, labels or {}) for number, group in enumerate(groups, 1)],
+        "last_node_id": last,
+        "last_link_id": max((link[0] for link in links), default=0),
+        "nodes": written,
+        "links": [list(link) for link in sorted(links)],
+        "groups": groups,
+        **({"definitions": {"subgraphs": definitions}} if definitions else {}),
         "config": {},
-        "extra": {"ds": _view(groups)},
+        "extra": {"ds": _view(bounds)},
         "version": 0.4,
     }
 
 
-def _boxes(canvas: CanvasNodes) -> list[layout.Box]:
+def _chains(canvas: CanvasNodes) -> dict[int, list[int]]:
+    """Numbers of the nodes that the box of each chain holds."""
+    chains: dict[int, list[int]] = {}
+    for written, node in zip(canvas.written, canvas.graph.nodes.values(), strict=True):
+        if node.id in canvas.graph.bands and node.class_type not in OUTSIDE:
+            chains.setdefault(canvas.graph.bands[node.id], []).append(written["id"])
+    return chains
+
+
+def _placed(
+    nodes: list[dict[str, Any]],
+    boxes: Sequence[layout.Box],
+    links: Sequence[CanvasLink],
+    arrange: Callable[[Sequence[layout.Box], list[layout.Wire]], list[layout.Group]],
+    labels: Mapping[int, str],
+) -> Placed:
+    by_id = {node["id"]: node for node in nodes}
+    groups = arrange(boxes, [(link[1], link[3]) for link in links])
+    for group in groups:
+        for number, place in group.positions():
+            by_id[number]["pos"] = [round(value) for value in place]
+    bounds = (
+        min(group.x for group in groups),
+        min(group.y for group in groups),
+        max(group.x + group.width for group in groups),
+        max(group.y + group.height for group in groups),
+    )
+    return nodes, [_group(number, group, labels) for number, group in enumerate(groups, 1)], bounds
+
+
+def _outer_size(canvas: CanvasNodes, part: Subgraph) -> tuple[float, float]:
+    """Size of the node that stands for a subgraph, with the slots and the widgets that it shows."""
+    node_ids = list(canvas.graph.nodes)
+    inputs, values = [], {}
+    for number, widget in part.shown:
+        node = canvas.graph.nodes[node_ids[number - 1]]
+        inputs.append(next(entry for entry in canvas.schemas[node.class_type].widgets if entry.name == widget))
+        values[widget] = node.inputs.get(widget, inputs[-1].blank)
+    sockets = [Input(slot["name"], slot["type"], widget=False) for slot in part.inputs.values()]
+    outputs = tuple(Output(slot["name"], slot["type"]) for slot in part.outputs.values())
+    return node_size(NodeSchema("", part.name, (*sockets, *inputs), outputs, "subgraph"), part.name, values)
+
+
+def _boxes(canvas: CanvasNodes, *, boxed: bool) -> list[layout.Box]:
     """The nodes as boxes to place. In a graph of many samples these are of stage "shared" or "sample"."""
     graph = canvas.graph
     shared: Collection[int] = ()
@@ -80,6 +142,8 @@ def _boxes(canvas: CanvasNodes) -> list[layout.Box]:
         number, stage, band = written["id"], graph.stages.get(node.id), graph.bands.get(node.id, 0)
         if graph.repeated:
             stage, band = ("shared", 0) if number in shared else ("sample", band)
+        if node.class_type in OUTSIDE and boxed:
+            stage = OUTSIDE[node.class_type]
         stage = stage or stage_of(node.class_type, fed=number in canvas.fed)
         width, height = written["size"]
         badge = canvas.schemas[node.class_type].pack != CORE
@@ -93,22 +157,22 @@ def _identity(nodes: list[dict[str, Any]], links: list[CanvasLink]) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(content)))
 
 
-def _note(number: int, text: str, size: tuple[float, float]) -> dict[str, Any]:
+def _note(number: int, title: str, text: str, *, folded: bool) -> dict[str, Any]:
     return {
         "id": number,
         "type": "MarkdownNote",
         "pos": None,
-        "size": [round(value) for value in size],
-        "flags": {},
+        "size": [round(value) for value in note_size(text)],
+        "flags": {"collapsed": True} if folded else {},
         "order": number - 1,
         "mode": 0,
         "inputs": [],
         "outputs": [],
-        "title": "About this graph",
+        "title": title,
         "properties": {},
         "widgets_values": [text],
-        "color": "#432",
-        "bgcolor": "#653",
+        "color": "#2c2718",
+        "bgcolor": "#3a3420",
     }
 
 
@@ -124,11 +188,9 @@ def _group(number: int, group: layout.Group, labels: Mapping[int, str]) -> dict[
     }
 
 
-def _view(groups: Sequence[layout.Group]) -> dict[str, Any]:
-    """Scale and offset that show the graph whole, or its beginning where the canvas cannot be made so small."""
-    left, top = min(group.x for group in groups), min(group.y for group in groups)
-    width = max(group.x + group.width for group in groups) - left
-    height = max(group.y + group.height for group in groups) - top
-    scale = min(1.0, _VIEW[0] / (width + 20), _VIEW[1] / (height + 20))
-    scale = round(scale, 3) if scale > _SMALLEST else _BEGINNING
+def _view(bounds: tuple[float, float, float, float]) -> dict[str, Any]:
+    """Scale and offset that show the graph whole, or its beginning where its texts could not be read."""
+    left, top, right, bottom = bounds
+    scale = min(1.0, _VIEW[0] / (right - left + 20), _VIEW[1] / (bottom - top + 20))
+    scale = max(READABLE, round(scale, 3))
     return {"scale": scale, "offset": [round(_COVERED[0] / scale - left), round(_COVERED[1] / scale - top)]}

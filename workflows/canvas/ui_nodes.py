@@ -43,6 +43,18 @@ class CanvasNodes:
         self._numbers = {node_id: number for number, node_id in enumerate(graph.nodes, 1)}
         for node in graph.nodes.values():
             self.written.append(self._write(node, self.schemas[node.class_type]))
+        self._last_link = len(self.links)
+
+    def output(self, origin: tuple[int, int]) -> dict[str, Any]:
+        """The slot of a node's output as it is written. origin: number of the node, and which output."""
+        number, slot = origin
+        found: dict[str, Any] = self.written[number - 1]["outputs"][slot]
+        return found
+
+    def free_link(self) -> int:
+        """A number for one more link, which is nobody's yet."""
+        self._last_link += 1
+        return self._last_link
 
     def _write(self, node: Node, schema: NodeSchema) -> dict[str, Any]:
         """A node as the canvas's JSON has it; makes the links that end in it."""
