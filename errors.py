@@ -6,9 +6,20 @@ Standard library only, so that every part of the pack, a trainer and the set-up 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+#: Who is told of an error: a Python program, the command line's user, a program over HTTP, a person who dropped a file
+#: on the canvas, or one who looks at a node.
+Caller = Literal["python", "cli", "http", "canvas", "node"]
+#: All callers but Python programs.
+ELSEWHERE: Final[tuple[Caller, ...]] = ("cli", "http", "canvas", "node")
+#: What to do about an error: for everyone, or for each caller. "python" is there and stands for those that are not.
+Remedy = str | Mapping[Caller, str] | None
 
 #: A word of a config, such as an encoded file, that is too long for a message; paths are shorter.
 _TOO_LONG: Final = re.compile(r"\S{300,}")
@@ -21,12 +32,24 @@ class EriError(Exception):
     Attributes:
         problem: what is wrong.
         place: the file, line, field or node at fault, "" when there is none.
-        remedy: what to do instead, None when the problem says it already.
+        remedies: what to do instead, by caller; empty when the problem says it already.
     """
 
-    def __init__(self, problem: str, *, place: str = "", remedy: str | None = None) -> None:
-        self.problem, self.place, self.remedy = problem, place, remedy
+    def __init__(self, problem: str, *, place: str = "", remedy: Remedy = None) -> None:
+        self.problem, self.place = problem, place
+        self.remedies: Mapping[Caller, str] = {"python": remedy or ""} if not isinstance(remedy, Mapping) else remedy
+        self._caller: Caller = "python"
         super().__init__(problem)
+
+    @property
+    def remedy(self) -> str | None:
+        """What the caller can do, None when the problem says it already."""
+        return self.remedies.get(self._caller, self.remedies["python"]) or None
+
+    def told_to(self, caller: Caller) -> Self:
+        """This error, from now on with the remedy of `caller`."""
+        self._caller = caller
+        return self
 
     def __str__(self) -> str:
         text = f"{self.place}: {self.problem}" if self.place else self.problem
@@ -40,22 +63,19 @@ class SpecError(EriError, ValueError):
         source: path of the config, or "<text>".
         line, column: counted from 1.
         field: dotted name, such as ``config.process[0].sample.width``.
-        option: the option of `eri` that answers what is missing; its text does not name it, for it is read on the
-            canvas, too.
     """
 
     def __init__(
         self,
         problem: str,
         *,
-        remedy: str | None = None,
+        remedy: Remedy = None,
         source: str | None = None,
         line: int | None = None,
         column: int | None = None,
         field: str | None = None,
-        option: str | None = None,
     ) -> None:
-        self.source, self.line, self.column, self.field, self.option = source, line, column, field, option
+        self.source, self.line, self.column, self.field = source, line, column, field
         where = [source] if source else []
         if line is not None:
             where.append(f"line {line}" + (f", column {column}" if column is not None else ""))
@@ -73,6 +93,10 @@ class FamilyUnknownError(SpecError):
     """A list of prompts that does not tell the model family: to be read again with one. Any text file looks like it."""
 
 
+class FamilyOpenError(SpecError):
+    """A config that is one, but does not tell the model family: to be read again with one."""
+
+
 class LoraError(EriError, ValueError):
     """A LoRA file or a run's folder that cannot be used.
 
@@ -88,7 +112,7 @@ class LoraError(EriError, ValueError):
         *,
         path: str | Path | None = None,
         keys: Iterable[str] = (),
-        remedy: str | None = None,
+        remedy: Remedy = None,
         retryable: bool = False,
     ) -> None:
         self.path = None if path is None else Path(path)
@@ -103,14 +127,14 @@ class LoraError(EriError, ValueError):
     def saying(self, more: str) -> LoraError:
         """The same error with `more` after its problem."""
         return LoraError(
-            f"{self.problem} {more}", path=self.path, keys=self.keys, remedy=self.remedy, retryable=self.retryable
+            f"{self.problem} {more}", path=self.path, keys=self.keys, remedy=self.remedies, retryable=self.retryable
         )
 
 
 class WorkflowError(EriError, ValueError):
     """A graph that cannot be built. `field` is the spec item or models field at fault, None where no single one is."""
 
-    def __init__(self, problem: str, *, remedy: str, field: str | None = None) -> None:
+    def __init__(self, problem: str, *, remedy: Remedy, field: str | None = None) -> None:
         self.field = field
         super().__init__(problem, place=field or "", remedy=remedy)
 
@@ -157,7 +181,7 @@ class HostError(EriError, RuntimeError):
         self,
         problem: str,
         *,
-        remedy: str | None = None,
+        remedy: Remedy = None,
         kind: str = "host",
         node: str | None = None,
         class_type: str | None = None,

@@ -15,7 +15,15 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from ..errors import FamilyUnknownError, HostError, SpecError, UnknownConfigError, WorkflowError
+from ..errors import (
+    EriError,
+    FamilyOpenError,
+    FamilyUnknownError,
+    HostError,
+    SpecError,
+    UnknownConfigError,
+    WorkflowError,
+)
 from ..spec import SampleSpec, expand_prompts, read_spec
 from . import interrupts
 
@@ -50,10 +58,9 @@ def described(error: BaseException) -> dict[str, Any]:
     kind = next(word for errors, word in _kinds().items() if isinstance(error, errors))
     if isinstance(error, HostError):
         kind = error.kind
+    if isinstance(error, EriError):
+        error.told_to("cli")
     message = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-    option = getattr(error, "option", None)
-    if option is not None:
-        message = f"{message} Here that is {option}."
     places = {name: getattr(error, name, None) for name in ("source", "line", "column", "field", "node", "class_type")}
     return {"kind": kind, "message": message, **{name: place for name, place in places.items() if place is not None}}
 
@@ -62,7 +69,8 @@ def _kinds() -> dict[type[BaseException], str]:
     from ..errors import ImagesError, LoraError
 
     return {
-        UnknownConfigError: "not_config", FamilyUnknownError: "family_unknown", SpecError: "config",
+        UnknownConfigError: "not_config", FamilyUnknownError: "family_unknown",
+        FamilyOpenError: "family_open", SpecError: "config",
         WorkflowError: "graph", LoraError: "lora", ImagesError: "images", HostError: "host", OSError: "file",
         UsageError: "usage", KeyboardInterrupt: "interrupted",
     }  # fmt: skip

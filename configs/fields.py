@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..errors import SpecError
+from ..errors import ELSEWHERE, Remedy, SpecError
 from .command_line import Switch
 from .script import Assumed, Unexpanded
 from .tree import Document, Node
@@ -70,7 +70,7 @@ class Reading:
             raise self.error("a config is a set of `key: value` lines", root, None, "Give a training config.")
         return Section(self, root, "")
 
-    def error(self, problem: str, node: Node | None, path: str | None, remedy: str) -> SpecError:
+    def error(self, problem: str, node: Node | None, path: str | None, remedy: Remedy) -> SpecError:
         """The SpecError to raise at a node."""
         return SpecError(
             problem,
@@ -142,7 +142,7 @@ class Section:
         """Dotted name of a field."""
         return f"{self.path}.{key}" if self.path else key
 
-    def error(self, key: str, problem: str, remedy: str) -> SpecError:
+    def error(self, key: str, problem: str, remedy: Remedy) -> SpecError:
         """The SpecError to raise at a field, or at the section when the field is missing."""
         return self.reading.error(problem, self.members.get(key, self.node), self.path_of(key), remedy)
 
@@ -232,7 +232,10 @@ class Section:
                 f"${{{variable[1]}}} would be replaced from the environment, which is not read here unasked",
                 node,
                 path,
-                "Write the value itself, or pass env=os.environ to read_spec.",
+                {
+                    "python": "Write the value itself, or pass env=os.environ to read_spec.",
+                    **dict.fromkeys(ELSEWHERE, "Write the value itself."),
+                },
             )
 
     def flag(self, key: str) -> bool | None:

@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Final
 
-from ..errors import SpecError
+from ..errors import Caller, Remedy, SpecError
 from .script import Assumed, Unexpanded
 from .tree import check_length, decode, read_file
 
@@ -67,7 +67,12 @@ class Folders:
             raise section.error(
                 key,
                 f"the file {name!r} is named here, but a config that is given as text may not open files",
-                f"Give the config's path, or the text of {last} along with it (on the canvas: drop both together).",
+                {
+                    "python": f"Give the config's path, or the text of {last} in files=.",
+                    "http": f"Send the text of {last} along in files.",
+                    "canvas": f"Drop {last} together with it.",
+                    "node": "Put both into ComfyUI's input folder, and give the config's file name here.",
+                },
             )
         exact, by_name = self._exact(name), self._by_name(name)
         allowed = [path for path in dict.fromkeys((*exact, *by_name)) if self._allowed(path)]
@@ -83,14 +88,13 @@ class Folders:
             raise section.error(
                 key,
                 f"which file {name!r} is, is not known here",
-                "Write its path" + (", or name the file with prompts= (eri: --prompts)." if prompts else "."),
+                _or_prompts("Write its path", prompts),
             )
         beside = f", nor {last} beside the config" if exact else ""
         raise section.error(
             key,
             f"there is no file {name!r}; tried {' and '.join(tried)}{outside}{beside}",
-            f"Correct the path, put {last} beside the config"
-            + (", or name the file with prompts= (eri: --prompts)." if prompts else "."),
+            _or_prompts(f"Correct the path, or put {last} beside the config", prompts),
         )
 
     def override(self) -> tuple[str, str, str] | None:
@@ -132,6 +136,14 @@ def text_of(path: Path) -> str | None:
     return decode(read_file(path), str(path)) if path.is_file() else None
 
 
-def missing_file(what: str, source: str) -> SpecError:
+def _or_prompts(remedy: str, prompts: bool = True) -> Remedy:
+    """The remedy, for callers who can name a file of prompts with that way out as well."""
+    if not prompts:
+        return f"{remedy}."
+    ways: dict[Caller, str] = {"python": f"{remedy}, or name the file with prompts=.", "http": f"{remedy}."}
+    return ways | {"cli": f"{remedy}, or name it with --prompts.", "canvas": f"{remedy}.", "node": f"{remedy}."}
+
+
+def missing_prompts(what: str, source: str, remedy: str = "Write them into the config") -> SpecError:
     """The SpecError for a config that neither names nor holds prompts."""
-    return SpecError(what, source=source, remedy="Add them, or name a file that holds them.", option="--prompts")
+    return SpecError(what, source=source, remedy=_or_prompts(remedy))

@@ -181,7 +181,7 @@ def _sd35_turbo() -> Example:
 
 def _flux_dev() -> Example:
     draft = _Draft(FLUX)
-    prompt = draft.encode("a large blue circle on an orange background", t5_length=512)
+    prompt = draft.encode("a purple square on a yellow background", t5_length=512)
     return draft.done(
         "Flux dev", draft.sample(draft.guided(prompt), None, steps=20),
         "**Flux dev.** 512 T5 tokens, embedded guidance 3.5, and the schedule of Black Forest Labs' code, shifted by "
@@ -220,7 +220,7 @@ def _image_to_image() -> Example:
     draft = _Draft(FLUX)
     picture = draft.add("image", "LoadImage", "Picture to start from", image="example.png")
     latent = draft.add("latent", "VAEEncode", "Encode", pixels=picture.out("image"), vae=draft.loaded.vae)
-    prompt = draft.encode("a red star on a blue background", t5_length=512)
+    prompt = draft.encode("a red triangle on a blue background", t5_length=512)
     images = draft.sample(
         draft.guided(prompt), None, steps=20, latent=latent.out("latent"), denoise=0.9
     )
@@ -274,7 +274,7 @@ def _packed() -> Example:
 
 
 def _training_run() -> Example:
-    scenes = ("red {} on a white", "yellow {} on a blue", "white {} on a black", "green {} on an orange")
+    scenes = ("red {} on a white", "blue {} on a yellow", "white {} on a black", "green {} on an orange")
     prompts = [f"a {scene.format(TRIGGER)} background" for scene in scenes]
     items = [SampleItem(i, text, 1024, 1024, 20, seed=42 + i, guidance=3.5) for i, text in enumerate(prompts)]
     spec = SampleSpec(FLUX.id, "ai-toolkit", items, name="my_run", layout="ai-toolkit", variant="dev")

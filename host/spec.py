@@ -11,7 +11,7 @@ from typing import Final
 
 from ..configs.second_file import Folders, text_of
 from ..configs.tree import check_length, open_source
-from ..errors import NodeInputError
+from ..errors import NodeInputError, SpecError
 from ..images.layouts import sample_name
 from ..spec import SampleSpec
 from ..spec.model import draw_seeds, fill_trigger
@@ -40,7 +40,10 @@ def load_spec(inputs: SpecInputs) -> SampleSpec:
 
     Raises SpecError for faults of the config, and NodeInputError for a file that is missing or not allowed.
     """
-    spec = read_config(inputs, config_path(inputs.config))
+    try:
+        spec = read_config(inputs, config_path(inputs.config))
+    except SpecError as error:
+        raise error.told_to("node")  # noqa: B904  (the same error)
     spec, notes = draw_seeds(with_trigger(spec.select(inputs.items), inputs.trigger_word.strip()))
     return replace(spec, notes=[*spec.notes, *notes])
 

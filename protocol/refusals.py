@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from ..errors import HostError
+from ..errors import Caller, HostError, Remedy
 from .events import Failed
 from .schemas import choices_of
 
@@ -79,12 +79,13 @@ def _node_error(node: str, entry: Mapping[str, Any], reason: Mapping[str, Any]) 
     extra = _mapping(reason.get("extra_info"))
     field = extra.get("input_name")
     kind, details = str(reason.get("type") or ""), str(reason.get("details") or "")
-    problem, remedy = str(reason.get("message") or kind), None
+    problem, remedy = str(reason.get("message") or kind), cast(Remedy, None)
     if kind == "value_not_in_list":
         problem = f"ComfyUI does not offer {extra.get('received_value')!r}"
-        remedy = _offered(extra.get("input_config"), str(field))
+        remedy = offered = _offered(extra.get("input_config"), str(field))
         if field in _MODEL_FILES:
-            remedy += " Other model files are named with models (eri: --models FILE)."
+            words: dict[Caller, str] = {"python": "with models=", "cli": "with --models FILE", "http": "in models"}
+            remedy = {caller: f"{offered} Other model files are named {how}." for caller, how in words.items()}
     elif kind == _OWN_CHECK and details.startswith(f"{field} - "):  # then comes what the node says
         problem = details.removeprefix(f"{field} - ")
     elif kind == "required_input_missing":

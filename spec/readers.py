@@ -55,7 +55,10 @@ def read_spec(
         raise SpecError(
             f"{spec.trainer} configs hold their prompts themselves, so {os.fspath(prompts)} would not be read",
             source=name,
-            remedy="Leave out prompts= (eri: --prompts), or give the prompts file itself as the config.",
+            remedy={
+                "python": "Leave out prompts=, or give the prompts file itself as the config.",
+                "cli": "Leave out --prompts, or give the prompts file itself as the config.",
+            },
         )
     return spec
 
@@ -184,8 +187,13 @@ def _recognised(document: Document) -> Trainer:
     raise UnknownConfigError(
         f"no known trainer's config{said} (its top-level keys: {keys})",
         source=document.source,
-        remedy=f"Supported are {_supported()}; name the trainer if this is one of theirs.",
-        option="--trainer",
+        remedy={
+            "python": f"Supported are {_supported()}; name the trainer with trainer= if this is one of theirs.",
+            "cli": f"Supported are {_supported()}; name the trainer with --trainer if this is one of theirs.",
+            "http": f"Supported are {_supported()}; send the trainer if this is one of theirs.",
+            "canvas": f"Supported are {_supported()}.",
+            "node": f"Supported are {_supported()}; choose the trainer in this node if this is one of theirs.",
+        },
     )
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ..configs.fields import Reading
-from ..errors import SpecError
+from ..errors import Remedy, SpecError
 from ..families import FAMILIES
 from ..spec.model import SampleItem, SampleSpec
+
+NO_PROMPT: Final = "there is no prompt, so there is nothing to sample"
 
 
 class Texts(Protocol):
     """Fields of a config that may be texts."""
 
     def text(self, key: str) -> str | None: ...
-    def error(self, key: str, problem: str, remedy: str, /) -> SpecError: ...
+    def error(self, key: str, problem: str, remedy: Remedy, /) -> SpecError: ...
 
 
 def spec_of(reading: Reading, trainer: str, family: str, items: list[SampleItem], **more: Any) -> SampleSpec:
@@ -79,10 +81,21 @@ def unsupported(section: Texts, key: str, said: str, known: Iterable[str] = FAMI
     return section.error(key, f"the model family {said} is not supported", f"Supported are {', '.join(known)}.")
 
 
-def no_prompt(source: str, remedy: str, option: str | None = None) -> SpecError:
-    """The SpecError to raise for a config without prompts. option: as in SpecError."""
-    problem = "there is no prompt, so there is nothing to sample"
-    return SpecError(problem, source=source, remedy=remedy, option=option)
+def no_prompt(source: str, remedy: str) -> SpecError:
+    """The SpecError to raise for a config without prompts."""
+    return SpecError(NO_PROMPT, source=source, remedy=remedy)
+
+
+def name_family(more: str = "", known: Iterable[str] = FAMILIES) -> Remedy:
+    """What to do where a config leaves the model family open. more: another way out, as ", or …"."""
+    listed = ", ".join(known)
+    return {
+        "python": f"Name the family with family=, one of {listed}{more}.",
+        "cli": f"Name the family with --family, one of {listed}{more}.",
+        "http": f"Send the family, one of {listed}{more}.",
+        "canvas": f"Choose the family: {listed}{more}.",
+        "node": f"Choose the family in this node{more}.",
+    }
 
 
 def quantised(reading: Reading, field: str, what: str, how: str = "") -> None:

@@ -188,11 +188,19 @@ def _check_batch(batch: int, style: str) -> None:
 def _check_lora(spec: SampleSpec) -> None:
     """Refuse a config that samples with its LoRA where no checkpoint is named."""
     if spec.sampling.get("use_lora"):
+        rest = (
+            f"the run is then {spec.name!r}, and step 0 is the model before training. use_lora: false samples without."
+        )
         raise WorkflowError(
             "use_lora is true, but no run was named, so there is no LoRA to load",
             field="use_lora",
-            remedy=f"Name the run's folder or a checkpoint (eri: --run), or a step: the run is then {spec.name!r}, and "
-            "step 0 is the model before training. use_lora: false samples without.",
+            remedy={
+                "python": f"Name the run's folder or a checkpoint with run=, or a step: {rest}",
+                "cli": f"Name the run's folder or a checkpoint with --run, or a step: {rest}",
+                "http": f"Send the run's folder or a checkpoint as run, or a step: {rest}",
+                "canvas": f"Put the run's folder into ComfyUI's loras folder as {spec.name!r}, and drop the config "
+                "again. use_lora: false samples without.",
+            },
         )
 
 

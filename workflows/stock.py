@@ -323,9 +323,12 @@ def lora_file(run: str, step: int | None, offered: Mapping[str, Sequence[str]] |
     if step in steps:
         return steps[step]
     there = ", ".join(map(str, sorted(steps))) or "none that can be seen from here"
+    named = "Name the file itself, a run folder on this machine, or one in the loras folders of a ComfyUI"
     raise WorkflowError(
         f"stock nodes need the LoRA's file, and there is no checkpoint of step {step} in {run!r}; steps: {there}",
         field="run",
-        remedy="Name the file itself, a run folder on this machine, or a host (eri graph --host URL) with the run "
-        "in its loras folders; stock nodes see no others.",
+        remedy={
+            "python": f"{named}; stock nodes see no others.",
+            "cli": f"{named}, which --host names; stock nodes see no others.",
+        },
     )

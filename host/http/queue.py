@@ -134,7 +134,7 @@ def described(error: HostError) -> dict[str, Any]:
     shown = error.kind in ("validation", "missing_node")
     entry = {
         "kind": error.kind,
-        "message": without_folders(str(error)),
+        "message": without_folders(str(error.told_to("http"))),
         "node": error.node,
         "class_type": error.class_type,
         "field": error.field,

@@ -20,6 +20,8 @@ from comfy.cli_args import args
 from server import PromptServer
 
 from ...errors import (
+    EriError,
+    FamilyOpenError,
     FamilyUnknownError,
     HostError,
     NodeInputError,
@@ -28,6 +30,7 @@ from ...errors import (
     UnknownConfigError,
     WorkflowError,
 )
+from ...families import FAMILIES
 from ...workflows import Workflow
 from ...workflows.requests import MAX_BODY, GraphRequest, QueueRequest, Request, graph_for, read_request
 from ..paths import candidates, run_roots, without_folders
@@ -65,7 +68,10 @@ def answered(handler: Handler) -> Handler:
             return _error(error.status, error.kind, error, field=error.field)
         except SpecError as error:
             source = None if error.source is None else without_folders(error.source)
-            places = {"line": error.line, "column": error.column, "field": error.field, "source": source}
+            places: dict[str, Any] = {"line": error.line, "column": error.column, "source": source}
+            places["field"] = error.field
+            if isinstance(error, FamilyOpenError | FamilyUnknownError):
+                places["families"] = [{"id": family.id, "title": family.title} for family in FAMILIES.values()]
             return _error(400, _config_kind(error), error, **places)
         except WorkflowError as error:
             return _error(400, "graph", error, field=error.field)
@@ -76,14 +82,17 @@ def answered(handler: Handler) -> Handler:
 
 
 def _config_kind(error: SpecError) -> str:
-    """What is wrong with a config, in one word. Two words tell a program that the text may be no config at all."""
+    """What is wrong with a config, in one word: not_config and family_unknown tell that it may be no config at all."""
     if isinstance(error, UnknownConfigError):
         return "not_config"
+    if isinstance(error, FamilyOpenError):
+        return "family_open"
     return "family_unknown" if isinstance(error, FamilyUnknownError) else "config"
 
 
-def _error(status: int, kind: str, error: Exception, **places: Any) -> web.Response:
-    entry = {"kind": kind, "message": without_folders(str(error)), **places}
+def _error(status: int, kind: str, error: EriError, **places: Any) -> web.Response:
+    message, on_canvas = (without_folders(str(error.told_to(caller))) for caller in ("http", "canvas"))
+    entry = {"kind": kind, "message": message, "on_canvas": None if on_canvas == message else on_canvas, **places}
     return web.json_response(
         {"error": {key: value for key, value in entry.items() if value is not None}}, status=status
     )

@@ -36,7 +36,8 @@ def test_long_lists_come_without_the_choices() -> None:
 )
 def test_choices_are_listed(config: Any, words: str) -> None:
     info = {"input_name": "unet_name", "input_config": config, "received_value": "x"}
-    told = str(refused(node_error(type="value_not_in_list", message="", details="", extra_info=info)))
+    error = refused(node_error(type="value_not_in_list", message="", details="", extra_info=info))
+    told = str(error.told_to("cli"))
     assert words in told
     assert "--models" in told
 

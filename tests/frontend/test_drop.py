@@ -18,54 +18,10 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 from comfyui_eridiffusion.dev.example_pictures import FOLDER
+from comfyui_eridiffusion.families import FAMILIES
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+from comfyui_eridiffusion.tests.frontend.drop_configs import CONFIGS, RED_CAT, SPEC_DATA
 from comfyui_eridiffusion.tests.workflows.test_ui import every_node
-
-ROOT = Path(__file__).resolve().parents[2]
-SPEC_DATA = ROOT / "tests" / "spec" / "data"
-RED_CAT = "a red cat on a mat"
-
-#: One config per trainer and notation, as its own documentation writes them: file name -> text.
-CONFIGS = {
-    "eri_flux.yaml": (SPEC_DATA / "eri_flux.yaml").read_text(encoding="utf-8"),
-    "eri_flat.yml": (SPEC_DATA / "eri_sd35_flat.yaml").read_text(encoding="utf-8"),
-    "aitk_flux.yaml": (SPEC_DATA / "aitk_flux.yaml").read_text(encoding="utf-8"),
-    "aitk_sdxl.json": (SPEC_DATA / "aitk_sdxl.json").read_text(encoding="utf-8"),
-    "native.yaml": (SPEC_DATA / "native.yaml").read_text(encoding="utf-8"),
-    "example.yaml": (ROOT / "examples" / "configs" / "sd35.yaml").read_text(encoding="utf-8"),
-    "simpletuner.json": json.dumps(
-        {
-            "model_family": "sdxl",
-            "pretrained_model_name_or_path": "stabilityai/stable-diffusion-xl-base-1.0",
-            "validation_prompt": RED_CAT,
-            "validation_resolution": "1024x1024",
-            "validation_seed": 42,
-            "validation_num_inference_steps": 20,
-            "validation_guidance": 5.0,
-        }
-    ),
-    "onetrainer.json": json.dumps(
-        {
-            "training_method": "LORA",
-            "model_type": "STABLE_DIFFUSION_XL_10_BASE",
-            "base_model_name": "stabilityai/stable-diffusion-xl-base-1.0",
-            "samples": [
-                {
-                    "enabled": True,
-                    "prompt": RED_CAT,
-                    "negative_prompt": "",
-                    "height": 1024,
-                    "width": 1024,
-                    "seed": 42,
-                    "random_seed": False,
-                    "diffusion_steps": 20,
-                    "cfg_scale": 7.0,
-                    "noise_scheduler": "DDIM",
-                }
-            ],
-        }
-    ),
-}
 
 DROP = """async ([files, place]) => {
     const dataTransfer = new DataTransfer();
@@ -203,13 +159,35 @@ def test_the_run_that_a_config_names_is_loaded(empty: Canvas, runs_dir: Path) ->
 
 def test_a_list_of_prompts_asks_for_its_family(empty: Canvas) -> None:
     drop(empty, {"prompts.txt": f"{RED_CAT} --w 1024 --h 1024 --d 7 --s 20\n"})
-    field = empty.page.locator(".p-dialog input")
-    field.wait_for()
+    question = empty.page.get_by_role("dialog", name="Model of prompts.txt")
+    question.wait_for()
     empty.screenshot("drop_family")
-    field.fill("sdxl")
-    field.press("Enter")
+    titles = [family.title for family in FAMILIES.values()]
+    assert question.get_by_role("button").all_inner_texts() == [*titles, "Cancel"]
+    question.get_by_role("button", name="SDXL").click()
     opened(empty, "prompts")
     assert "CheckpointLoaderSimple" in types(empty)
+
+
+def test_a_config_that_leaves_its_family_open_asks_for_it(empty: Canvas) -> None:
+    toml = 'pretrained_model_name_or_path = "my_merge.safetensors"\nsample_prompts = "p.txt"\n'
+    empty.page.on("response", lambda answer: asked.append(answer) if "eridiffusion/graph" in answer.url else None)
+    asked: list[Any] = []
+    drop(empty, {"p.txt": f"{RED_CAT} --w 512\n", "merge.toml": toml})
+    question = empty.page.get_by_role("dialog", name="Model of merge.toml")
+    question.get_by_role("button", name="SDXL").click()
+    opened(empty, "merge")
+    assert RED_CAT in json.dumps(empty.serialized())
+    sources = {answer.request.post_data_json["source"] for answer in asked}
+    assert sources == {"merge.toml"}  # what a config names is not tried as a config
+
+
+def test_a_family_that_is_not_chosen_opens_nothing(empty: Canvas) -> None:
+    drop(empty, {"prompts.txt": f"{RED_CAT} --w 1024 --h 1024 --d 7 --s 20\n"})
+    empty.page.get_by_role("dialog", name="Model of prompts.txt").wait_for()
+    empty.page.keyboard.press("Escape")
+    empty.page.get_by_role("dialog", name="Model of prompts.txt").wait_for(state="detached")
+    assert types(empty) == []
 
 
 def test_broken_yaml_is_shown_with_its_place(empty: Canvas) -> None:
@@ -300,7 +278,7 @@ def test_two_configs_open_in_two_tabs_and_the_rest_goes_on(empty: Canvas, handle
 def test_a_launch_script_opens_with_what_it_names(empty: Canvas) -> None:
     script = "accelerate launch sdxl_train_network.py --config_file=lists/train --sample_prompts=p.txt\n"
     drop(empty, {"start of one.sh": script})
-    assert "drop both together" in toast(empty, "start of one.sh could not be read")
+    assert "Drop train.toml together with it." in toast(empty, "start of one.sh could not be read")
     toml = 'pretrained_model_name_or_path = "sd_xl_base_1.0.safetensors"\noutput_name = "zorp"\n'
     drop(empty, {"train.toml": toml, "p.txt": f"{RED_CAT}\n", "start of one.sh": script})
     opened(empty, "start of one")

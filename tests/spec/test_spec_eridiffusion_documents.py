@@ -127,9 +127,10 @@ def test_use_lora_and_lora_scale(fields: dict[str, Any], scale: float) -> None:
 
 def test_use_lora_needs_a_checkpoint() -> None:
     spec = read("sdxl", use_lora=True)
-    with pytest.raises(WorkflowError, match=r"use_lora is true.*--run.*'run'") as caught:
+    with pytest.raises(WorkflowError, match=r"use_lora is true.*run=.*'run'") as caught:
         build(spec)
     assert caught.value.field == "use_lora"
+    assert "--run" in str(caught.value.told_to("cli"))
     assert "EriLoraAtStep" not in nodes(spec, run=None, step=0)
     assert build(read("sdxl")).notes
 

@@ -121,9 +121,13 @@ def test_prompt_files_need_the_family(text: str, trainer: str) -> None:
     assert read_spec(text, family="flux").trainer == trainer
     with pytest.raises(SpecError, match="does not tell the model family") as caught:
         read_spec(text)
-    assert caught.value.option == "--family"
-    assert "family" in str(caught.value.remedy)
-    assert "--" not in str(caught.value), "it is read on the canvas, too"
+    error = caught.value
+    assert "with family=" in str(error)
+    assert "--family" not in str(error)
+    assert "with --family" in str(error.told_to("cli"))
+    for caller in ("canvas", "node", "http"):
+        assert "amily" in str(error.told_to(caller).remedy)
+        assert not {"family=", "--family"} & set(str(error).replace(",", " ").split())
 
 
 def test_unknown_documents() -> None:

@@ -42,7 +42,8 @@ def test_both_tries_are_named(folders: tuple[Path, Path]) -> None:
     for folder in (config, work):
         assert str(folder / "lists" / "prompts.txt") in str(caught.value)
     assert (caught.value.field, caught.value.line) == ("sample_prompts", 2)
-    assert "--prompts" in str(caught.value)
+    assert "prompts=" in str(caught.value)
+    assert "--prompts" in str(caught.value.told_to("cli"))
 
 
 def test_another_file_instead(folders: tuple[Path, Path]) -> None:
@@ -154,5 +155,5 @@ def test_prompts_for_a_config_that_holds_its_own(tmp_path: Path) -> None:
     config = Path(__file__).parents[2] / "examples" / "configs" / "flux.yaml"
     (tmp_path / "p.txt").write_text("a cat\n")
     assert read_spec(config).items
-    with pytest.raises(SpecError, match=r"flux\.yaml.*p\.txt would not be read.*--prompts"):
+    with pytest.raises(SpecError, match=r"flux\.yaml.*p\.txt would not be read.*prompts="):
         read_spec(config, prompts=tmp_path / "p.txt")

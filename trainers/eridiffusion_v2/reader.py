@@ -24,13 +24,13 @@ from ...configs.fields import Reading, Section
 from ...configs.limits import Place
 from ...configs.parse import parse
 from ...configs.script import Assumed, Unexpanded
-from ...configs.second_file import Folders, missing_file
+from ...configs.second_file import Folders, missing_prompts
 from ...configs.tree import Document, Node
-from ...errors import SpecError
+from ...errors import FamilyOpenError
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, SampleItem, SampleSpec
 from ..onetrainer.reader import ALIASES, MODEL_TYPES
-from ..reading import no_prompt, run_name, spec_of, take_over, texts_of, unsupported
+from ..reading import name_family, no_prompt, run_name, spec_of, take_over, texts_of, unsupported
 from .eritrainer import is_eritrainer, ui_family, ui_samples, ui_settings
 from .programs import NOTATIONS, Settings, from_flags, settings_for
 from .sampling import ID, SIZES
@@ -62,12 +62,8 @@ def read_eridiffusion_v2(document: Document, family: str | None) -> SampleSpec:
         return _spec(reading, settings, _prompts(reading, root, settings), root)
     if document.kind == "lines" or _is_library(document):
         if family not in FAMILIES:
-            raise SpecError(
-                "a prompts file does not tell the model family",
-                source=document.source,
-                remedy=f"Name the family, one of {', '.join(FAMILIES)}.",
-                option="--family",
-            )
+            problem = "a prompts file does not tell the model family"
+            raise FamilyOpenError(problem, source=document.source, remedy=name_family())
         settings = settings_for(family)
         _note_defaults(reading, settings)
         return _spec(reading, settings, _images(reading, settings), None)
@@ -135,7 +131,7 @@ def _prompts(reading: Reading, root: Section, settings: Settings) -> list[Sample
     key = next((key for key in keys if named[key] is not None), None)
     if found is None:
         if key is None:
-            raise missing_file(
+            raise missing_prompts(
                 "no prompt is given (EriDiffusion V2's configs hold none), so there is nothing to sample",
                 reading.document.source,
             )

@@ -7,10 +7,10 @@ from typing import Final
 
 from ...configs.command_line import PROGRAM
 from ...configs.fields import Section
-from ...errors import SpecError
+from ...errors import FamilyOpenError, SpecError
 from ...families import FAMILIES
 from ...families.others import other_by_name, other_by_program
-from ..reading import unsupported
+from ..reading import name_family, unsupported
 from .lora_scripts import script_of
 
 #: Training script -> family.
@@ -62,12 +62,11 @@ def family_of(args: Section, family: str | None) -> str:
     if side is not None and side >= _SDXL_SIDE:
         args.reading.note(f"The model family is guessed: SDXL, as the resolution is {side}. Name it if that is wrong.")
         return "sdxl"
-    raise SpecError(
+    raise FamilyOpenError(
         "the config does not tell which model it trains",
         source=args.reading.document.source,
         field=args.path_of("pretrained_model_name_or_path"),
-        remedy="Name the family if it is SDXL; Stable Diffusion 1 is not supported.",
-        option="--family",
+        remedy=name_family("; Stable Diffusion 1 is not supported"),
     )
 
 

@@ -14,9 +14,9 @@ from ...configs.fields import Reading
 from ...configs.flat_args import FlatSection
 from ...configs.prompt_flags import KOHYA
 from ...configs.tree import Document, Node
-from ...errors import SpecError
+from ...errors import FamilyOpenError
 from ...families import FAMILIES
-from ..reading import flags_in, unsupported
+from ..reading import flags_in, name_family, unsupported
 from .prompts import Entry, entry_of_text
 
 PROMPTS: Final = "sample_prompts"
@@ -108,11 +108,10 @@ class GuiForm(FlatSection):
         """Family of the first switch that is on; the GUI starts Stable Diffusion 1's script without any."""
         switch = next((key for key in _SWITCHES if self.flag(key)), None)
         if switch is None:
-            raise SpecError(
+            raise FamilyOpenError(
                 "none of sdxl, flux1_checkbox and sd3_checkbox is on, so the GUI trains Stable Diffusion 1 or 2",
                 source=self.reading.document.source,
-                remedy=f"These are not supported. If it is another model, name its family: {', '.join(FAMILIES)}.",
-                option="--family",
+                remedy=name_family(", if it is another model; these are not supported"),
             )
         found = _SWITCHES[switch]
         if found == "flux" and (self.text("model_type") or "").lower() == "chroma":

@@ -16,12 +16,12 @@ from ...configs.limits import Place
 from ...configs.parse import parse
 from ...configs.prompt_flags import KOHYA, Grammar
 from ...configs.script import part_of
-from ...configs.second_file import Folders, missing_file
+from ...configs.second_file import Folders, missing_prompts
 from ...configs.tree import Document
 from ...errors import FamilyUnknownError, SpecError
 from ...families import FAMILIES
 from ...spec.model import PRECISIONS, SampleItem, SampleSpec
-from ..reading import masked, note_random, quantised, spec_of, take_over, texts_of
+from ..reading import masked, name_family, note_random, quantised, spec_of, take_over, texts_of
 from .family import family_of
 from .gui import GuiForm, gui_entries, is_gui_form
 from .lora_scripts import exported_entries
@@ -96,8 +96,7 @@ def _from_prompts(reading: Reading, family: str | None) -> SampleSpec:
         raise FamilyUnknownError(
             "a prompt file does not tell the model family",
             source=reading.document.source,
-            remedy=f"Name the family, one of {', '.join(FAMILIES)}, or read the training config instead.",
-            option="--family",
+            remedy=name_family(", or read the training config instead"),
         )
     reading.note("Only a prompt file was read: precision, token length and sampler are the trainer's defaults.")
     return spec_of(reading, ID, family, _items(reading, Rules(family, "ddim"), read_entries(reading, KOHYA)))
@@ -152,7 +151,7 @@ def prompt_items(
     if found is None:
         if not named or isinstance(args, GuiForm):
             source = reading.document.source
-            raise missing_file("the config has no sample_prompts, so the trainer samples nothing", source)
+            raise missing_prompts("the config has no sample_prompts, so the trainer samples nothing", source)
         found = folders.read(args, key, part_of(named, named.strip()))
     text, name, suffix = found
     if suffix not in _PROMPT_FILES:

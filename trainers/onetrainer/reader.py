@@ -13,10 +13,10 @@ from ...configs.fields import Reading, Section
 from ...configs.parse import parse
 from ...configs.second_file import Folders
 from ...configs.tree import Document
-from ...errors import SpecError
+from ...errors import FamilyOpenError
 from ...families import FAMILIES
 from ...spec.model import SampleItem, SampleSpec
-from ..reading import masked, quantised, run_name, spec_of, take_over, unsupported
+from ..reading import masked, name_family, quantised, run_name, spec_of, take_over, unsupported
 from .items import read_items
 from .sampling import ID
 
@@ -65,11 +65,10 @@ def read_onetrainer(document: Document, family: str | None) -> SampleSpec:
     reading = Reading(document)
     if isinstance(document.root.value, list):
         if family not in FAMILIES:
-            raise SpecError(
+            raise FamilyOpenError(
                 "a samples file does not tell the model family",
                 source=document.source,
-                remedy=f"Name the family, one of {', '.join(FAMILIES)}, or read the training config.",
-                option="--family",
+                remedy=name_family(", or read the training config"),
             )
         reading.note("Only a samples file was read: precision and token length are the trainer's defaults.")
         items = read_items(reading, document.root, "", family, from_file=True)

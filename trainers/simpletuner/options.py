@@ -12,7 +12,7 @@ from typing import Final
 from ...configs.fields import Reading, is_null
 from ...configs.script import Assumed, Unexpanded, part_of
 from ...configs.tree import Node
-from ...errors import SpecError
+from ...errors import Remedy, SpecError
 from ..reading import flags_in
 
 #: Options whose name in config.env is not their own in capitals.
@@ -75,7 +75,7 @@ class Options:
         """The name under which the config gives an option."""
         return self._keys.get(name, _EXTRA if name in self._extra else name)
 
-    def error(self, name: str, problem: str, remedy: str) -> SpecError:
+    def error(self, name: str, problem: str, remedy: Remedy) -> SpecError:
         """SpecError at an option."""
         key = self.key(name)
         path = self.section.path_of(key)

@@ -14,12 +14,12 @@ from typing import Final
 from ...configs.fields import Reading, Section
 from ...configs.limits import Place
 from ...configs.parse import parse
-from ...configs.second_file import Folders
+from ...configs.second_file import Folders, missing_prompts
 from ...configs.tree import Document
 from ...errors import SpecError
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS, PRECISIONS, SampleItem, SampleSpec
-from ..reading import no_prompt, rescaling, run_name, spec_of, take_over, texts_of
+from ..reading import NO_PROMPT, rescaling, run_name, spec_of, take_over, texts_of
 from .base import lora_scale, note_base, real_guidance, steps_of, with_average
 from .family import family_of
 from .options import Options
@@ -170,8 +170,8 @@ def _prompts(options: Options) -> list[Prompt]:
         node = options.node("validation_prompt") or options.section.node
         prompts.append(Prompt("validation", single, strength, Place(options.reading, node, "validation_prompt")))
     if not prompts:
-        remedy = "Set validation_prompt or user_prompt_library, or give a library of prompts."
-        raise no_prompt(options.reading.document.source, remedy, "--prompts")
+        remedy = "Set validation_prompt or user_prompt_library"
+        raise missing_prompts(NO_PROMPT, options.reading.document.source, remedy)
     return prompts
 
 

@@ -4,6 +4,7 @@
 // as if this script were not there.
 
 import { app } from "../../../scripts/app.js";
+import { choose } from "./choose.js";
 import { fetchJson, keepWithRun, openGraph, postGraph, showError, showInfo } from "./lib.js";
 import { text } from "./strings.js";
 
@@ -11,7 +12,6 @@ const SCRIPTS = [".sh", ".bat", ".cmd", ".ps1"];
 const SUFFIXES = [".yaml", ".yml", ".toml", ".json", ".txt", ".env", ".ipynb", ...SCRIPTS];
 const MIB = 1 << 20;
 const LARGEST = 4 * MIB; // of a request; a config has no more
-const DEFAULT_FAMILY = "flux";
 /** An inline setting as sd-scripts, musubi-tuner and ai-toolkit write it; tells a prompt list from any other text. */
 const PROMPT_FLAG = /\s--(?:w|h|d|s|l|g|n|seed|cfg|steps)\s+\S/;
 
@@ -29,11 +29,18 @@ function showTooLarge(file) {
   showError(text("not_read", { file: file.name }), text("too_large", { size, limit: LARGEST / MIB }));
 }
 
-/** The files that are no config of their own: a launch script that came with them names them. */
-function namedByScripts(files, texts) {
-  const scripts = files.filter((file) => SCRIPTS.includes(suffixOf(file)));
-  const named = (file) => scripts.some(({ name }) => texts.get(name).content.includes(stemOf(file)));
-  return files.filter((file) => !scripts.includes(file) && named(file));
+/**
+ * The files that are no config of their own: another one that came with them names them. A launch script may leave out
+ * the suffix, and is named by none.
+ */
+function namedByOthers(files, texts) {
+  const isScript = (file) => SCRIPTS.includes(suffixOf(file));
+  const names = (other, file) => {
+    const { content } = texts.get(other.name);
+    if (isScript(other)) return content.includes(stemOf(file));
+    return content.split(/[\s"'`,;=:[\](){}/\\]+/).includes(file.name);
+  };
+  return files.filter((file) => !isScript(file) && files.some((other) => other !== file && names(other, file)));
 }
 
 /** Whether a JSON text is one of ComfyUI's own files: a workflow, an API prompt or node templates. */
@@ -56,13 +63,8 @@ function isPromptList({ name }, content) {
 }
 
 /** Ask which model was trained; null when the person gives up. */
-async function askFamily(file) {
-  const answer = await app.extensionManager.dialog.prompt({
-    title: text("family_title", { file: file.name }),
-    message: text("family_question"), // a floating label: longer text would cover the answer
-    defaultValue: DEFAULT_FAMILY,
-  });
-  return answer?.trim().toLowerCase() || null;
+function askFamily(file, families) {
+  return choose(text("family_title", { file: file.name }), text("family_question"), families, text("cancel"));
 }
 
 /** The name of the run that a config is of, as this ComfyUI lists it; null where it lists none or several of that name. */
@@ -121,7 +123,7 @@ async function openConfig(file, texts, family) {
     }
   } catch (error) {
     if (error.name !== "RouteError") throw error;
-    if (["not_config", "family_unknown"].includes(error.kind)) return error;
+    if (["not_config", "family_unknown", "family_open"].includes(error.kind)) return error;
     refuse(error.message);
   }
   return null;
@@ -133,18 +135,23 @@ async function openConfig(file, texts, family) {
  */
 async function openFiles(files, texts, insist) {
   const problems = new Map();
-  const named = namedByScripts(files, texts);
+  const named = namedByOthers(files, texts);
   const own = files.filter((file) => !named.includes(file));
-  for (const file of own) {
+  const isOpen = (file) => problems.get(file).kind === "family_open";
+  let settled = false;
+  for (const file of [...own, ...named]) {
+    if (named.includes(file) && (settled || [...problems.keys()].some(isOpen))) break; // it belongs to one of those
     const problem = await openConfig(file, texts);
-    if (problem !== null) problems.set(file, problem);
+    if (problem === null) settled = true;
+    else problems.set(file, problem);
   }
-  if (problems.size < own.length) return true;
-  const lists = [...problems].filter(([, { kind }]) => kind === "family_unknown").map(([file]) => file)
-    .filter((file) => insist || isPromptList(file, texts.get(file.name).content));
-  if (lists.length > 0) {
-    const family = await askFamily(lists[0]);
-    for (const file of family === null ? [] : lists) {
+  const isList = (file) => problems.get(file).kind === "family_unknown" && !settled
+    && (insist || isPromptList(file, texts.get(file.name).content));
+  const asked = [...problems.keys()].filter((file) => isOpen(file) || isList(file));
+  if (settled && asked.length === 0) return true;
+  if (asked.length > 0) {
+    const family = await askFamily(asked[0], problems.get(asked[0]).families);
+    for (const file of family === null ? [] : asked) {
       const still = await openConfig(file, texts, family);
       if (still !== null) showError(text("not_read", { file: file.name }), still.message);
     }

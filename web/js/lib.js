@@ -4,16 +4,18 @@ import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { text } from "./strings.js";
 
-/** An answer of the pack's routes that is an error: `kind` in one word, `line`, `column` and `field` where they are known. */
+/** An answer of the pack's routes that is an error: `kind` in one word, `line`, `column` and `field` where they are
+ * known, and the `families` to choose from where it is asked for one. */
 export class RouteError extends Error {
   constructor(status, problem) {
-    super(problem.message);
+    super(problem.on_canvas ?? problem.message);
     this.name = "RouteError";
     this.status = status;
     this.kind = problem.kind;
     this.line = problem.line;
     this.column = problem.column;
     this.field = problem.field;
+    this.families = problem.families;
   }
 }
 

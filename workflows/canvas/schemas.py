@@ -106,7 +106,10 @@ def node_schema(class_type: str, object_info: Mapping[str, Any] | None = None) -
         raise WorkflowError(
             f"nothing is known about the node {class_type!r}",
             field="object_info",
-            remedy="Pass the host's /object_info (eri graph --host URL), or write the API form.",
+            remedy={
+                "python": "Pass the host's /object_info, or write the API form.",
+                "cli": "Name a host that has it with --host, or write the API form.",
+            },
         )
     return found
 
