@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..host.inputs import in_range
 from ..host.lora.apply import Use, apply_step
 from ..host.lora.placing import APPLY, BESIDE
-from ..host.lora.runs import Choice, find, fingerprint, fingerprint_run, list_runs, steps_of
+from ..host.lora.runs import NO_RUNS, Choice, find, fingerprint, fingerprint_run, list_runs, steps_of
 from ..host.notice import show
 from ..host.schema import SPEC_MENU, schema
 
@@ -25,11 +25,13 @@ class EriLoraAtStep(io.ComfyNode):
         return schema(
             node_id="EriLoraAtStep",
             category=SPEC_MENU,
-            search_aliases=["LoraLoader", "checkpoint"],
+            search_aliases=[
+                "LoraLoader", "load lora", "lora loader", "checkpoint", "checkpoint step", "training step",
+            ],
             inputs=[
-                io.Combo.Input("run", options=list_runs()),
+                io.Combo.Input("run", options=list_runs() or [NO_RUNS]),
                 io.Int.Input("step", default=0, min=0, max=2**31 - 1),
-                io.Combo.Input("mode", options=["exact", "nearest", "at_or_before", "latest"], default="exact"),
+                io.Combo.Input("mode", options=["exact", "nearest", "at_or_before", "latest"], default="latest"),
                 io.Float.Input("strength_model", default=1.0, min=-100.0, max=100.0, step=0.01),
                 io.Float.Input("strength_clip", default=1.0, min=-100.0, max=100.0, step=0.01),
                 io.Model.Input("model"),
@@ -85,9 +87,9 @@ class EriLoraSteps(io.ComfyNode):
         return schema(
             node_id="EriLoraSteps",
             category=SPEC_MENU,
-            search_aliases=["sweep", "xy plot"],
+            search_aliases=["sweep", "xy plot", "compare lora", "compare checkpoints", "checkpoint steps"],
             inputs=[
-                io.Combo.Input("run", options=list_runs()),
+                io.Combo.Input("run", options=list_runs() or [NO_RUNS]),
                 io.String.Input("steps", default="all"),
                 io.Int.Input("at_most", default=0, min=0, max=1000),
             ],

@@ -22,7 +22,7 @@ class EriTrainerNoise(io.ComfyNode):
         return schema(
             node_id="EriTrainerNoise",
             category=SAMPLING_MENU,
-            search_aliases=["RandomNoise", "seed"],
+            search_aliases=["RandomNoise", "seed", "starting noise", "initial noise"],
             inputs=[
                 io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True),
                 io.Combo.Input("profile", options=PROFILES, default=PROFILES[0]),

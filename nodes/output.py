@@ -55,7 +55,7 @@ class EriSaveSamples(io.ComfyNode):
         return schema(
             node_id="EriSaveSamples",
             category=OUTPUT_MENU,
-            search_aliases=["SaveImage"],
+            search_aliases=["SaveImage", "save with prompt", "save pictures", "sample folder", "trainer file names"],
             is_output_node=True,
             is_input_list=True,
             enable_expand=True,
@@ -87,7 +87,7 @@ class EriContactSheet(io.ComfyNode):
         return schema(
             node_id="EriContactSheet",
             category=OUTPUT_MENU,
-            search_aliases=["grid", "xy plot"],
+            search_aliases=["grid", "xy plot", "compare pictures", "compare lora", "side by side"],
             is_input_list=True,
             inputs=[
                 io.String.Input("rows", multiline=True, default=""),

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..families import FAMILIES
 from ..host.schema import SPEC, SPEC_MENU, schema
 from ..host.spec import SpecInputs, as_text, columns, fingerprint, load_spec
-from ..trainers import LISTED
+from ..trainers import LISTED, TRAINERS
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,10 @@ class EriSampleSpec(io.ComfyNode):
         return schema(
             node_id="EriSampleSpec",
             category=SPEC_MENU,
-            search_aliases=["config", "yaml", "prompts"],
+            search_aliases=[
+                "config", "training config", "yaml", "toml", "prompts", "sample prompts", "training samples",
+                *(trainer.title for trainer in TRAINERS.values()),
+            ],
             inputs=[
                 io.String.Input(
                     "config",

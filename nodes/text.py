@@ -24,7 +24,10 @@ class EriTripleTextEncode(io.ComfyNode):
         return schema(
             node_id="EriTripleTextEncode",
             category=CONDITIONING_MENU,
-            search_aliases=["CLIPTextEncode", "CLIPTextEncodeFlux", "CLIPTextEncodeSD3", "CLIPTextEncodeSDXL", "T5"],
+            search_aliases=[
+                "encode prompt", "T5", "CLIPTextEncode", "CLIPTextEncodeFlux", "CLIPTextEncodeSD3",
+                "CLIPTextEncodeSDXL",
+            ],
             is_input_list=True,
             inputs=[
                 io.String.Input("prompt", multiline=True, default=""),

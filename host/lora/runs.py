@@ -7,14 +7,19 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Final
 
 import folder_paths
 
-from ...errors import LoraError, NodeInputError
+from ...errors import LoraError, NodeInputError, shorten
 from ...lora import Checkpoint, find_checkpoints, select_checkpoint, select_steps
 from ...lora.run_names import run_names
 from ...lora.step_lists import spread
-from ..paths import ALLOW, candidates, leading_inside, run_kinds, run_roots
+from ..paths import ALLOW, RUNS_KIND, candidates, leading_inside, run_kinds, run_roots
+
+#: What the list of runs holds where there is none: ComfyUI would else say only that an input is missing.
+NO_RUNS: Final = "no runs yet"
+_SHOWN_RUNS: Final = 12
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,21 @@ def find_run(run: str) -> tuple[Path, list[Checkpoint]]:
             return place, _allowed(place, find_checkpoints(place))
         except LoraError as error:
             reason = error
-    raise reason
+    inside = (place.parent.is_dir() and place.parent not in run_roots() for place in places)
+    raise reason if any(place.exists() for place in places) or any(inside) else _unknown_run(run)
+
+
+def _unknown_run(run: str) -> LoraError:
+    """The error for a run that is nowhere: where runs are looked for, and which there are."""
+    folders = "; ".join(map(str, run_roots()))
+    there = [name for name in list_runs() if not name.endswith(".safetensors")]
+    if not there:
+        return LoraError(
+            f"no such run as {run!r}: there is none below {folders}",
+            remedy=f"Put a run's folder there, or list it under {RUNS_KIND} in ComfyUI's extra_model_paths.yaml",
+        )
+    listed = shorten(there, _SHOWN_RUNS)
+    return LoraError(f"no such run as {run!r} below {folders}", remedy=f"Choose one that is there: {listed}")
 
 
 def steps_of(run: str, steps: str, at_most: int) -> tuple[list[int], list[Checkpoint]]:

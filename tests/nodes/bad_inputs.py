@@ -106,8 +106,8 @@ SPEC = [
 LORA = [
     Case("EriLoraAtStep", "family", "sdxl|SDXL", family="sdxl"),
     Case("EriLoraAtStep", "empty", "run is empty.*Choose", {"run": linked("")}),
-    Case("EriLoraAtStep", "missing", "step.*there are: 100", {"step": 7}, before=True),
-    Case("EriLoraAtStep", "missing", "nowhere", {"run": linked("nowhere")}),
+    Case("EriLoraAtStep", "missing", "step.*there are: 100", {"step": 7, "mode": "exact"}, before=True),
+    Case("EriLoraAtStep", "missing", "nowhere.*loras.*Choose one that is there: ", {"run": linked("nowhere")}),
     Case("EriLoraAtStep", "range", "start is 0.5 and end 0.5.*Set 0", {"start": 0.5, "end": 0.5}),
     Case("EriLoraAtStep", "range", "step is -5.*0 or more", {"step": linked(-5)}),
     Case("EriLoraAtStep", "range", "apply is 'around'.*beside the weights", {"apply": linked("around")}),

@@ -146,6 +146,25 @@ def test_docs_page_with_an_example(schemas: dict[str, Any]) -> None:
         assert "## Example" in page, node
         for entry in schema.inputs:
             assert f"`{entry.id}`" in page, f"{node}.md does not mention {entry.id}"
+        for row in re.findall(r"^\|.*\|$", page, re.MULTILINE):  # further columns lie outside the front end's panel
+            assert len(re.split(r"(?<!\\)\|", row)) == 4, f"{node}.md: {row}"
+
+
+@pytest.mark.parametrize(
+    ("said", "node"),
+    [
+        ("training config", "EriSampleSpec"), ("sample prompts", "EriSampleSpec"), ("ai-toolkit", "EriSampleSpec"),
+        ("kohya", "EriSampleSpec"), ("compare lora", "EriLoraSteps"), ("checkpoint step", "EriLoraAtStep"),
+        ("load lora", "EriLoraAtStep"), ("save with prompt", "EriSaveSamples"), ("contact sheet", "EriContactSheet"),
+        ("encode prompt", "EriTripleTextEncode"), ("checkpoint", "EriLoraAtStep"),
+    ],
+)  # fmt: skip
+def test_nodes_are_found_by_what_people_call_them(schemas: dict[str, Any], said: str, node: str) -> None:
+    schema = schemas[node]
+    if not hasattr(schema, "search_aliases"):
+        pytest.skip("this ComfyUI's nodes have no further names")
+    names = " | ".join([schema.display_name, *schema.search_aliases]).lower()
+    assert said in names
 
 
 def message(text: str) -> str:
