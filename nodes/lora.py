@@ -11,7 +11,6 @@ from ..host.inputs import in_range
 from ..host.lora.apply import Use, apply_step
 from ..host.lora.placing import APPLY, BESIDE
 from ..host.lora.runs import NO_RUNS, Choice, find, fingerprint, fingerprint_run, list_runs, steps_of
-from ..host.notice import show
 from ..host.schema import SPEC_MENU, schema
 
 log = logging.getLogger(__name__)
@@ -75,7 +74,6 @@ class EriLoraAtStep(io.ComfyNode):
         use = Use(strength_model, strength_clip, start, end, wait, apply, scale)
         result = apply_step(model, clip, Choice(run, step, mode), use)
         log.info("EriLoraAtStep: %s", result.report)
-        show(result.report.splitlines()[0])
         return io.NodeOutput(*result, ui={"text": [result.report]})
 
 

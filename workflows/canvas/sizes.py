@@ -59,6 +59,8 @@ FOLDED: Final = (225.0, 4.0)
 
 #: Nodes that show pictures: what they save, what they load, and how far sampling is.
 _PREVIEWS: Final = ("SaveImage", "PreviewImage", "EriSaveSamples", "LoadImage", "EriSample", "KSampler")
+#: What the pack's scripts add to a node: the button with the steps, and the box that says what was loaded (lora.js).
+_ADDED: Final = {"EriLoraAtStep": VUE_WIDGET + VUE_TEXT_BOX}
 #: ComfyUI's own that say so at their foot.
 _EXPERIMENTAL: Final = ("LoadLatent", "SaveLatent", "SkipLayerGuidanceSD3", "T5TokenizerOptions")
 
@@ -74,7 +76,7 @@ def node_size(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Lin
     texts = [inputs.get(entry.name, entry.default) for entry in schema.widgets if entry.multiline]
     box = max((_text_box(value, width) for value in texts), default=0.0)
     height = max(_classic(schema, len(texts), box), _vue(schema, len(texts), box))
-    return width, height + (PREVIEW if schema.class_type in _PREVIEWS else 0.0)
+    return width, height + (PREVIEW if schema.class_type in _PREVIEWS else 0.0) + _ADDED.get(schema.class_type, 0.0)
 
 
 def _classic(schema: NodeSchema, texts: int, box: float) -> float:
