@@ -22,6 +22,7 @@ from .choose import Offered, choose_models
 from .graph import Graph, Link
 from .models import Models, add_loaders, add_loras, instead_of, read_models
 from .parity import explain, statements, untold
+from .run_overview import name_run
 from .stock import add_stock, averaged, lora_file
 from .verdict import verdict
 
@@ -188,20 +189,8 @@ def _check_batch(batch: int, style: str) -> None:
 def _check_lora(spec: SampleSpec) -> None:
     """Refuse a config that samples with its LoRA where no checkpoint is named."""
     if spec.sampling.get("use_lora"):
-        rest = (
-            f"the run is then {spec.name!r}, and step 0 is the model before training. use_lora: false samples without."
-        )
-        raise WorkflowError(
-            "use_lora is true, but no run was named, so there is no LoRA to load",
-            field="use_lora",
-            remedy={
-                "python": f"Name the run's folder or a checkpoint with run=, or a step: {rest}",
-                "cli": f"Name the run's folder or a checkpoint with --run, or a step: {rest}",
-                "http": f"Send the run's folder or a checkpoint as run, or a step: {rest}",
-                "canvas": f"Put the run's folder into ComfyUI's loras folder as {spec.name!r}, and drop the config "
-                "again. use_lora: false samples without.",
-            },
-        )
+        problem = "use_lora is true, but no run was named, so there is no LoRA to load"
+        raise WorkflowError(problem, field="use_lora", remedy=name_run(spec.name))
 
 
 def _check_items(spec: SampleSpec) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..errors import SpecError
+from ..errors import Remedy, SpecError
 from ..spec import SampleSpec, read_spec
 from .run_memory import FILE
 
@@ -68,3 +68,15 @@ def _newest_first(folder: Path, suffixes: frozenset[str]) -> list[Path]:
             paths += [path for path in place.iterdir() if path.suffix.lower() in suffixes and path.is_file()]
     paths = [path for path in paths if path.name != FILE and not path.name.endswith(f".{FILE}")]
     return sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, path.name))
+
+
+def name_run(name: str) -> Remedy:
+    """What to do where a config wants its LoRA and no run was named. name: that of the config's run."""
+    after = f"or a step: the run is then {name!r}, and step 0 is the model before training"
+    without = "use_lora: false samples without"
+    return {
+        "python": f"Name the run's folder or a checkpoint with run=, {after}. {without}.",
+        "cli": f"Name the run's folder or a checkpoint with --run, {after}. {without}.",
+        "http": f"Send the run's folder or a checkpoint as run, {after}. {without}.",
+        "canvas": f"Put the run's folder into ComfyUI's loras folder as {name!r}, and drop it again. {without}.",
+    }

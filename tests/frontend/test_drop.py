@@ -45,6 +45,9 @@ MISSING = """() => app.graph._nodes.flatMap(n => n.subgraph?.nodes ?? [n])
     .filter(n => n.has_errors || !LiteGraph.registered_node_types[n.type]).map(n => n.type)"""
 
 
+LORA_AT_STEP = "app.graph._nodes.find(node => node.type === 'EriLoraAtStep')"
+
+
 def drop(canvas: Canvas, files: dict[str, str | bytes]) -> None:
     """Let go of these files over the canvas."""
     listed = [
@@ -151,6 +154,22 @@ def test_the_run_that_a_config_names_is_loaded(empty: Canvas, runs_dir: Path) ->
         node = next(node for node in empty.serialized()["nodes"] if node["type"] == "EriLoraAtStep")
         assert node["widgets_values"][0] == f"deeper/{name}"
         assert "latest" in node["widgets_values"]
+        # the node lists the run's steps, and a choice is kept as the step and mode that a person would set
+        press = f"() => {LORA_AT_STEP}.widgets.find(entry => entry.type === 'button').callback()"
+        once = f"addEventListener('click', {press}, {{ once: true }})"
+        empty.page.evaluate(f"() => {{ {once}; document.body.click() }}")
+        offered = empty.page.locator(".litecontextmenu .litemenu-entry:not(.litemenu-title)")
+        offered.first.wait_for()
+        names = ["newest checkpoint", "step 500", "step 250", "no LoRA (step 0)"]
+        assert [name.strip() for name in offered.all_inner_texts() ][-4:] == names
+        offered.get_by_text("step 250").click()
+        assert empty.page.evaluate(f"() => {LORA_AT_STEP}.serialize().widgets_values.slice(1, 3)") == [250, "exact"]
+        # what was loaded is said on the node, and neither saved nor queued
+        line = "step 250: 2 of 2 modules"
+        empty.page.evaluate(f"line => {LORA_AT_STEP}.onExecuted({{ text: [line] }})", f"{line}\nmore")
+        assert empty.page.evaluate(f"() => {LORA_AT_STEP}.widgets.at(-1).value") == line
+        kept = empty.page.evaluate(f"() => {LORA_AT_STEP}.serialize().widgets_values")
+        assert len(kept) == len(node["widgets_values"])
         assert (folder / "eridiffusion.json").is_file(), "kept with the run, for the sidebar"
         assert empty.complaints == []
     finally:
