@@ -192,6 +192,8 @@ def test_queued_from_the_canvas_it_makes_the_images_of_the_api_form(
     fresh.page.evaluate("() => app.queuePrompt(0, 1)")
     fresh.page.wait_for_function(SAVED)
     assert fresh.complaints == []
+    shown = "() => Object.values(app.nodeOutputs).some((output) => output.images?.length === 2)"
+    fresh.page.wait_for_function(shown)  # the node shows all pictures, although it reports one after the other
     first = pictures(frontend_host.output_dir / "tricky")
     for path in first:
         path.unlink()
