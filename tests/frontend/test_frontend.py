@@ -33,6 +33,9 @@ TRICKY = 'a {red|blue} circle (on:1.2) [b] // no comment /* this too */ "quoted"
 SAVED = """() => app.graph._nodes.some(
     node => /Save/.test(node.type) && node.imgs?.length && node.imgs.every(image => image.naturalWidth))"""
 
+#: Whether the host has nothing more to do: a picture is shown before the last one is made.
+DONE = "async () => (await (await fetch('/prompt')).json()).exec_info.queue_remaining === 0"
+
 
 def graph_of(name: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
@@ -191,6 +194,8 @@ def test_queued_from_the_canvas_it_makes_the_images_of_the_api_form(
     fresh.load(workflow.ui(info), "queued")
     fresh.page.evaluate("() => app.queuePrompt(0, 1)")
     fresh.page.wait_for_function(SAVED)
+    fresh.page.wait_for_function(DONE)
+    fresh.settle()
     assert fresh.complaints == []
     shown = "() => Object.values(app.nodeOutputs).some((output) => output.images?.length === 2)"
     fresh.page.wait_for_function(shown)  # the node shows all pictures, although it reports one after the other
