@@ -59,7 +59,11 @@ def pytest_configure() -> None:
     """Let the commands that tests start hear Ctrl-C, also where a script started pytest in the background.
 
     Have Intel's MKL, which otherwise rounds by where a matrix lies in memory, give the same bits for the same numbers.
+    Keep compiled modules, also where the environment says otherwise: tests start some two hundred processes, and each
+    would compile the pack, ComfyUI or all of these files again.
     """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
