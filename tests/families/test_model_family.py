@@ -64,6 +64,8 @@ def test_lora_at_step_names_the_class_of_another_model(
     """Flux.2 has Flux's block names in ComfyUI, so that a Flux LoRA would seem to fit."""
     import comfy.model_base
 
+    if not hasattr(comfy.model_base, "Flux2"):
+        pytest.skip("this ComfyUI does not know Flux.2")
     model = small_models.flux_model()
     write_kohya(tmp_path / "run" / "flux_lora_step5.safetensors", model, 5)
     monkeypatch.setattr(model.model, "__class__", comfy.model_base.Flux2)
