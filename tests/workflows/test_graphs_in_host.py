@@ -128,7 +128,8 @@ def test_every_input_is_one_of_the_nodes_and_none_is_left_to_a_default(
         assert set(node.inputs) - set(known) == set(), node.id
         required = set(comfy_host.nodes[node.class_type].INPUT_TYPES().get("required", {}))
         needed = set(known) if node.class_type.startswith("Eri") else required
-        assert needed - set(node.inputs) == set(), node.id
+        left_out = {"negative"} if (node.id, family, cfg) == ("sample", "flux", 1.0) else set()  # it would not be run
+        assert needed - set(node.inputs) == left_out, node.id
 
 
 def schema_of(comfy_host: Any, class_type: str) -> dict[str, Any]:
