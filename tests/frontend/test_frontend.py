@@ -15,15 +15,18 @@ import pytest
 from PIL import Image
 
 from comfyui_eridiffusion.client.host_client import HostClient
+from comfyui_eridiffusion.dev import blueprints
 from comfyui_eridiffusion.dev.example_graphs import examples
 from comfyui_eridiffusion.dev.example_pictures import FOLDER, MODELS, packed_latent, put_inputs, swap
 from comfyui_eridiffusion.dev.local_host import LocalHost
-from comfyui_eridiffusion.spec import SampleItem, SampleSpec
+from comfyui_eridiffusion.families import FAMILIES
+from comfyui_eridiffusion.spec import SampleItem, SampleSpec, read_text
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import forget
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
 from comfyui_eridiffusion.tests.waiting import PATIENCE
 from comfyui_eridiffusion.tests.workflows.test_canvas_form import plain
 from comfyui_eridiffusion.tests.workflows.test_examples_run import few_steps
+from comfyui_eridiffusion.trainers import TRAINERS
 from comfyui_eridiffusion.workflows import build
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -102,6 +105,63 @@ def test_they_are_offered_under_templates(frontend_host: LocalHost) -> None:
     address = f"{frontend_host.url}/api/workflow_templates/comfyui-eridiffusion/{urllib.parse.quote(NAMES[0])}.jpg"
     with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
         assert answer.read(3) == b"\xff\xd8\xff"
+
+
+#: Adds a blueprint as the front end's `addNodeOnGraph` does, wires it, and gives the prompt that would be queued.
+ADD_BLUEPRINT = """async ([id, loaders]) => {
+    app.graph.clear()
+    const pinia = document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia
+    const { nodes, definitions } = pinia._s.get("subgraph").getBlueprint(`SubgraphBlueprint.${id}`)
+    const added = app.canvas._deserializeItems({ nodes, subgraphs: definitions.subgraphs }, { position: [500, 200] })
+    const [box] = added.nodes.values()
+    const make = (type, y) => {
+        const node = LiteGraph.createNode(type)
+        app.graph.add(node)
+        node.pos = [100, y]
+        return node
+    }
+    for (const [type, slot, input] of loaders) make(type, 200 + 150 * slot).connect(slot, box, input)
+    const decode = make("VAEDecode", 600), save = make("PreviewImage", 700)
+    box.connect(0, decode, 0)
+    make("VAELoader", 800).connect(0, decode, 1)
+    decode.connect(0, save, 0)
+    app.canvas.centerOnNode(box)
+    return (await app.graphToPrompt()).output
+}"""
+
+
+def from_class(value: Any, prompt: dict[str, Any]) -> Any:
+    """The value of an input; for a link, the class and the output that it comes from; for a config, what it says."""
+    if isinstance(value, str) and value.startswith("{"):
+        return read_text(value)
+    return (prompt[value[0]]["class_type"], value[1]) if isinstance(value, list) else value
+
+
+def test_blueprints_are_listed_and_sample_as_the_graphs_do(fresh: Canvas, frontend_host: LocalHost) -> None:
+    """One of each family, added by hand and wired to the built graph's loaders: what is inside is that graph's."""
+    with urllib.request.urlopen(f"{frontend_host.url}/global_subgraphs", timeout=PATIENCE) as answer:
+        offered = json.load(answer).items()
+    ours = {entry["name"]: number for number, entry in offered if "eridiffusion" in entry["info"]["node_pack"]}
+    assert sorted(ours) == sorted(path.stem for path in blueprints.FOLDER.glob("*.json"))
+    trainer = TRAINERS["ai-toolkit"]
+    for name in trainer.families:
+        family = FAMILIES[name]
+        wanted = build(blueprints.everyday(trainer, family)).api()
+        boxed = {key: node for key, node in wanted.items() if key not in ("model", "clip", "vae", "decode", "save")}
+        sources = {"clip": boxed["positive"]["inputs"]["clip"], "model": boxed["sample"]["inputs"]["model"]}
+        loaders = [[wanted[source]["class_type"], slot, end] for end, (source, slot) in sources.items()]
+        found = fresh.page.evaluate(ADD_BLUEPRINT, [ours[blueprints.name_of(trainer, family)], loaders])
+        fresh.screenshot(f"blueprint_{name}")
+        assert fresh.dialogs() == []
+        inside = {node["_meta"]["title"]: node for key, node in found.items() if ":" in key}
+        assert set(inside) == {node["_meta"]["title"] for node in boxed.values()}
+        for node in boxed.values():
+            other = inside[node["_meta"]["title"]]
+            assert other["class_type"] == node["class_type"]
+            for end, value in node["inputs"].items():
+                assert from_class(other["inputs"][end], found) == from_class(value, wanted), (name, end)
+    assert fresh.complaints == []
+    fresh.page.evaluate("() => app.graph.clear()")
 
 
 @pytest.mark.parametrize("name", NAMES)
