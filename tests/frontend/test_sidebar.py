@@ -297,13 +297,13 @@ def test_what_goes_wrong_is_said_and_can_be_left(fresh: Canvas, runs: Path) -> N
     page.get_by_text("Drop the config that it was trained with on the canvas").wait_for()
     assert page.locator(TABLE).count() == 0
     page.locator("#eri-run").select_option("away, unreadable")
-    note.get_by_text("outside the allowed folders").wait_for()
+    note.get_by_text("out of the allowed folders").wait_for()
     page.route("**/eridiffusion/runs", lambda route: route.abort())
     page.get_by_label("Look again").click()
     note.get_by_text("ComfyUI does not answer").wait_for()
     page.unroute("**/eridiffusion/runs")
     page.get_by_label("Look again").click()
-    note.get_by_text("outside the allowed folders").wait_for()
+    note.get_by_text("out of the allowed folders").wait_for()
 
 
 def test_new_samples_and_checkpoints_appear_when_the_host_did_something(
