@@ -18,7 +18,7 @@ from ..spec.model import draw_seeds
 from ..trainers.profiles import profile_for
 from .canvas.ui import write
 from .chain import Chain, Loaded
-from .choose import Offered, choose_models
+from .choose import Described, Offered, choose_models
 from .graph import Graph, Link
 from .models import Models, add_loaders, add_loras, instead_of, read_models
 from .parity import explain, statements, untold
@@ -83,6 +83,7 @@ def build(
     style: str = "eri",
     *,
     offered: Offered | None = None,
+    described: Described | None = None,
     batch: int = 1,
 ) -> Workflow:
     """The graph that samples `spec` as its trainer would.
@@ -92,7 +93,7 @@ def build(
     step: training step of the checkpoint, 0 = the model before training, None = the newest checkpoint of `run`. Without
     a run, 0 and None sample the base model and the graph has no "lora" node. Open seeds are drawn here and noted.
     style: "eri" (compact, list-driven), "stock" (ComfyUI's own nodes only; the notes say what it cannot match).
-    offered: the host's files by model folder; without `models` the graph's files are chosen among them.
+    offered: the host's files by model folder, chosen among without `models`; described: the descriptions beside them.
     batch: the most samples to denoise at once, 1..MAX_BATCH; above 1 only in style "eri".
     Raises WorkflowError naming the field at fault.
     """
@@ -105,12 +106,11 @@ def build(
         raise WorkflowError(f"unknown family {spec.family!r}", field="spec.family", remedy=f"Known families: {known}.")
     _check_batch(batch, style)
     _check_items(spec)
-    description: Mapping[str, Any]
     if models is None and offered is not None:
-        description, model_notes = choose_models(spec, offered)
+        models, model_notes = choose_models(spec, offered, described)
     else:
-        description, model_notes = read_models(models, spec)
-    instead = instead_of(description, spec)
+        models, model_notes = read_models(models, spec)
+    instead = instead_of(models, spec)
     model_notes = [note for note in model_notes if note not in instead]
     spec, seed_notes = draw_seeds(spec)
     if run is None and step:
@@ -121,7 +121,7 @@ def build(
         model_notes.append("No run was named, so no LoRA is loaded: this samples the model before training.")
     spec = spec if run is not None else _without_average(spec)
     graph = Graph()
-    loaded = add_loras(graph, add_loaders(graph, description, spec.family), spec, (offered or {}).get("loras", ()))
+    loaded = add_loras(graph, add_loaders(graph, models, spec.family), spec, (offered or {}).get("loras", ()))
     notes = [*instead, *spec.notes, *_ignored(spec), *model_notes, *seed_notes, *_control_images(spec)]
     if style == "stock":
         file = None if run is None else lora_file(str(run), step, offered)

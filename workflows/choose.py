@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
@@ -16,25 +16,36 @@ from .named import Named, Same, named_parts, names_part, same_model
 
 #: The host's files by model folder: "checkpoints", "diffusion_models", "text_encoders", "vae", "loras" -> file names.
 Offered = Mapping[str, Sequence[str]]
+#: Of a spec, a folder and a file in it: the description that the host has beside the file, perhaps None, and notes.
+Described = Callable[[SampleSpec, str, str], tuple[Mapping[str, Any] | None, list[str]]]
 
 #: Of several files that fit: the usual one first, then full precision, for a trainer's numbers, then the alphabet.
 _LESS_EXACT: Final = (r"fp8|e4m3|e5m2", r"q[2-8]|gguf|nf4|int[48]|svdq", r"scaled")
 #: Models for trying things out, such as the pack's own examples: a real file is always taken before one of these.
 _STAND_IN: Final = re.compile(r"(?<![a-z])(small|tiny|dummy)(?![a-z])")
+_FOLDERS: Final = {"unet": "diffusion_models", "checkpoint": "checkpoints"}
 
 
-def choose_models(spec: SampleSpec, offered: Offered) -> tuple[dict[str, Any], list[str]]:
+def choose_models(
+    spec: SampleSpec, offered: Offered, described: Described | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """A model description `{family, files}` from the files that the host offers, and notes on every choice.
 
     offered: file names by the host's model folders, as its `/models/<folder>` lists them. What the config names is
     looked for by its name, copies in another precision included, and kept where the host lacks it, so that the canvas
     marks it as missing. Where nothing is named, files of the family and variant are taken by their names, one that
     calls itself small or tiny only where there is no other; else the usual name, which the canvas offers for download.
-    Where a copy in fewer bits is loaded instead of the named file, the first note says so.
+    Where a copy in fewer bits is loaded instead of the named file, the first note says so. Where the host has a
+    description beside the diffusion model's file, that one is taken, for all parts.
     """
     family, usual, named = FAMILIES[spec.family], usual_files(spec), named_parts(spec)
     notes: list[str] = []
     main, found = _main(spec, offered, usual, named.get("model"), notes)
+    if described is not None and found in offered.get(_FOLDERS[main], ()):
+        own, said = described(spec, _FOLDERS[main], found)
+        notes += said
+        if own is not None:
+            return dict(own), [*instead_of(own, spec), *notes]
     files = {main: found}
     for encoder in family.encoders:
         if encoder.id in usual or main == "unet":
@@ -68,19 +79,18 @@ def _main(
     """The diffusion model: kind ("unet" or "checkpoint") and file."""
     family, variant = FAMILIES[spec.family], FAMILIES[spec.family].variant(spec.variant)
     kinds = ("unet", "checkpoint") if family.main == "unet" else ("checkpoint", "unet")
-    folders = {"unet": "diffusion_models", "checkpoint": "checkpoints"}
     if named is not None:
-        found = _named_file(named, {kind: offered.get(folders[kind], ()) for kind in kinds})
+        found = _named_file(named, {kind: offered.get(_FOLDERS[kind], ()) for kind in kinds})
         if found is None:
             fitting = [
-                file for kind in kinds for file in offered.get(folders[kind], ()) if family.model_like.fits(file)
+                file for kind in kinds for file in offered.get(_FOLDERS[kind], ()) if family.model_like.fits(file)
             ]
             _keep("Model", named, usual[kinds[0]], fitting, notes)
             return kinds[0], usual[kinds[0]]
         _say_found("Model", named, found, notes)
         return found.kind, found.file
     like = (variant.model_like if variant else None) or family.model_like
-    fitting_by_kind = {kind: [file for file in offered.get(folders[kind], ()) if like.fits(file)] for kind in kinds}
+    fitting_by_kind = {kind: [file for file in offered.get(_FOLDERS[kind], ()) if like.fits(file)] for kind in kinds}
     pattern = variant.offered if variant else ""
     exact = {
         kind: [file for file in files if re.search(pattern, file.lower())] for kind, files in fitting_by_kind.items()

@@ -29,7 +29,7 @@ def read_models(models: Models, spec: SampleSpec) -> tuple[Mapping[str, Any], li
     """
     if models is None:
         return _placeholders(spec)
-    description = models if isinstance(models, Mapping) else _read_yaml(Path(models))
+    description = models if isinstance(models, Mapping) else read_description(Path(models))
     family = description.get("family", spec.family)
     if family != spec.family:
         raise WorkflowError(
@@ -47,7 +47,8 @@ def read_models(models: Models, spec: SampleSpec) -> tuple[Mapping[str, Any], li
     return description, []
 
 
-def _read_yaml(path: Path) -> Mapping[str, Any]:
+def read_description(path: Path) -> Mapping[str, Any]:
+    """The mapping that a YAML file holds; its form is not looked at. Raises WorkflowError naming the file."""
     import yaml
 
     try:

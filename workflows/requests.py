@@ -11,7 +11,7 @@ from ..errors import RequestError
 from ..spec import SampleSpec
 from ..spec.readers import TEXT, read_text
 from .builder import MAX_BATCH, Workflow, build
-from .choose import Offered
+from .choose import Described, Offered
 from .run_memory import Mark
 
 #: Largest request body in bytes; a config has no more than this either.
@@ -109,13 +109,16 @@ def spec_of(config: str, request: GraphRequest | ConfigOfRun) -> SampleSpec:
     return read_text(config, request.trainer, request.family, source=source or TEXT, files=request.files)
 
 
-def graph_for(request: GraphRequest, run: str | None, offered: Offered | None) -> Workflow:
+def graph_for(request: GraphRequest, run: str | None, offered: Offered | None, described: Described) -> Workflow:
     """The graph that a request means.
 
     run: the request's run under the name that the host knows. offered: the host's files, for a request without models.
+    described: the host's descriptions beside these.
     Raises SpecError for the config and WorkflowError for the rest.
     """
     spec = spec_of(request.config, request)
     models: dict[str, Any] | None = None if request.models is None else request.models.model_dump(exclude_none=True)
     spec = spec.select(request.items)
-    return build(spec, models, run, request.step, request.style, offered=offered, batch=request.batch)
+    return build(
+        spec, models, run, request.step, request.style, offered=offered, described=described, batch=request.batch
+    )

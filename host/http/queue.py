@@ -32,12 +32,13 @@ from ..paths import without_folders
 
 #: Entry of a prompt's extra data that says which items each saving node saves.
 EXTRA_KEY: Final = "eridiffusion"
-_FOLDERS: Final = ("checkpoints", "diffusion_models", "text_encoders", "vae", "loras")
+#: ComfyUI's folders from which a graph loads.
+MODEL_FOLDERS: Final = ("checkpoints", "diffusion_models", "text_encoders", "vae", "loras")
 
 
 def offered_files() -> dict[str, list[str]]:
     """ComfyUI's model files by folder."""
-    return {folder: list(folder_paths.get_filename_list(folder)) for folder in _FOLDERS}
+    return {folder: list(folder_paths.get_filename_list(folder)) for folder in MODEL_FOLDERS}
 
 
 def node_info(workflow: Workflow) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from ...families import FAMILIES
 from ...workflows import Workflow
 from ...workflows.requests import MAX_BODY, GraphRequest, QueueRequest, Request, graph_for, read_request
 from ..paths import candidates, run_roots, without_folders
+from .descriptions import description_beside
 from .queue import described, node_info, offered_files, queue, state
 
 PREFIX: Final = "/eridiffusion"
@@ -195,7 +196,7 @@ async def _built(request: GraphRequest) -> tuple[Workflow, dict[str, Any]]:
     """The graph and its form for the canvas. Large configs take a while, and ComfyUI answers others meanwhile."""
     run = None if request.run is None else _run_name(request.run)
     offered = offered_files() if request.models is None else None
-    workflow = await asyncio.to_thread(graph_for, request, run, offered)
+    workflow = await asyncio.to_thread(graph_for, request, run, offered, description_beside)
     return workflow, await asyncio.to_thread(workflow.ui, node_info(workflow))
 
 

@@ -377,9 +377,63 @@ async def test_what_the_host_refuses_names_node_and_field(web: aiohttp.ClientSes
         assert (await answer.json())["queue_pending"] == []
 
 
-async def test_models_are_chosen_from_what_the_host_offers(web: aiohttp.ClientSession) -> None:
-    _, document = await post(web, "graph", {"config": config()})
-    assert document["api"]["model"]["inputs"]["unet_name"] == "flux_small.safetensors"  # as the config names it
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_described_model_runs_without_models_in_the_request(web: aiohttp.ClientSession, family: str) -> None:
+    """As a dropped config and the sidebar send it; the graph is the one for the description that lies beside."""
+    body = {"config": quick(family), "run": read_spec(config(family)).name, "items": "0"}
+    _, given = await post(web, "graph", request(family, **body))
+    status, queued = await post(web, "queue", body)
+    assert status == 200, queued
+    assert f"Model: {family}_small.safetensors is loaded as {family}.yaml, beside it, says." in queued["notes"]
+    async with web.get(queued["result"], params={"wait": "180"}) as answer:
+        result = await answer.json()
+    assert (result["status"], [file["item"] for file in result["files"]][:1]) == ("done", [0]), result
+    async with web.get(f"/history/{queued['prompt_id']}") as answer:
+        assert (await answer.json())[queued["prompt_id"]]["prompt"][2] == given["api"]
+
+
+LOADERS = {
+    "model": {"class_type": "UNETLoader", "inputs": {"unet_name": "deep/my_flux.safetensors"}},
+    "clip": {"class_type": "DualCLIPLoader"},
+    "vae": {"class_type": "VAELoader"},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ({"loaders": LOADERS}, "is loaded as a.yaml, beside it, says"),
+        ({"files": {"unet": "deep/my_flux.safetensors", "t5xxl": "t", "clip_l": "l", "vae": "v"}}, "is loaded as a.y"),
+        ({"loaders": {**LOADERS, "vae": {"class_type": "NoSuchVAE"}}}, "this ComfyUI has no node NoSuchVAE"),
+        ({"loaders": {"model": LOADERS["model"]}}, "a.yaml, beside deep/my_flux.safetensors, is not used: models.load"),
+        ({"family": "sd35", "loaders": LOADERS}, "the models are for 'sd35', the config samples 'flux'"),
+        ("[deep/my_flux.safetensors", "is not used: models: a.yaml is no YAML"),
+        ({"name_or_path": "deep/my_flux.safetensors"}, ""),  # a training config
+        ({"loaders": {**LOADERS, "model": {"class_type": "X", "inputs": {"a": "my_flux.safetensors.other"}}}}, ""),
+        ({"loaders": LOADERS, "files": " " * (64 << 10)}, ""),  # too large
+        (None, ""),  # a link out of the model folders
+    ],
+)
+def test_descriptions_beside_a_model(
+    comfy_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: Any, said: str
+) -> None:
+    import folder_paths
+
+    models = tmp_path / "models"
+    (models / "deep").mkdir(parents=True)
+    (models / "deep" / "my_flux.safetensors").touch()
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "diffusion_models", ([str(models)], {".safetensors"}))
+    file = models / "deep" / "a.yaml"
+    if text is None:
+        (tmp_path / "a.yaml").write_text(json.dumps({"loaders": LOADERS}), encoding="utf-8")
+        file.symlink_to(tmp_path / "a.yaml")
+    else:
+        file.write_text(text if isinstance(text, str) else json.dumps(text), encoding="utf-8")
+    beside = comfy_host.pack("host.http.descriptions").description_beside
+    found, notes = beside(read_spec(config()), "diffusion_models", "deep/my_flux.safetensors")
+    assert found == (text if "is loaded as" in said else None)
+    assert str(tmp_path) not in str(notes)
+    assert [said in note for note in notes] == [True] * bool(said)
 
 
 @pytest.mark.parametrize("wait", ["-1", "nan", "301", "x", ""])
