@@ -51,7 +51,8 @@ def test_canvas_and_settings_of_ones_own() -> None:
     workflow = build(spec)
     inputs = workflow.api()["skip_layers"]["inputs"]
     assert list(inputs.values())[1:] == ["3,4", 3.0, 0.05, 0.5]
-    node = next(node for node in workflow.ui()["nodes"] if node["type"] == "SkipLayerGuidanceSD3")
+    inside = workflow.ui()["definitions"]["subgraphs"][0]["nodes"]
+    node = next(node for node in inside if node["type"] == "SkipLayerGuidanceSD3")
     assert node["widgets_values"] == ["3,4", 3.0, 0.05, 0.5]
 
 

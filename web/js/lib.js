@@ -78,31 +78,6 @@ function freeName(name) {
 /** Put a graph on the canvas under this name, in a new tab; what is open, saved or not, stays as it is. */
 export async function openGraph(uiGraph, name) {
   await app.loadGraphData(uiGraph, true, true, freeName(name));
-  await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))); // ComfyUI sets its view then
-  fitGraph();
-}
-
-/** Below 8/14 the front end draws no texts. */
-const READABLE = 0.6;
-/** Above the graph are the front end's bars. */
-const BARS = 76;
-const MARGIN = 16;
-
-/** Show the graph whole where the canvas is free; its beginning where its texts would be too small to be read. */
-export function fitGraph() {
-  const { ds, graph, canvas } = app.canvas;
-  const whole = canvas.getBoundingClientRect();
-  const free = (document.querySelector(".graph-canvas-panel") ?? canvas).getBoundingClientRect();
-  const boxes = [...graph._groups, ...graph._nodes].map(({ pos, size }) => [pos[0], pos[1], pos[0] + size[0], pos[1] + size[1]]);
-  if (boxes.length === 0) return;
-  const [left, top, right, bottom] = [Math.min, Math.min, Math.max, Math.max].map((outer, side) =>
-    outer(...boxes.map((box) => box[side])),
-  );
-  const [width, height] = [free.width - 2 * MARGIN, free.height - BARS - MARGIN];
-  ds.scale = Math.max(READABLE, Math.min(1, width / (right - left), height / (bottom - top)));
-  ds.offset[0] = (free.left - whole.left + MARGIN) / ds.scale - left;
-  ds.offset[1] = (free.top - whole.top + BARS) / ds.scale - top;
-  app.canvas.setDirty(true, true);
 }
 
 /** An error as the front end's own toast; it stays until it is closed. */

@@ -37,6 +37,8 @@ VUE_VALUE: Final = 125.0
 VUE_MARGIN: Final = 44.0
 #: Room for the pictures a node shows below its widgets.
 PREVIEW: Final = 240.0
+#: The same for a picture that is there when the graph opens: 1.32.9 draws it as wide as the node, with its size below.
+LOADED: Final = 320.0
 #: A letter of a title or a slot's name, and one of a widget's name or value.
 CHARACTER: Final = 7.5
 SMALL_CHARACTER: Final = 6.6
@@ -76,7 +78,8 @@ def node_size(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Lin
     texts = [inputs.get(entry.name, entry.default) for entry in schema.widgets if entry.multiline]
     box = max((_text_box(value, width) for value in texts), default=0.0)
     height = max(_classic(schema, len(texts), box), _vue(schema, len(texts), box))
-    return width, height + (PREVIEW if schema.class_type in _PREVIEWS else 0.0) + _ADDED.get(schema.class_type, 0.0)
+    preview = LOADED if schema.class_type == "LoadImage" else PREVIEW if schema.class_type in _PREVIEWS else 0.0
+    return width, height + preview + _ADDED.get(schema.class_type, 0.0)
 
 
 def _classic(schema: NodeSchema, texts: int, box: float) -> float:

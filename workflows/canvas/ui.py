@@ -82,7 +82,7 @@ def write(
         "groups": groups,
         **({"definitions": {"subgraphs": definitions}} if definitions else {}),
         "config": {},
-        "extra": {"ds": _view(bounds)},
+        "extra": {"ds": _view(bounds), "eridiffusion": {"unseen": True}},  # web/js/view.js then fits the view
         "version": 0.4,
     }
 
