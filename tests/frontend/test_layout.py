@@ -68,9 +68,11 @@ def test_nothing_lies_over_anything(fresh: Canvas) -> None:
 
 def differing() -> dict[str, dict[str, Any]]:
     """Of the graphs, those with a box that none before them has: another kind of node, or another size."""
-    found, seen = {}, set()
+    found: dict[str, dict[str, Any]] = {}
+    seen: set[Any] = set()
     for name, graph in graphs().items():
-        boxes = {(node.get("title", node["type"]), *node["size"]) for node in graph["nodes"] if node["type"] != "MarkdownNote"}
+        nodes = [node for node in graph["nodes"] if node["type"] != "MarkdownNote"]
+        boxes = {(node.get("title", node["type"]), *node["size"]) for node in nodes}
         if not boxes <= seen:
             found[name] = graph
             seen |= boxes

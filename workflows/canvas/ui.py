@@ -171,7 +171,7 @@ def _note(number: int, title: str, text: str, *, folded: bool) -> dict[str, Any]
         "title": title,
         "properties": {},
         "widgets_values": [text],
-        "color": "#2c2718",
+        "color": "#322c1b",
         "bgcolor": "#3a3420",
     }
 
