@@ -68,7 +68,7 @@ def _blueprint(trainer: Trainer, family: Family) -> dict[str, Any]:
     description = (
         f"Samples {family.title} with {trainer.title}'s noise, schedule, sampler and handling of prompts. In: the "
         "model and its text encoders, behind LoRA at Step where there is a LoRA. Out: latents for VAE Decode, and what "
-        f"Save Samples needs. Paste your config into `config`. {verdict(spec, explain(spec)).text}."
+        f"Save Samples needs. Paste your config into config. {verdict(spec, explain(spec)).text}."
     )
     return {
         "revision": 0,
