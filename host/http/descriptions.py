@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -51,11 +52,16 @@ def description_beside(spec: SampleSpec, folder: str, file: str) -> tuple[Mappin
 
 
 def _naming(model: Path) -> Iterator[Path]:
-    """The YAML files beside a model in which its name stands; a link counts where it leads into a model folder."""
+    """The YAML files beside a model in which its name stands, or which may not be read, as the reader then says.
+
+    A link counts where it leads into a model folder.
+    """
     roots = [Path(root) for kind in MODEL_FOLDERS for root in folder_paths.get_folder_paths(kind)]
     beside = sorted(path for path in model.parent.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
     for path in leading_inside(beside, roots):
-        if path.is_file() and path.stat().st_size <= _LARGEST and model.name.encode() in path.read_bytes():
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            continue
+        if not os.access(path, os.R_OK) or model.name.encode() in path.read_bytes():
             yield path
 
 
