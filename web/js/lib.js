@@ -87,7 +87,7 @@ export function showError(title, message) {
 
 /** Toasts stand where the Run button is, unless one is told to stand below. */
 const BELOW = document.createElement("style");
-BELOW.textContent = `.p-toast:has(.eridiffusion-below) {
+BELOW.textContent = `.p-toast.p-component.p-toast-top-right:has(.eridiffusion-below) {
   top: auto !important; bottom: 4.5rem !important; right: auto !important; left: 50% !important;
   transform: translateX(-50%);
 }`;
