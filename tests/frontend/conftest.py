@@ -96,10 +96,13 @@ class Canvas:
 
     def __post_init__(self) -> None:
         self.page.on("pageerror", lambda error: self.complaints.append(f"page: {error}"))
-        self.page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+        self.page.on("console", lambda line: line.type == "error" and self._note(line))
         self.page.on("request", lambda request: self.asked.add(request))
         for over in ("requestfinished", "requestfailed"):
             self.page.on(over, lambda request: self.asked.discard(request))
+
+    def _note(self, line: Any) -> None:
+        self.complaints.append(f"{line.text} {line.location['url']}")
 
     def clear(self) -> None:
         self.complaints.clear()

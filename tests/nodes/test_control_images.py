@@ -17,6 +17,7 @@ from comfyui_eridiffusion.spec import read_text
 from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
 from comfyui_eridiffusion.tests.nodes.host_calls import outputs
 from comfyui_eridiffusion.tests.nodes.small_models import CONTEXT, flux_model
+from comfyui_eridiffusion.tests.workflows.test_ui import every_node
 from comfyui_eridiffusion.workflows import build
 
 STEPS, GUIDANCE, SEED = 4, 2.5, 9
@@ -151,4 +152,4 @@ def test_the_graph_of_a_file_with_and_without_images(comfy_host: Any) -> None:
     loaded = [one["inputs"]["image"] for one in stock.api().values() if one["class_type"] == "LoadImage"]
     assert loaded == ["fox.png", "owl.png"]
     assert any("cuts control images" in note for note in stock.notes)
-    assert [node["type"] for node in workflow.ui()["nodes"]].count("ReferenceLatent") == 1
+    assert [node["type"] for node in every_node(workflow.ui())].count("ReferenceLatent") == 1

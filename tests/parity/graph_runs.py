@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from comfyui_eridiffusion.protocol.events import outputs_in
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.tests.nodes.host_calls import cached_outputs, succeed
 from comfyui_eridiffusion.tests.parity.cells import CELLS, DATA, MEASURED, SAME_LATENT, SAME_PIXEL
@@ -75,15 +76,28 @@ def graph_samples(workflow: Workflow, executor: Any) -> dict[int, Sample]:
     found: dict[int, Sample] = {}
     for save, indices in workflow.saves.items():
         suffix = save.removeprefix("save")
-        nodes = [cached_outputs(executor, name + suffix)[0] for name in ("noise", "sample")]
+        nodes = [cached_outputs(executor, f"noise{suffix}")[0], _latents(executor, f"sample{suffix}", save)]
         apart = f"sigmas{suffix}" in workflow.api()
         nodes.append(cached_outputs(executor, f"{'sigmas' if apart else 'sampler'}{suffix}")[0 if apart else 1])
-        files = executor.history_result["outputs"][save]["images"]
+        files = outputs_in(executor.history_result)[save]["images"]
         for index, noise, sample, sigmas, file in zip(indices, *nodes, files, strict=True):
             latent = sample["samples"]
             drawn = noise.generate_noise({"samples": torch.zeros_like(latent)})
             found[index] = Sample(drawn[0], latent[0], _picture(file), sigmas)
     return found
+
+
+def _latents(executor: Any, sample: str, save: str) -> list[dict[str, Any]]:
+    """What Sample gave: as a whole, or in the saver's branches, which say which pictures each of them made."""
+    whole = cached_outputs(executor, sample)
+    if whole is not None:
+        return whole[0]
+    found: dict[int, dict[str, Any]] = {}
+    for node, output in executor.history_result["outputs"].items():
+        if executor.history_result["meta"][node]["display_node"] == save:
+            latents = cached_outputs(executor, node.replace(".save_", ".sample_"))[0]
+            found.update(zip(output["pictures"], latents, strict=True))
+    return [found[number] for number in sorted(found)]
 
 
 def _picture(file: dict[str, str]) -> torch.Tensor:
