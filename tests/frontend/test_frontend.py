@@ -36,8 +36,13 @@ TRICKY = 'a {red|blue} circle (on:1.2) [b] // no comment /* this too */ "quoted"
 SAVED = """() => app.graph._nodes.some(
     node => /Save/.test(node.type) && node.imgs?.length && node.imgs.every(image => image.naturalWidth))"""
 
-#: Whether the host has nothing more to do: a picture is shown before the last one is made.
-DONE = "async () => (await (await fetch('/prompt')).json()).exec_info.queue_remaining === 0"
+#: Queues the graph by the button's own function; how its run ended, once all that it reports was heard.
+RUN = """() => new Promise(done => {
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"])
+        app.api.addEventListener(end, () => done(end), { once: true });
+    setTimeout(() => done("nothing was heard"), 180000);
+    app.queuePrompt(0, 1);
+})"""
 
 
 def graph_of(name: str) -> dict[str, Any]:
@@ -202,8 +207,9 @@ def test_queued_example_shows_its_picture(fresh: Canvas, frontend_host: LocalHos
         assert not fresh.page.evaluate(SAVED)
         # pictures are fetched when their node is drawn, so it must be in view
         fresh.page.evaluate("() => app.canvas.centerOnNode(app.graph._nodes.find(node => /Save/.test(node.type)))")
-        fresh.page.evaluate("() => app.queuePrompt(0, 1)")
+        assert fresh.page.evaluate(RUN) == "execution_success"
         fresh.page.wait_for_function(SAVED)
+        fresh.settle()
         fresh.screenshot(f"{name}_queued")
         assert fresh.dialogs() == []
         assert fresh.complaints == []
@@ -252,9 +258,8 @@ def test_queued_from_the_canvas_it_makes_the_images_of_the_api_form(
     """Run from the button's own function, then the API form: byte for byte the same pictures."""
     workflow = build(tricky("sdxl"), MODELS / "sdxl.yaml", None, 0)
     fresh.load(workflow.ui(info), "queued")
-    fresh.page.evaluate("() => app.queuePrompt(0, 1)")
+    assert fresh.page.evaluate(RUN) == "execution_success"
     fresh.page.wait_for_function(SAVED)
-    fresh.page.wait_for_function(DONE)
     fresh.settle()
     assert fresh.complaints == []
     shown = "() => Object.values(app.nodeOutputs).some((output) => output.images?.length === 2)"
