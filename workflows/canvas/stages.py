@@ -102,9 +102,9 @@ SHOWN: Final[dict[str, tuple[str, ...]]] = {
     "EriSampleSpec": ("config", "items"),
     "EriTrainerNoise": ("profile",),
     "EriTrainerSampler": ("sampler",),
+    "EriDDIMSampler": ("eta",),
     "EriFlowSchedule": ("shift",),
     "EriFluxSchedule": ("shift",),
-    "EriDDIMSchedule": ("spacing",),
 }
 
 
