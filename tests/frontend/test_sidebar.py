@@ -150,7 +150,9 @@ def test_a_cell_opens_large_and_goes_through_steps_and_prompts(
         kept = json.loads((EXAMPLES / "runs" / "flux_zorp" / "eridiffusion.json").read_text(encoding="utf-8"))
         assert kept["marks"] == [{"step": 0, "item": 1, "mark": "favourite"}]
         tab.keyboard.press("Escape")
-        assert tab.evaluate("() => document.activeElement.ariaLabel").startswith(f"{spec.items[1].prompt}, step 0,")
+        # the focus is on the cell again, once the dialog has told that it is closed
+        back = "start => document.activeElement.ariaLabel?.startsWith(start)"
+        tab.wait_for_function(back, arg=f"{spec.items[1].prompt}, step 0,")
     finally:
         shutil.rmtree(own.parent)
     tab.locator(".eri-runs tbody tr").nth(1).locator("td").nth(1).click()
