@@ -25,7 +25,7 @@ from ..protocol.events import (
     Interrupted,
     Reconnected,
     ending_in,
-    executed_in,
+    images_of,
     outputs_in,
 )
 from ..protocol.refusals import failed, missing_node, refused
@@ -292,13 +292,11 @@ class HostClient:
 
     async def view(self, image: ImageRef) -> bytes:
         """The bytes of an image file, as ComfyUI wrote it."""
-        query = {"filename": image.filename, "subfolder": image.subfolder, "type": image.type}
-        return (await self._request("GET", "/view", query=query))[1]
+        return (await self._request("GET", "/view", query=vars(image)))[1]
 
     async def download(self, image: ImageRef, target: Path) -> Path:
         """Write an image to `target`, whole or not at all; folders are made. Raises HostError."""
-        content = await self.view(image)
-        save_file(target, content)
+        save_file(target, await self.view(image))
         return target
 
     async def _ending(self, prompt_id: str) -> list[Event]:
@@ -318,8 +316,9 @@ class HostClient:
         for _ in range(100):
             record = await self.history(prompt_id)
             if record is not None:
-                images = {event.node: event.images for event in executed_in(prompt_id, record)}
-                return PromptResult(prompt_id, images, outputs_in(record))
+                outputs = outputs_in(record)
+                images = {node: images_of(output) for node, output in outputs.items()}
+                return PromptResult(prompt_id, images, outputs)
             await asyncio.sleep(0.05)
         raise HostError(
             "ComfyUI finished the prompt, but its history has no record of it",

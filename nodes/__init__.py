@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..host.http import run_pictures, run_writes, runs_routes
-from ..host.http.routes import register
+from ..host.http.register import register
 from .control import EriControlImages
 from .each import EriEachSample, EriEachSave
 from .flux import EriFluxPatchify, EriFluxUnpatchify
@@ -58,7 +57,4 @@ class EriExtension(ComfyExtension):
 async def comfy_entrypoint() -> EriExtension:
     """Return the extension object and add the routes for trainers. ComfyUI calls this once when it loads the pack."""
     register()
-    runs_routes.register()
-    run_pictures.register()
-    run_writes.register()
     return EriExtension()

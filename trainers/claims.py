@@ -226,48 +226,38 @@ NOISE_NOT_RUN: Final = (
         when=computes_in("bfloat16", "float16"),
     ),
 )
+def _in_half(text: str, test: str, when: Callable[[str], Condition]) -> tuple[Claim, ...]:
+    """A claim for each half precision, whose name stands for {dtype} in the text and is the test's parameter."""
+    return tuple(
+        Claim(
+            "precision", "close", text.format(dtype=dtype), (f"{test}[{dtype}]",), FIGURES[dtype],
+            "of a value, each step", when(dtype),
+        )
+        for dtype in ("bfloat16", "float16")
+    )  # fmt: skip
+
+
 #: Where latents and timesteps are rounded between the steps as in the trainer.
-HALF_KEPT: Final = tuple(
-    Claim(
-        "precision",
-        "close",
-        f"Latents and timesteps are rounded to {dtype} as in the trainer. Where the model computes in it too, only the "
-        "order of its sums differs, by 0.011 of the largest value in one run: musubi-tuner's own bfloat16 samples of a "
-        "small model were up to 14 of 255 apart, 0.25 on average (59 and 1.6 with steps and model in float32)",
-        (f"nodes/test_half_steps.py::test_steps_are_those_of_fluxs_own_code[{dtype}]",),
-        FIGURES[dtype],
-        "of a value, each step",
-        steps_in(dtype),
-    )
-    for dtype in ("bfloat16", "float16")
+HALF_KEPT: Final = _in_half(
+    "Latents and timesteps are rounded to {dtype} as in the trainer. Where the model computes in it too, only the "
+    "order of its sums differs, by 0.011 of the largest value in one run: musubi-tuner's own bfloat16 samples of a "
+    "small model were up to 14 of 255 apart, 0.25 on average (59 and 1.6 with steps and model in float32)",
+    "nodes/test_half_steps.py::test_steps_are_those_of_fluxs_own_code",
+    steps_in,
 )
 #: Where latents are rounded between the steps as by diffusers' scheduler, from a velocity in half precision.
-HALF_LATENTS: Final = tuple(
-    Claim(
-        "precision",
-        "close",
-        f"Latents are rounded to {dtype} between the steps, as diffusers' scheduler does. What the model computes is "
-        "rounded too, and guidance and timesteps are where the trainer does: that was not compared, and a model in "
-        "half precision alone moves pictures",
-        (f"nodes/test_half_steps.py::test_steps_are_those_of_diffusers_scheduler[{dtype}]",),
-        FIGURES[dtype],
-        "of a value, each step",
-        steps_in(dtype),
-    )
-    for dtype in ("bfloat16", "float16")
+HALF_LATENTS: Final = _in_half(
+    "Latents are rounded to {dtype} between the steps, as diffusers' scheduler does. What the model computes is "
+    "rounded too, and guidance and timesteps are where the trainer does: that was not compared, and a model in half "
+    "precision alone moves pictures",
+    "nodes/test_half_steps.py::test_steps_are_those_of_diffusers_scheduler",
+    steps_in,
 )
-HALF_STEPS: Final = tuple(
-    Claim(
-        "precision",
-        "close",
-        f"The steps are in float32 here and in {dtype} in the trainer: each rounding is small, but they add up (musubi-"
-        "tuner's own bfloat16 gave pixels up to 67 of 255 apart, 1.5 on average)",
-        (f"workflows/test_parity.py::test_one_rounding_is_the_figure[{dtype}]",),
-        FIGURES[dtype],
-        "of a value, each step",
-        computes_in(dtype),
-    )
-    for dtype in ("bfloat16", "float16")
+HALF_STEPS: Final = _in_half(
+    "The steps are in float32 here and in {dtype} in the trainer: each rounding is small, but they add up (musubi-"
+    "tuner's own bfloat16 gave pixels up to 67 of 255 apart, 1.5 on average)",
+    "workflows/test_parity.py::test_one_rounding_is_the_figure",
+    computes_in,
 )
 
 #: diffusers' second CLIP tokenizer, for those trainers that take it from a model's repository.

@@ -17,7 +17,6 @@ VERSION: Final = 1
 #: Most bytes of it.
 MAX_BYTES: Final = 8 << 20
 Mark = Literal["favourite", "reject"]
-MARKS: Final = ("favourite", "reject")
 
 
 @dataclass(frozen=True)

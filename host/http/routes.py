@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from aiohttp import web
 from comfy.cli_args import args
-from server import PromptServer
 
 from ...errors import (
     EriError,
@@ -45,16 +44,8 @@ _POLL: Final = 0.2
 BODY_WITHIN: Final = 30.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def register() -> None:
-    """Add the routes to the running ComfyUI, once, before ComfyUI's `add_routes`; without a server there are none."""
-    server = getattr(PromptServer, "instance", None)
-    if server is None or any(getattr(route, "path", "").startswith(f"{PREFIX}/") for route in server.routes):
-        return
-    server.routes.post(f"{PREFIX}/graph")(answered(_graph))
-    server.routes.post(f"{PREFIX}/queue")(answered(_queue))
-    server.routes.get(f"{PREFIX}/prompts/{{prompt_id}}")(answered(_prompt))
+#: Method, path below PREFIX, and handler of each route.
+Routes = tuple[tuple[str, str, Handler], ...]
 
 
 def answered(handler: Handler) -> Handler:
@@ -218,3 +209,10 @@ def _run_name(run: str) -> str:
 def _summary(workflow: Workflow) -> dict[str, Any]:
     """What both answers say about the graph: its samples with every default filled in, and the notes for people."""
     return {"spec": workflow.spec.to_dict(), "notes": workflow.notes, "instead": list(workflow.instead)}
+
+
+ROUTES: Final[Routes] = (
+    ("POST", "/graph", _graph),
+    ("POST", "/queue", _queue),
+    ("GET", "/prompts/{prompt_id}", _prompt),
+)

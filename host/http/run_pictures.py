@@ -9,28 +9,17 @@ from typing import Any, Final
 
 import folder_paths
 from aiohttp import web
-from server import PromptServer
 
 from ...errors import ImagesError, NodeInputError, RequestError
 from ...images.compare import compare_pictures, read_picture
 from ...images.thumbnails import SIZE, SIZES, thumbnail
 from ..paths import check_name
-from .routes import PREFIX, answered
+from .routes import Routes
 from .run_config import place_of
 
 _TYPES: Final = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 #: One comparison at a time: each takes all processors.
 _COMPARING: Final = asyncio.Semaphore(1)
-
-
-def register() -> None:
-    """Add the routes to the running ComfyUI, once; without a server there are none."""
-    server = getattr(PromptServer, "instance", None)
-    if server is None or any(getattr(route, "path", "") == f"{PREFIX}/thumbnail" for route in server.routes):
-        return
-    server.routes.get(f"{PREFIX}/thumbnail")(answered(_thumbnail))
-    server.routes.get(f"{PREFIX}/run-picture")(answered(_run_picture))
-    server.routes.get(f"{PREFIX}/verdict")(answered(_verdict))
 
 
 async def _thumbnail(request: web.Request) -> web.Response:
@@ -120,3 +109,10 @@ def _picture(folder: Path, name: Path, field: str) -> Path:
     if path.suffix.lower() not in _TYPES:
         raise RequestError(403, "outside", f"{str(name)!r} is no picture.", field=field)
     return path
+
+
+ROUTES: Final[Routes] = (
+    ("GET", "/thumbnail", _thumbnail),
+    ("GET", "/run-picture", _run_picture),
+    ("GET", "/verdict", _verdict),
+)

@@ -8,27 +8,17 @@ from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
-from server import PromptServer
 
 from ...errors import RequestError
 from ...workflows.requests import ConfigOfRun, MarkRequest, spec_of
 from ...workflows.run_memory import RunMemory, read_memory, write_memory
-from .routes import PREFIX, answered, read_body
+from .routes import Routes, read_body
 from .run_config import Place, check_fits, place_of, read_fitting
 
 #: A file is read, changed and written by one request at a time.
 _WRITING: Final = threading.Lock()
 
 Change = Callable[[Place, RunMemory], RunMemory]
-
-
-def register() -> None:
-    """Add the routes to the running ComfyUI, once; without a server there are none."""
-    server = getattr(PromptServer, "instance", None)
-    if server is None or any(getattr(route, "path", "").startswith(f"{PREFIX}/run-marks") for route in server.routes):
-        return
-    server.routes.put(f"{PREFIX}/run-config/{{name:(?s:.+)}}")(answered(_config))
-    server.routes.put(f"{PREFIX}/run-marks/{{name:(?s:.+)}}")(answered(_mark))
 
 
 async def _config(request: web.Request) -> web.Response:
@@ -70,3 +60,9 @@ async def _changed(request: web.Request, change: Change) -> web.Response:
 
     kept = await asyncio.to_thread(work)
     return web.json_response({"config": kept.file or kept.source, "marks": len(kept.marks)})
+
+
+ROUTES: Final[Routes] = (
+    ("PUT", "/run-config/{name:(?s:.+)}", _config),
+    ("PUT", "/run-marks/{name:(?s:.+)}", _mark),
+)

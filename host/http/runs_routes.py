@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import folder_paths
 from aiohttp import web
-from server import PromptServer
 
 from ...errors import ImagesError, LoraError, NodeInputError, RequestError
 from ...images.found import samples_by_name
@@ -22,18 +21,8 @@ from ...spec import SampleSpec
 from ...workflows.run_memory import RunMemory, read_memory
 from ..lora.runs import find_run, list_runs, runs_version
 from ..paths import run_roots, without_folders
-from .routes import PREFIX, answered
+from .routes import PREFIX, Routes
 from .run_config import Place, choose, configs_in, place_of, shown_name
-
-
-def register() -> None:
-    """Add the routes to the running ComfyUI, once; without a server there are none."""
-    server = getattr(PromptServer, "instance", None)
-    if server is None or any(getattr(route, "path", "").startswith(f"{PREFIX}/runs") for route in server.routes):
-        return
-    server.routes.get(f"{PREFIX}/runs")(answered(_runs))
-    server.routes.get(f"{PREFIX}/runs/{{name:(?s:.+)}}")(answered(_run))
-    server.routes.get(f"{PREFIX}/runs-version")(answered(_version))
 
 
 async def _runs(_: web.Request) -> web.Response:
@@ -160,3 +149,10 @@ def _samples(spec: SampleSpec) -> list[dict[str, Any]]:
         version = path.stat().st_mtime_ns // 1_000_000
         entries.append({"step": step, "item": index, "url": f"/view?{urlencode(query)}", "version": version})
     return entries
+
+
+ROUTES: Final[Routes] = (
+    ("GET", "/runs", _runs),
+    ("GET", "/runs/{name:(?s:.+)}", _run),
+    ("GET", "/runs-version", _version),
+)

@@ -1,13 +1,10 @@
-"""The trainers' routes in a running host: graphs, queued prompts and their files, and what is turned away."""
+"""The trainers' routes in a running ComfyUI: graphs, queued prompts and their files."""
 
 from __future__ import annotations
 
-import asyncio
-import gzip
 import io
 import json
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,63 +12,24 @@ import aiohttp
 import aiohttp.web
 import jsonschema
 import pytest
-import yaml
-from aiohttp.test_utils import TestServer
 from PIL import Image
 
 from comfyui_eridiffusion.client.runs import steps_in
 from comfyui_eridiffusion.spec import read_spec
+from comfyui_eridiffusion.tests.nodes.route_calls import (
+    EXAMPLES,
+    FAMILIES,
+    OPENAPI,
+    config,
+    conforms,
+    post,
+    quick,
+    refusal,
+    request,
+)
 from comfyui_eridiffusion.tests.waiting import until
 from comfyui_eridiffusion.workflows import build
-from comfyui_eridiffusion.workflows.requests import MAX_BODY, GraphRequest, ModelDescription, QueueRequest
-
-ROOT = Path(__file__).parents[2]
-EXAMPLES = ROOT / "examples"
-OPENAPI = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text(encoding="utf-8"))
-FAMILIES = ("flux", "sd35", "sdxl")
-
-
-def config(family: str = "flux") -> str:
-    return (EXAMPLES / "configs" / f"{family}.yaml").read_text(encoding="utf-8")
-
-
-def request(family: str = "flux", **more: Any) -> dict[str, Any]:
-    """A body as a trainer sends it: the example's config as it is, and the models that `eri --models` takes."""
-    models = yaml.safe_load((EXAMPLES / "models" / f"{family}.yaml").read_text(encoding="utf-8"))
-    return {"config": config(family), "models": models, **more}
-
-
-def quick(family: str, steps: int = 2) -> str:
-    """The example with fewer sampler steps."""
-    text = config(family)
-    shorter, count = re.subn(r"sample_steps: \d+", f"sample_steps: {steps}", text)
-    assert count == 1
-    return shorter
-
-
-def conforms(document: Any, name: str) -> Any:
-    """The document, once it is seen to be what the OpenAPI file promises."""
-    schema = {"$ref": f"#/components/schemas/{name}", "components": OPENAPI["components"]}
-    jsonschema.Draft202012Validator(schema).validate(document)
-    return document
-
-
-@pytest.fixture
-async def web(host_server: Any) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(host_server.url) as session:
-        yield session
-
-
-async def post(web: aiohttp.ClientSession, path: str, body: Any, **options: Any) -> tuple[int, dict[str, Any]]:
-    async with web.post(f"/eridiffusion/{path}", json=body, **options) as answer:
-        return answer.status, json.loads(await answer.text() or "{}")
-
-
-async def refusal(web: aiohttp.ClientSession, status: int, path: str, body: Any, **options: Any) -> dict[str, Any]:
-    found, document = await post(web, path, body, **options)
-    assert found == status, document
-    error: dict[str, Any] = conforms(document, "Error")["error"]
-    return error
+from comfyui_eridiffusion.workflows.requests import GraphRequest, ModelDescription, QueueRequest
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -204,163 +162,6 @@ async def test_waiting_running_and_interrupted(web: aiohttp.ClientSession) -> No
         assert ids[1] in conforms(await answer.json(), "Error")["error"]["message"]
 
 
-async def test_broken_config_gets_the_readers_message(web: aiohttp.ClientSession) -> None:
-    broken = config().replace("sample_steps: 20", "sample_steps: [20")
-    line = broken[: broken.index("sample_steps")].count("\n") + 1
-    error = await refusal(web, 400, "graph", request(config=broken, source="/home/x/train.yaml"))
-    assert error["kind"] == "config"
-    assert error["source"] == "train.yaml"
-    assert error["line"] in range(line, line + 4)
-    assert f"line {error['line']}" in error["message"]
-    error = await refusal(web, 400, "queue", request(config=quick("flux", -3)))
-    assert (error["kind"], error["line"]) == ("config", line)
-    assert error["field"].endswith("sample_steps")
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ({"step": "500"}, "step"),
-        ({"step": -1}, "step"),
-        ({"unknown": 1}, "unknown"),
-        ({"config": ""}, "config"),
-        ({"config": None}, "config"),
-        ({"run": "a\0b"}, "run"),
-        ({"run": " "}, "run"),
-        ({"style": "other"}, "style"),
-        ({"batch": 0}, "batch"),
-        ({"batch": 65}, "batch"),
-        ({"batch": "4"}, "batch"),
-        ({"models": "/etc/passwd"}, "models"),
-        (
-            {"models": {"loaders": {"model": {"class_type": "X", "inputs": {"a": [1]}}}}},
-            "models.loaders.model.inputs.a",
-        ),
-    ],
-)
-async def test_requests_of_another_form_are_named(
-    web: aiohttp.ClientSession, change: dict[str, Any], field: str
-) -> None:
-    error = await refusal(web, 400, "graph", {**request(), **change})
-    assert error["kind"] == "request"
-    assert error["field"].startswith(field)
-    with pytest.raises(jsonschema.ValidationError):
-        conforms({**request(), **change}, "GraphRequest")
-
-
-async def test_text_is_never_taken_for_a_file(web: aiohttp.ClientSession) -> None:
-    path = str(EXAMPLES / "configs" / "flux.yaml")
-    assert (await refusal(web, 400, "graph", request(config=path)))["kind"] == "not_config"
-    kohya = 'pretrained_model_name_or_path = "sd_xl_base_1.0.safetensors"\nsample_prompts = "/etc/passwd"\n'
-    error = await refusal(web, 400, "graph", {"config": kohya, "trainer": "kohya", "source": "a.toml"})
-    assert error["kind"] == "config"
-    assert "root:" not in error["message"]
-
-
-@pytest.mark.parametrize(
-    ("source", "text", "kind"),
-    [
-        ("compose.yaml", "services:\n  web: 1\n", "not_config"),
-        ("package.json", '{"name": "x", "version": "1"}', "not_config"),
-        ("letter.txt", "Dear all,\nthe meeting is at noon.\n", "family_unknown"),
-        ("broken.yaml", "a: [1,\nb: }", "config"),
-    ],
-)
-async def test_what_is_no_config_is_told_from_a_broken_one(
-    web: aiohttp.ClientSession, source: str, text: str, kind: str
-) -> None:
-    assert (await refusal(web, 400, "graph", {"config": text, "source": source}))["kind"] == kind
-
-
-async def test_no_json_and_no_object(web: aiohttp.ClientSession) -> None:
-    for body in (b"{", b"[]", b"\xff\xfe", b"[" * 100_000):
-        headers = {"Content-Type": "application/json"}
-        async with web.post("/eridiffusion/graph", data=body, headers=headers) as answer:
-            assert answer.status == 400
-            assert conforms(await answer.json(), "Error")["error"]["kind"] == "request"
-
-
-async def test_too_large(web: aiohttp.ClientSession) -> None:
-    error = await refusal(web, 413, "graph", request(config=config() + "#" * MAX_BODY))
-    assert error["kind"] == "too_large"
-    packed = gzip.compress(json.dumps(request(config="#" * (4 * MAX_BODY))).encode())
-    assert len(packed) < MAX_BODY // 10
-    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    async with web.post("/eridiffusion/graph", data=packed, headers=headers) as answer:
-        assert answer.status == 413
-
-
-@pytest.mark.parametrize("run", ["/etc", "../../../etc", "flux_zorp/../../../etc", str(ROOT / "lora")])
-@pytest.mark.parametrize("path", ["graph", "queue"])
-async def test_runs_outside_the_roots(web: aiohttp.ClientSession, path: str, run: str) -> None:
-    error = await refusal(web, 403, path, request(run=run, step=1))
-    assert error["kind"] == "outside"
-    assert Path(run).name in error["message"]
-
-
-@pytest.mark.parametrize("name", ["n" * 300, "x/" * 2100, "half\ud800"], ids=["name", "path", "surrogate"])
-async def test_names_that_no_file_can_have(web: aiohttp.ClientSession, name: str) -> None:
-    status, _ = await post(web, "graph", request(run=name, step=1))
-    assert status in (400, 403)
-    if len(name) < 1000 and name.isascii():  # what a request line can hold
-        for place in (f"runs/{name}", f"thumbnail?filename={name}", f"runs/flux_zorp?config={name}.yaml"):
-            async with web.get(f"/eridiffusion/{place}") as answer:
-                conforms(await answer.json(), "Error")
-                assert answer.status in (403, 404)
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-async def test_a_body_that_is_not_encoded_as_it_says(web: aiohttp.ClientSession, encoding: str) -> None:
-    headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
-    async with web.post("/eridiffusion/graph", data=b'{"config": "none"}', headers=headers) as answer:
-        assert answer.status == 400
-        assert encoding in conforms(await answer.json(), "Error")["error"]["message"]
-
-
-async def test_a_body_that_never_comes(comfy_host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    routes = comfy_host.pack("host.http.routes")
-    monkeypatch.setattr(routes, "BODY_WITHIN", 0.1)
-    app = aiohttp.web.Application()
-    app.router.add_post("/graph", routes.answered(routes._graph))
-    async with TestServer(app) as server:
-        reader, writer = await asyncio.open_connection(server.host, server.port)
-        writer.write(b"POST /graph HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
-        assert (await reader.read(4096)).startswith(b"HTTP/1.1 408")
-        writer.close()
-
-
-@pytest.mark.parametrize("body", [{"config": "no_such.yaml"}, {"run": "/etc"}, {"run": "no_run", "step": 1}])
-@pytest.mark.parametrize("path", ["graph", "queue"])
-async def test_errors_name_no_folder_of_this_machine(
-    comfy_host: Any, web: aiohttp.ClientSession, path: str, body: dict[str, Any]
-) -> None:
-    import folder_paths
-
-    _, document = await post(web, path, request(**body))
-    assert folder_paths.base_path not in json.dumps(document.get("error", ""))
-
-
-@pytest.mark.parametrize("prefix", ["", "/api"])
-async def test_posts_from_other_sites(web: aiohttp.ClientSession, prefix: str) -> None:
-    for headers, expected in (
-        ({"Origin": "https://evil.example"}, 403),
-        ({"Sec-Fetch-Site": "cross-site"}, 403),
-        ({"Origin": str(web._base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin"}, 200),
-    ):
-        async with web.post(f"{prefix}/eridiffusion/graph", json=request(), headers=headers) as answer:
-            assert answer.status == expected
-    async with web.options("/eridiffusion/queue", headers={"Origin": str(web._base_url).rstrip("/")}) as answer:
-        assert "Access-Control-Allow-Origin" not in answer.headers
-
-
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
-async def test_what_a_form_can_send_is_refused(web: aiohttp.ClientSession, kind: str) -> None:
-    """These content types need no consent of the host's; see the Fetch standard, CORS-safelisted request-header."""
-    async with web.post("/eridiffusion/queue", data=json.dumps(request()), headers={"Content-Type": kind}) as answer:
-        assert answer.status == 415
-        assert "application/json" in conforms(await answer.json(), "Error")["error"]["message"]
-
-
 async def test_what_the_host_refuses_names_node_and_field(web: aiohttp.ClientSession) -> None:
     error = await refusal(web, 422, "queue", request(run="flux_zorp", step=51))
     assert (error["kind"], error["node"], error["class_type"]) == ("validation", "lora", "EriLoraAtStep")
@@ -436,13 +237,6 @@ def test_descriptions_beside_a_model(
     assert [said in note for note in notes] == [True] * bool(said)
 
 
-@pytest.mark.parametrize("wait", ["-1", "nan", "301", "x", ""])
-async def test_wait_out_of_range(web: aiohttp.ClientSession, wait: str) -> None:
-    async with web.get("/eridiffusion/prompts/none", params={"wait": wait}) as answer:
-        assert answer.status == 400
-        assert conforms(await answer.json(), "Error")["error"]["field"] == "wait"
-
-
 def test_openapi_lists_the_routes_and_their_fields(comfy_host: Any) -> None:
     from server import PromptServer
 
@@ -453,7 +247,7 @@ def test_openapi_lists_the_routes_and_their_fields(comfy_host: Any) -> None:
     ]
     listed = [(path, method) for path, methods in OPENAPI["paths"].items() for method in methods]
     assert sorted(found) == sorted(listed)
-    comfy_host.pack("host.http.routes").register()  # once is enough
+    comfy_host.pack("host.http.register").register()  # once is enough
     assert len([route for route in PromptServer.instance.routes if "/eridiffusion" in route.path]) == len(found)
     schemas = OPENAPI["components"]["schemas"]
     for name, model in (("GraphRequest", GraphRequest), ("QueueRequest", QueueRequest), ("Models", ModelDescription)):
@@ -463,21 +257,3 @@ def test_openapi_lists_the_routes_and_their_fields(comfy_host: Any) -> None:
         defaults = {key: entry["default"] for key, entry in schemas[name]["properties"].items() if "default" in entry}
         assert defaults == {key: model.model_fields[key].default for key in defaults}
     jsonschema.Draft202012Validator.check_schema({"components": OPENAPI["components"]})
-
-
-def test_a_run_that_is_a_link_out_of_the_roots(
-    comfy_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import folder_paths
-
-    loras, outside = tmp_path / "loras", tmp_path / "outside"
-    for folder in (loras / "mine", outside):
-        folder.mkdir(parents=True)
-    (loras / "run").symlink_to(outside)
-    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(loras)], {".safetensors"}))
-    routes, errors = comfy_host.pack("host.http.routes"), comfy_host.pack("workflows.requests")
-    assert routes._run_name("mine") == "mine"
-    for run in ("run", str(loras / "run")):
-        with pytest.raises(errors.RequestError, match="link out of the allowed folders") as caught:
-            routes._run_name(run)
-        assert (caught.value.status, caught.value.kind) == (403, "outside")

@@ -1,5 +1,7 @@
 // A question with one button for each answer; the front end's own dialogs know only "yes" and a line of text.
 
+import { make } from "./dom.js";
+
 const STYLE = `
   .eri-choose { padding: 1.25rem; border: 1px solid var(--border-color); border-radius: 0.5rem; max-width: 32rem;
     background: var(--comfy-menu-bg); color: var(--input-text); font: inherit; margin: auto; }
@@ -11,18 +13,12 @@ const STYLE = `
   .eri-choose button:hover, .eri-choose button:focus-visible { outline: 2px solid var(--p-primary-color, #4a9eff); }
 `;
 
-function element(tag, content, properties = {}) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...[content].flat());
-  return made;
-}
-
 /** The id that the person chooses among `options` ({id, title}); null with `cancel` or Escape. */
 export function choose(title, question, options, cancel) {
-  const button = ({ id, title: label }) => element("button", label, { value: id });
-  const form = element("form", [...options, { id: "", title: cancel }].map(button), { method: "dialog" });
-  const parts = [element("style", STYLE), element("h2", title), element("div", question), form];
-  const dialog = element("dialog", parts, { className: "eri-choose", ariaLabel: title });
+  const button = ({ id, title: label }) => make("button", { value: id }, label);
+  const form = make("form", { method: "dialog" }, ...[...options, { id: "", title: cancel }].map(button));
+  const parts = [make("style", {}, STYLE), make("h2", {}, title), make("div", {}, question), form];
+  const dialog = make("dialog", { className: "eri-choose", ariaLabel: title }, ...parts);
   document.body.append(dialog);
   dialog.addEventListener("keydown", (event) => event.stopPropagation()); // the canvas has keys of its own
   return new Promise((resolve) => {

@@ -1,0 +1,17 @@
+"""Adds the pack's routes to the running ComfyUI."""
+
+from __future__ import annotations
+
+from server import PromptServer
+
+from . import routes, run_pictures, run_writes, runs_routes
+
+
+def register() -> None:
+    """Add the routes once, before ComfyUI's `add_routes`; without a server there are none."""
+    server = getattr(PromptServer, "instance", None)
+    if server is None or any(getattr(route, "path", "").startswith(f"{routes.PREFIX}/") for route in server.routes):
+        return
+    for part in (routes, runs_routes, run_pictures, run_writes):
+        for method, path, handler in part.ROUTES:
+            server.routes.route(method, f"{routes.PREFIX}{path}")(routes.answered(handler))
