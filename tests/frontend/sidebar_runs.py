@@ -91,3 +91,15 @@ def show(canvas: Canvas, run: str) -> Any:
         page.wait_for_selector(".eri-runs", state="detached")
     page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
     return page
+
+
+def compare(viewer: Any) -> None:
+    """Lay the trainer's own and another step over the picture, a part of it in sight."""
+    choice = viewer.get_by_label("Compare with")
+    for against, url in (("The trainer's own", "run-picture"), ("step 1000", "000001000"[3:])):
+        choice.select_option(against)
+        assert url in viewer.locator(".eri-other").get_attribute("src")
+    wipe = viewer.get_by_role("slider")
+    wipe.fill("30")
+    clip = viewer.locator(".eri-other").evaluate("image => getComputedStyle(image).clipPath")
+    assert clip == "inset(0px 70% 0px 0px)"

@@ -25,6 +25,7 @@ from comfyui_eridiffusion.tests.frontend.sidebar_runs import (
     EXAMPLES,
     TABLE,
     VISIBLE,
+    compare,
     keep_config,
     make_sample,
     show,
@@ -97,18 +98,6 @@ def test_texts_stand_out_in_both_themes(tab: Any, fresh: Canvas, theme: str) -> 
     found = tab.evaluate(CONTRAST)
     assert len(found) > 20
     assert [(name, ratio) for name, ratio in found if ratio < 4.5] == []
-
-
-def compare(viewer: Any) -> None:
-    """Lay the trainer's own and another step over the picture, a part of it in sight."""
-    choice = viewer.get_by_label("Compare with")
-    for against, url in (("The trainer's own", "run-picture"), ("step 1000", "000001000"[3:])):
-        choice.select_option(against)
-        assert url in viewer.locator(".eri-other").get_attribute("src")
-    wipe = viewer.get_by_role("slider")
-    wipe.fill("30")
-    clip = viewer.locator(".eri-other").evaluate("image => getComputedStyle(image).clipPath")
-    assert clip == "inset(0px 70% 0px 0px)"
 
 
 def test_a_cell_opens_large_and_goes_through_steps_and_prompts(
