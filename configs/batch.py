@@ -116,7 +116,7 @@ class _Script:
             if written == "%%":
                 return "%"
             name = (match[1] or match[2] or "").lower()
-            value = _HERE.get(written.lower(), self.names.values.get(name) if ":" not in written else None)
+            value = _HERE.get(written.lower(), self.names.read(name) if ":" not in written else None)
             unsure = unsure or value is None or isinstance(value, Unexpanded)
             return written if value is None else str(value)
 

@@ -35,6 +35,8 @@ _BATCH: Final = re.compile(
 _POWERSHELL: Final = re.compile(
     r"[ \t]`[ \t\r]*\n[ \t]*[-$@]|^[ \t]*\$(?:env:)?\w+ *= |^& ", re.MULTILINE | re.IGNORECASE
 )
+#: Words that a program's name may have.
+_LONGEST_NAME: Final = 4
 _FILE: Final = re.compile(r"[^\s\"'=]{1,300}\.(?:py|sh|bat|cmd|ps1)(?![\w.])", re.IGNORECASE)
 _CONFIG: Final = re.compile(r"[^\s\"'=]{1,300}\.(?:ya?ml|jsonc?|toml|env)", re.IGNORECASE)
 
@@ -95,8 +97,8 @@ class Script:
         found = []
         for number, command in enumerate(self.commands):
             for position, word in enumerate(command.words):
-                name, count = _named(command.words[position:], programs)
-                if name is not None and _runs(command.words[:position]):
+                name, count = _named(command.words[position : position + _LONGEST_NAME], programs)
+                if name is not None and _runs(command.words[: min(position, 1)]):
                     fault = command.fault or _cut_off(self.commands[number + 1 : number + 2], self.joint)
                     found.append(_Start(name, word.at, command.words[position + count :], fault))
                     break
@@ -140,7 +142,7 @@ def _named(words: list[Word], programs: re.Pattern[str]) -> tuple[str | None, in
 
     More than one where further words belong to the name, as in `train --model sd35`.
     """
-    for count in (1, 2, 3, 4):
+    for count in range(1, _LONGEST_NAME + 1):
         text = " ".join(word.text for word in words[:count])
         match = programs.search(text) if len(text) < 4096 else None
         if match is not None and match.start() <= len(words[0].text) and match.end() == len(text.rstrip()):

@@ -22,6 +22,10 @@ _FILE_CELL: Final = re.compile(r"\A\s*%%writefile +(?P<more>-a +)?(?P<file>\S.*?
 _MAGIC: Final = re.compile(r"[ \t]*[!%]")
 _NAMED: Final = re.compile(r"\$\$|\{([^{}\n]+)\}|\$([A-Za-z_]\w*)")
 _END: Final = "END_OF_CELL"
+#: Expressions within each other, letters of a value, and letters that values add to a line.
+_DEEPEST: Final = 50
+_LONGEST: Final = 4096
+_MOST: Final = 1 << 18
 _GONE: Final = "a line that stands in the one before"
 
 
@@ -112,8 +116,10 @@ def _assign(statement: ast.stmt, names: dict[str, str]) -> None:
             names[target.id] = value or ""
 
 
-def _value(node: ast.expr, names: dict[str, str]) -> str | None:
-    """The text of an expression, None where it is not known."""
+def _value(node: ast.expr, names: dict[str, str], depth: int = 0) -> str | None:
+    """The text of an expression, None where it is not known, deeper or longer than what people write."""
+    if depth > _DEEPEST:
+        return None
     if isinstance(node, ast.Constant):
         return str(node.value) if isinstance(node.value, str | int | float) else None
     if isinstance(node, ast.Name):
@@ -125,23 +131,39 @@ def _value(node: ast.expr, names: dict[str, str]) -> str | None:
         parts = [node.left, node.right]
     elif isinstance(node, ast.FormattedValue) and node.format_spec is None:
         parts = [node.value]
-    elif isinstance(node, ast.Call) and ast.unparse(node.func) == "os.path.join" and not node.keywords:
+    elif isinstance(node, ast.Call) and not node.keywords and _is_join(node.func):
         parts = node.args
-    known = [value for part in parts if (value := _value(part, names)) is not None]
+    known = [value for part in parts if (value := _value(part, names, depth + 1)) is not None]
     if not parts or len(known) < len(parts):
         return None
-    return posixpath.join(*known) if isinstance(node, ast.Call) else "".join(known)
+    value = posixpath.join(*known) if isinstance(node, ast.Call) else "".join(known)
+    return value if len(value) <= _LONGEST else None
+
+
+def _is_join(function: ast.expr) -> bool:
+    """Whether it is `os.path.join`."""
+    for name in ("join", "path"):
+        if not isinstance(function, ast.Attribute) or function.attr != name:
+            return False
+        function = function.value
+    return isinstance(function, ast.Name) and function.id == "os"
 
 
 def _substituted(line: str, names: dict[str, str]) -> str:
     """A `!` line with its variables; one that is not known stays as a variable of the shell."""
 
+    added = 0
+
     def value(match: re.Match[str]) -> str:
+        nonlocal added
         name = (match[1] or match[2] or "").strip()
         try:
             found = _value(ast.parse(name, mode="eval").body, names) if name else "$"
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return match[0]  # `{` of a dictionary, or the shell's
-        return found if found is not None else f"${{{name}}}" if name.isidentifier() else f"$({name})"
+        added += len(found or "")
+        if found is not None and added <= _MOST:
+            return found
+        return f"${{{name}}}" if name.isidentifier() else f"$({name})"
 
     return _NAMED.sub(value, line)

@@ -210,7 +210,8 @@ class _Script:
         name = name.lower()
         if name in ("true", "false", "null"):
             return {"true": "True", "false": "", "null": ""}[name]
-        value = self.names.values.get(name, _HERE.get(name))
+        value = self.names.read(name)
+        value = _HERE.get(name) if value is None else value
         return Unexpanded(written) if value is None else value
 
     def _word(self, written: str) -> list[str]:

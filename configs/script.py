@@ -110,12 +110,14 @@ class Names:
         places: where a variable was assigned last, by name.
         written: how a variable that is not known is shown.
         files: the texts that the script writes into files, by path.
+        left: how many letters may still be put in for variables: a few lines that double one make more than fits.
     """
 
     written: str
     values: dict[str, Value] = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    left: int = 1 << 24
     _open: list[_Branches] = field(default_factory=list)
 
     @property
@@ -127,11 +129,18 @@ class Names:
         """What stands for a variable of which nothing is known."""
         return Unexpanded(self.written.format(name))
 
+    def read(self, name: str) -> Value | None:
+        """What is put in for a variable, None where that is not known or nothing is left."""
+        value = self.values.get(name)
+        if value is not None:
+            self.left -= len(value) + (sum(map(len, value)) if isinstance(value, list) else 0)
+        return value if self.left >= 0 else None
+
     def assign(self, name: str, value: Value, *, more: bool = False) -> None:
         """Set a variable, or with `more` add to it."""
         if not self.running:
             return
-        old = self.values.get(name)
+        old = self.read(name) if more else None
         added = value if isinstance(value, list) else [value]
         if more and isinstance(old, list):
             value = [*old, *added]

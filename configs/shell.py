@@ -145,6 +145,7 @@ class _Script:
         except Fault:
             return []
         inner.end("")
+        self.names.left = inner.names.left
         return [Command([word._replace(at=words[0].at) for word in one.words], one.fault) for one in inner.commands]
 
     def _write(self, words: list[str], redirections: list[Token]) -> None:
@@ -263,7 +264,7 @@ class _Script:
         if match is None:
             return Unexpanded(written)
         name, listed, colon, operator, word = match.groups()
-        held = self.names.values.get(name)
+        held = self.names.read(name)
         if isinstance(held, list):
             held = held if listed else (held[0] if held else "")
         if not operator:

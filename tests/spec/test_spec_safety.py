@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec
+from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec, read_text
 from comfyui_eridiffusion.tests.counting import at_most
 
 DATA = Path(__file__).parent / "data"
@@ -258,3 +258,27 @@ def test_any_value_in_any_field_ends_in_a_spec_or_spec_error(path: Path, data: s
         place = place[key]
     place[key] = data.draw(VALUES)
     accepts(yaml.safe_dump(document))
+
+
+_DEEP = "+".join(["'a'"] * 900)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a=xxxxxxxxxx\n" + "a=$a$a\n" * 60 + "accelerate launch train_network.py --sample_prompts $a\n",
+        "a=(x y)\n" + 'a+=("${a[@]}")\n' * 60 + 'accelerate launch train_network.py "${a[@]}"\n',
+        "a=" + "x" * 4000 + "\naccelerate launch train_network.py " + "$a$a " * 50_000 + "\n",
+        "$a = 'xxxxxxxxxx'\n" + '$a = "$a$a"\n' * 60 + "python train_network.py --sample_prompts $a\n",
+        "@echo off\nset a=xxxxxxxxxx\n" + "set a=%a%%a%\n" * 60 + "python train_network.py --sample_prompts %a%\n",
+        "x = 'aaaaaaaaaa'\n" + "x = x + x\n" * 60 + "!accelerate launch train_network.py --sample_prompts {x}\n",
+        f"x = {_DEEP}\n!accelerate launch train_network.py --sample_prompts {{x}}\n",
+        f"!accelerate launch train_network.py --sample_prompts {{{_DEEP}}}\n",
+        "x = " + "a." * 900 + "b('c')\n!accelerate launch train_network.py --sample_prompts $x\n",
+    ],
+    ids=["bash", "array", "one word", "powershell", "cmd", "notebook", "deep value", "deep name", "deep call"],
+)
+def test_variables_that_grow_without_end_are_not_followed(text: str) -> None:
+    """A few lines that double a variable would fill any memory."""
+    with pytest.raises(SpecError):
+        read_text(text)
