@@ -143,6 +143,10 @@ class ImagesError(EriError, ValueError):
     """A picture that cannot be placed, converted or written."""
 
 
+class CompareError(EriError, ValueError):
+    """Something that cannot be compared: an axis, a manifest, a folder or votes, each named in `place`."""
+
+
 class NodeInputError(EriError, ValueError):
     """An input that a node cannot work with: which one, what is wrong with it, and what to connect or set instead."""
 

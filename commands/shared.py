@@ -53,7 +53,7 @@ def described(error: BaseException) -> dict[str, Any]:
     """An error as JSON types: `kind` in one word, `message`, and where it is as far as that is known.
 
     The kinds of configs and graphs are those of the trainers' routes, of hosts `HostError`'s; further "lora", "images",
-    "file" (the system refuses one), "usage" (the command line) and "interrupted".
+    "compare", "file" (the system refuses one), "usage" (the command line) and "interrupted".
     """
     kind = next(word for errors, word in _kinds().items() if isinstance(error, errors))
     if isinstance(error, HostError):
@@ -66,12 +66,13 @@ def described(error: BaseException) -> dict[str, Any]:
 
 
 def _kinds() -> dict[type[BaseException], str]:
-    from ..errors import ImagesError, LoraError
+    from ..errors import CompareError, ImagesError, LoraError
 
     return {
         UnknownConfigError: "not_config", FamilyUnknownError: "family_unknown",
         FamilyOpenError: "family_open", SpecError: "config",
-        WorkflowError: "graph", LoraError: "lora", ImagesError: "images", HostError: "host", OSError: "file",
+        WorkflowError: "graph", LoraError: "lora", ImagesError: "images",
+        CompareError: "compare", HostError: "host", OSError: "file",
         UsageError: "usage", KeyboardInterrupt: "interrupted",
     }  # fmt: skip
 
