@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import HostError
-from ..images.inner_texts import KEY, read_texts
+from ..images.inner_texts import KEY, parsed, read_texts
 from ..protocol.graph_marks import saver_marks
 from ..spec import SampleItem, SampleSpec
 
@@ -139,13 +139,13 @@ def samples_root(folder: Path, spec: SampleSpec) -> Path:
 
 def _record(texts: Mapping[str, str]) -> dict[str, Any] | None:
     """What Save Samples wrote about an image (run, step and the item's fields); None = no or no readable record."""
-    record = _parsed(texts.get(KEY))
-    return record if record is not None and "step" in record and "index" in record else None
+    record = parsed(texts.get(KEY))
+    return record if "step" in record and "index" in record else None
 
 
 def _content(texts: Mapping[str, str]) -> str | None:
     """Fingerprint of the checkpoint that made an image, None = it does not say."""
-    said = (_parsed(texts.get(_LORA)) or {}).get("fingerprint")
+    said = parsed(texts.get(_LORA)).get("fingerprint")
     return said if isinstance(said, str) else None
 
 
@@ -164,15 +164,7 @@ def _made_by(texts: Mapping[str, str], record: Mapping[str, Any]) -> frozenset[s
 
 @lru_cache(maxsize=16)  # the images of a step carry one and the same graph
 def _marks_in(graph: str) -> frozenset[str]:
-    return frozenset(saver_marks(_parsed(graph) or {}).values())
-
-
-def _parsed(text: str | None) -> dict[str, Any] | None:
-    try:
-        document = json.loads(text or "")
-    except ValueError:
-        return None
-    return document if isinstance(document, dict) else None
+    return frozenset(saver_marks(parsed(graph)).values())
 
 
 def _same(item: SampleItem, record: Mapping[str, Any]) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 #: Keyword under which Save Samples writes what a picture shows; whatever has it is this pack's.
 KEY: Final = "eridiffusion"
@@ -24,6 +25,15 @@ def read_texts(path: Path) -> dict[str, str]:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         return {}
     return {key: text for key, colon, text in (value.partition(":") for value in values) if colon}
+
+
+def parsed(text: str | None) -> dict[str, Any]:
+    """One of these texts as the JSON object that it is; {} for anything else."""
+    try:
+        document = json.loads(text or "")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def is_ours(path: Path) -> bool:

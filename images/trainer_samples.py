@@ -103,6 +103,21 @@ def own_by_step(
     return found
 
 
+def own_samples(
+    folder: Path, spec: SampleSpec, checkpoints: Sequence[Checkpoint]
+) -> dict[tuple[int, int], TrainerSample]:
+    """(step, item index) -> the trainer's own sample of this run; of several the newest that fits the config.
+
+    Raises ImagesError as `trainer_samples` does.
+    """
+    found = [sample for sample in trainer_samples(folder, spec) if sample.run in (None, spec.name)]
+    own: dict[tuple[int, int], TrainerSample] = {}
+    for step, samples in own_by_step(found, checkpoints).items():
+        for sample in sorted(samples, key=lambda sample: bool(sample.problem)):
+            own.setdefault((step, sample.index), sample)
+    return {place: own[place] for place in sorted(own)}
+
+
 def _of_board(image: BoardImage, spec: SampleSpec) -> Iterator[TrainerSample]:
     said = next((said for name in _TAGS if (said := name.read(image.tag)) is not None), None)
     item = None if said is None else next((item for item in spec.items if item.index == _index(said, spec)), None)

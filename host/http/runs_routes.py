@@ -15,7 +15,7 @@ from aiohttp import web
 from ...errors import ImagesError, LoraError, NodeInputError, RequestError
 from ...images.found import samples_by_name
 from ...images.layouts import SampleFile, sample_name
-from ...images.trainer_samples import own_by_step, trainer_samples
+from ...images.trainer_samples import own_samples
 from ...lora import Checkpoint
 from ...spec import SampleSpec
 from ...workflows.run_memory import RunMemory, read_memory
@@ -107,23 +107,20 @@ def _theirs(run: Place, spec: SampleSpec) -> list[dict[str, Any]]:
     """The trainer's own samples in the run's folder, by step and item; of several the newest that fits the config."""
     if run.folder in run_roots():  # a run of files in no folder of its own: what else lies there is not its
         return []
-    found = [sample for sample in trainer_samples(run.folder, spec) if sample.run in (None, spec.name)]
     drawn = {item.index for item in spec.items if item.seed is None}
-    entries: dict[tuple[int, int], dict[str, Any]] = {}
-    for step, samples in own_by_step(found, run.checkpoints).items():
-        for sample in sorted(samples, key=lambda sample: bool(sample.problem)):
-            file = sample.path.relative_to(run.folder).as_posix()
-            problem = sample.problem or ("the config leaves its seed to chance" if sample.index in drawn else "")
-            entry = {
-                "step": step,
-                "item": sample.index,
-                "file": file,
-                "url": f"{PREFIX}/run-picture?{urlencode({'run': run.name, 'file': file})}",
-                "version": sample.path.stat().st_mtime_ns // 1_000_000,
-                "problem": problem,
-            }
-            entries.setdefault((step, sample.index), entry)
-    return [entries[place] for place in sorted(entries)]
+    entries = []
+    for (step, index), sample in own_samples(run.folder, spec, run.checkpoints).items():
+        file = sample.path.relative_to(run.folder).as_posix()
+        entry = {
+            "step": step,
+            "item": index,
+            "file": file,
+            "url": f"{PREFIX}/run-picture?{urlencode({'run': run.name, 'file': file})}",
+            "version": sample.path.stat().st_mtime_ns // 1_000_000,
+            "problem": sample.problem or ("the config leaves its seed to chance" if index in drawn else ""),
+        }
+        entries.append(entry)
+    return entries
 
 
 def _samples(spec: SampleSpec) -> list[dict[str, Any]]:

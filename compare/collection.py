@@ -1,0 +1,262 @@
+"""The pictures of a folder that a sweep made, by variant, training step and sample."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, Final, NamedTuple
+
+from ..errors import CompareError, SpecError
+from ..images.inner_texts import KEY, parsed, read_texts
+from ..images.trainer_samples import own_samples
+from ..spec import SampleItem, SampleSpec, from_json
+from .manifest import read
+
+#: The step of a picture that was made of the newest checkpoint, where nobody knows which that was.
+NEWEST: Final = -1
+#: A file of this name says that a folder is a gallery: its pictures are copies.
+GALLERY_MARKER: Final = "eridiffusion-gallery.json"
+_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
+_KEY: Final = re.compile(r"[a-z_]+=[^,]*(?:,[a-z_]+=[^,]*)*")
+_SPEC: Final = "eridiffusion_spec"
+_SHOWN: Final = 6
+
+
+class Variant(NamedTuple):
+    """One choice of values for every axis but step and prompt. key: the folder of its pictures, "" = the run's own."""
+
+    key: str
+    values: Mapping[str, Any]
+
+
+class Place(NamedTuple):
+    """Which cell a picture belongs to: its variant's key, the training step, the sample's index."""
+
+    key: str
+    step: int
+    item: int
+
+
+@dataclass(frozen=True)
+class CollectedItem:
+    """A sample of the run as its pictures say it. seed: of the variant without axes, None where pictures differ."""
+
+    index: int
+    prompt: str
+    negative_prompt: str
+    seed: int | None
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a folder holds.
+
+    Args:
+        root: the run's folder of pictures.
+        name, family, trainer: of the run.
+        items: its samples, by index.
+        steps: training steps with a picture, ascending; 0 = no LoRA, NEWEST = not known.
+        variants: those with a picture; the one without axes first.
+        pictures: where each picture is.
+        theirs: (step, item index) -> the trainer's own picture, where its folder was named.
+        notes: what was left out, and why.
+    """
+
+    root: Path
+    name: str
+    family: str
+    trainer: str
+    items: tuple[CollectedItem, ...]
+    steps: tuple[int, ...]
+    variants: tuple[Variant, ...]
+    pictures: Mapping[Place, Path]
+    theirs: Mapping[tuple[int, int], Path] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture and what it says of itself.
+
+    Args:
+        facts: the fields of its sample and of its run, as Save Samples writes them.
+        axes: the values of its variant.
+        changed: when it was written, in nanoseconds.
+    """
+
+    path: Path
+    place: Place
+    facts: Mapping[str, Any]
+    axes: Mapping[str, Any]
+    changed: int
+
+    def item(self) -> CollectedItem:
+        """Its sample. Raises KeyError, TypeError or ValueError where its record is not whole."""
+        seed, said = self.facts["seed"], self.facts
+        numbers = (int(said["width"]), int(said["height"]))
+        seed = None if seed is None else int(seed)
+        return CollectedItem(self.place.item, str(said["prompt"]), str(said["negative_prompt"]), seed, *numbers)
+
+
+def read_collection(folder: Path, samples: Path | None = None, more: Iterable[Shot] = ()) -> Collection:
+    """The pictures below a run's folder of samples.
+
+    The manifest says what a picture shows, or else the picture itself; where several show the same, the newest counts.
+    Pictures of other programs, contact sheets and galleries are left alone.
+
+    Args:
+        folder: `<output>/<run>` of `eri sweep`, `eri watch` or Save Samples.
+        samples: the trainer's folder of this run, for its own samples.
+        more: pictures that are known from elsewhere.
+
+    Raises CompareError where there is no such folder, no picture in it, or a manifest that is none; ImagesError for
+    `samples`.
+    """
+    if not folder.is_dir():
+        raise CompareError("there is no such folder", place=str(folder), remedy=_NAME_A_RUN)
+    listed = {shot.path: shot for shot in (*more, *_listed(folder))}
+    shots = [*listed.values(), *_shots(path for path in _pictures(folder) if path not in listed)]
+    if not shots:
+        raise CompareError("no picture here says which sample it is", place=str(folder), remedy=_remedy(folder))
+    return _collected(folder, shots, samples)
+
+
+_NAME_A_RUN: Final = "Name the folder of one run, as eri sweep prints it: eri_samples/my_run."
+
+
+def _remedy(folder: Path) -> str:
+    """Where several runs lie in a folder, one of them is meant."""
+    inside = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not inside:
+        return f"{_NAME_A_RUN} Were they made with --disable-metadata? Then nothing can tell them apart."
+    more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
+    return f"{_NAME_A_RUN} Folders in it: {', '.join(inside[:_SHOWN])}{more}."
+
+
+def _collected(folder: Path, shots: list[Shot], samples: Path | None) -> Collection:
+    newest = max(shots, key=lambda shot: shot.changed)
+    name = str(newest.facts.get("run", folder.name))
+    kept = [shot for shot in shots if shot.facts.get("run", name) == name]
+    items, fitting = _items(kept)
+    pictures: dict[Place, Path] = {}
+    for shot in fitting:
+        pictures[shot.place] = shot.path
+    axes = {shot.place.key: shot.axes for shot in fitting}
+    notes = [f"{count} {what}" for count, what in (
+        (len(shots) - len(kept), f"pictures of other runs than {name!r} were left out."),
+        (len(kept) - len(fitting), "pictures of prompts or sizes that are others by now were left out."),
+    ) if count]  # fmt: skip
+    found = Collection(
+        folder, name, str(newest.facts.get("family", "")), str(newest.facts.get("trainer", "")), items,
+        tuple(sorted({place.step for place in pictures})),
+        tuple(Variant(key, axes[key]) for key in sorted(axes, key=_in_order)), pictures, notes=tuple(notes),
+    )  # fmt: skip
+    return found if samples is None else replace(found, theirs=_theirs(samples, found))
+
+
+def _items(shots: list[Shot]) -> tuple[tuple[CollectedItem, ...], list[Shot]]:
+    """The samples as the newest pictures of each say them, and the pictures that show these, the newest last."""
+    shots = sorted(shots, key=lambda shot: shot.changed)
+    newest: dict[int, CollectedItem] = {}
+    seeds: dict[int, set[int | None]] = {}
+    for shot in shots:
+        item = shot.item()
+        if not shot.place.key or item.index not in newest:
+            newest[item.index] = item
+    kept = []
+    for shot in shots:
+        item, now = shot.item(), newest[shot.place.item]
+        if replace(item, seed=None) == replace(now, seed=None):
+            kept.append(shot)
+            if not shot.place.key:
+                seeds.setdefault(item.index, set()).add(item.seed)
+    one = {index: next(iter(found)) if len(found) == 1 else None for index, found in seeds.items()}
+    items = tuple(replace(newest[index], seed=one.get(index, newest[index].seed)) for index in sorted(newest))
+    return items, kept
+
+
+def _in_order(key: str) -> list[tuple[str, bool, float, str]]:
+    """Variants by their axes, numbers by size; the one without axes first."""
+    parts = [part.partition("=") for part in key.split(",")] if key else []
+    return [(name, _number(value) is None, _number(value) or 0.0, value) for name, _, value in parts]
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _listed(folder: Path) -> Iterator[Shot]:
+    """The pictures that the folder's manifest names and that are there."""
+    for line in read(folder):
+        path = folder / line.file
+        if path.is_file():
+            step = NEWEST if line.step is None else line.step
+            place = Place(_key(PurePosixPath(line.file)), step, line.item)
+            yield Shot(path, place, vars(line), line.axes, path.stat().st_mtime_ns)
+
+
+def _shots(paths: Iterable[Path]) -> Iterator[Shot]:
+    """Those of the pictures that say themselves what they show."""
+    for path in paths:
+        record = parsed(read_texts(path).get(KEY))
+        key, step, index = _key(path), record.get("step"), record.get("index")
+        if not (isinstance(step, int) and isinstance(index, int)):
+            continue
+        values = {name: _value(value) for name, _, value in (part.partition("=") for part in key.split(",")) if name}
+        shot = Shot(path, Place(key, step, index), record, values, path.stat().st_mtime_ns)
+        try:
+            shot.item()
+        except (KeyError, TypeError, ValueError):
+            continue
+        yield shot
+
+
+def _key(path: PurePath) -> str:
+    """The key of the variant whose folder a picture lies in."""
+    return next((part for part in path.parts[:-1] if _KEY.fullmatch(part)), "")
+
+
+def _value(text: str) -> float | int | str:
+    number = _number(text)
+    return text if number is None else int(number) if text.lstrip("-").isdigit() else number
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    """Pictures below a folder; not those of hidden folders and galleries. Links to folders are not followed."""
+    for place, folders, names in os.walk(folder):
+        if GALLERY_MARKER in names:
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(_SUFFIXES) and not name.startswith("."):
+                yield Path(place, name)
+
+
+def _theirs(samples: Path, found: Collection) -> dict[tuple[int, int], Path]:
+    """The trainer's own samples of these items; {} where no picture says the config that it was made of."""
+    spec: SampleSpec | None = None
+    items: dict[int, SampleItem] = {}
+    for place, path in found.pictures.items():
+        if place.item in items or place.key:
+            continue
+        try:
+            said = from_json(read_texts(path)[_SPEC])
+        except (SpecError, KeyError):
+            continue
+        spec = spec or said
+        items.update({item.index: item for item in said.items})
+    if spec is None:
+        return {}
+    from ..lora import find_checkpoints
+
+    spec = replace(spec, items=[items[index] for index in sorted(items)])
+    return {place: own.path for place, own in own_samples(samples, spec, find_checkpoints(samples)).items()}
