@@ -23,7 +23,7 @@ def main() -> None:
             raise
         raise SystemExit(
             f"eri needs the package {package!r}, part of the extra 'cli'. "
-            'Install it from the folder of the pack with: pip install -e ".[cli]"'
+            'Install it with: pip install "eridiffusion[cli]", in a clone: pip install -e ".[cli]"'
         ) from None
     print_any_text()
     try:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from . import interrupts, options
-from .hosts import from_dev, open_host
+from .hosts import open_host
 from .shared import near, notes, out, reported, show
 
 
@@ -27,7 +27,9 @@ def demo(
     """
     wanted = [name.strip() for name in families.split(",") if name.strip()]
     with reported(as_json):
-        examples = from_dev("demo")
+        from ..dev import demo as examples
+
+        examples.require_examples()
         if not wanted or not set(wanted) <= set(examples.DEMOS):
             raise typer.BadParameter(f"choose from {', '.join(examples.DEMOS)}", param_hint="--families")
         work = examples.jobs(wanted, columns)

@@ -10,7 +10,6 @@ import typer
 from rich.markup import escape
 
 from . import options
-from .hosts import from_dev
 from .shared import err, out, reported, show
 
 host_app = typer.Typer(
@@ -28,7 +27,9 @@ def host_setup(as_json: options.AsJson = False) -> None:
     """
     shown = err if as_json else out
     with reported(as_json):
-        install = from_dev("host_install").set_up_host(
+        from ..dev.host_install import set_up_host
+
+        install = set_up_host(
             report=lambda line: shown.print(escape(line), highlight=False, soft_wrap=True)
         )
     if as_json:
@@ -52,7 +53,9 @@ def host_start(
     """
     paths = {"loras": [folder.absolute() for folder in loras or ()]}
     with reported(as_json), err.status("starting ComfyUI …"):
-        state = from_dev("local_host").start_background(
+        from ..dev.local_host import start_background
+
+        state = start_background(
             port=port, output_dir=None if output is None else output.absolute(), model_paths=paths
         )
     if as_json:
@@ -68,7 +71,9 @@ def host_stop(as_json: options.AsJson = False) -> None:
     Example: eri host stop
     """
     with reported(as_json):
-        stopped = from_dev("local_host").stop_background()
+        from ..dev.local_host import stop_background
+
+        stopped = stop_background()
     if as_json:
         show({"stopped": stopped})
         return
@@ -82,7 +87,9 @@ def host_status(as_json: options.AsJson = False) -> None:
     Example: eri host status --json
     """
     with reported(as_json):
-        state = from_dev("local_host").background_host()
+        from ..dev.local_host import background_host
+
+        state = background_host()
     if as_json:
         show({"running": state is not None, **(asdict(state) if state else {})})
     else:

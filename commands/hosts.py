@@ -4,29 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
-from ..errors import HostError
 from .shared import err
-
-
-def from_dev(name: str) -> ModuleType:
-    """Return a module of `dev/`, which sets up and starts a ComfyUI; the registry's copy of the pack has no such part.
-
-    Raises HostError where it is not there.
-    """
-    home = __package__.rpartition(".")[0] + ".dev"
-    try:
-        return import_module(f"{home}.{name}")
-    except ModuleNotFoundError as missing:
-        if missing.name != home:
-            raise
-    raise HostError(
-        "This copy of the pack comes from ComfyUI's registry and cannot set up or start a ComfyUI",
-        remedy="Name a running one with --host URL, or use a clone of the pack's repository.",
-    )
 
 
 @contextlib.contextmanager
@@ -40,7 +20,8 @@ def open_host(
     if url is not None:
         yield url, None
         return
-    local_host = from_dev("local_host")
+    from ..dev import local_host
+
     running = local_host.background_host() if background else None
     if running is not None:
         yield running.url, Path(running.output_dir)

@@ -54,6 +54,15 @@ class Outcome:
         }  # fmt: skip
 
 
+def require_examples() -> None:
+    """Raise HostError where the examples are not: they are too large for the package on PyPI."""
+    if not DEMOS:
+        raise HostError(
+            f"There are no examples in {EXAMPLES}",
+            remedy="Clone the pack's repository, which holds small models, and run `make demo` there.",
+        )
+
+
 def jobs(families: Sequence[str], columns: int) -> list[Job]:
     """The demo's jobs from the example configs, models and runs.
 

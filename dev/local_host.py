@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HostError
-from .host_install import WORKSPACE, HostInstall, find_host, torch_build, write_shim
+from .host_install import ROOT, WORKSPACE, HostInstall, find_host, torch_build, write_shim
 from .host_links import link_custom_nodes, write_model_paths
 
 KEPT_LOGS = 10
@@ -41,8 +41,9 @@ class LocalHost:
 
     `install` None finds one (`find_host`). `port` None takes a free one. `output_dir` None is a temporary
     folder, removed by `stop()`. `model_paths` adds folders by kind (`{"loras": [run_folder]}`) to the examples'.
-    `extra_args` go to `main.py`. Only this pack and the example loaders are loaded, not a user's other custom nodes.
-    The process ends with this one, however this one ends, unless `detached`.
+    `extra_args` go to `main.py`. `pack` is the copy of this pack to load. Only that and the example loaders are loaded,
+    not a user's other custom nodes. The process ends with this one, however this one ends,
+    unless `detached`.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class LocalHost:
         extra_args: Sequence[str] = (),
         detached: bool = False,
         start_timeout: float = 240.0,
+        pack: Path = ROOT,
     ) -> None:
         self.install = install or find_host(workspace)
         self.workspace = workspace
         self.detached = detached
+        self.pack = pack
         self._requested_port = port
         self._output_dir = output_dir
         self._model_paths = dict(model_paths or {})
@@ -161,7 +164,7 @@ class LocalHost:
             )
 
     def _command(self) -> list[str]:
-        custom_nodes, names = link_custom_nodes(self.workspace, self.install)
+        custom_nodes, names = link_custom_nodes(self.workspace, self.install, self.pack)
         folder = self._run_folder()
         paths = folder / "model_paths.yaml"
         write_model_paths(paths, custom_nodes, self._model_paths)

@@ -2,7 +2,7 @@
 
 `comfyui`      where the real ComfyUI is; every test that uses it, through another fixture too, has the mark `host`
 `comfy_host`   ComfyUI imported into the test process on the CPU, with the pack loaded as ComfyUI loads custom nodes
-`host_server`  a ComfyUI in a process of its own, with the pack, the example loaders and the example models
+`host_server`  a ComfyUI in a process of its own, with the registry's copy of the pack, the example loaders and models
 `loras_dir`    a loras folder of that one, for a test's own runs
 
 Helpers beside tests are imported through the package: `from comfyui_eridiffusion.tests.nodes.small_models import …`.
@@ -31,6 +31,7 @@ from comfyui_eridiffusion.dev.host_install import WORKSPACE, HostInstall, find_h
 from comfyui_eridiffusion.dev.host_links import link_custom_nodes, write_model_paths
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.tests.by_host import ByHost, rank
+from comfyui_eridiffusion.tests.published import copy_files, published_files
 
 # In CI the same examples each time: a change is judged by what it changes. Elsewhere new ones are looked for. How long
 # an example takes says nothing on a busy machine.
@@ -177,7 +178,12 @@ def loras_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def host_server(comfyui: HostInstall, loras_dir: Path) -> Iterator[LocalHost]:
-    """A running ComfyUI: `.url`, `.output_dir`, `.input_dir`, `.log_path`; previews are on."""
-    with LocalHost(comfyui, model_paths={"loras": [loras_dir]}, extra_args=("--preview-method", "latent2rgb")) as host:
+def host_server(comfyui: HostInstall, loras_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalHost]:
+    """A running ComfyUI: `.url`, `.output_dir`, `.input_dir`, `.log_path`, `.pack`; previews are on."""
+    workspace = tmp_path_factory.mktemp("host_server")
+    pack = copy_files(published_files(), workspace / "published")
+    arguments = ("--preview-method", "latent2rgb")
+    with LocalHost(
+        comfyui, workspace=workspace, pack=pack, model_paths={"loras": [loras_dir]}, extra_args=arguments
+    ) as host:
         yield host

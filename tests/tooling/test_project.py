@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from site import getsitepackages
 
 import pytest
 
-from comfyui_eridiffusion.dev.host_install import ROOT
+from comfyui_eridiffusion.dev.host_install import CONSTRAINTS, ROOT
+from comfyui_eridiffusion.tests.published import copy_files, published_files
 
 try:
     import tomllib
@@ -27,6 +29,8 @@ PURE = ("samplers", "lora", "trainers", "families", "spec", "configs", "workflow
 PACKAGES = (*PURE, "client", "commands", "dev", "host", "nodes")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 SOURCES += sorted(ROOT.glob("*.py"))
+#: With cli.py, what only `eri` needs, which starts processes and opens sockets: it is installed from PyPI.
+ERI = ("client", "commands", "dev")
 TARGETS = ("demo", "test", "test-pure", "lint", "install", "train-examples", "adherence", "example-workflows", "clean")
 
 
@@ -152,18 +156,6 @@ def test_imports_run_one_way() -> None:
         pytest.fail(" -> ".join(".".join(module) for module in error.args[1]))
 
 
-def published_files() -> set[Path]:
-    """What git has and .comfyignore does not name: its patterns are git's, at every depth without a leading slash."""
-
-    def listed(*options: str) -> set[Path]:
-        command = ["git", "ls-files", "-z", "--cached", "--others", *options]
-        names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-        return {ROOT / name for name in names if name}
-
-    ignored = listed("--ignored", f"--exclude-from={ROOT / '.comfyignore'}")
-    return {path for path in listed("--exclude-standard") - ignored if path.is_file()}
-
-
 def test_one_file_asks_for_the_kind_of_a_patcher() -> None:
     """ComfyUI has two, and what holds for one may do nothing on the other: tests/nodes/test_patchers.py runs both."""
     asks = re.compile(r"\bis_dynamic\b|\bModelPatcher|\bCoreModelPatcher|\.backup\b|model_lowvram")
@@ -181,47 +173,42 @@ def test_published_pack_is_small(tmp_path: Path) -> None:
     assert packed.stat().st_size < 1_000_000
 
 
-def test_published_pack_holds_what_the_package_does() -> None:
-    """Every module, and what an installed package has beside them: help pages, scripts, languages, example graphs."""
+def test_published_pack_holds_what_the_nodes_need() -> None:
+    """Every module but those of `eri` and of the set-up, which nothing else imports, and the data beside them."""
     patterns = PROJECT["tool"]["setuptools"]["package-data"]["comfyui_eridiffusion"]
     data = [path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()]
     assert ROOT / "web" / "docs" / "EriSample.md" in data
-    set_up = set((ROOT / "dev").rglob("*.py"))
-    assert not {ROOT / "pyproject.toml", *SOURCES, *data} - published_files() - set_up
+    published = published_files()
+    missing = {path.relative_to(ROOT).parts[0] for path in {ROOT / "pyproject.toml", *SOURCES, *data} - published}
+    assert missing == {*ERI, "cli.py"}
+    for path in published & set(SOURCES):
+        needed = {module[:1] if module else (name,) for module, name in imports(path)}
+        assert needed.isdisjoint({(room,) for room in (*ERI, "cli")}), path
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds the pack as the registry has it, as a package."""
-    folder = tmp_path_factory.mktemp("published")
-    for path in published_files():
-        target = folder / "comfyui_eridiffusion" / path.relative_to(ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    return folder
+def test_installed_wheel_runs_eri(tmp_path: Path) -> None:
+    """In an environment of its own, which sees the packages of this one, and no folder of the repository."""
+    source = copy_files(published_files() | set(SOURCES) | {CONSTRAINTS}, tmp_path / "source")
+    python = tmp_path / "env" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+    (site,) = (path for path in (tmp_path / "env").rglob("site-packages"))
+    (site / "suite.pth").write_text("\n".join(getsitepackages()), encoding="utf-8")
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--no-compile"]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", *options, str(source)]
+    subprocess.run(pip, check=True, cwd="/")
 
+    def eri(*arguments: str) -> str:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        command = [str(python.with_name("eri")), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
-@pytest.mark.parametrize("words", ["host status", "host stop", "host start", "host setup", "demo", "sample CONFIG"])
-def test_published_pack_says_that_it_starts_no_comfyui(published: Path, words: str) -> None:
-    """`dev/` is not in it."""
-    arguments = words.replace("CONFIG", str(ROOT / "examples" / "configs" / "flux.yaml")).split()
-    code = "import sys; sys.meta_path[:] = [at for at in sys.meta_path if 'editable' not in at.__module__]\n"
-    code += "import comfyui_eridiffusion.cli as cli; print(cli.__file__); cli.main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, cwd=published,
-        env={**os.environ, "PYTHONPATH": str(published)},
-    )  # fmt: skip
-    assert done.stdout.splitlines() == [str(published / "comfyui_eridiffusion" / "cli.py")]
-    assert done.returncode == 1
-    said = r"error: This copy of the pack .* cannot .*\. Name a running one with --host URL, .*\.\n"
-    assert re.fullmatch(said, done.stderr)
-
-
-def test_the_commands_find_dev_in_one_place() -> None:
-    """Nothing else in the pack asks for it, at whatever depth: the registry's copy has none."""
-    asks = re.compile(r'from \.+dev\b|from \.+ import .*\bdev\b|"\.dev\b')
-    others = [path for path in SOURCES if path.parent != ROOT / "dev" and asks.search(path.read_text(encoding="utf-8"))]
-    assert [path.relative_to(ROOT).as_posix() for path in others] == ["commands/hosts.py"]
+    config = str(ROOT / "examples" / "configs" / "flux.yaml")
+    assert "sweep" in eri("--help")
+    assert json.loads(eri("spec", config, "--json"))["family"] == "flux"
+    graph = json.loads(eri("graph", config, "--run", "flux_zorp", "--step", "500"))
+    assert graph["lora"]["inputs"]["step"] == 500
 
 
 def test_ci_calls_exactly_make_test() -> None:
