@@ -1,107 +1,215 @@
-"""The work behind `eri sample` and `eri sweep`: ComfyUI samples the steps, images and a sheet come into a folder."""
+"""The work behind `eri sample` and `eri sweep`: ComfyUI does a grid's jobs, pictures come into a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from ..compare.manifest import ManifestLine, append
+from ..images.inner_texts import read_texts
+from ..protocol.events import PICTURES, Event, Executed
+from ..protocol.graph_marks import saver_marks
+from ..workflows import Workflow
 from .control_images import upload
+from .grid import Grid, Job, Made, Recipe, line_of, utc
 from .host_client import HostClient
-from .resume import Plan
 from .runs import host_run_name
+from .sample_records import checkpoint_of, samples_root
 from .sheets import write_sheet
 from .sweep import Report, fetch, sample_step
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Image files by training step (-1 = the newest checkpoint) and item index.
-Made = dict[tuple[int, int], Path]
+
+@dataclass(frozen=True)
+class JobDone:
+    """What a job gave. pictures: by item index. lines: what the manifest got, further variants' too."""
+
+    pictures: Mapping[int, Path]
+    lines: tuple[ManifestLine, ...]
+    notes: tuple[str, ...]
 
 
-async def sample_plan(
+class Worker:
+    """One ComfyUI that does jobs.
+
+    Args:
+        folder: Output folder; below it are the run's folders.
+        local_output: ComfyUI's own output folder where it is on this machine.
+        name: What the manifest calls it.
+        timeout: Seconds for each job, restarts of ComfyUI included.
+    """
+
+    def __init__(
+        self,
+        client: HostClient,
+        folder: Path,
+        local_output: Path | None = None,
+        name: str = "local",
+        timeout: float | None = None,
+    ) -> None:
+        self.client, self.folder, self.local_output = client, folder.absolute(), local_output
+        self.name, self.timeout = name, timeout
+        self.version: str | None = None
+        self._runs: dict[str, str] = {}
+
+    async def ready(self, control_images: Mapping[str, Path]) -> None:
+        """Bring the files that samples follow, and ask for ComfyUI's version; raises HostError, OSError."""
+        await upload(self.client, control_images)
+        version = (await self.client.system_stats())["system"].get("comfyui_version")
+        self.version = version if isinstance(version, str) else None
+
+    async def run_name(self, run: str | None) -> str | None:
+        """What this ComfyUI calls a run, asked once."""
+        if run is not None and run not in self._runs:
+            self._runs[run] = await host_run_name(self.client, run)
+        return None if run is None else self._runs[run]
+
+
+def worker_name(url: str | None) -> str:
+    """What the manifest calls the ComfyUI at `url`, None = one that was found or started on this machine."""
+    return "local" if url is None else urlsplit(url if "://" in url else f"//{url}").netloc.rpartition("@")[2]
+
+
+async def do_job(worker: Worker, recipe: Recipe, job: Job, report: Report | None = None) -> JobDone:
+    """Sample one job, bring its pictures into the worker's folder, and add them to the manifest there.
+
+    A job that was done before, wholly or in part, is done again. Cancelling it cancels its prompt. Raises HostError,
+    WorkflowError, CompareError, OSError.
+    """
+    name = await worker.run_name(recipe.run(job.variant))
+    workflow = recipe.graphs(job.variant).at(job.step, name, job.indices)
+    clock = _Clock(report)
+    done = await sample_step(worker.client, workflow, job.step, clock.tell, worker.timeout)
+    files = await fetch(worker.client, done, worker.folder, worker.local_output)
+    pictures = {image.item.index: path for image, path in files.items()}
+    root, marks = samples_root(worker.folder, recipe.spec), saver_marks(workflow.api())
+    graph = {index: marks.get(saver) for saver, items in workflow.saves.items() for index in items}
+    lines = []
+    for index, path in pictures.items():
+        for variant in (job.variant, *job.also):
+            line = line_of(recipe.spec, variant, job.step, index, path.relative_to(root).as_posix())
+            facts: dict[str, Any] = {"checkpoint": checkpoint_of(read_texts(path)), "graph": graph[index]}
+            facts |= {"seconds": clock.seconds.get(index), "made": utc(), "comfyui": worker.version}
+            lines.append(replace(line, worker=worker.name, **facts))
+    append(root, lines)
+    return JobDone(pictures, tuple(lines), done.notes)
+
+
+class _Clock:
+    """How long each picture of a prompt took; the first one's time has the loading in it.
+
+    report: told everything that this one is.
+    """
+
+    def __init__(self, report: Report | None) -> None:
+        self.seconds: dict[int, float] = {}
+        self._report, self._last = report, time.monotonic()
+
+    def tell(self, workflow: Workflow, event: Event | None) -> None:
+        if isinstance(event, Executed) and event.node in workflow.saves:
+            items = workflow.saves[event.node]
+            numbers = event.output.get(PICTURES, range(len(items)))
+            new = [items[number] for number in numbers if items[number] not in self.seconds]
+            now = time.monotonic()
+            self.seconds |= {index: round((now - self._last) / len(new), 3) for index in new}
+            self._last = now
+        if self._report is not None:
+            self._report(workflow, event)
+
+
+async def sample_grid(
     url: str,
-    plan: Plan,
-    run: str | None,
+    grid: Grid,
     folder: Path,
     local_output: Path | None,
     console: Console | None = None,
     *,
+    name: str = "local",
     timeout: float | None = None,
-) -> Made:
-    """Sample what a plan lacks on ComfyUI at `url` and bring the images into `folder`, each step when it is done.
+) -> tuple[Made, str | None]:
+    """Do the jobs of a grid on ComfyUI at `url`, one after the other; what was made, and ComfyUI's version.
 
     Args:
-        run: That of the plan.
-        local_output: ComfyUI's output folder where it is on this machine.
+        folder: Output folder, as for `plan_grid`.
+        local_output, name, timeout: As for `Worker`.
         console: Where progress is shown.
-        timeout: Seconds per step.
 
-    Raises HostError, WorkflowError, OSError.
+    Raises HostError, WorkflowError, CompareError, OSError.
     """
-    folder = folder.absolute()
+    grid.record_kept()
     made: Made = {}
     async with HostClient(url) as client:
-        await upload(client, plan.control_images)
-        name = None if run is None else await host_run_name(client, run)
-        with _progress(console, plan) as report:
-            for step, indices in plan.todo.items():
-                done = await sample_step(client, plan.graphs.at(step, name, indices), step, report, timeout)
-                files = await fetch(client, done, folder, local_output)
-                made |= {(image.step, image.item.index): path for image, path in files.items()}
-                if step is not None and plan.samples.are_of_another(step, list(files.values())):
-                    plan.notes.append(f"step {step}: ComfyUI sampled another checkpoint than the one in {run} here.")
-    return made
+        worker = Worker(client, folder, local_output, name, timeout)
+        await worker.ready(grid.control_images)
+        with _progress(console, grid) as report:
+            for job in grid.jobs:
+                done = await do_job(worker, grid.recipe, job, report)
+                made |= made_by(grid, job, done)
+    return made, worker.version
 
 
-async def comfyui_version(url: str) -> str | None:
-    """The version of ComfyUI at `url`, None where it does not say it; raises HostError."""
-    async with HostClient(url) as client:
-        version = (await client.system_stats())["system"].get("comfyui_version")
-    return version if isinstance(version, str) else None
+def made_by(grid: Grid, job: Job, done: JobDone) -> Made:
+    """What a job made of a grid; a note where ComfyUI sampled another checkpoint than the one that is here."""
+    shown = -1 if job.step is None else job.step
+    for line in done.lines:
+        if job.step is not None and grid.plans[job.variant.key].samples.is_another(job.step, line.checkpoint):
+            run = grid.recipe.run(job.variant)
+            note = f"step {job.step}: ComfyUI sampled another checkpoint than the one in {run} here."
+            grid.notes.extend([note] if note not in grid.notes else [])
+    every = (job.variant, *job.also)
+    return {(variant.key, shown, index): path for variant in every for index, path in done.pictures.items()}
 
 
-def document_of(plan: Plan, steps: Sequence[int | None], made: Made, sheet: str | None = None) -> dict[str, Any]:
-    """What there is after a plan is done, as JSON types.
+def document_of(grid: Grid, made: Made, sheet: str | None = None) -> dict[str, Any]:
+    """What there is after a grid is done, as JSON types.
 
-    Images (step, index, prompt, seed, path, kept), sheet, notes; `instead`: the notes that tell of another base model.
+    Images (step, index, prompt, seed, path, kept; of a sweep with further axes their values), sheet, notes; `instead`:
+    the notes that tell of another base model.
 
     Args:
-        steps: As for the plan.
-        made: What `sample_plan` gave, {} where there was nothing to do.
+        made: What `sample_grid` gave, {} where there was nothing to do.
         sheet: File name of a contact sheet to write into the run's folder; None writes none.
 
     Raises ImagesError.
     """
-    paths = {**plan.samples.paths(), **made}
-    shown = [-1 if step is None else step for step in steps]
-    sheet_path = None if sheet is None else write_sheet(paths, plan.spec, shown, plan.samples.root, sheet)
+    paths = {**grid.kept(), **made}
+    shown = [-1 if step is None else step for step in grid.steps]
+    written = {(step, index): path for (_, step, index), path in paths.items()}
+    sheet_path = None if sheet is None else write_sheet(written, grid.spec, shown, grid.root, sheet)
     images = [
         {
             "step": None if step < 0 else step,
             "index": item.index,
             "prompt": item.prompt,
             "seed": item.seed,
-            "path": str(paths[step, item.index]),
-            "kept": (step, item.index) not in made,
+            "path": str(paths[variant.key, step, item.index]),
+            "kept": (variant.key, step, item.index) not in made,
+            **({"axes": dict(variant.values)} if variant.values else {}),
         }
+        for variant in grid.variants
         for step in shown
-        for item in plan.spec.items
+        for item in variant.of(grid.spec).items
     ]
-    instead = [note for step in steps for note in plan.graphs.at(step).instead]
+    graphs = [plan.graphs for plan in grid.plans.values()]
+    instead = [note for graph in graphs for step in grid.steps for note in graph.at(step).instead]
     return {
         "images": images,
         "sheet": None if sheet_path is None else str(sheet_path),
-        "notes": plan.notes,
+        "notes": grid.notes,
         "instead": list(dict.fromkeys(instead)),
     }
 
 
-def _progress(console: Console | None, plan: Plan) -> AbstractContextManager[Report | None]:
-    if console is None or not plan.images:
+def _progress(console: Console | None, grid: Grid) -> AbstractContextManager[Report | None]:
+    if console is None or not grid.images:
         return nullcontext()
     from .console import sweep_progress
 
-    return sweep_progress(console, plan.spec.name, plan.images)
+    return sweep_progress(console, grid.spec.name, grid.images)

@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..compare.axes import PLAIN, Variant
 from ..errors import LoraError
+from ..images.layouts import layout_for
 from ..lora import Checkpoint
 from ..lora.fingerprint import fingerprint
 from ..protocol.graph_marks import saver_marks
@@ -17,7 +19,7 @@ from ..workflows.models import Models
 from ..workflows.stock import averaged
 from .control_images import named_by_content
 from .runs import checkpoints_here, possible_names
-from .sample_records import Samples, samples_by_record, samples_root
+from .sample_records import Found, Samples, pictures_below, samples_by_record, samples_root
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Plan:
         graphs: The graphs of every step; their spec has every seed drawn.
         notes: What the graphs and the images that are there need to have said of them.
         control_images: Files of this machine that samples follow, by their names in the graphs.
+        variant: What of a sweep with further axes this is.
     """
 
     samples: Samples
@@ -38,6 +41,7 @@ class Plan:
     graphs: StepGraphs
     notes: list[str]
     control_images: dict[str, Path]
+    variant: Variant = PLAIN
 
     @property
     def spec(self) -> SampleSpec:
@@ -59,6 +63,8 @@ def plan_sweep(
     run: str | None = None,
     again: bool = False,
     batch: int = 1,
+    variant: Variant = PLAIN,
+    there: Sequence[Found] | None = None,
 ) -> Plan:
     """Compare the images below `folder` with what a sweep would make; no ComfyUI is asked.
 
@@ -71,25 +77,30 @@ def plan_sweep(
         run: A folder or a name, see `runs.host_run_name`.
         again: Whether all images are made anew.
         batch: As in `sweep`. An image that was made with another one is not kept.
+        variant: Of several that are planned, which this is: its values are put into the spec.
+        there: The images below the run's folder, where they were read already.
 
     Raises WorkflowError.
     """
-    spec, control = named_by_content(spec)
-    graphs, contents = StepGraphs(spec, models, run, batch), CheckpointFiles(checkpoints_here(run))
+    spec, control = named_by_content(variant.of(spec))
+    there = pictures_below(samples_root(folder, spec)) if there is None and not again else there or ()
+    graphs = StepGraphs(spec, models, run, batch, variant.key)
+    contents = CheckpointFiles(checkpoints_here(run))
     if not again and any(item.seed is None for item in spec.items):
-        seeds = samples_by_record(folder, spec, graphs.marks, contents).seeds()
+        seeds = samples_by_record(folder, spec, graphs.marks, contents, there).seeds()
         if seeds:
             items = [replace(item, seed=seeds.get(item.index)) if item.seed is None else item for item in spec.items]
-            graphs = StepGraphs(replace(spec, items=items), models, run, batch)
+            graphs = StepGraphs(replace(spec, items=items), models, run, batch, variant.key)
     notes = list(dict.fromkeys(note for step in steps for note in graphs.at(step).notes))
     if again:
         samples = Samples(samples_root(folder, spec), graphs.spec, None, contents)
     else:
-        samples = samples_by_record(folder, graphs.spec, graphs.marks, contents)
+        samples = samples_by_record(folder, graphs.spec, graphs.marks, contents, there)
     notes += unsure_note(samples)
     every = [item.index for item in spec.items]
     todo = {step: every if step is None else samples.missing(step) for step in steps}
-    return Plan(samples, {step: indices for step, indices in todo.items() if indices}, graphs, notes, control)
+    todo = {step: indices for step, indices in todo.items() if indices}
+    return Plan(samples, todo, graphs, notes, control, variant)
 
 
 def unsure_note(samples: Samples) -> list[str]:
@@ -132,10 +143,20 @@ class StepGraphs:
     Args:
         run: A folder or a name.
         batch: The most samples to denoise at once.
+        place: Folder in the run's folder that the pictures lie in, "" = none of their own.
     """
 
-    def __init__(self, spec: SampleSpec, models: Models = None, run: str | Path | None = None, batch: int = 1) -> None:
+    def __init__(
+        self,
+        spec: SampleSpec,
+        models: Models = None,
+        run: str | Path | None = None,
+        batch: int = 1,
+        place: str = "",
+    ) -> None:
         self.spec = spec
+        layout = layout_for(spec.layout, spec.family).template
+        self._template = layout.replace("{run}/", f"{{run}}/{place}/", 1) if place else ""
         self._models, self._run, self._batch = models, None if run is None else str(run), batch
         self._built: dict[tuple[tuple[int, ...], int | None], Workflow] = {}
         self._marks: dict[int, dict[int, set[str]]] = {}
@@ -159,7 +180,7 @@ class StepGraphs:
             self._built[key] = build(spec, self._models, self._run, step, batch=self._batch)
             if indices == every:
                 self.spec = self._built[key].spec
-        return _set(self._built[key], step, run, averaged(self._run or self.spec.name))
+        return _set(self._built[key], step, run, averaged(self._run or self.spec.name), self._template)
 
     def marks(self, step: int, index: int) -> Collection[str]:
         """The marks (see `graph_marks`) of the graphs that would make this sample; none where the spec lacks the item.
@@ -181,8 +202,8 @@ class StepGraphs:
         return found
 
 
-def _set(workflow: Workflow, step: int | None, run: str | None, average: str) -> Workflow:
-    """The same graph at another step, and with another name of the run where `run` is one.
+def _set(workflow: Workflow, step: int | None, run: str | None, average: str, template: str) -> Workflow:
+    """The same graph at another step, with another name of the run where `run` is one, and with this file name.
 
     average: what the graph calls the run's averaged weights.
     """
@@ -191,10 +212,12 @@ def _set(workflow: Workflow, step: int | None, run: str | None, average: str) ->
     def named(node: Node) -> dict[str, Literal]:
         return {} if run is None else {"run": averaged(run) if node.inputs["run"] == average else run}
 
-    nodes = {
-        name: node._replace(inputs={**node.inputs, **told, **named(node)})
-        if node.class_type == "EriLoraAtStep"
-        else node
-        for name, node in workflow.graph.nodes.items()
-    }
+    def changed(node: Node) -> Node:
+        if node.class_type == "EriLoraAtStep":
+            return node._replace(inputs={**node.inputs, **told, **named(node)})
+        if node.class_type == "EriSaveSamples":
+            return node._replace(inputs={**node.inputs, "template": template})
+        return node
+
+    nodes = {name: changed(node) for name, node in workflow.graph.nodes.items()}
     return replace(workflow, graph=replace(workflow.graph, nodes=nodes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +23,12 @@ Marks = Callable[[int, int], Collection[str]]
 Contents = Callable[[int], str | None]
 
 
+#: An image, and the texts inside it.
+Found = tuple[Path, Mapping[str, str]]
+
+
 @dataclass(frozen=True)
-class _Found:
+class _Sample:
     """An image of a sample. content: fingerprint of the checkpoint that made it, None = it does not say."""
 
     path: Path
@@ -45,7 +49,7 @@ class Samples:
         self.root = root
         self._items = {item.index: item for item in spec.items}
         self._marks, self._contents = marks, contents
-        self._found: dict[tuple[int, int], _Found] = {}
+        self._found: dict[tuple[int, int], _Sample] = {}
 
     def missing(self, step: int) -> list[int]:
         """Indices of the items to sample for `step`, in the spec's order: those without an image of this checkpoint."""
@@ -82,8 +86,11 @@ class Samples:
 
     def are_of_another(self, step: int, images: Collection[Path]) -> bool:
         """Whether one of these says that it was made of another checkpoint than the one that is here."""
-        now = self._contents(step)
-        return any(_differ(_content(read_texts(path)), now) for path in images)
+        return any(self.is_another(step, checkpoint_of(read_texts(path))) for path in images)
+
+    def is_another(self, step: int, content: str | None) -> bool:
+        """Whether a checkpoint's content is not that of the one that is here."""
+        return _differ(content, self._contents(step))
 
     def add(self, step: int, images: Mapping[int, Path]) -> None:
         """Take new images, item index -> file; HostError where one lacks its record: a restart would repeat it."""
@@ -96,37 +103,45 @@ class Samples:
                     remedy="Start ComfyUI without --disable-metadata; use png or webp where prompts are very long.",
                     kind="protocol",
                 )
-            self._found[step, index] = _Found(path, _content(texts))
+            self._found[step, index] = _Sample(path, checkpoint_of(texts))
 
-    def take(self, path: Path) -> None:
-        """Take an image that is there, if it is a sample of this spec as it is now."""
-        texts = read_texts(path)
+    def take(self, path: Path, texts: Mapping[str, str]) -> None:
+        """Take an image that is there, if it is a sample of this spec as it is now. texts: those inside it."""
         record = _record(texts) or {}
         step, index, seed = record.get("step"), record.get("index"), record.get("seed")
         if not (isinstance(step, int) and isinstance(index, int) and self._is_sample(record, step, index)):
             return
         if self._marks is not None and _made_by(texts, record).isdisjoint(self._marks(step, index)):
             return
-        content = _content(texts)
+        content = checkpoint_of(texts)
         if (step, index) not in self._found or not _differ(content, self._contents(step)):
-            self._found[step, index] = _Found(path, content, seed if isinstance(seed, int) else None)
+            self._found[step, index] = _Sample(path, content, seed if isinstance(seed, int) else None)
 
     def _is_sample(self, record: Mapping[str, Any], step: int, index: int) -> bool:
         item = self._items.get(index)
         return item is not None and record.get("step") == step and _same(item, record)
 
 
-def samples_by_record(folder: Path, spec: SampleSpec, marks: Marks, contents: Contents) -> Samples:
+def pictures_below(root: Path) -> list[Found]:
+    """The images below a run's folder, and what they say of themselves."""
+    files = sorted(root.rglob("*")) if root.is_dir() else []
+    return [(path, read_texts(path)) for path in files if path.suffix.lower() in _SUFFIXES]
+
+
+def samples_by_record(
+    folder: Path, spec: SampleSpec, marks: Marks, contents: Contents, there: Sequence[Found] | None = None
+) -> Samples:
     """The samples of `spec` below `folder`, the output folder of ComfyUI or of `eri`.
+
+    there: the images below the run's folder, where they were read already.
 
     An image counts where prompt, size, seed and all other settings are those of the spec (any seed where the spec draws
     one), the marks of its graph are among `marks`, and the content of its checkpoint is that of `contents`; see
     `Samples`. An image that cannot be read does not count.
     """
     found = Samples(samples_root(folder, spec), spec, marks, contents)
-    for path in sorted(found.root.rglob("*")) if found.root.is_dir() else ():
-        if path.suffix.lower() in _SUFFIXES:
-            found.take(path)
+    for path, texts in pictures_below(found.root) if there is None else there:
+        found.take(path, texts)
     return found
 
 
@@ -143,7 +158,7 @@ def _record(texts: Mapping[str, str]) -> dict[str, Any] | None:
     return record if "step" in record and "index" in record else None
 
 
-def _content(texts: Mapping[str, str]) -> str | None:
+def checkpoint_of(texts: Mapping[str, str]) -> str | None:
     """Fingerprint of the checkpoint that made an image, None = it does not say."""
     said = parsed(texts.get(_LORA)).get("fingerprint")
     return said if isinstance(said, str) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,25 +88,31 @@ def sample_steps(
 ) -> dict[str, Any]:  # fmt: skip
     """Sweep `steps` on a host, unless all is there already; returns what was written, as JSON types."""
     from ..client.graphs import models_offered
-    from ..client.jobs import comfyui_version, document_of, sample_plan
-    from ..client.resume import plan_sweep
+    from ..client.grid import Made, plan_grid
+    from ..client.jobs import document_of, sample_grid, worker_name
+    from ..client.saving import check_folder
 
     chosen: Models = models
-    plan = plan_sweep(found, steps, output.absolute(), models=chosen, run=run, again=again, batch=batch)
-    made, version = {}, None
-    if plan.todo:
+    plan = partial(plan_grid, found, steps, output.absolute(), runs={"": run}, again=again, batch=batch)
+    grid = plan(models=chosen)
+    check_folder(grid.root)
+    made: Made = {}
+    version = None
+    if grid.jobs:
         with open_host(url, output, run, quiet=quiet) as (address, local_output):
             if models is None:
                 chosen, choice = interrupts.run(models_offered(address, found))
-                plan = plan_sweep(found, steps, output.absolute(), models=chosen, run=run, again=again, batch=batch)
+                grid = plan(models=chosen)
                 if quiet:
-                    plan.notes.extend(choice)
+                    grid.notes.extend(choice)
                 else:  # at once: should the host refuse the graph, they say what it lacks and where to get it
                     notes(choice)
-            console = None if quiet else err
-            work = sample_plan(address, plan, run, output, local_output, console, timeout=timeout)
-            made, version = interrupts.run(work), interrupts.run(comfyui_version(address))
-    return {**document_of(plan, steps, made, sheet), "comfyui": version}
+            console, name = None if quiet else err, worker_name(url)
+            work = sample_grid(address, grid, output, local_output, console, name=name, timeout=timeout)
+            made, version = interrupts.run(work)
+    else:
+        grid.record_kept()
+    return {**document_of(grid, made, sheet), "comfyui": version}
 
 
 def _steps(text: str, run: str) -> list[int | None]:

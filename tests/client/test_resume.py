@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from comfyui_eridiffusion.client.jobs import document_of, sample_plan
+from comfyui_eridiffusion.client.grid import Grid, plan_grid
+from comfyui_eridiffusion.client.jobs import document_of, sample_grid
 from comfyui_eridiffusion.client.recovery import fix_times
-from comfyui_eridiffusion.client.resume import Plan, plan_sweep
+from comfyui_eridiffusion.client.resume import plan_sweep
 from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.images.inner_texts import read_texts
 from comfyui_eridiffusion.images.layouts import LAYOUTS, SampleFile, relative_path
@@ -153,27 +154,30 @@ async def test_images_of_a_checkpoint_that_was_replaced(host_server: Any, tmp_pa
     run = tmp_path / "flux_zorp"  # as the host calls its own folder with the same files
     shutil.copytree(EXAMPLES / "runs" / "flux_zorp", run)
     got = tmp_path / "got"
-    plan = plan_sweep(short("flux", steps=1), [0, 50, 100], got, models=MODELS, run=str(run))
-    await sample_plan(host_server.url, plan, str(run), got, None)
-    assert [note for note in plan.notes if "checkpoint" in note] == []
+    grid = plan_grid(short("flux", steps=1), [0, 50, 100], got, models=MODELS, runs={"": str(run)})
+    await sample_grid(host_server.url, grid, got, None)
+    assert [note for note in grid.notes if "checkpoint" in note] == []
     if not told:
         without_lora_details(got)
 
-    def again() -> Plan:
-        return plan_sweep(short("flux", steps=1), [0, 50, 100], got, models=MODELS, run=str(run))
+    def again() -> Grid:
+        return plan_grid(short("flux", steps=1), [0, 50, 100], got, models=MODELS, runs={"": str(run)})
 
-    assert again().todo == {}
+    def todo() -> dict[int | None, tuple[int, ...]]:
+        return {job.step: job.indices for job in again().jobs}
+
+    assert todo() == {}
     os.utime(run / "flux_lora_step50.safetensors")  # copied once more: newer, but the same
-    assert again().todo == {}
+    assert todo() == {}
     shutil.copy(run / "flux_lora_step700.safetensors", run / "flux_lora_step50.safetensors")
-    plan = again()
+    grid = again()
     if told:
-        assert plan.todo == {50: [0, 2]}
-        await sample_plan(host_server.url, plan, str(run), got, None)
-        assert plan.notes[-1] == f"step 50: ComfyUI sampled another checkpoint than the one in {run} here."
+        assert todo() == {50: (0, 2)}
+        await sample_grid(host_server.url, grid, got, None)
+        assert grid.notes[-1] == f"step 50: ComfyUI sampled another checkpoint than the one in {run} here."
     else:
-        assert plan.todo == {}
-        assert plan.notes[-1].startswith("4 images do not say of which checkpoint they are")
+        assert todo() == {}
+        assert grid.notes[-1].startswith("4 images do not say of which checkpoint they are")
 
 
 def without_lora_details(folder: Path) -> None:
@@ -191,8 +195,8 @@ async def test_a_jpeg_without_room_for_its_graph_is_known_again(host_server: Any
     """A prompt of 25 000 characters stands in the graph, the spec and the record: 64 KiB do not hold all three."""
     spec = short("flux", steps=1).select("0")
     spec = replace(spec, image_format="jpg", items=[replace(spec.items[0], prompt="a red circle, " * 1800)])
-    plan = plan_sweep(spec, [50], tmp_path, models=MODELS, run="flux_zorp")
-    await sample_plan(host_server.url, plan, "flux_zorp", tmp_path, None)
+    grid = plan_grid(spec, [50], tmp_path, models=MODELS, runs={"": "flux_zorp"})
+    await sample_grid(host_server.url, grid, tmp_path, None)
     (image,) = tmp_path.rglob("*.jpg")
     with Image.open(image) as picture:
         kept = {value.partition(":")[0] for value in picture.getexif().values() if isinstance(value, str)}
@@ -222,8 +226,8 @@ async def test_drawn_seeds_are_taken_up_again(host_server: Any, tmp_path: Path, 
     spec = replace(spec, items=[replace(item, seed=None) for item in spec.items], layout=layout)
 
     async def seeds(steps: list[int]) -> list[tuple[int, int, bool]]:
-        plan = plan_sweep(spec, steps, tmp_path, models=MODELS, run="flux_zorp")
-        done = document_of(plan, steps, await sample_plan(host_server.url, plan, "flux_zorp", tmp_path, None))
+        grid = plan_grid(spec, steps, tmp_path, models=MODELS, runs={"": "flux_zorp"})
+        done = document_of(grid, (await sample_grid(host_server.url, grid, tmp_path, None))[0])
         recorded = [json.loads(read_texts(Path(image["path"]))["eridiffusion"]) for image in done["images"]]
         assert [record["seed"] for record in recorded] == [image["seed"] for image in done["images"]]
         return [(image["step"], image["seed"], image["kept"]) for image in done["images"]]
