@@ -15,6 +15,7 @@ from ..families.profile import Profile, Remark
 from ..protocol.control_images import UPLOADS
 from ..spec import SampleItem, SampleSpec
 from ..spec.model import draw_seeds
+from ..trainers import TRAINERS
 from ..trainers.profiles import profile_for
 from .canvas.ui import write
 from .chain import Chain, Loaded
@@ -51,6 +52,11 @@ class Workflow:
     beside: Callable[[], Sequence[str]] = tuple
     style: str = "eri"
 
+    @property
+    def trainer(self) -> str:
+        """What people call the trainer."""
+        return TRAINERS[self.spec.trainer].title
+
     def api(self) -> dict[str, dict[str, Any]]:
         """The host's `/prompt` JSON; a new dict each time, free to change: `api["lora"]["inputs"]["step"] = 500`."""
         return self.graph.api()
@@ -62,14 +68,14 @@ class Workflow:
         Raises WorkflowError.
         """
         note, more = self._note()
-        box = f"Sample as {self.spec.trainer} does" if self.style == "eri" else ""
+        box = f"Sample as {self.trainer} does" if self.style == "eri" else ""
         return write(self.graph, object_info=object_info, note=note, more=more, labels=self.labels, box=box)
 
     def _note(self) -> tuple[str, str]:
         """What a person reads beside the graph: what it samples, how well and with what instead; and the rest."""
         count, spec = len(self.spec.items), self.spec
-        kind = f"{spec.family}{f' {spec.variant}' if spec.variant else ''}"
-        head = f"**{spec.name}**: {count} sample{'s' if count != 1 else ''} ({kind}), as {spec.trainer} makes them."
+        kind = f"{FAMILIES[spec.family].title}{f' {spec.variant}' if spec.variant else ''}"
+        head = f"**{spec.name}**: {count} sample{'s' if count != 1 else ''} ({kind}), as {self.trainer} makes them."
         notes = dict.fromkeys(self.beside() or self.notes)
         short = dict.fromkeys([*list(notes)[:1], *self.instead])
         return "\n\n".join([head, *short]), "\n\n".join(f"- {note}" for note in notes if note not in short)
@@ -248,15 +254,9 @@ def _start(graph: Graph, spec: SampleSpec, profile: Profile, loaded: Loaded, num
     first, last = spec.items[0].index, spec.items[-1].index
     label = f" ({first}–{last})" if number else ""
     source = graph.add(
-        f"spec{suffix}",
-        "EriSampleSpec",
-        f"Samples of {spec.name}{label}",
-        config=config_text(spec),
-        family="auto",
-        trainer="auto",
-        trigger_word="",
-        items="",
-    )
+        f"spec{suffix}", "EriSampleSpec", f"Samples of {spec.name}{label}", config=config_text(spec), family="auto",
+        trainer="auto", trigger_word="", items="",
+    )  # fmt: skip
     graph.bands[source.id] = number
     family = FAMILIES[spec.family]
     return Chain(

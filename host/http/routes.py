@@ -208,7 +208,12 @@ def _run_name(run: str) -> str:
 
 def _summary(workflow: Workflow) -> dict[str, Any]:
     """What both answers say about the graph: its samples with every default filled in, and the notes for people."""
-    return {"spec": workflow.spec.to_dict(), "notes": workflow.notes, "instead": list(workflow.instead)}
+    return {
+        "spec": workflow.spec.to_dict(),
+        "trainer": workflow.trainer,
+        "notes": workflow.notes,
+        "instead": list(workflow.instead),
+    }
 
 
 ROUTES: Final[Routes] = (

@@ -92,9 +92,9 @@ async function show(file, body) {
     answer = await postGraph({ ...body, run });
     await remember(run, body);
   }
-  const { ui, spec, instead } = answer;
+  const { ui, spec, trainer, instead } = answer;
   await openGraph(ui, stemOf(file));
-  const facts = { count: spec.items.length, trainer: spec.trainer, run: run ?? spec.name };
+  const facts = { count: spec.items.length, trainer, run: run ?? spec.name };
   const opened = text(run === null ? "opened_base" : "opened_run", facts);
   showInfo(file.name, [...instead, opened].join(" "), 8);
 }

@@ -24,9 +24,11 @@ ROW_GAP: Final = 40.0
 BAND_GAP: Final = 80.0
 PAD: Final = 16.0
 TALL: Final = 1040.0  # nodes of a group that do not feed one another stand side by side rather than higher than this
-#: Sizes of the groups' titles. Those of samples stay legible when many are seen from afar.
-FONT: Final = 24
-SAMPLE_FONT: Final = 40
+#: Size of the groups' titles: on the screen 24 pixels at the smallest scale that a graph opens with. There the contrast
+#: that a title can have (web/js/groups.js) is enough.
+FONT: Final = 40
+#: Letters that a chain's label adds to its groups' titles.
+LABEL: Final = 10
 #: Width / height of what a graph of many samples is to fill.
 VIEW: Final = 2.0
 
@@ -66,20 +68,21 @@ class Group:
     stage: str
     band: int
     columns: list[list[Box]]
-    font: int = FONT
     x: float = 0.0
     y: float = 0.0
     width: float = field(init=False)
     height: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.width = 2 * PAD + sum(map(_width, self.columns)) + DEPTH_GAP * (len(self.columns) - 1)
+        letters = len(STAGES[self.stage].title) + (LABEL if self.band and STAGES[self.stage].title else 0)
+        columns = sum(map(_width, self.columns)) + DEPTH_GAP * (len(self.columns) - 1)
+        self.width = 2 * PAD + max(columns, 0.55 * FONT * letters)
         self.height = self._head + max(map(_height, self.columns)) + PAD
 
     @property
     def _head(self) -> float:
         """Room for the title, which is drawn 1.4 times its size high, and the badges above the nodes' titles."""
-        return 1.4 * self.font + 30.0
+        return 1.4 * FONT + 30.0
 
     def positions(self) -> Iterator[tuple[int, tuple[float, float]]]:
         """The nodes' numbers and places."""
@@ -95,7 +98,7 @@ class Group:
 
 def arrange(boxes: Sequence[Box], wires: Iterable[Wire]) -> list[Group]:
     """Place `boxes` in groups from left to right; a chain stands below all of the one before."""
-    groups = sorted(_groups(boxes, wires, FONT), key=lambda group: (group.band, STAGES[group.stage].row))
+    groups = sorted(_groups(boxes, wires), key=lambda group: (group.band, STAGES[group.stage].row))
     widths: dict[int, float] = defaultdict(float)
     for group in groups:
         column = STAGES[group.stage].column
@@ -118,7 +121,7 @@ def arrange(boxes: Sequence[Box], wires: Iterable[Wire]) -> list[Group]:
 
 def arrange_samples(boxes: Sequence[Box], wires: Iterable[Wire]) -> list[Group]:
     """Place `boxes` of many samples in rows of groups of one size, on the right of those of stage "shared"."""
-    groups = _groups(boxes, wires, SAMPLE_FONT)
+    groups = _groups(boxes, wires)
     samples = [group for group in groups if group.stage == "sample"]
     width, height = max(group.width for group in samples), max(group.height for group in samples)
     left = max((group.width + GROUP_GAP for group in groups if group.stage != "sample"), default=0.0)
@@ -146,7 +149,7 @@ def shared_nodes(bands: Sequence[int | None], wires: Sequence[Wire]) -> set[int]
     return shared
 
 
-def _groups(boxes: Sequence[Box], wires: Iterable[Wire], font: int) -> list[Group]:
+def _groups(boxes: Sequence[Box], wires: Iterable[Wire]) -> list[Group]:
     members: dict[tuple[int, str], list[Box]] = defaultdict(list)
     for box in boxes:
         members[box.band, box.stage].append(box)
@@ -156,7 +159,7 @@ def _groups(boxes: Sequence[Box], wires: Iterable[Wire], font: int) -> list[Grou
     groups = []
     for (band, stage), inside in members.items():
         within = {} if STAGES[stage].upright else feeds
-        groups.append(Group(stage, band, _columns(inside, within), font))
+        groups.append(Group(stage, band, _columns(inside, within)))
     return groups
 
 

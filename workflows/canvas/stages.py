@@ -8,7 +8,8 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Stage:
-    """A titled group. column counts from the left, row from the top within a column. colour: the group's frame.
+    """A titled group. column counts from the left, row from the top within a column. colour: the group's frame and
+    title in a dark theme; web/js/groups.js has what it becomes in a light one.
 
     upright: its nodes stand below one another, also those that feed each other.
     """
@@ -21,21 +22,21 @@ class Stage:
 
 
 STAGES: Final[dict[str, Stage]] = {
-    "models": Stage("Models", 0, 0, "#3f789e"),
-    "config": Stage("Training run", 0, 1, "#b58b2a"),
-    "image": Stage("Input", 0, 2, "#3f789e"),
-    "note": Stage("Notes", 0, 3, "#b58b2a"),
-    "lora": Stage("LoRA", 1, 0, "#a1309b"),
-    "prompts": Stage("Prompts", 2, 0, "#3f8a4f"),
-    "model": Stage("Trainer's model", 1, 1, "#a1309b"),
-    "box": Stage("Samples", 2, 0, "#3f8a4f"),
-    "noise": Stage("Noise and schedule", 3, 0, "#8a8a8a"),
-    "sampling": Stage("Sampling", 4, 0, "#8a6f3f"),
-    "output": Stage("Output", 4, 1, "#3f789e", upright=True),
-    "pictures": Stage("Pictures", 3, 0, "#3f789e"),
+    "models": Stage("Models", 0, 0, "#a8cfee"),
+    "config": Stage("Training run", 0, 1, "#f0d070"),
+    "image": Stage("Input", 0, 2, "#a8cfee"),
+    "note": Stage("Notes", 0, 3, "#f0d070"),
+    "lora": Stage("LoRA", 1, 0, "#eab0e6"),
+    "prompts": Stage("Prompts", 2, 0, "#a0dcae"),
+    "model": Stage("Trainer's model", 1, 1, "#eab0e6"),
+    "box": Stage("Samples", 2, 0, "#a0dcae"),
+    "noise": Stage("Noise and schedule", 3, 0, "#d0d0d0"),
+    "sampling": Stage("Sampling", 4, 0, "#e8c898"),
+    "output": Stage("Output", 4, 1, "#a8cfee", upright=True),
+    "pictures": Stage("Pictures", 3, 0, "#a8cfee"),
     # of a graph of many samples, see layout.arrange_samples
-    "shared": Stage("For all samples", 0, 0, "#3f789e"),
-    "sample": Stage("", 1, 0, "#3f8a4f"),
+    "shared": Stage("For all samples", 0, 0, "#a8cfee"),
+    "sample": Stage("", 1, 0, "#a0dcae"),
 }
 
 #: Node class -> stage. A class that is not here belongs to "models" when nothing feeds it, else to "sampling".

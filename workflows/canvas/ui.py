@@ -183,7 +183,7 @@ def _group(number: int, group: layout.Group, labels: Mapping[int, str]) -> dict[
         "title": STAGES[group.stage].title + label,
         "bounding": [round(value) for value in (group.x, group.y, group.width, group.height)],
         "color": STAGES[group.stage].colour,
-        "font_size": group.font,
+        "font_size": layout.FONT,
         "flags": {},
     }
 
