@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .script import Command, Fault, Names, Unexpanded, Word, compared, part_of, unreadable
+from .script import Command, Fault, Names, Opened, Unexpanded, Word, compared, no_file, part_of, unreadable
 
 _LINE: Final = re.compile(r"(?:[^\n^]|\^(?:\r?\n|.)|\^\Z)*(?:\n|\Z)")
 _CARET: Final = re.compile(r'"[^"\n]*"?|\^(?:\r?\n[ \t]*|\r?\Z|(.))', re.DOTALL)
@@ -29,19 +29,27 @@ _ARGUMENT: Final = re.compile(r"%~?[1-9]")
 _HERE: Final = {"%~dp0": ".\\", "%cd%": ".", "%__cd__%": ".\\"}
 
 
-def batch_commands(text: str) -> tuple[list[Command], Names]:
-    """The commands of a Windows script that run or may run, and its variables as they are at its end."""
-    script = _Script()
-    for match in _LINE.finditer(text):
-        if match[0].strip():
-            script.line(match[0].rstrip("\r\n"), match.start())
+def batch_commands(text: str, opened: Opened = no_file) -> tuple[list[Command], Names]:
+    """The commands of a Windows script that run or may run, and its variables as they are at its end.
+
+    opened: gives the text of a script that is run with `call` and sets variables, None where there is none.
+    """
+    script = _Script(opened)
+    script.follow(text)
     return script.commands, script.names
 
 
 class _Script:
-    def __init__(self) -> None:
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
         self.commands: list[Command] = []
         self.names = Names("%{}%")
+
+    def follow(self, text: str) -> None:
+        """Take a whole text."""
+        for match in _LINE.finditer(text):
+            if match[0].strip():
+                self.line(match[0].rstrip("\r\n"), match.start())
 
     def line(self, text: str, at: int) -> None:
         """Take one line, with those that `^` joins to it."""
@@ -95,6 +103,10 @@ class _Script:
             words, fault = self._words(piece)
             if words:
                 self.commands.append(Command([Word(word, at + offset) for word, offset in words], fault))
+            if len(words) > 1 and words[0][0].lower() == "call":
+                inner = _Script(no_file)  # a script that it calls in turn is not opened
+                inner.names = self.names
+                inner.follow(self.opened(words[1][0]) or "")
 
     def _words(self, text: str) -> tuple[list[tuple[str, int]], Fault | None]:
         text = _CARET.sub(lambda found: found[0] if found[0].startswith('"') else found[1] or " ", text)

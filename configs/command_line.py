@@ -11,7 +11,7 @@ from ..errors import SpecError
 from .batch import batch_commands
 from .line_trees import refuse_nul
 from .powershell import powershell_commands
-from .script import Command, Fault, Names, Unexpanded, Word, part_of, unreadable
+from .script import Command, Fault, Names, Opened, Unexpanded, Word, no_file, part_of, unreadable
 from .shell import shell_commands
 from .tree import LOST, Lines, Node, check_text
 
@@ -22,7 +22,7 @@ _PLAIN: Final = re.compile(r"[-+]?[0-9][0-9.]*(?:[eE][-+]?[0-9]+)?|true|false")
 #: A word that may hold several arguments or none.
 _SEVERAL: Final = re.compile(r"""\$(?:\w+|[@*]|\{\w+(?:\[[@*]\])?\})|%\*|%\w+%|@\w+""")
 
-_Follow = Callable[[str], tuple[list[Command], Names]]
+_Follow = Callable[[str, Opened], tuple[list[Command], Names]]
 _BY_SUFFIX: Final[dict[str, _Follow]] = {
     ".bat": batch_commands,
     ".cmd": batch_commands,
@@ -77,9 +77,10 @@ class Script:
     Args:
         text: a script, or one command.
         suffix: of its file, "" = unknown.
+        opened: gives the text of a file that the script takes variables from, None where there is none.
     """
 
-    def __init__(self, text: str, suffix: str = "") -> None:
+    def __init__(self, text: str, suffix: str = "", opened: Opened = no_file) -> None:
         self.text = text
         follow: _Follow | None = _BY_SUFFIX.get(suffix)
         if follow is None and text.startswith("#!"):
@@ -87,7 +88,7 @@ class Script:
         elif follow is None:
             follow = batch_commands if _BATCH.search(text) else shell_commands
             follow = powershell_commands if _POWERSHELL.search(text) else follow
-        self.commands, names = follow(text)
+        self.commands, names = follow(text, opened)
         self.files = names.files
         joints: list[tuple[_Follow, str]] = [(batch_commands, "a ^"), (powershell_commands, "a backtick")]
         self.joint = next((joint for known, joint in joints if known is follow), "a backslash")
@@ -103,6 +104,11 @@ class Script:
                     found.append(_Start(name, word.at, command.words[position + count :], fault))
                     break
         return found
+
+    def starts_with_options(self, programs: re.Pattern[str]) -> bool:
+        """Whether one of these programs is started; a file (`train.py`) that gets no options has them elsewhere."""
+        found = self.starts(programs)
+        return any(start.words or start.fault for start in found) or (bool(found) and not self.started()[0])
 
     @property
     def fault(self) -> Fault | None:

@@ -11,7 +11,9 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from .script import Unexpanded
 
 _SHELL_LINE: Final = re.compile(
     r"^[ \t]*![ \t]*(?:cd|[A-Z_]+=|[\w./{}$-]*(?:accelerate|python3?|bash|sh|simpletuner(?:-train)?)[ \t])",
@@ -19,6 +21,7 @@ _SHELL_LINE: Final = re.compile(
 )
 _SHELL_CELL: Final = re.compile(r"\A\s*%%(?:bash|sh|shell)\b.*\n?")
 _FILE_CELL: Final = re.compile(r"\A\s*%%writefile +(?P<more>-a +)?(?P<file>\S.*?)[ \t]*\n")
+_JOB: Final = re.compile(r"^\w+ *= *OrderedDict\(", re.MULTILINE)
 _MAGIC: Final = re.compile(r"[ \t]*[!%]")
 _NAMED: Final = re.compile(r"\$\$|\{([^{}\n]+)\}|\$([A-Za-z_]\w*)")
 _END: Final = "END_OF_CELL"
@@ -41,13 +44,70 @@ def is_notebook(text: str, suffix: str) -> bool:
     """Whether a text is an `.ipynb` file, or cells that were pasted."""
     if suffix == ".ipynb" or (text[:4096].lstrip().startswith("{") and '"cell_type"' in text):
         return True
-    return not suffix and (_SHELL_LINE.search(text) is not None or _FILE_CELL.match(text) is not None)
+    known = (_SHELL_LINE.search(text), _FILE_CELL.match(text), _JOB.search(text))
+    return not suffix and any(match is not None for match in known)
 
 
 def shell_of(text: str) -> str:
     """The shell script that a notebook runs."""
     names: dict[str, str] = {}
     return "\n".join(_of_cell(cell, names) for cell in _cells(text))
+
+
+def job_of(text: str) -> str | None:
+    """The config that a notebook builds in Python, as ai-toolkit's do for `run_job`, as JSON; None where there is none.
+
+    The JSON is `Unexpanded` where an expression is not known.
+    """
+    builder = _Builder()
+    for cell in _cells(text):
+        try:
+            statements = ast.parse("\n".join(line for line in cell.split("\n") if not _MAGIC.match(line))).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        for statement in statements:
+            value = builder.built(statement.value) if isinstance(statement, ast.Assign) else None
+            if isinstance(value, dict) and isinstance(value.get("config"), dict) and "process" in value["config"]:
+                made = json.dumps(value, indent=1)
+                return Unexpanded(made) if _is_open(value) else made
+            _assign(statement, builder.names)
+    return None
+
+
+class _Builder:
+    """Follows expressions made of lists, `dict`, `OrderedDict`, texts and numbers."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+        self.left = _MOST  # letters that may still be put in for names
+
+    def built(self, node: ast.expr, depth: int = 0) -> Any:
+        """The value of an expression; `Unexpanded` where it is not known."""
+        if depth > _DEEPEST:
+            return Unexpanded("$")
+        if isinstance(node, ast.List | ast.Tuple):
+            return [self.built(item, depth + 1) for item in node.elts]
+        if isinstance(node, ast.Dict):
+            pairs = [(key, value) for key, value in zip(node.keys, node.values, strict=True) if key is not None]
+            return {str(self.built(key, depth + 1)): self.built(value, depth + 1) for key, value in pairs}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("dict", "OrderedDict"):
+            first = self.built(node.args[0], depth + 1) if node.args else {}
+            listed = first.items() if isinstance(first, dict) else first if isinstance(first, list) else []
+            pairs_of = {str(one[0]): one[1] for one in listed if isinstance(one, list | tuple) and len(one) == 2}
+            return pairs_of | {one.arg: self.built(one.value, depth + 1) for one in node.keywords if one.arg}
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
+            return node.value
+        known = _value(node, self.names)
+        self.left -= len(known or "")
+        if known is not None and self.left >= 0:
+            return known
+        return Unexpanded(f"${node.id}" if isinstance(node, ast.Name) else "$")
+
+
+def _is_open(value: Any) -> bool:
+    """Whether a value holds what is not known."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, Unexpanded) or any(_is_open(part) for part in parts)
 
 
 def _cells(text: str) -> list[str]:

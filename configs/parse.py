@@ -12,8 +12,8 @@ from ..errors import SpecError
 from .command_line import Script, parse_command
 from .json_tree import looks_like_json, parse_json
 from .line_trees import holds_env, looks_like_env, parse_env, parse_lines
-from .notebook import is_notebook, shell_of
-from .script import Unexpanded
+from .notebook import is_notebook, job_of, shell_of
+from .script import Unexpanded, no_file
 from .second_file import Folders
 from .toml_tree import looks_like_toml, parse_toml
 from .tree import Document, Node, Repeated
@@ -94,14 +94,17 @@ def parse(
     """
     if text.startswith("#!") and suffix not in (*_BY_SUFFIX, *_SCRIPTS, ".txt"):
         suffix = ".sh"  # a batch system's job, or no suffix at all
+    job = None
     if is_notebook(text, suffix):
-        text, suffix = shell_of(text), ".sh"
-    script, programs = _script(text, suffix, notations)
+        job, text, suffix = job_of(text), shell_of(text), ".sh"
+    script, programs = _script(text, suffix, notations, folders)
     written = script.written_config() if script is not None and programs is None else None
     if script is not None and written is not None:
         file, program = written
         found = parse(script.files[file], f"{source}: {file}", PurePosixPath(file).suffix, notations, folders)
         return replace(found, started_by=program)
+    if job is not None and programs is None:
+        return _json(job, source, ".json", folders)
     if suffix in _SCRIPTS and programs is None and script is not None and not holds_env(text):
         raise _no_program(script, source)
     kind = _kind(text, suffix, notations, programs)
@@ -167,14 +170,16 @@ def _are_prompts(text: str, notations: Sequence[Notations]) -> bool:
     return not (_CONFIG_LINE.search(text) or looks_like_env(text))
 
 
-def _script(text: str, suffix: str, notations: Sequence[Notations]) -> tuple[Script | None, Programs | None]:
+def _script(
+    text: str, suffix: str, notations: Sequence[Notations], folders: Folders | None
+) -> tuple[Script | None, Programs | None]:
     """The commands of a text, and the programs of which it starts one; None where it starts none."""
     known = [one.programs for one in notations if one.programs is not None]
     named = any("--" in text and one.names.search(text) for one in known)
     if suffix not in _SCRIPTS and (suffix or not named):
         return None, None
-    script = Script(text, suffix)  # whose variables may hold a program's name
-    return script, next((programs for programs in known if script.starts(programs.names)), None)
+    script = Script(text, suffix, folders.sourced if folders else no_file)  # variables may hold a program's name
+    return script, next((programs for programs in known if script.starts_with_options(programs.names)), None)
 
 
 def _yaml(text: str, source: str, folders: Folders | None) -> Document:
@@ -188,7 +193,8 @@ def _json(text: str, source: str, suffix: str, folders: Folders | None) -> Docum
     """Read JSON; a text that only looks like it may still be YAML."""
     try:
         repeated: list[Repeated] = []
-        root = parse_json(text, source, repeated)
+        root = parse_json(str(text), source, repeated)
+        root = _of_script(root) if isinstance(text, Unexpanded) else root
         return Document(root, source, "json", folders, tuple(repeated))
     except SpecError as json_error:
         if suffix in (".json", ".jsonc"):

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from .script import Command, Names, Unexpanded, Value, Word, compared, joined
+from .script import Command, Names, Opened, Unexpanded, Value, Word, assumed, compared, joined, no_file
 
 _TEXT: Final = r"""'(?:[^']|'')*'|"(?:[^"`]|`.|"")*\""""
 _INSIDE: Final = r"`.|\$\{[^}]*\}|\$\([^()]*\)"
@@ -27,6 +27,8 @@ _CHANGED: Final = re.compile(r"\s*\$(\w+)\s*(?:[-*/%]=.*|\+\+|--)", re.DOTALL)
 _VALUE: Final = re.compile(r"\s*\$[\w:]+\s*\+?=")
 _ADDED: Final = re.compile(r"\s*(?:\[void\]\s*)?\$(\w+)\.Add\((.*)\)(?:\s*\|\s*Out-Null)?\s*", _FLAGS)
 _IF: Final = re.compile(r"\s*(if|elseif|while|foreach|for|switch)\s*\((.*)\)\s*", _FLAGS)
+_PARAMETERS: Final = re.compile(r"param\s*\((.*)\)", _FLAGS)
+_PARAMETER: Final = re.compile(r"\s*(?:\[(?:[^\[\]]|\[\])*\]\s*)*\$(\w+)\s*(?:=\s*(.*?)\s*)?", _FLAGS)
 _COMPARED: Final = re.compile(r"(.+?)\s+-(i?(?:eq|ne|gt|ge|lt|le|like)|notlike)\s+(.+)", _FLAGS)
 _JOINT: Final = re.compile(rf"{_TEXT}|[()]|(?<=[\s)])(-or|-and)(?=[\s(])", _FLAGS)
 _CHOICE: Final = re.compile(r"if\s*\((.*?)\)\s*\{(.*?)\}\s*else\s*\{(.*?)\}\s*", _FLAGS)
@@ -48,9 +50,18 @@ class _Statement:
     words: list[tuple[str, int]] = field(default_factory=list)
 
 
-def powershell_commands(text: str) -> tuple[list[Command], Names]:
-    """The commands of a PowerShell script that run or may run, and its variables as they are at its end."""
-    script = _Script()
+def powershell_commands(text: str, opened: Opened = no_file) -> tuple[list[Command], Names]:
+    """The commands of a PowerShell script that run or may run, and its variables as they are at its end.
+
+    opened: gives the text of a file that the script takes variables from (`. file.ps1`), None where there is none.
+    """
+    script = _Script(opened)
+    _follow(script, text)
+    return script.commands, script.names
+
+
+def _follow(script: _Script, text: str) -> None:
+    """Give a text to a script, statement by statement."""
     statement = _Statement(0)
     open_brackets = 0
     for match in _TOKEN.finditer(text):
@@ -67,13 +78,23 @@ def powershell_commands(text: str) -> tuple[list[Command], Names]:
             if kind == "word":
                 statement.words.append((piece, match.start()))
     script.statement(statement, "")
-    return script.commands, script.names
 
 
 def _opened(piece: str) -> int:
     """How many brackets and braces a piece leaves open, quotes aside."""
     bare = re.sub(rf"{_TEXT}|`.", "", piece, flags=re.DOTALL)
     return bare.count("(") + bare.count("{") - bare.count(")") - bare.count("}")
+
+
+def _listed(text: str) -> list[str]:
+    """A list cut at the commas outside quotes and brackets."""
+    parts, start, depth = [], 0, 0
+    for match in re.finditer(rf"{_TEXT}|[()\[\]{{}},]", text, re.DOTALL):
+        depth += (match[0] in "([{") - (match[0] in ")]}")
+        if match[0] == "," and depth == 0:
+            parts.append(text[start : match.start()])
+            start = match.end()
+    return [*parts, text[start:]]
 
 
 def _parted(text: str, joint: str) -> list[str]:
@@ -88,7 +109,8 @@ def _parted(text: str, joint: str) -> list[str]:
 
 
 class _Script:
-    def __init__(self) -> None:
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
         self.commands: list[Command] = []
         self.names = Names("${}")
         self.blocks: list[bool] = []  # of each open brace: whether it is a branch
@@ -164,7 +186,10 @@ class _Script:
         if not self.names.running:
             return
         assigned, added = _ASSIGNED.fullmatch(text), _ADDED.fullmatch(text)
-        if assigned is not None:
+        parameters = _PARAMETERS.fullmatch(text)
+        if parameters is not None:
+            self._parameters(parameters[1])
+        elif assigned is not None:
             value = self._expression(assigned[3], listed=bool(assigned[2]))
             self.names.assign(assigned[1].lower(), value, more=bool(assigned[2]))
         elif changed := _CHANGED.fullmatch(text):
@@ -173,7 +198,25 @@ class _Script:
             self.names.assign(added[1].lower(), [joined([*self._texts(self._expression(added[2]))])], more=True)
         else:
             kept = [word for word in statement.words if not _REDIRECT.fullmatch(word[0])]
-            self.commands.append(Command([Word(value, at) for word, at in kept for value in self._word(word)]))
+            words = [Word(value, at) for word, at in kept for value in self._word(word)]
+            self.commands.append(Command(words))
+            if len(words) == 2 and words[0].text == ".":
+                self._source(words[1].text)
+
+    def _parameters(self, text: str) -> None:
+        """What the script's parameters hold unless it is started with others."""
+        for piece in _listed(text):
+            match = _PARAMETER.fullmatch(piece)
+            value = self._expression(match[2]) if match is not None and match[2] is not None else None
+            if match is not None and isinstance(value, str):
+                self.names.assign(match[1].lower(), assumed(value, f"${match[1]}"))
+
+    def _source(self, file: str) -> None:
+        """Take over the variables of a file that is run here; what else it does is left out."""
+        text = self.opened(file)
+        inner = _Script(no_file)  # a file that it runs in turn is not opened
+        inner.names = self.names
+        _follow(inner, text or "")
 
     def _texts(self, value: Value) -> list[str]:
         return value if isinstance(value, list) else [value]

@@ -6,7 +6,7 @@ in; what comes from outside (the environment, another program) stays as it is wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -79,6 +79,12 @@ class Command:
 
 
 Value = str | list[str]
+Opened = Callable[[str], str | None]
+
+
+def no_file(name: str) -> None:
+    """For scripts whose other files cannot be opened."""
+
 
 
 @dataclass

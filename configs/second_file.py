@@ -97,6 +97,18 @@ class Folders:
             _or_prompts(f"Correct the path, or put {last} beside the config", prompts),
         )
 
+    def sourced(self, name: str) -> str | None:
+        """The text of a file that a script takes variables from, None where there is none or it may not be read."""
+        last = PurePosixPath(name.replace("\\", "/")).name
+        given = next((self.given[known] for known in (name, last) if known in self.given), None)
+        if given is not None or self.base is None or name.startswith("~") or "activate" in last.lower():
+            return given
+        for path in dict.fromkeys((*self._exact(name), *self._by_name(name))):
+            text = self.opened.setdefault(path, text_of(path)) if self._allowed(path) else None
+            if text is not None:
+                return text
+        return None
+
     def override(self) -> tuple[str, str, str] | None:
         """Read the file given instead of the config's own: its text, name and suffix; None when none was given."""
         self.prompts_used = True

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
-from .script import Command, Fault, Names, Unexpanded, Value, Word, assumed, compared, joined, part_of, unreadable
+from .script import (
+    Command,
+    Fault,
+    Names,
+    Opened,
+    Unexpanded,
+    Value,
+    Word,
+    assumed,
+    compared,
+    joined,
+    no_file,
+    part_of,
+    unreadable,
+)
 from .shell_words import Part, Token, tokens
 
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\[[^\]]*\])?(\+?)=")
@@ -27,9 +42,12 @@ _SKIPPED: Final = frozenset(("{", "}", "time"))
 _HERE: Final = frozenset(("$PWD", "${PWD}", "$(pwd)", "`pwd`"))
 
 
-def shell_commands(text: str) -> tuple[list[Command], Names]:
-    """The commands of a shell script that run or may run, and its variables as they are at its end."""
-    script = _Script()
+def shell_commands(text: str, opened: Opened = no_file) -> tuple[list[Command], Names]:
+    """The commands of a shell script that run or may run, and its variables as they are at its end.
+
+    opened: gives the text of a file that the script reads with `source`, None where there is none.
+    """
+    script = _Script(opened)
     try:
         for token in tokens(text):
             script.feed(token)
@@ -40,7 +58,8 @@ def shell_commands(text: str) -> tuple[list[Command], Names]:
 
 
 class _Script:
-    def __init__(self, depth: int = 0) -> None:
+    def __init__(self, opened: Opened = no_file, depth: int = 0) -> None:
+        self.opened = opened
         self.depth = depth
         self.commands: list[Command] = []
         self.names = Names("${}")
@@ -129,15 +148,27 @@ class _Script:
             again = tokens(" ".join(word.text for word in found[1:]))
             found = [Word(text, found[0].at) for word in again if not word.mark for text in self._expanded(word.parts)]
         self._write([word.text for word in found], redirections)
+        if len(found) > 1 and found[0].text in ("source", "."):
+            self._source(found[1].text)
         if found or fault is not None:
             self.commands += self._inner_commands(found) or [Command(found, fault)]
+
+    def _source(self, file: str) -> None:
+        """Take over the variables of a file that is read here; what else it does is left out."""
+        text = self.opened(file) if self.depth < _DEEPEST else None
+        inner = _Script(self.opened, self.depth + 1)
+        inner.names = self.names
+        with suppress(Fault):
+            for token in list(tokens(text or "")):
+                inner.feed(token)
+            inner.end("")
 
     def _inner_commands(self, words: list[Word]) -> list[Command]:
         """The commands of another shell that is started here, empty where none is or its text cannot be read."""
         text = _inner(words)
         if text is None or self.depth == _DEEPEST:
             return []
-        inner = _Script(self.depth + 1)
+        inner = _Script(self.opened, self.depth + 1)
         inner.names = replace(self.names, values=dict(self.names.values))
         try:
             for token in tokens(text):
@@ -151,7 +182,7 @@ class _Script:
     def _write(self, words: list[str], redirections: list[Token]) -> None:
         """Keep what `cat`, `tee`, `echo` and `printf` write into a file."""
         program, given = words[0] if words else "", [word for word in words[1:] if not re.fullmatch("-[aen]+", word)]
-        files = [(one.sign, joined(map(self._replaced, one.parts))) for one in redirections if one.sign[0] == ">"]
+        files = [(one.sign, joined(map(self._replaced, one.parts))) for one in redirections if one.sign[:1] == ">"]
         documents = [joined(map(self._replaced, one.parts)) for one in redirections if one.sign in ("<<", "<<-")]
         if program == "tee" and given:
             files = [(">>" if "-a" in words else ">", given[0])]

@@ -12,7 +12,7 @@ from ..configs.fields import Reading
 from ..configs.parse import parse
 from ..configs.second_file import Folders
 from ..configs.tree import Document, check_length, find, named, open_source
-from ..errors import SpecError, UnknownConfigError, WorkflowError
+from ..errors import FamilyOpenError, SpecError, UnknownConfigError, WorkflowError
 from ..families import FAMILIES
 from ..trainers import LAYOUT_NAMES, LISTED, TRAINERS, Trainer, layout_owner
 from ..trainers.native import TRAINER as NATIVE
@@ -128,6 +128,8 @@ def read_opened(
             remedy=f"Of the families here it trains {', '.join(found.families)}; leave family away.",
         )
     spec = found.read(document, family)
+    if family is not None:
+        _note_other_family(spec, found, document)
     _check_names(document, spec)
     if found is not NATIVE:  # what a program wrote is refused where a graph is made of it
         _check_sampling(document, spec)
@@ -136,6 +138,22 @@ def read_opened(
     if doubt is not None:
         spec.notes.append(doubt)
     return spec
+
+
+def _note_other_family(spec: SampleSpec, trainer: Trainer, document: Document) -> None:
+    """Count it as a difference that the caller takes a config for another family's than the config itself says."""
+    try:
+        own = trainer.read(document, None).family
+    except FamilyOpenError:
+        return
+    except SpecError as error:
+        said = error.problem
+    else:
+        said = f"the config is for {own}"
+    if said != f"the config is for {spec.family}":
+        text = f"The config is read as {spec.family}, as asked for; by itself: {said}."
+        spec.differences.setdefault("model", []).append(text)
+        spec.notes.append(text)
 
 
 def _check_names(document: Document, spec: SampleSpec) -> None:

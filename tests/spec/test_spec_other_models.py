@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from comfyui_eridiffusion.spec import SpecError, read_text
@@ -77,3 +79,22 @@ def test_the_command_line_names_its_option(capsys: pytest.CaptureFixture[str], t
     path.write_text("a cat --w 512\n", encoding="utf-8")
     assert eri("spec", path) == 2
     assert "--family" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "family", "said"),
+    [
+        ({"name_or_path": "Qwen/Qwen-Image", "arch": "qwen_image"}, "flux", "'qwen_image' is not supported"),
+        ({"name_or_path": "Tongyi-MAI/Z-Image-Turbo"}, "flux", "'z-image' is not supported"),
+        ({"name_or_path": "black-forest-labs/FLUX.1-dev", "is_flux": True}, "sdxl", "the config is for flux"),
+        ({"name_or_path": "black-forest-labs/FLUX.1-dev", "is_flux": True}, "flux", ""),
+    ],
+)
+def test_another_family_than_the_configs_is_counted(model: dict[str, object], family: str, said: str) -> None:
+    """The caller's word counts; what the config says of itself is a difference, not silence."""
+    sample = {"prompts": ["a pier"], "sampler": "flowmatch" if family == "flux" else "ddpm"}
+    process = {"type": "sd_trainer", "train": {"dtype": "bf16"}, "model": model, "sample": sample}
+    spec = read_text(json.dumps({"job": "extension", "config": {"name": "x", "process": [process]}}), family=family)
+    found = [text for text in spec.differences.get("model", ()) if said in text]
+    assert bool(found) is bool(said)
+    assert spec.family == family

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from comfyui_eridiffusion.configs.command_line import Script
+from comfyui_eridiffusion.configs.script import Opened, no_file
+from comfyui_eridiffusion.configs.second_file import Folders
 from comfyui_eridiffusion.spec import SpecError, read_spec, read_text
 from comfyui_eridiffusion.tests.waiting import PATIENCE
 from comfyui_eridiffusion.workflows.run_overview import find_configs
@@ -21,9 +23,9 @@ PROMPTS = {"p.txt": "a fox --d 3"}
 FLUX = "accelerate launch flux_train_network.py --ae a.sft --sample_prompts p.txt"
 
 
-def words(text: str, suffix: str) -> list[str]:
+def words(text: str, suffix: str, opened: Opened = no_file) -> list[str]:
     """The words of the last command of a script."""
-    return [str(word.text) for word in Script(text, suffix).commands[-1].words]
+    return [str(word.text) for word in Script(text, suffix, opened).commands[-1].words]
 
 
 BASH = {
@@ -48,6 +50,7 @@ BASH = {
     "eval": ('C="f --a \'b c\'"\neval "$C"', ["f", "--a", "b c"]),
     "ansi": (r"f $'a\tb' $'it\'s'", ["f", "a\tb", "it's"]),
     "a redirection": ("f a > log 2>&1 < /dev/null", ["f", "a"]),
+    "a redirection to a program": ("f a > >(cat)", ["f", "a"]),
     "a loop": ("for i in 1 2; do f $i; done", ["f", "$i"]),
 }  # fmt: skip
 
@@ -68,6 +71,30 @@ def test_bash_itself_says_so(name: str, tmp_path: Path) -> None:
     script.write_text(f'f() {{ printf "%s\\0" f "$@" > words; }}\n{text}', encoding="utf-8")
     subprocess.run(["bash", script.name], cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE)
     assert (tmp_path / "words").read_text(encoding="utf-8").split("\0")[:-1] == expected
+
+
+SOURCED = {
+    ".sh": ("A=b\n[ -z \"$B\" ] && B='c d'\nexport PATH=/x", 'A=z\n. "$PWD/vars.sh"\nsource ./none.sh\nf $A "$B"'),
+    ".bat": ('@echo off\nset A=b\nset "B=c d"', 'call vars.bat\nf %A% "%B%"'),
+    ".ps1": ("$A = 'b'\n$B = 'c ' + 'd'", '. "$PSScriptRoot\\vars.ps1"\nf $A $B'),
+}
+
+
+@pytest.mark.parametrize("suffix", SOURCED)
+def test_variables_of_a_file_that_the_script_takes_them_from(suffix: str, tmp_path: Path) -> None:
+    """bash itself says so for its own; a text that came without files opens none."""
+    variables, script = SOURCED[suffix]
+    (tmp_path / f"vars{suffix}").write_text(variables, encoding="utf-8")
+    folders = Folders(tmp_path)
+    assert words(script, suffix, folders.sourced) == ["f", "b", "c d"]
+    assert tmp_path / f"vars{suffix}" in folders.opened
+    assert words(script, suffix, Folders(given={f"vars{suffix}": variables}).sourced) == ["f", "b", "c d"]
+    assert "b" not in words(script, suffix, Folders(tmp_path, roots=[]).sourced)
+    assert "b" not in words(script, suffix)
+    if suffix == ".sh" and shutil.which("bash") is not None:
+        (tmp_path / "t.sh").write_text(f'f() {{ printf "%s\\0" f "$@" > words; }}\n{script}', encoding="utf-8")
+        subprocess.run(["bash", "t.sh"], cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE)
+        assert (tmp_path / "words").read_text(encoding="utf-8").split("\0")[:-1] == ["f", "b", "c d"]
 
 
 BATCH = {
@@ -123,6 +150,10 @@ POWERSHELL = {
     "a comment behind a text": ('$a = ""# no\nf "b"$a# x', ["f", "b#", "x"]),
     "a call": ('$py = "C:\\v\\python.exe"\n& $py "a b"', ["&", "C:\\v\\python.exe", "a b"]),
     "unknown": ("f $a/x", ["f", "$a/x"]),
+    "parameters": (
+        "param(\n  [Parameter(Mandatory=$false)][string]$A = 'b, c', # x\n  [int] $N=3,\n  [switch]$S\n)\nf $a $n $s",
+        ["f", "b, c", "3", "$s"],
+    ),
 }  # fmt: skip
 
 

@@ -124,6 +124,8 @@ def test_every_prompt_at_every_resolution() -> None:
         {"lib.json": json.dumps(library)},
         user_prompt_library="config/lib.json",
         validation_resolution="512,1024x768",
+        lora_type="lycoris",
+        validation_adapter_strength=0.7,  # acts on standard LoRAs alone: validation.py::_baseline_adapter_strength
         validation_lycoris_strength=0.8,
     )
     assert [item.label for item in spec.items] == [
@@ -268,3 +270,24 @@ def test_a_scheduler_that_simpletuner_does_not_know_is_refused() -> None:
         spec_of(validation_noise_scheduler="eular")
     assert caught.value.field == "validation_noise_scheduler"
     assert spec_of(validation_noise_scheduler="dpm++").items[0].sampler == "dpm++"
+
+
+@pytest.mark.parametrize(
+    ("options", "counted"),
+    [
+        ({"validation_adapter_path": "org/lora:x.safetensors"}, True),
+        ({"validation_adapter_config": [{"path": "a"}]}, True),
+        ({"validation_adapter_path": "org/lora", "validation_adapter_mode": "none"}, False),
+        ({}, False),
+    ],
+)
+def test_loras_of_the_validation_alone_are_counted(options: dict[str, Any], counted: bool) -> None:
+    """`validation_adapters.py::build_validation_adapter_runs`."""
+    spec = spec_of(**options)
+    assert any("validation's own" in text for text in spec.differences.get("model", ())) is counted
+
+
+def test_how_often_is_a_note_where_the_shell_says_it() -> None:
+    spec = read_text("FLUX=true\nMODEL_NAME=a/FLUX.1-dev\nVALIDATION_PROMPT=x\nVALIDATION_STEPS=$STEPS\n")
+    assert spec.sample_every is None
+    assert any("$STEPS" in note for note in spec.notes)

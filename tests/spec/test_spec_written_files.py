@@ -106,6 +106,35 @@ def test_cells_of_a_notebook(tmp_path: Path) -> None:
     assert read_spec(tmp_path / "train.ipynb").items == spec.items
 
 
+JOB = """from collections import OrderedDict
+name = "harbour"
+job_to_run = OrderedDict([
+    ('job', 'extension'),
+    ('config', dict(name=f"{name}_v1", process=[OrderedDict([
+        ('type', 'sd_trainer'), # ('trigger_word', 'x'),
+        ('model', {'name_or_path': 'black-forest-labs/FLUX.1-dev', 'is_flux': True}),
+        ('sample', OrderedDict([('prompts', ["a pier", "100$ " + name]), ('seed', 7), ('width', SIZE)])),
+    ])])),
+])
+run_job(job_to_run)
+"""
+
+
+def test_the_job_that_ai_toolkits_notebooks_build(tmp_path: Path) -> None:
+    """ostris/ai-toolkit notebooks/FLUX_1_dev_LoRA_Training.ipynb: an OrderedDict of pairs, no file."""
+    known = JOB.replace("SIZE", "768")
+    spec = read_text(known)
+    assert (spec.trainer, spec.family, spec.name) == ("ai-toolkit", "flux", "harbour_v1")
+    assert [(item.prompt, item.seed, item.width) for item in spec.items] == [
+        ("a pier", 7, 768), ("100$ harbour", 7, 768)
+    ]  # fmt: skip
+    cells = [{"cell_type": "code", "source": part} for part in ("!nvidia-smi", known, "run_job(job_to_run)")]
+    (tmp_path / "train.ipynb").write_text(json.dumps({"cells": cells}))
+    assert read_spec(tmp_path / "train.ipynb").items == spec.items
+    with pytest.raises(SpecError, match=r"width.*\$SIZE"):
+        read_text(JOB)
+
+
 def test_a_command_that_starts_itself_ends() -> None:
     with pytest.raises(SpecError):
         read_text("#!/bin/bash\nX='bash -c \"$X\"'\nbash -c \"$X\"\n")

@@ -11,6 +11,7 @@ from typing import Final
 from ...configs.fields import Reading, Section
 from ...configs.tree import Document
 from ...families import FAMILIES
+from ...families.others import other_by_name
 from ...spec.model import PRECISIONS, SampleSpec
 from ..process import first_process, is_process, note_disabled_sampling, use_family_fields
 from ..reading import spec_of, texts_of, unsupported
@@ -36,7 +37,7 @@ _FLAGS: Final = {"is_v2": "sd2", "is_v3": "sd3", "is_xl": "sdxl"} | {
     f"is_{arch}": arch for arch in ("pixart", "pixart_sigma", "auraflow", "flux", "lumina2", "vega", "ssd")
 }
 #: Of the families here only Chroma has its VAE from the extras, another model's folder.
-MODEL_FILES: Final = {"name_or_path": "model", "vae_path": "vae", "te_name_or_path": "encoder"}
+MODEL_FILES: Final = {"name_or_path": "model", "vae_path": "vae"}
 _OTHER_FILES: Final = ("extras_name_or_path", "assistant_lora_path", "refiner_name_or_path")
 
 
@@ -113,7 +114,8 @@ def _family(model: Section) -> str:
         arch = _FLAGS.get(key, "sd1")
     found = _ARCHES.get(arch.split(":")[0])
     if found is None:
-        raise unsupported(model, key, repr(arch))
+        named = other_by_name(model.text("name_or_path") or "") if key == "name_or_path" else None
+        raise unsupported(model, key, repr(named or arch))
     if arch in ("ssd", "vega"):
         model.reading.note(f"{arch} is a distilled SDXL: the base model has to be that one.")
     return found

@@ -167,6 +167,8 @@ def _note_weights(reading: Reading, root: Section) -> None:
             quantised(reading, flat, what, root.text(flat) or "")
     if _QUANTISED.match(own):
         quantised(reading, "weight_dtype", "model", own)
+    if "model" in reading.differences:
+        root.get("quantization")  # which layers
     embeddings = root.members.get("additional_embeddings")
     if embeddings is not None and isinstance(embeddings.value, list) and embeddings.value:
         root.get("additional_embeddings")

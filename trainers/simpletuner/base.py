@@ -40,6 +40,7 @@ def note_base(options: Options, family: str, flavour: str | None) -> None:
     """Count what differs because the base model, its text or the LoRA is another one than the graph loads."""
     _note_quantised(options)
     _note_masks(options, family, flavour)
+    _validation_adapters(options)
     for name in ("controlnet", "control"):
         if options.flag(name):
             text = f"{name}: the trainer's pictures follow control images, the ones made here do not."
@@ -53,6 +54,18 @@ def _note_quantised(options: Options) -> None:
         kind = options.text(name)
         if kind is not None and kind.lower() not in _UNQUANTISED:
             quantised(options.reading, options.key(name), what, kind)
+
+
+def _validation_adapters(options: Options) -> None:
+    """Count LoRAs that only the validation loads.
+
+    Source: SimpleTuner `helpers/training/validation_adapters.py::build_validation_adapter_runs`.
+    """
+    unused = (options.text("validation_adapter_mode") or "").lower() == "none"
+    for name in ("validation_adapter_config",) if unused else ("validation_adapter_path", "validation_adapter_config"):
+        if options.node(name) is not None:
+            text = f"{options.key(name)}: the trainer's pictures have a LoRA of the validation's own in the model."
+            options.reading.differs("model", text)
 
 
 def _note_masks(options: Options, family: str, flavour: str | None) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from ...configs.fields import Reading, Section
 from ...configs.limits import Place
 from ...configs.parse import parse
+from ...configs.script import Unexpanded
 from ...configs.second_file import Folders, missing_prompts
 from ...configs.tree import Document
 from ...errors import SpecError
@@ -154,7 +155,8 @@ def _items(options: Options, family: str, flavour: str | None) -> list[SampleIte
 
 def _prompts(options: Options) -> list[Prompt]:
     """The empty prompt, the library's, then the one of the config."""
-    strength = options.number("validation_adapter_strength", 1.0) * options.number("validation_lycoris_strength", 1.0)
+    kind = "lycoris" if options.text("lora_type") == "lycoris" else "adapter"
+    strength = options.number(f"validation_{kind}_strength", 1.0)
     root = Place(options.reading, options.section.node, "")
     prompts = []
     if not options.flag("validation_disable_unconditional"):
@@ -286,6 +288,11 @@ def _note_guidance(options: Options, family: str, negative: str, cfg: float, sca
 
 
 def _interval(options: Options) -> int | None:
+    for name in ("validation_epoch_interval", "validation_step_interval"):
+        node = options.node(name)
+        if node is not None and isinstance(node.value, Unexpanded):
+            options.reading.note(f"{options.key(name)} is {str(node.value)!r}: how often the trainer samples is open.")
+            return None
     epochs = options.integer("validation_epoch_interval", 0, 2**31)
     if epochs:
         options.reading.note(f"The trainer samples every {epochs} epochs.")
