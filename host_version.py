@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import re
 from typing import Final
@@ -32,10 +31,10 @@ def require_host(version: str | None = None, has_nodes_v3: bool | None = None) -
 def host_version() -> str:
     """The host's version as it tells it, "" = it does not."""
     try:
-        module = importlib.import_module("comfyui_version")
+        import comfyui_version
     except ModuleNotFoundError:
         return ""  # before 0.3.8 there was none
-    return str(getattr(module, "__version__", ""))
+    return str(getattr(comfyui_version, "__version__", ""))
 
 
 def _has_nodes_v3() -> bool:

@@ -38,7 +38,7 @@ _REDIRECT: Final = re.compile(r"[0-9*]?>.*")
 _LIST: Final = re.compile(rf"{_TEXT}|[^\s,]+", re.DOTALL)
 _SUM: Final = re.compile(rf"""(?:{_TEXT}|[^\s'"+])+|\+""", re.DOTALL)
 _ESCAPES: Final = {"n": "\n", "t": "\t", "0": "\0"}
-_HERE: Final = {"psscriptroot": ".", "pwd": "."}
+_HERE: Final = dict.fromkeys(("psscriptroot", "pwd"), ".")
 
 
 @dataclass

@@ -136,7 +136,7 @@ async def render(client: HostClient, example: Example) -> list[Image.Image]:
     return [contact_sheet([picture], columns=[label]) for picture, label in zip(pictures, labels, strict=True)]
 
 
-def thumbnail(pictures: Sequence[Image.Image], side: int = 480) -> Image.Image:
+def thumbnail(pictures: Sequence[Image.Image], side: int = 400) -> Image.Image:
     """The pictures in rows, as nearly square as they can be laid: a template's card is a square. `side`: its width."""
     columns = math.ceil(len(pictures) ** 0.5)
     width, height = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
@@ -167,7 +167,7 @@ async def write_pictures(url: str, output: Path, inputs: Path, folder: Path, nam
             if names and example.name not in names:
                 continue
             picture = thumbnail(await render(client, example))
-            picture.save(folder / f"{example.name}.jpg", quality=82, optimize=True)
+            picture.save(folder / f"{example.name}.jpg", quality=75, optimize=True, progressive=True)
             sys.stderr.write(f"  {example.name}.jpg\n")
             sys.stderr.flush()
 

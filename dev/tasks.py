@@ -270,13 +270,14 @@ def in_two() -> list[str]:
 
 
 def command_lint(options: argparse.Namespace) -> int:
-    """check style (ruff) and types (mypy)"""
+    """check style (ruff), types (mypy) and what the published pack may do (bandit)"""
     return lint(set_up(options, ("cli", "test", "dev"), host=False))
 
 
 def lint(python: Path) -> int:
-    """Run ruff and mypy, both even if the first one complains."""
+    """Run ruff, bandit and mypy, all even if one complains."""
     style = call(module(python, "ruff", "check", "."))
+    style = call(module(python, "bandit", "--quiet", "--recursive", ".", "--configfile", "pyproject.toml")) or style
     # mypy wants the package under its own name; the folder may be called anything
     types = WORKSPACE / "types"
     types.mkdir(parents=True, exist_ok=True)

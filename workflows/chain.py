@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..families.profile import FALLBACK_NOISE, Profile
 from ..spec.model import SampleSpec
-from .graph import Graph, Link, Literal, Node
+from .graph import WRAPPERS, Graph, Link, Literal, Node
 
 if TYPE_CHECKING:
     from ..families.family import Family
@@ -181,9 +181,9 @@ class Stock:
     table: int = 0
 
     def add(self, node_id: str, class_type: str, title: str, /, **inputs: Literal | Link) -> Link:
-        """Add a node, its id numbered from the second of its kind on; returns its first output."""
+        """Add a node, numbered from the second of its kind on, a wrapper from the first; returns its first output."""
         number = self.numbers[node_id] = self.numbers.get(node_id, 0) + 1
-        unique = node_id if number == 1 else f"{node_id}_{number}"
+        unique = f"{node_id}_{number}" if number > 1 or node_id in WRAPPERS else node_id
         self.graph.add(unique, class_type, title, **inputs)
         self.graph.bands[unique] = self.band
         return Link(unique, 0)

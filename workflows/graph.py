@@ -66,6 +66,12 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "EriLoraSteps": ("step", "label", "report"),
 }  # fmt: skip
 
+#: No node's id: a JSON object with one of these is taken for what holds a graph (by comfy-lint 0.1.0 `prompt` and
+#: `nodes`; the others are fields of ComfyUI's request body and of a saved canvas).
+WRAPPERS: Final = frozenset(
+    ("prompt", "nodes", "links", "groups", "workflow", "output", "extra", "extra_data", "config", "version", "state")
+)
+
 
 class Link(NamedTuple):
     """One output of one node; `slot` counts from 0."""
@@ -104,9 +110,11 @@ class Graph:
     repeated: bool = False
 
     def add(self, node_id: str, class_type: str, title: str, /, **inputs: Literal | Link) -> Node:
-        """Add a node and return it; raises KeyError when the id is taken or an input links to an unknown node."""
+        """Add a node and return it; raises KeyError when the id is not free, or an input links to an unknown node."""
         if node_id in self.nodes:
             raise KeyError(f"node id {node_id!r} is taken")
+        if node_id in WRAPPERS:
+            raise KeyError(f"node id {node_id!r} is what tools take for a wrapper of a graph")
         for name, value in inputs.items():
             if isinstance(value, Link) and value.node not in self.nodes:
                 raise KeyError(f"{node_id}.{name} links to {value.node!r}, which is not in the graph")

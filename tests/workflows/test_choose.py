@@ -186,6 +186,6 @@ def test_stock_prompts_mean_themselves() -> None:
     item = vars(spec.items[0]) | {"prompt": "a (cat:1.2) {x|y}"}
     workflow = build(sample_spec("sdxl", items=[type(spec.items[0])(**item)]), style="stock", offered=OFFERED)
     api = workflow.api()
-    assert api["prompt"]["inputs"]["text"] == ["text", 0]
+    assert api["prompt_1"]["inputs"]["text"] == ["text", 0]
     assert api["text"]["class_type"] == "PrimitiveStringMultiline"
     assert api["text"]["inputs"]["value"] == "a \\(cat:1.2\\) {x|y}"

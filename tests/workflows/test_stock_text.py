@@ -18,7 +18,7 @@ def stock(trainer: str, family: str, prompt: str) -> Workflow:
 
 def test_kohyas_weights_are_written_as_comfyuis_and_told_to_be_others() -> None:
     workflow = stock("kohya", "sdxl", r"a (red:1.3) “fine” [white] \(cat\) ((x) y)")
-    text = workflow.api()["prompt"]["inputs"]["text"]
+    text = workflow.api()["prompt_1"]["inputs"]["text"]
     assert text == r'a (red:1.3) "fine" (white:0.909091) \(cat\) (x:1.21)( y:1.1)'
     assert any("34 of 255" in note for note in workflow.notes)
     assert not any("34 of 255" in note for note in stock("kohya", "sdxl", r"a \(cat\)").notes)
@@ -28,7 +28,7 @@ def test_kohyas_weights_are_written_as_comfyuis_and_told_to_be_others() -> None:
 
 @pytest.mark.parametrize("family", ["flux", "sd35"])
 def test_kohyas_clip_gets_plain_quotes_and_its_t5_the_typed_ones(family: str) -> None:
-    inputs = stock("kohya", family, "a “cat”").api()["prompt"]["inputs"]
+    inputs = stock("kohya", family, "a “cat”").api()["prompt_1"]["inputs"]
     assert (inputs["clip_l"], inputs["t5xxl"]) == ('a "cat"', "a “cat”")
     assert inputs.get("clip_g") in (None, 'a "cat"')
 
