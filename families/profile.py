@@ -45,7 +45,8 @@ class Profile:
     SD 3.5: shift, spacing, skip_layers (skip-layer guidance, e.g. "7, 8, 9"; "" = off), skip_scale, skip_start,
     skip_end (shares of the run).
     SDXL: spacing, offset (-1 = so that the first timestep is one interval below 1001), final_alpha ("alpha[0]" or "1"),
-    zero_snr, clip_sample, eta; sampler (a word of samplers.trainer_levels.ALGORITHMS, "" = DDIM, which alone has
+    zero_snr, last_first (DDIM begins at the last timestep), clip_sample, eta;
+    sampler (a word of samplers.trainer_levels.ALGORITHMS, "" = DDIM, which alone has
     final_alpha and zero_snr), karras, start (one of samplers.trainer_levels.STARTS); prediction ("v_prediction", "" =
     as ComfyUI tells from the model's file). Of the others, sampler is "" (Euler) or "ddim".
     eta: share of fresh noise in the steps. s_churn, s_tmin, s_tmax: noise added before the steps of Euler; s_noise
@@ -78,6 +79,7 @@ class Profile:
     offset: int = 1
     final_alpha: str = "alpha[0]"
     zero_snr: bool = False
+    last_first: bool = False
     clip_sample: bool = False
     eta: float = 0.0
     s_churn: float = 0.0

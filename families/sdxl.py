@@ -71,19 +71,21 @@ def _trainer_sampler(chain: Chain) -> tuple[Link, Link]:
 
 def _ddim(chain: Chain) -> tuple[Link, Link]:
     profile = chain.profile
+    # the other spacings begin at the last timestep anyway
+    spacing = "last, then leading" if profile.last_first and profile.spacing == "leading" else profile.spacing
     sigmas = chain.add(
         "sigmas",
         "EriDDIMSchedule",
         "DDIM schedule",
         model=chain.model,
         steps=chain.source.out("steps"),
-        spacing=profile.spacing,
+        spacing=spacing,
         offset=profile.offset,
         zero_terminal_snr=profile.zero_snr,
         final_alpha=profile.final_alpha,
         denoise=1.0,
     )
-    sampler = chain.ddim(profile.spacing, profile.offset)
+    sampler = chain.ddim(spacing, profile.offset)
     return sigmas.out("sigmas"), sampler.out("sampler")
 
 

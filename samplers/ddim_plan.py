@@ -87,8 +87,8 @@ def ddim_sigmas(
     Args:
         alphas: the model's cumulative alphas `[T]`, see `alphas_from` and `schedules.alphas_cumprod`.
         steps: the number of steps.
-        spacing: "leading", "trailing" or "linspace", see `schedules.ddim_timesteps`.
-        offset: diffusers' steps_offset, used with "leading".
+        spacing: one of `schedules.DDIM_SPACINGS`, see `schedules.ddim_timesteps`.
+        offset: diffusers' steps_offset, used with leading ones.
         final_alpha: where a step ends whose previous timestep lies before the table: "alpha[0]"
             (set_alpha_to_one=False, SDXL) or "1". The last sigma belongs to that alpha.
         total: the steps of the whole schedule, of which these are the last ones (image to image); None takes all.
@@ -167,8 +167,9 @@ def _find(timesteps: list[int], last_sigma: float, levels: Tensor, spacing: str,
     train, count = len(levels), len(timesteps)
     for kind, steps_offset, total in _candidates(timesteps, last_sigma, train, spacing, offset):
         stride = train // total
-        if kind == "leading" and steps_offset + (total - 1) * stride >= train:  # leads past the last timestep
-            continue
+        leading = total - (kind != "leading")  # steps of that spacing
+        if kind.endswith("leading") and leading and steps_offset + (leading - 1) * (train // leading) >= train:
+            continue  # it leads past the last timestep
         full = ddim_timesteps(total, kind, steps_offset, train).tolist()
         start = full.index(timesteps[0]) if timesteps[0] in full else 0
         if full[start : start + count] != timesteps:
@@ -185,6 +186,9 @@ def _candidates(
 ) -> Iterator[tuple[str, int, int]]:
     """Spacing, offset and number of steps of each schedule that may hold these timesteps."""
     count, width, last = len(timesteps), timesteps[0] - timesteps[-1], timesteps[-1]
+    if spacing == "last, then leading":
+        yield from ((spacing, offset, total) for total in range(count, min(count + 500, train) + 1))
+        return
     # Timesteps lie at least train // total apart, at most as far as linspace's; but for rounding.
     totals = [
         total
@@ -196,6 +200,8 @@ def _candidates(
         return
     yield from (("leading", last % (train // total), total) for total in totals)
     yield "leading", last, count  # a whole schedule whose offset is a stride or more
+    if timesteps[0] == train - 1 and count > 1:
+        yield "last, then leading", last, count
     if count > 1:
         yield from (("trailing", 0, total) for total in totals)
     if last == 0 and last_sigma > 0:

@@ -12,7 +12,7 @@ from . import _checks
 
 SPACINGS = ("timesteps", "linear", "cosine", "simple", "beta", "beta timesteps")
 FLUX_SPACINGS = ("linear", "timesteps")
-DDIM_SPACINGS = ("leading", "trailing", "linspace")
+DDIM_SPACINGS = ("leading", "trailing", "linspace", "last, then leading")
 BETA_SCHEDULES = ("scaled_linear", "linear")
 _FLOW_TRAIN_STEPS = 1000
 
@@ -161,8 +161,9 @@ def ddim_timesteps(steps: int, spacing: str = "leading", offset: int = 1, train_
     Args:
         steps: the number of steps, in [1, train_timesteps].
         spacing: "leading" (multiples of train_timesteps // steps, plus `offset`), "trailing" (from train_timesteps - 1
-            down) or "linspace" (both ends included).
-        offset: acts on "leading" only, as in diffusers. SDXL uses 1.
+            down), "linspace" (both ends included) or "last, then leading" (the last timestep before those of one step
+            less; Nerogar/OneTrainer@23df383 modules/modelSampler/StableDiffusionXLSampler.py:94-101).
+        offset: acts on leading ones only, as in diffusers. SDXL uses 1.
         train_timesteps: the number of trained timesteps; each result is in [0, train_timesteps).
 
     DDIM's previous timestep is `t - train_timesteps // steps` in every spacing, which need not be the next entry.
@@ -174,6 +175,9 @@ def ddim_timesteps(steps: int, spacing: str = "leading", offset: int = 1, train_
     count = _checks.integer("steps", steps, 1, total)
     shift = _checks.integer("offset", offset, 0)
     kind = _checks.choice("spacing", spacing, DDIM_SPACINGS)
+    if kind == "last, then leading":
+        last = torch.tensor([total - 1])
+        return last if count == 1 else torch.cat([last, ddim_timesteps(count - 1, "leading", shift, total)])
     if kind == "leading":
         ascending = np.arange(count) * (total // count) + shift
         if ascending[-1] >= total:

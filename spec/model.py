@@ -50,6 +50,7 @@ SETTINGS: Final[dict[str, tuple[type, str]]] = {
     "offset": (int, "SDXL: added to every timestep of DDIM."),
     "final_alpha": (str, "SDXL: what the last step lands on, alpha[0] or 1."),
     "zero_snr": (bool, "SDXL: betas rescaled to zero terminal SNR."),
+    "last_first": (bool, "SDXL: DDIM begins at the last timestep, before those of the spacing, which are one less."),
     "clip_sample": (bool, "SDXL: the predicted picture clipped to [-1, 1] at every step."),
     "eta": (float, "Share of fresh noise in every step. SDXL's DDIM: 0 is DDIM, 1 is DDPM; Euler: ancestral steps."),
     "s_churn": (float, "Euler: noise added before the steps, spread over them."),

@@ -113,6 +113,8 @@ def _match(topic: str, way: Way | None, case: Case) -> Match:
     elif topic == "sigmas" and way is not None and way.samplers.change(case.sampler) is None:
         claim = Claim(topic, "different", f"Sampler {case.sampler!r} is sampled with DDIM")
         claim = claim if case.spec.family == "sdxl" else first_of(way.claims, topic, case)
+    elif topic == "sigmas" and case.profile.sampler and case.profile.zero_snr:
+        claim = Claim(topic, "different", "Betas of zero terminal SNR are sampled with DDIM only")
     else:
         claim = first_of(way.claims, topic, case) if way is not None else None
     if claim is None:
@@ -146,6 +148,7 @@ def _sigmas(case: Case) -> str:
         if profile.sampler:
             return f"{profile.sampler}, {profile.spacing}" + (", Karras' sigmas" if profile.karras else "")
         zero = ", zero terminal SNR" if profile.zero_snr else ""
+        zero += ", from the last timestep" if profile.last_first else ""
         return f"{profile.spacing}, offset {profile.offset}, final alpha {profile.final_alpha}{zero}"
     if schedule == "shift":
         every = " for every size" if FAMILIES[case.spec.family].reference.shift == 0 else ""

@@ -92,6 +92,9 @@ def cfg_guider(comfy_host: Any, family: str, cfg: float, model: Any = None) -> A
     return node(comfy_host, "CFGGuider", model=model or base, positive=positive, negative=negative, cfg=cfg)
 
 
+LAST_FIRST = "last, then "
+
+
 @dataclass(frozen=True)
 class DDIMCase:
     """One DDIM run of diffusers. start: noised picture to begin with instead of noise, with only the last `last` steps;
@@ -150,7 +153,7 @@ class Diffusers:
             beta_start=0.00085,
             beta_end=0.012,
             beta_schedule="scaled_linear",
-            timestep_spacing=case.spacing,
+            timestep_spacing=case.spacing.removeprefix(LAST_FIRST),
             steps_offset=case.offset,
             set_alpha_to_one=case.final == "1",
             rescale_betas_zero_snr=case.zero_snr,
@@ -160,6 +163,12 @@ class Diffusers:
         # Its float32 table costs up to 1e-3 where 1 - alpha/alpha nearly cancels; the formulas are the point here.
         made.alphas_cumprod = torch.from_numpy(alphas_cumprod(case.zero_snr))
         made.final_alpha_cumprod = torch.tensor(1.0).double() if case.final == "1" else made.alphas_cumprod[0]
+        if case.spacing.startswith(LAST_FIRST):  # Nerogar/OneTrainer modules/modelSampler/StableDiffusionXLSampler.py
+            made.set_timesteps(case.steps - 1)
+            listed = made.timesteps
+            made.set_timesteps(case.steps)
+            made.timesteps = torch.cat([torch.tensor([999]), listed])
+            return made
         made.set_timesteps(case.steps)
         return made
 

@@ -26,6 +26,7 @@ CASES = [
     DDIMCase("trailing", 0, "1", True, 7),
     DDIMCase("trailing", 0, "alpha[0]", True, 10),
     DDIMCase("linspace", 0, "1", True, 9),
+    DDIMCase("last, then leading", 1, "alpha[0]", False, 8),
 ]
 # epsilon at alpha 0 is infinite in diffusers; ours refuses it, see test_refusals
 BOTH = [(case, "v_prediction") for case in CASES if case.steps < 30]

@@ -19,6 +19,7 @@ from comfyui_eridiffusion.samplers.schedules import alphas_cumprod
 ALPHAS = alphas_cumprod()
 TABLE = sigmas_from(ALPHAS)  # in float64, so that the zero-SNR table made from it is exact, too
 SPACINGS = ("leading", "trailing", "linspace")
+LAST_FIRST = "last, then leading"
 
 
 def theirs(spacing: str, offset: int, final: str, steps: int, zero_snr: bool = False) -> Any:
@@ -55,6 +56,27 @@ def test_the_steps_are_diffusers(spacing: str, offset: int, final: str, steps: i
     x, *answers = outputs(steps)
     expected = x
     for t, step, answer in zip(scheduler.timesteps, found.steps, answers, strict=True):
+        assert step.model_sigma == float(TABLE[t])
+        at = torch.tensor([step.alpha], dtype=torch.float64)
+        x, _ = ddim_step(x, answer, 0, -1, at, prediction="v_prediction", final_alpha_cumprod=step.alpha_next)
+        expected = scheduler.step(answer, t, expected).prev_sample
+    assert float((x - expected).abs().max()) < 1e-6 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("steps", [1, 2, 7, 20, 28, 30, 333, 500])
+def test_the_last_timestep_before_leading_ones(steps: int, offset: int) -> None:
+    """OneTrainer's forced last timestep (modules/modelSampler/StableDiffusionXLSampler.py:94-101), step for step."""
+    scheduler = theirs("leading", offset, "alpha[0]", steps)
+    listed = scheduler.timesteps
+    scheduler.set_timesteps(steps + 1)
+    timesteps = torch.cat([torch.tensor([999]), listed])
+    found = plan(ddim_sigmas(ALPHAS, steps + 1, LAST_FIRST, offset, "alpha[0]"), TABLE, LAST_FIRST, offset)
+    assert found.exact
+    assert found.ends
+    x, *answers = outputs(steps + 1)
+    expected = x
+    for t, step, answer in zip(timesteps, found.steps, answers, strict=True):
         assert step.model_sigma == float(TABLE[t])
         at = torch.tensor([step.alpha], dtype=torch.float64)
         x, _ = ddim_step(x, answer, 0, -1, at, prediction="v_prediction", final_alpha_cumprod=step.alpha_next)

@@ -124,8 +124,9 @@ def test_a_forced_prediction_is_a_fine_tunes(method: str, predicts: str | None) 
 
 def test_zero_terminal_snr() -> None:
     config = {"model_type": KINDS["sdxl"], "rescale_noise_scheduler_to_zero_terminal_snr": True}
-    spec = inline({"prompt": "a"}, **config)
-    assert spec.sampling == {"zero_snr": True, "rescale": 0.7, "prediction": "v_prediction"}
+    spec = inline({"prompt": "a", "diffusion_steps": 20}, {"prompt": "b", "noise_scheduler": "EULER_A"}, **config)
+    assert spec.sampling == {"last_first": True, "rescale": 0.7, "prediction": "v_prediction"}
+    assert [(item.sampler, item.steps) for item in spec.items] == [("DDIM", 21), ("EULER_A", 30)]
     assert any("rescale 0.7" in note for note in spec.notes)
 
 

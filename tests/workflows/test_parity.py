@@ -190,6 +190,10 @@ def test_settings_of_a_config_change_the_answer() -> None:
     assert "different" in kinds(explain(random))["noise"]
     guided = replace(spec, items=[replace(spec.items[0], cfg_scale=2.5)])
     assert kinds(explain(guided))["guidance"] == {"exact"}
+    zero = replace(default_spec("simpletuner", "sdxl"), sampling={"zero_snr": True})
+    euler = replace(zero, items=[replace(zero.items[0], sampler="euler")])
+    assert kinds(explain(zero))["sigmas"] == {"as its source says"}
+    assert kinds(explain(euler))["sigmas"] == {"different"}
     schnell = replace(spec, variant="schnell")
     assert kinds(explain(schnell))["sigmas"] == {"as its source says"}
 

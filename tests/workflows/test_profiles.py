@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import fields
 
@@ -20,10 +21,11 @@ from comfyui_eridiffusion.families.profile import Profile
 from comfyui_eridiffusion.samplers.noise import NoiseProfile
 from comfyui_eridiffusion.samplers.schedules import ddim_timesteps, flow_sigmas, flux_sigmas
 from comfyui_eridiffusion.samplers.trainer_levels import levels
-from comfyui_eridiffusion.spec import SampleItem, SampleSpec
+from comfyui_eridiffusion.spec import SampleItem, SampleSpec, read_text
 from comfyui_eridiffusion.spec.model import SAMPLING
 from comfyui_eridiffusion.trainers import TRAINERS
 from comfyui_eridiffusion.trainers.profiles import profile_for
+from comfyui_eridiffusion.workflows import build
 
 ROWS = [(trainer.id, way.family) for trainer in TRAINERS.values() for way in trainer.ways]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -194,6 +196,10 @@ def test_truncation_is_where_the_trainer_converts_pixels_itself() -> None:
 def test_a_config_changes_what_it_names() -> None:
     found = profile("simpletuner", "sdxl", sampling={"spacing": "leading", "zero_snr": True})
     assert (found.spacing, found.zero_snr) == ("leading", True)
+    zero = {"model_type": "STABLE_DIFFUSION_XL_10_BASE", "rescale_noise_scheduler_to_zero_terminal_snr": True}
+    graph = build(read_text(json.dumps(zero | {"training_method": "LORA", "samples": [{"prompt": "a"}]}))).api()
+    assert graph["sigmas"]["inputs"]["spacing"] == graph["sampler"]["inputs"]["spacing"] == "last, then leading"
+    assert graph["sigmas"]["inputs"]["zero_terminal_snr"] is False
     mu = math.log(3.0)
     assert profile("musubi", "flux", sampling={"base_shift": mu, "max_shift": mu}).max_shift == mu
     assert profile("simpletuner", "flux", sampling={"noise": "torch-cuda/nchw/float16"}).noise == (

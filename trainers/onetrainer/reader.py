@@ -7,6 +7,7 @@ Sources: Nerogar/OneTrainer `modules/util/config/SampleConfig.py`, `BaseConfig.p
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from ...configs.fields import Reading, Section
@@ -111,6 +112,9 @@ def _spec(reading: Reading, root: Section | None, items: list[SampleItem], famil
     kind = text("model_type") or ""
     if "FILL" in kind or "INPAINTING" in kind:
         reading.differs("model", f"{kind}: the trainer samples an inpainting model; here it samples as a plain one.")
+    sampling = _sampling(reading, root, family) if root else {}
+    if sampling.get("last_first"):
+        items = [replace(item, steps=item.steps + _one_more(item)) for item in items]
     return spec_of(
         reading,
         ID,
@@ -123,7 +127,7 @@ def _spec(reading: Reading, root: Section | None, items: list[SampleItem], famil
         precision=_PRECISIONS.get(text("train_dtype") or "FLOAT_16", "float16"),
         image_format=(text("sample_image_format") or "JPG").lower(),
         model_files=_model_files(root, family) if root else {},
-        sampling=_sampling(reading, root, family) if root else {},
+        sampling=sampling,
     )
 
 
@@ -209,7 +213,11 @@ def _t5_length(root: Section | None, family: str) -> int | None:
 
 
 def _sampling(reading: Reading, root: Section, family: str) -> dict[str, str | float | bool]:
-    """Zero terminal SNR of an SDXL run; layer skips and the attention mask have no place in a spec and are named."""
+    """Zero terminal SNR of an SDXL run; layer skips and the attention mask have no place in a spec and are named.
+
+    The run's own scheduler is rescaled, those that sample are not: they are made of its config, which stays
+    (modules/util/create.py, modules/util/convert/rescale_noise_scheduler_to_zero_terminal_snr.py).
+    """
     for key in ("text_encoder_layer_skip", "text_encoder_2_layer_skip", "text_encoder_3_layer_skip"):
         if root.has(key) and root.integer(key, -100, 100):
             text = f"{key} is not 0: the trainer takes an earlier layer of that encoder, here the usual one."
@@ -221,10 +229,15 @@ def _sampling(reading: Reading, root: Section, family: str) -> dict[str, str | f
         return _forced_prediction(root) if family == "sdxl" else {}
     reading.note(
         "rescale_noise_scheduler_to_zero_terminal_snr: the trainer samples with guidance rescale 0.7 and starts at the "
-        "last timestep, and the model predicts v."
+        "last timestep, for which DDIM takes one step more, and the model predicts v."
     )
     # StableDiffusionXLSampler.py: cfg_rescale; StableDiffusionXLLoRASetup.py: force_v_prediction
-    return {"zero_snr": True, "rescale": 0.7, "prediction": "v_prediction"}
+    return {"last_first": True, "rescale": 0.7, "prediction": "v_prediction"}
+
+
+def _one_more(item: SampleItem) -> bool:
+    """Whether a sample has a step more, at the last timestep: the other schedulers begin there."""
+    return (item.sampler or "").lower() == "ddim"
 
 
 def _forced_prediction(root: Section) -> dict[str, str | float | bool]:

@@ -14,6 +14,7 @@ from ..claims import (
     NAMED_NOISE,
     OF_SAMPLING,
     Case,
+    Claim,
     ran,
     ran_with_cuda_noise,
     read,
@@ -48,8 +49,12 @@ _NOISE: Final = Noise("torch-cuda", "nchw", "float32", f"modules/modelSampler.{G
 _LORA_SCALE: Final = read("LoRA scale", text="LoRAModule.py: lora_alpha / lora_rank, which the file holds as alpha")
 
 
-def _zero_snr(case: Case) -> bool:
-    return case.profile.zero_snr
+#: DDIM begins at the last timestep.
+_LAST_FIRST: Final = "nodes/test_ddim_in_host.py::test_final_latent_is_diffusers"
+
+
+def _last_first(case: Case) -> bool:
+    return case.profile.last_first and not case.profile.sampler
 
 
 WAYS: Final = (
@@ -89,7 +94,7 @@ WAYS: Final = (
         remarks=(),
         claims=(
             *EXCLAMATION,
-            *read("sigmas", when=_zero_snr),
+            Claim("sigmas", "exact", "DDIM was run so, not the trainer", (_LAST_FIRST,), when=_last_first),
             *read("guidance", when=rescales),
             *ran("ot_sdxl_euler", topics=("sigmas",), when=sampled_with("euler")),
             *ran("ot_sdxl_euler_a", topics=("sigmas",), when=sampled_with("euler_a")),
