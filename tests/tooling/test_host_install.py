@@ -67,12 +67,11 @@ def test_python_of_an_existing_host(elsewhere: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_wheel_with_another_checksum_is_refused_and_removed(tmp_path: Path) -> None:
-    wheel = tmp_path / host_install.WHEEL_NAME
+    wheel = tmp_path / host_install.WHEEL.name
     wheel.write_bytes(b"not the wheel")
-    with pytest.raises(
-        HostError, match=f"(?s){hashlib.sha256(b'not the wheel').hexdigest()}.*{host_install.WHEEL_SHA256}"
-    ):
-        host_install.check_wheel(wheel)
+    found, wanted = hashlib.sha256(b"not the wheel").hexdigest(), host_install.WHEEL.sha256
+    with pytest.raises(HostError, match=f"(?s){found}.*{wanted}"):
+        host_install.check_wheel(wheel, host_install.WHEEL)
     assert not wheel.exists()
 
 
