@@ -9,7 +9,8 @@ from pathlib import Path
 from comfyui_eridiffusion.families import FAMILIES
 
 SCRIPT = (Path(__file__).parents[2] / "web" / "js" / "fields.js").read_text(encoding="utf-8")
-UNUSED = {family: set(json.loads(names)) for family, names in re.findall(r"^  ([a-z]\w+): (\[.+\]),$", SCRIPT, re.MULTILINE)}
+ROWS = re.findall(r"^  ([a-z]\w+): (\[.+\]),$", SCRIPT, re.MULTILINE)
+UNUSED = {family: set(json.loads(names)) for family, names in ROWS}
 
 
 def test_fields_without_use_are_those_of_encoders_that_a_family_has_not() -> None:

@@ -22,7 +22,7 @@ from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.families import FAMILIES
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, read_text
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import forget
-from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+from comfyui_eridiffusion.tests.frontend.conftest import DIALOGS, Canvas
 from comfyui_eridiffusion.tests.waiting import PATIENCE
 from comfyui_eridiffusion.tests.workflows.test_canvas_form import plain
 from comfyui_eridiffusion.tests.workflows.test_examples_run import few_steps
@@ -258,6 +258,7 @@ def test_queued_from_the_canvas_it_makes_the_images_of_the_api_form(
     """Run from the button's own function, then the API form: byte for byte the same pictures."""
     workflow = build(tricky("sdxl"), MODELS / "sdxl.yaml", None, 0)
     fresh.load(workflow.ui(info), "queued")
+    fails_at_the_sampler(fresh)
     assert fresh.page.evaluate(RUN) == "execution_success"
     fresh.page.wait_for_function(SAVED)
     fresh.settle()
@@ -271,6 +272,26 @@ def test_queued_from_the_canvas_it_makes_the_images_of_the_api_form(
     second = pictures(frontend_host.output_dir / "tricky")
     assert len(first) == len(second) == 2
     assert list(first.values()) == list(second.values())
+
+
+def fails_at_the_sampler(canvas: Canvas) -> None:
+    """An error while a picture is sampled, in a branch that Save Samples added, stands at the sampler in its box."""
+
+    def without_negative(route: Any) -> None:
+        body = route.request.post_data_json
+        (sampler,) = (node for node in body["prompt"].values() if node["class_type"] == "EriSample")
+        del sampler["inputs"]["negative"]
+        route.continue_(post_data=json.dumps(body))
+
+    canvas.page.route("**/api/prompt", without_negative)
+    assert canvas.page.evaluate(RUN) == "execution_error"
+    canvas.page.unroute("**/api/prompt")
+    node, kind = canvas.page.evaluate("() => [app.lastExecutionError.node_id, app.lastExecutionError.node_type]")
+    box = canvas.page.evaluate("() => app.graph._nodes.find((node) => node.subgraph).id")
+    assert (node.split(":")[0], kind) == (str(box), "EriSample")
+    canvas.page.locator(DIALOGS).get_by_text("nothing is connected to negative").wait_for()
+    canvas.close_dialogs()
+    canvas.clear()
 
 
 def pictures(folder: Path) -> dict[Path, bytes]:

@@ -1,6 +1,5 @@
-"""Graphs as the host's front end and the newest one draw them: nothing over anything, nothing outside its group, no name cut, texts legible.
-
-With classic nodes and with Vue nodes (Nodes 2.0), and how a graph, its subgraph and a saved view of it open.
+"""Graphs as the host's front end and the newest one draw them: nothing lies over anything or outside its group, no name
+is cut, texts are legible. With classic nodes and with Vue nodes (Nodes 2.0), and how graph and subgraph open.
 """
 
 from __future__ import annotations
