@@ -200,12 +200,12 @@ def _candidates(
         return
     yield from (("leading", last % (train // total), total) for total in totals)
     yield "leading", last, count  # a whole schedule whose offset is a stride or more
-    if timesteps[0] == train - 1 and count > 1:
-        yield "last, then leading", last, count
     if count > 1:
         yield from (("trailing", 0, total) for total in totals)
     if last == 0 and last_sigma > 0:
         yield from (("linspace", 0, total) for total in totals)
+    if timesteps[0] == train - 1 and last > 0:
+        yield "last, then leading", last, count
 
 
 def _lands(sigma: float, timestep: int, levels: Tensor) -> bool:
