@@ -52,3 +52,7 @@ Timeout = Annotated[
         min=1, help="Seconds for one training step, restarts of the host included.", show_default="as long as it takes"
     ),
 ]
+ServeHost = Annotated[str, typer.Option(help="Address to serve the gallery at; 0.0.0.0 lets others look and choose.")]
+ServePort = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port to serve it at.", show_default="8190, or the next one free")
+]

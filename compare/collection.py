@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ..errors import CompareError, SpecError
 from ..images.inner_texts import KEY, parsed, read_texts
 from ..images.trainer_samples import own_samples
 from ..spec import SampleItem, SampleSpec, from_json
+from .axes import AXES, Value, Variant
 from .manifest import read
 
 #: The step of a picture that was made of the newest checkpoint, where nobody knows which that was.
@@ -20,16 +21,10 @@ NEWEST: Final = -1
 #: A file of this name says that a folder is a gallery: its pictures are copies.
 GALLERY_MARKER: Final = "eridiffusion-gallery.json"
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
-_KEY: Final = re.compile(r"[a-z_]+=[^,]*(?:,[a-z_]+=[^,]*)*")
+_PART: Final = f"(?:{'|'.join(AXES)})=[^,]+"
+_KEY: Final = re.compile(f"{_PART}(?:,{_PART})*")
 _SPEC: Final = "eridiffusion_spec"
 _SHOWN: Final = 6
-
-
-class Variant(NamedTuple):
-    """One choice of values for every axis but step and prompt. key: the folder of its pictures, "" = the run's own."""
-
-    key: str
-    values: Mapping[str, Any]
 
 
 class Place(NamedTuple):
@@ -85,14 +80,14 @@ class Shot:
 
     Args:
         facts: the fields of its sample and of its run, as Save Samples writes them.
-        axes: the values of its variant.
+        variant: under which settings.
         changed: when it was written, in nanoseconds.
     """
 
     path: Path
     place: Place
     facts: Mapping[str, Any]
-    axes: Mapping[str, Any]
+    variant: Variant
     changed: int
 
     def item(self) -> CollectedItem:
@@ -119,8 +114,9 @@ def read_collection(folder: Path, samples: Path | None = None, more: Iterable[Sh
     """
     if not folder.is_dir():
         raise CompareError("there is no such folder", place=str(folder), remedy=_NAME_A_RUN)
-    listed = {shot.path: shot for shot in (*more, *_listed(folder))}
-    shots = [*listed.values(), *_shots(path for path in _pictures(folder) if path not in listed)]
+    listed = [*more, *_listed(folder)]
+    known = {shot.path for shot in listed}
+    shots = [*listed, *_shots(folder, (path for path in _pictures(folder) if path not in known))]
     if not shots:
         raise CompareError("no picture here says which sample it is", place=str(folder), remedy=_remedy(folder))
     return _collected(folder, shots, samples)
@@ -146,7 +142,7 @@ def _collected(folder: Path, shots: list[Shot], samples: Path | None) -> Collect
     pictures: dict[Place, Path] = {}
     for shot in fitting:
         pictures[shot.place] = shot.path
-    axes = {shot.place.key: shot.axes for shot in fitting}
+    variants = {shot.place.key: shot.variant for shot in fitting}
     notes = [f"{count} {what}" for count, what in (
         (len(shots) - len(kept), f"pictures of other runs than {name!r} were left out."),
         (len(kept) - len(fitting), "pictures of prompts or sizes that are others by now were left out."),
@@ -154,7 +150,7 @@ def _collected(folder: Path, shots: list[Shot], samples: Path | None) -> Collect
     found = Collection(
         folder, name, str(newest.facts.get("family", "")), str(newest.facts.get("trainer", "")), items,
         tuple(sorted({place.step for place in pictures})),
-        tuple(Variant(key, axes[key]) for key in sorted(axes, key=_in_order)), pictures, notes=tuple(notes),
+        tuple(variants[key] for key in sorted(variants, key=_in_order)), pictures, notes=tuple(notes),
     )  # fmt: skip
     return found if samples is None else replace(found, theirs=_theirs(samples, found))
 
@@ -194,24 +190,26 @@ def _number(text: str) -> float | None:
 
 
 def _listed(folder: Path) -> Iterator[Shot]:
-    """The pictures that the folder's manifest names and that are there."""
+    """The pictures that the folder's manifest names and that are there; one may be of several variants."""
     for line in read(folder):
         path = folder / line.file
         if path.is_file():
-            step = NEWEST if line.step is None else line.step
-            place = Place(_key(PurePosixPath(line.file)), step, line.item)
-            yield Shot(path, place, vars(line), line.axes, path.stat().st_mtime_ns)
+            variant, step = Variant(line.axes), NEWEST if line.step is None else line.step
+            yield Shot(path, Place(variant.key, step, line.item), vars(line), variant, path.stat().st_mtime_ns)
 
 
-def _shots(paths: Iterable[Path]) -> Iterator[Shot]:
-    """Those of the pictures that say themselves what they show."""
+def _shots(folder: Path, paths: Iterable[Path]) -> Iterator[Shot]:
+    """Those of the pictures below a folder that say themselves what they show; their variant is a folder's name."""
     for path in paths:
         record = parsed(read_texts(path).get(KEY))
-        key, step, index = _key(path), record.get("step"), record.get("index")
+        step, index = record.get("step"), record.get("index")
         if not (isinstance(step, int) and isinstance(index, int)):
             continue
-        values = {name: _value(value) for name, _, value in (part.partition("=") for part in key.split(",")) if name}
-        shot = Shot(path, Place(key, step, index), record, values, path.stat().st_mtime_ns)
+        parts = path.relative_to(folder).parts[:-1]
+        key = next((part for part in parts if _KEY.fullmatch(part)), "")
+        pairs = (part.partition("=") for part in key.split(",") if part)
+        variant = Variant({axis: _value(value) for axis, _, value in pairs})
+        shot = Shot(path, Place(key, step, index), record, variant, path.stat().st_mtime_ns)
         try:
             shot.item()
         except (KeyError, TypeError, ValueError):
@@ -219,12 +217,7 @@ def _shots(paths: Iterable[Path]) -> Iterator[Shot]:
         yield shot
 
 
-def _key(path: PurePath) -> str:
-    """The key of the variant whose folder a picture lies in."""
-    return next((part for part in path.parts[:-1] if _KEY.fullmatch(part)), "")
-
-
-def _value(text: str) -> float | int | str:
+def _value(text: str) -> Value:
     number = _number(text)
     return text if number is None else int(number) if text.lstrip("-").isdigit() else number
 

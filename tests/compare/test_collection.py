@@ -81,9 +81,14 @@ def test_the_manifest_says_what_a_picture_shows(tmp_path: Path) -> None:
     root = run_of_pictures(tmp_path / "my_run", spec_of(), (500,))
     Image.new("RGB", (96, 64)).save(root / "plain.webp")
     line = ManifestLine("my_run", "eridiffusion", "flux", 1, PROMPTS[1], "", 41, 96, 64, None, "plain.webp")
-    append(root, [line, replace(line, step=700, file="gone.png")])
+    both = [replace(line, step=0, axes=axes) for axes in ({}, {"strength": 0.5}, {"run": "a/b"})]
+    append(root, [line, replace(line, step=700, file="gone.png"), *both])
     found = read_collection(root)
-    assert found.steps == (NEWEST, 500)
+    assert found.steps == (NEWEST, 0, 500)
+    assert {key: path.name for (key, step, _), path in found.pictures.items() if step == 0} == {
+        variant.key: "plain.webp" for variant in found.variants
+    }
+    assert {variant.title for variant in found.variants} == {"", "strength 0.5", "run a/b"}
     assert found.pictures["", NEWEST, 1] == root / "plain.webp"
 
 

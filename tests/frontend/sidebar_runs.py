@@ -99,7 +99,7 @@ def compare(viewer: Any) -> None:
     for against, url in (("The trainer's own", "run-picture"), ("step 1000", "000001000"[3:])):
         choice.select_option(against)
         assert url in viewer.locator(".eri-other").get_attribute("src")
-    wipe = viewer.get_by_role("slider")
+    wipe = viewer.get_by_label("Where one picture ends")
     wipe.fill("30")
     clip = viewer.locator(".eri-other").evaluate("image => getComputedStyle(image).clipPath")
     assert clip == "inset(0px 70% 0px 0px)"

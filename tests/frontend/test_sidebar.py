@@ -224,7 +224,7 @@ def test_keys_stay_in_the_grid(tab: Any, fresh: Canvas) -> None:
 
 
 def test_slider_marks_a_column(tab: Any) -> None:
-    slider = tab.get_by_label("Step", exact=True)
+    slider = tab.locator("#eri-step")
     slider.focus()
     tab.keyboard.press("Home")
     assert tab.locator(".eri-runs thead .eri-at").inner_text() == "0"
@@ -272,7 +272,7 @@ def test_a_large_run_opens_at_its_last_step_and_asks_for_what_is_in_view(fresh: 
         page.evaluate("x => { document.querySelector('.eri-scroll').scrollLeft = x; }", place)
         page.wait_for_function(f"() => ({CUT})().length === 0")
     page.set_viewport_size({"width": 2000, "height": 900})
-    page.get_by_label("Step", exact=True).fill("50")
+    page.locator("#eri-step").fill("50")
     page.wait_for_function(f"() => ({CUT})().length === 0")
     fresh.screenshot("sidebar_large_middle")
     assert page.locator(".eri-runs thead .eri-at").evaluate(VISIBLE)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "web" / "js").glob("*.js")))
+FOLDERS = (ROOT / "web" / "js", ROOT / "gallery" / "web")
+SCRIPTS = "\n".join(path.read_text(encoding="utf-8") for folder in FOLDERS for path in sorted(folder.glob("*.js")))
 LANGUAGES = sorted(path.name for path in (ROOT / "locales").iterdir())
 
 
@@ -34,8 +35,8 @@ def test_a_language_has_the_english_messages_and_values(language: str) -> None:
 
 
 def test_the_scripts_use_every_message_and_no_other() -> None:
-    # text("key"), text(sample ? "one" : "other"), and label(target, "key"), which hands it on
-    used = set(re.findall(r'\b(?:text|label)\((?:[^"()]*\? )?(?:this\.\w+, )?"(\w+)"', SCRIPTS))
+    # text("key"), text(sample ? "one" : "other"), and label(target, "key") and pair("key", target), which hand it on
+    used = set(re.findall(r'\b(?:text|label|pair)\((?:[^"()]*\? )?(?:this\.\w+, )?"(\w+)"', SCRIPTS))
     used |= set(re.findall(r'\btext\([^"()]*\? "\w+" : "(\w+)"', SCRIPTS))
     assert used == set(locale("en", "main")["eridiffusion"])
 

@@ -25,7 +25,10 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-PURE = ("samplers", "lora", "trainers", "families", "spec", "configs", "workflows", "images", "protocol", "compare")
+PURE = (
+    "samplers", "lora", "trainers", "families", "spec", "configs", "workflows", "images", "protocol", "compare",
+    "gallery",
+)  # fmt: skip
 PACKAGES = (*PURE, "client", "commands", "dev", "host", "nodes")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 SOURCES += sorted(ROOT.glob("*.py"))

@@ -1,14 +1,12 @@
-// The grid of the sidebar tab: a run's prompts by its steps. Only what is in view has a picture, so that thousands of
-// samples open at once and a long scroll asks ComfyUI for little.
+// A grid of prompts by steps. Only what is in view has a picture, so that thousands of samples open at once and a long
+// scroll asks for little. It knows nothing of ComfyUI: `hooks` say where pictures come from and what a click does.
 
-import { api } from "../../../scripts/api.js";
 import { make } from "./dom.js";
-import { text } from "./strings.js";
-import { signOf } from "./viewer.js";
+import { nameOfStep, signOf } from "./viewer.js";
 
 /** Distance around the view, in pixels, within which pictures are loaded. */
 const NEAR = 120;
-/** Longest sides of the small copies that ComfyUI makes. */
+/** Longest sides of the small copies that are asked for. */
 const COPIES = [144, 288, 576];
 /** Width of the prompts: a share of the grid's, but no less than MIN where that is at most FEW of it. */
 const PROMPTS = { share: 0.28, min: 104, few: 0.4, max: 240 };
@@ -18,9 +16,14 @@ const DWELL = 100;
 const keyOf = (step, item) => `${step}/${item}`;
 
 /**
- * `hooks.open(item, step)` is called for the cell that a person chose, `hooks.make(item, step)` for a prompt (step null)
- * or a step (item null) of which all is to be made, and `hooks.verdict(item, step, wanted)` promises how far the
- * trainer's sample and ours are apart.
+ * The hooks:
+ *   text(key, values)            a message in the person's language
+ *   thumbnail(shown, size)       the URL of a small copy of an entry of `samples` or `theirs`
+ *   open(item, step)             is called for the cell that a person chose
+ *   head(item, step)             {title, run}: what the button at a prompt (step null) or at a step (item null) does;
+ *                                null = there is none
+ * and, where a page offers it:
+ *   verdict(item, step, wanted)  a promise of how far the trainer's sample and ours are apart
  */
 export class Grid {
   constructor(hooks) {
@@ -82,11 +85,12 @@ export class Grid {
     Object.assign(this, { shape, items, steps });
     // The style lays rows out one by one, only those in view, so the roles of a table must be named.
     const part = (tag, role, properties, ...children) => make(tag, { ...properties, attributes: { role } }, ...children);
+    const { text } = this.hooks;
     const head = part("tr", "row", {}, part("th", "columnheader", { textContent: text("prompt") }),
-      ...steps.map((step) => part("th", "columnheader", {}, String(step), this.maker(text("make_step", { step }), null, step))));
+      ...steps.map((step) => part("th", "columnheader", {}, step < 0 ? nameOfStep(text, step) : String(step), ...this.headButton(null, step))));
     const rows = items.map((item, row) => part("tr", "row", {},
-      part("th", "rowheader", { title: item.prompt }, make("span", { textContent: item.prompt }),
-        this.maker(text("make_prompt"), item, null)),
+      part("th", "rowheader", { title: item.prompt }, make("span", { textContent: item.label ?? item.prompt }),
+        ...this.headButton(item, null)),
       ...steps.map((step, column) => this.cell(item, step, row, column))));
     this.table = make("table", {
       attributes: { role: "grid", "aria-label": text("table") },
@@ -106,10 +110,12 @@ export class Grid {
     focused?.focus();
   }
 
-  /** A button in a head; keys reach the same in the large view. */
-  maker(title, item, step) {
-    const onclick = () => this.hooks.make(item, step);
-    return make("button", { type: "button", className: "eri-make", tabIndex: -1, title, attributes: { "aria-label": title }, onclick });
+  /** The button in a head, where there is one; keys reach the same in the large view. */
+  headButton(item, step) {
+    const offered = this.hooks.head(item, step);
+    if (!offered) return [];
+    const { title, run } = offered;
+    return [make("button", { type: "button", className: "eri-make", tabIndex: -1, title, attributes: { "aria-label": title }, onclick: run })];
   }
 
   /** Widen the columns so that a whole number of them fills what the prompts leave free, where there are more than fit. */
@@ -147,7 +153,8 @@ export class Grid {
   /** What a screen reader says of a cell. */
   name(cell) {
     const { item, step, sample, own, mark, verdict } = this.places.get(cell);
-    const parts = [text(sample ? "cell_made" : "cell_open", { prompt: item.prompt, step })];
+    const { text } = this.hooks;
+    const parts = [text(sample ? "cell_made" : "cell_open", { prompt: item.label ?? item.prompt, step })];
     if (own && !sample) parts.push(text("cell_own"));
     if (verdict?.verdict) parts.push(text("verdict", { text: verdict.text }));
     if (mark) parts.push(text(mark === "favourite" ? "favourite" : "reject"));
@@ -173,13 +180,13 @@ export class Grid {
     const { sample, own, mark } = place;
     const shown = sample ?? own;
     if (!shown) return cell.replaceChildren();
-    const query = shown.url.slice(shown.url.indexOf("?") + 1);
-    const src = api.apiURL(`/eridiffusion/thumbnail?${query}&version=${shown.version}&size=${this.copy}`);
+    const { text } = this.hooks;
+    const src = this.hooks.thumbnail(shown, this.copy);
     cell.replaceChildren(make("img", { alt: "", src, draggable: false, onerror: () => cell.replaceChildren("⚠") }));
     const badge = (name, sign, title) => cell.append(make("span", { className: `eri-badge ${name}`, textContent: sign, title, attributes: { "aria-hidden": "true" } }));
     if (mark) badge(`eri-${mark}`, mark === "favourite" ? "★" : "✕", text(mark === "favourite" ? "favourite" : "reject"));
     if (!sample) badge("eri-own", "T", text("of_trainer"));
-    if (sample && own && !own.problem) this.judge(cell, badge);
+    if (sample && own && !own.problem && this.hooks.verdict) this.judge(cell, badge);
   }
 
   /** Put the verdict on a cell that has both pictures, once it is there. */
@@ -240,7 +247,7 @@ export class Grid {
   }
 
   tell(cell) {
-    if (cell) cell.title = text("cell_title", { step: this.places.get(cell).step });
+    if (cell) cell.title = this.hooks.text("cell_title", { step: this.places.get(cell).step });
   }
 
   focus(row, column) {

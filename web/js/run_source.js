@@ -7,6 +7,11 @@ const keyOf = (step, item) => `${step}/${item}`;
 const byCell = (entries) => new Map(entries.map((entry) => [keyOf(entry.step, entry.item), entry]));
 const address = ({ url, version }) => api.apiURL(`${url}&version=${version}`);
 
+/** The URL of a small copy of a sample that the route named. */
+export function thumbnail({ url, version }, size) {
+  return api.apiURL(`/eridiffusion/thumbnail?${url.slice(url.indexOf("?") + 1)}&version=${version}&size=${size}`);
+}
+
 export class RunSource {
   /** `deeds`: what the buttons do, each for (item, step): verdict, openGraph, missing, make, mark, left. */
   constructor(deeds) {

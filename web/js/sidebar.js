@@ -6,7 +6,7 @@ import { make, setOptions } from "./dom.js";
 import { Grid } from "./grid.js";
 import { fetchJson, keepWithRun, openGraph, postGraph, RouteError, runPath, showError } from "./lib.js";
 import { maker } from "./maker.js";
-import { RunSource } from "./run_source.js";
+import { RunSource, thumbnail } from "./run_source.js";
 import { text } from "./strings.js";
 import { verdictOf } from "./verdicts.js";
 import { Viewer } from "./viewer.js";
@@ -41,8 +41,10 @@ class RunsTab {
     this.run = null;
     this.listed = []; // [name, label] of all runs
     this.grid = new Grid({
+      text,
+      thumbnail,
       open: (item, step) => this.viewer.open(item, step),
-      make: (item, step) => this.makeMissing(item, step),
+      head: (item, step) => ({ title: item ? text("make_prompt") : text("make_step", { step }), run: () => this.makeMissing(item, step) }),
       verdict: (item, step, wanted) => this.source.verdict(item, step, wanted),
     });
     this.source = new RunSource({
@@ -376,7 +378,7 @@ let tab = null;
 app.registerExtension({
   name: "eridiffusion.sidebar",
   setup() {
-    const styles = ["sidebar.css", "viewer.css"].map((name) => new URL(`./${name}`, import.meta.url).href);
+    const styles = ["sidebar.css", "grid.css", "viewer.css"].map((name) => new URL(`./${name}`, import.meta.url).href);
     document.head.append(...styles.map((href) => make("link", { rel: "stylesheet", href })));
     app.extensionManager.registerSidebarTab({
       id: ID,

@@ -2,11 +2,13 @@
 //
 // It knows nothing of ComfyUI. What it shows comes from a source:
 //   text(key, values)      a message in the person's language
-//   name, items, steps     the run; items as in a spec (index, prompt, seed, width, height), steps ascending
+//   name, items, steps     the run; items as in a spec (index, prompt, seed, width, height; `label`: how to show the
+//                          prompt where not as it is), steps ascending
 //   ours(item, step)       the URL of the picture that was made again, null = there is none
 //   theirs(item, step)     {url, problem} of the trainer's own, null = there is none
 // and, where a page offers it:
 //   verdict(item, step)    a promise of {verdict, text, why}: how far both are apart
+//   others(item, step)     [{value, label, url}]: further pictures to compare with
 //   actions(item, step)    [{label, pressed, run}]: buttons; `pressed` true or false makes one a switch
 //   left(item, step)       is called when the viewer closes
 
@@ -15,6 +17,12 @@ import { copy, make, setOptions } from "./dom.js";
 const NONE = "";
 const THEIRS = "theirs";
 const ICONS = { "same picture": "=", close: "≈", different: "≠" };
+
+/** What a step is called; below 0: of the newest checkpoint, whose step nobody knows. */
+export function nameOfStep(text, step) {
+  if (step < 0) return text("newest_step");
+  return step === 0 ? text("no_lora") : text("at_step", { step });
+}
 
 /** A verdict's sign, which does not need its colour. */
 export const signOf = (verdict) => ICONS[verdict];
@@ -48,6 +56,7 @@ export class Viewer {
     this.stage = make("div", { className: "eri-stage", tabIndex: 0, attributes: { role: "group" } }, this.frame);
     this.choice = make("select", { onchange: () => this.compare(this.choice.value) });
     this.wipe = make("input", { type: "range", min: "0", max: "100", value: "50", oninput: () => this.cut(), attributes: { "aria-label": this.text("wipe") } });
+    this.steps = make("input", { type: "range", min: "0", step: "1", oninput: () => this.move(0, Number(this.steps.value) - this.column), attributes: { "aria-label": this.text("step") } });
     this.verdict = make("p", { className: "eri-verdict" });
     this.prompt = make("p", { className: "eri-prompt" });
     this.facts = make("p", { className: "eri-facts" });
@@ -58,6 +67,7 @@ export class Viewer {
       make("header", {}, this.title, named("✕", this.text("close"), () => this.element.close())),
       make("div", { className: "eri-main" }, named("‹", this.text("earlier"), () => this.move(0, -1)), this.stage, named("›", this.text("later"), () => this.move(0, 1))),
       make("footer", {}, make("div", { className: "eri-compare" }, make("label", {}, this.text("compare"), " ", this.choice), this.wipe, this.verdict),
+        make("label", { className: "eri-steps" }, this.text("step"), " ", this.steps),
         this.prompt, this.facts,
         make("div", { className: "eri-buttons" }, named("↑", this.text("previous"), () => this.move(-1, 0)), named("↓", this.text("next"), () => this.move(1, 0)),
           button(this.text("copy_prompt"), copied("prompt")), this.seed, this.actions), this.status));
@@ -129,19 +139,29 @@ export class Viewer {
 
   show(speak = true) {
     const { item, step, source } = this;
-    const place = { step, prompt: this.row + 1, count: source.items.length };
+    const place = { step: step < 0 ? this.stepName(step) : step, prompt: this.row + 1, count: source.items.length };
     this.title.textContent = `${source.name} · ${this.text("viewer_place", place)}`;
     this.element.setAttribute("aria-label", this.title.textContent);
-    this.prompt.textContent = item.prompt;
+    this.prompt.textContent = item.label ?? item.prompt;
     const seed = item.seed === null ? this.text("seed_random") : this.text("seed", { seed: item.seed });
     this.facts.textContent = `${seed} · ${item.width} × ${item.height}`;
     this.seed.hidden = item.seed === null;
     this.frame.style.setProperty("--eri-ratio", item.width / item.height);
+    this.showStep();
     this.showPictures();
     this.showActions();
     this.showVerdict();
     if (speak) this.say(`${this.text("viewer_place", place)}. ${this.missing.textContent}`);
     for (const [row, column] of [[0, 1], [0, -1]]) this.fetchAhead(this.row + row, this.column + column);
+  }
+
+  /** Where the slider over the steps stands. */
+  showStep() {
+    const last = this.source.steps.length - 1;
+    this.steps.max = String(last);
+    this.steps.value = String(this.column);
+    this.steps.setAttribute("aria-valuetext", this.stepName(this.step));
+    this.steps.parentElement.hidden = last < 1;
   }
 
   showPictures() {
@@ -150,7 +170,7 @@ export class Viewer {
     const now = ours ?? theirs?.url ?? null;
     this.listChoices();
     const other = this.otherUrl();
-    const pairs = [[this.now, now, ours === null ? this.text("of_trainer") : this.text("at_step", { step })],
+    const pairs = [[this.now, now, ours === null ? this.text("of_trainer") : this.stepName(step)],
       [this.other, other, this.otherLabel()]];
     for (const [image, url, label] of pairs) {
       image.hidden = url === null;
@@ -173,25 +193,33 @@ export class Viewer {
     const pairs = [[NONE, this.text("compare_none")]];
     if (source.theirs(item, step) && source.ours(item, step)) pairs.push([THEIRS, this.text("of_trainer")]);
     pairs.push(...steps.map((one) => [String(one), this.stepName(one)]));
+    pairs.push(...this.others.map(({ value, label }) => [value, label]));
     if (!pairs.some(([value]) => value === this.against)) pairs.push([this.against, this.otherLabel()]); // kept for the next sample
     setOptions(this.choice, pairs);
     this.choice.value = this.against;
   }
 
   stepName(step) {
-    return step === 0 ? this.text("no_lora") : this.text("at_step", { step });
+    return nameOfStep((key, values) => this.text(key, values), step);
+  }
+
+  /** Further pictures that the page has of this sample. */
+  get others() {
+    return this.source.others?.(this.item, this.step) ?? [];
   }
 
   otherLabel() {
     if (this.against === NONE) return "";
-    return this.against === THEIRS ? this.text("of_trainer") : this.stepName(Number(this.against));
+    if (this.against === THEIRS) return this.text("of_trainer");
+    return this.others.find(({ value }) => value === this.against)?.label ?? this.stepName(Number(this.against));
   }
 
   otherUrl() {
     const { item, step, source, against } = this;
     if (against === NONE || against === String(step)) return null;
     if (against === THEIRS) return source.ours(item, step) && (source.theirs(item, step)?.url ?? null);
-    return source.ours(item, Number(against));
+    const other = this.others.find(({ value }) => value === against);
+    return other ? other.url : source.ours(item, Number(against));
   }
 
   compare(against) {
