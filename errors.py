@@ -93,6 +93,10 @@ class FamilyUnknownError(SpecError):
     """A list of prompts that does not tell the model family: to be read again with one. Any text file looks like it."""
 
 
+class OtherModelError(SpecError):
+    """A config for a model that belongs to no family here."""
+
+
 class FamilyOpenError(SpecError):
     """A config that is one, but does not tell the model family: to be read again with one."""
 

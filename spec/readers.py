@@ -12,7 +12,7 @@ from ..configs.fields import Reading
 from ..configs.parse import parse
 from ..configs.second_file import Folders
 from ..configs.tree import Document, check_length, find, named, open_source
-from ..errors import FamilyOpenError, SpecError, UnknownConfigError, WorkflowError
+from ..errors import OtherModelError, SpecError, UnknownConfigError, WorkflowError
 from ..families import FAMILIES
 from ..trainers import LAYOUT_NAMES, LISTED, TRAINERS, Trainer, layout_owner
 from ..trainers.native import TRAINER as NATIVE
@@ -142,16 +142,16 @@ def read_opened(
 
 def _note_other_family(spec: SampleSpec, trainer: Trainer, document: Document) -> None:
     """Count it as a difference that the caller takes a config for another family's than the config itself says."""
+    said = ""
     try:
         own = trainer.read(document, None).family
-    except FamilyOpenError:
-        return
-    except SpecError as error:
+        said = f"it is for {own}" if own != spec.family else ""
+    except OtherModelError as error:
         said = error.problem
-    else:
-        said = f"the config is for {own}"
-    if said != f"the config is for {spec.family}":
-        text = f"The config is read as {spec.family}, as asked for; by itself: {said}."
+    except SpecError:
+        pass  # it tells no family
+    if said:
+        text = f"The config is read as one for {spec.family}, as asked for; by itself: {said}."
         spec.differences.setdefault("model", []).append(text)
         spec.notes.append(text)
 

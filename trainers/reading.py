@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final, Protocol
 
 from ..configs.fields import Reading
-from ..errors import Remedy, SpecError
+from ..errors import OtherModelError, Remedy, SpecError
 from ..families import FAMILIES
 from ..spec.model import SampleItem, SampleSpec
 
@@ -78,7 +78,10 @@ def flags_in(text: str) -> Iterator[tuple[str, str]]:
 
 def unsupported(section: Texts, key: str, said: str, known: Iterable[str] = FAMILIES) -> SpecError:
     """The SpecError to raise for another model family. said: as the message shows it. known: what may stand there."""
-    return section.error(key, f"the model family {said} is not supported", f"Supported are {', '.join(known)}.")
+    at = section.error(key, f"the model family {said} is not supported", f"Supported are {', '.join(known)}.")
+    return OtherModelError(
+        at.problem, remedy=at.remedies, source=at.source, line=at.line, column=at.column, field=at.field
+    )
 
 
 def no_prompt(source: str, remedy: str) -> SpecError:

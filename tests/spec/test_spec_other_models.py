@@ -86,7 +86,7 @@ def test_the_command_line_names_its_option(capsys: pytest.CaptureFixture[str], t
     [
         ({"name_or_path": "Qwen/Qwen-Image", "arch": "qwen_image"}, "flux", "'qwen_image' is not supported"),
         ({"name_or_path": "Tongyi-MAI/Z-Image-Turbo"}, "flux", "'z-image' is not supported"),
-        ({"name_or_path": "black-forest-labs/FLUX.1-dev", "is_flux": True}, "sdxl", "the config is for flux"),
+        ({"name_or_path": "black-forest-labs/FLUX.1-dev", "is_flux": True}, "sdxl", "it is for flux"),
         ({"name_or_path": "black-forest-labs/FLUX.1-dev", "is_flux": True}, "flux", ""),
     ],
 )
@@ -98,3 +98,8 @@ def test_another_family_than_the_configs_is_counted(model: dict[str, object], fa
     found = [text for text in spec.differences.get("model", ()) if said in text]
     assert bool(found) is bool(said)
     assert spec.family == family
+
+
+@pytest.mark.parametrize("text", ["a pier in fog --w 512 --d 1", "VALIDATION_PROMPT=a\nMODEL_TYPE=lora\n"])
+def test_a_family_that_the_config_leaves_open_is_no_difference(text: str) -> None:
+    assert not read_text(text, family="sdxl").differences
