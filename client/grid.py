@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ..compare.axes import PLAIN, Variant, groups_without_lora
+from ..compare.axes import PLAIN, Variant
+from ..compare.estimate import Size
 from ..compare.manifest import ManifestLine, append, read
 from ..images.inner_texts import read_texts
 from ..spec import SampleItem, SampleSpec
 from ..workflows.models import Models
 from .resume import Plan, StepGraphs, plan_sweep
-from .sample_records import checkpoint_of, pictures_below, samples_root
+from .sample_records import checkpoint_of, marks_of, pictures_below, samples_root
 
 #: Variant's key, training step (-1 = the newest checkpoint) and item index -> the picture.
 Made = dict[tuple[str, int, int], Path]
@@ -24,15 +25,16 @@ class Job:
     """One prompt for ComfyUI: samples of one variant at one training step.
 
     Args:
+        variant: As which the samples are made.
         step: 0 is without LoRA, None is the newest checkpoint.
         indices: Of the items to sample.
-        also: Further variants whose pictures these are, too.
+        of: The variants of the sweep whose pictures these are: without LoRA those of every strength and run.
     """
 
     variant: Variant
     step: int | None
     indices: tuple[int, ...]
-    also: tuple[Variant, ...] = ()
+    of: tuple[Variant, ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Recipe:
     Args:
         spec: Every seed is drawn; control images of this machine have the names by which ComfyUI gets them.
         models: As `workflows.build` takes them.
-        runs: The run of each value of the axis `run`, or of "" where it is no axis; a folder or a name.
+        runs: The run of each value of the axis `run`, and of "" where it is no axis; a folder or a name.
         batch: The most samples to denoise at once.
     """
 
@@ -70,7 +72,8 @@ class Grid:
 
     Args:
         root: The run's folder, with the pictures and the manifest.
-        plans: What is there of each variant, by its key.
+        variants: Its variants.
+        plans: What is there of each, by its key; pictures without LoRA are those of `Variant.without_lora`.
         steps: The training steps.
         jobs: What is to be made, in the order in which one ComfyUI loads least.
         control_images: Files of this machine that samples follow, by their names in the graphs.
@@ -78,6 +81,7 @@ class Grid:
 
     root: Path
     recipe: Recipe
+    variants: Sequence[Variant]
     plans: Mapping[str, Plan]
     steps: Sequence[int | None]
     jobs: Sequence[Job]
@@ -90,40 +94,40 @@ class Grid:
         return self.recipe.spec
 
     @property
-    def variants(self) -> list[Variant]:
-        """The variants, in their order."""
-        return [plan.variant for plan in self.plans.values()]
-
-    @property
     def images(self) -> int:
         """How many images are to be made."""
         return sum(len(job.indices) for job in self.jobs)
 
+    def sizes(self) -> list[Size]:
+        """Width, height and sampling steps of every image that is to be made."""
+        items = {item.index: item for item in self.spec.items}
+        made = [items[index] for job in self.jobs for index in job.indices]
+        return [(item.width, item.height, item.steps) for item in made]
+
     def kept(self) -> Made:
         """The pictures that are there and still right; those of the newest checkpoint are never."""
         found: Made = {}
-        for plan in self.plans.values():
-            for (step, index), path in plan.samples.paths().items():
-                if step in self.steps and index not in plan.todo.get(step, ()):
-                    found[plan.variant.key, step, index] = path
-        if 0 in self.steps:
-            for group in groups_without_lora(self.variants):
-                keys = {variant.key for variant in group}
-                share = {index: path for (key, step, index), path in found.items() if step == 0 and key in keys}
-                found |= {(key, 0, index): path for key in keys for index, path in share.items()}
+        for variant in self.variants:
+            for step in self.steps:
+                if step is not None:
+                    plan = self.plans[_made_as(variant, step).key]
+                    there = {index: path for (at, index), path in plan.samples.paths().items() if at == step}
+                    lacking = plan.todo.get(step, ())
+                    found |= {(variant.key, step, index): there[index] for index in there if index not in lacking}
         return found
 
     def record_kept(self) -> None:
         """Add what the manifest lacks of the pictures that are there; raises CompareError."""
         known = {(line.cell, line.file, line.checkpoint) for line in read(self.root)}
         lines = []
+        variants = {variant.key: variant for variant in self.variants}
         for (key, step, index), path in self.kept().items():
-            variant, texts = self.plans[key].variant, read_texts(path)
-            graph = next(iter(self.recipe.graphs(variant).marks(step, index)), None)
+            variant, texts = variants[key], read_texts(path)
+            marks = marks_of(texts).intersection(self.recipe.graphs(_made_as(variant, step)).marks(step, index))
             made = datetime.fromtimestamp(path.stat().st_mtime, tz=timezone.utc)
             line = replace(
                 line_of(self.spec, variant, step, index, path.relative_to(self.root).as_posix()),
-                checkpoint=checkpoint_of(texts), graph=graph, made=utc(made),
+                checkpoint=checkpoint_of(texts), graph=next(iter(marks), None), made=utc(made),
             )  # fmt: skip
             if (line.cell, line.file, line.checkpoint) not in known:
                 lines.append(line)
@@ -168,21 +172,29 @@ def plan_grid(
     """
     there = [] if again else pictures_below(samples_root(folder, spec))
 
-    def planned(variant: Variant, spec: SampleSpec) -> Plan:
+    runs = {"": next(iter(runs.values())), **runs}
+    plans: dict[str, Plan] = {}
+    resolved = spec
+    for variant in dict.fromkeys(_made_as(variant, step) for step in steps for variant in variants):
         run = runs[str(variant.values.get("run", ""))]
-        return plan_sweep(
-            spec, steps, folder, models=models, run=run, again=again, batch=batch, variant=variant, there=there
+        own = [step for step in steps if any(_made_as(one, step) == variant for one in variants)]
+        plans[variant.key] = plan_sweep(
+            resolved, own, folder, models=models, run=run, again=again, batch=batch, variant=variant, there=there
         )
-
-    first = planned(variants[0], spec)
-    resolved = _resolved(spec, first)
-    plans = {variants[0].key: first} | {variant.key: planned(variant, resolved) for variant in variants[1:]}
+        if len(plans) == 1:
+            resolved = _resolved(spec, plans[variant.key])
+    first = next(iter(plans.values()))
     notes = [note for plan in plans.values() for note in plan.notes]
     recipe = Recipe(resolved, models, dict(runs), batch, {key: plan.graphs for key, plan in plans.items()})
     return Grid(
-        first.samples.root, recipe, plans, list(steps), _jobs(plans, steps), list(dict.fromkeys(notes)),
-        first.control_images,
+        first.samples.root, recipe, variants, plans, list(steps), _jobs(variants, plans, steps),
+        list(dict.fromkeys(notes)), first.control_images,
     )  # fmt: skip
+
+
+def _made_as(variant: Variant, step: int | None) -> Variant:
+    """The variant as which a picture is made."""
+    return variant.without_lora() if step == 0 else variant
 
 
 def _resolved(spec: SampleSpec, first: Plan) -> SampleSpec:
@@ -196,21 +208,19 @@ def _resolved(spec: SampleSpec, first: Plan) -> SampleSpec:
     return replace(spec, items=items, total=first.spec.total)
 
 
-def _jobs(plans: Mapping[str, Plan], steps: Sequence[int | None]) -> list[Job]:
-    """What is to be made: without LoRA once for all variants that differ only in it, then run by run, step by step."""
-    jobs = []
-    every = [plan.variant for plan in plans.values()]
-    for step in steps:
-        if step == 0:
-            for first, *others in groups_without_lora(every):
-                lacking = [set(plans[variant.key].todo.get(0, ())) for variant in (first, *others)]
-                indices = [index for index in plans[first.key].todo.get(0, ()) if all(index in one for one in lacking)]
-                if indices:
-                    jobs.append(Job(first, 0, tuple(indices), tuple(others)))
-    for run in dict.fromkeys(variant.values.get("run") for variant in every):
-        for step in steps:
-            for plan in plans.values():
-                indices = plan.todo.get(step, [])
-                if step != 0 and indices and plan.variant.values.get("run") == run:
-                    jobs.append(Job(plan.variant, step, tuple(indices)))
+def _jobs(variants: Sequence[Variant], plans: Mapping[str, Plan], steps: Sequence[int | None]) -> list[Job]:
+    """What is to be made: pictures without LoRA once, then run by run and step by step, so that each LoRA is read once.
+
+    A run's other variants of a step follow each other: only the small tensors of its LoRA change between steps.
+    """
+    jobs: list[Job] = []
+    order: list[tuple[int | None, Sequence[Variant]]] = [(0, variants)] if 0 in steps else []
+    for run in dict.fromkeys(variant.values.get("run") for variant in variants):
+        own = [variant for variant in variants if variant.values.get("run") == run]
+        order += [(step, own) for step in steps if step != 0]
+    for step, here in order:
+        for made in dict.fromkeys(_made_as(variant, step) for variant in here):
+            indices = tuple(plans[made.key].todo.get(step, ()))
+            if indices:
+                jobs.append(Job(made, step, indices, tuple(one for one in here if _made_as(one, step) == made)))
     return jobs

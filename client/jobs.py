@@ -20,7 +20,7 @@ from .grid import Grid, Job, Made, Recipe, line_of, utc
 from .host_client import HostClient
 from .runs import host_run_name
 from .sample_records import checkpoint_of, samples_root
-from .sheets import write_sheet
+from .sheets import write_sheets
 from .sweep import Report, fetch, sample_step
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobDone:
-    """What a job gave. pictures: by item index. lines: what the manifest got, further variants' too."""
+    """What a job gave. pictures: by item index. lines: what the manifest got, one for each cell that they are of."""
 
     pictures: Mapping[int, Path]
     lines: tuple[ManifestLine, ...]
@@ -59,9 +59,14 @@ class Worker:
         self.version: str | None = None
         self._runs: dict[str, str] = {}
 
-    async def ready(self, control_images: Mapping[str, Path]) -> None:
-        """Bring the files that samples follow, and ask for ComfyUI's version; raises HostError, OSError."""
-        await upload(self.client, control_images)
+    async def ready(self, grid: Grid) -> None:
+        """Bring the files that samples follow, and ask for ComfyUI's version and its names of the runs.
+
+        Raises HostError, OSError.
+        """
+        await upload(self.client, grid.control_images)
+        for run in grid.recipe.runs.values():
+            await self.run_name(run)
         version = (await self.client.system_stats())["system"].get("comfyui_version")
         self.version = version if isinstance(version, str) else None
 
@@ -93,7 +98,7 @@ async def do_job(worker: Worker, recipe: Recipe, job: Job, report: Report | None
     graph = {index: marks.get(saver) for saver, items in workflow.saves.items() for index in items}
     lines = []
     for index, path in pictures.items():
-        for variant in (job.variant, *job.also):
+        for variant in job.of:
             line = line_of(recipe.spec, variant, job.step, index, path.relative_to(root).as_posix())
             facts: dict[str, Any] = {"checkpoint": checkpoint_of(read_texts(path)), "graph": graph[index]}
             facts |= {"seconds": clock.seconds.get(index), "made": utc(), "comfyui": worker.version}
@@ -147,7 +152,7 @@ async def sample_grid(
     made: Made = {}
     async with HostClient(url) as client:
         worker = Worker(client, folder, local_output, name, timeout)
-        await worker.ready(grid.control_images)
+        await worker.ready(grid)
         with _progress(console, grid) as report:
             for job in grid.jobs:
                 done = await do_job(worker, grid.recipe, job, report)
@@ -163,11 +168,12 @@ def made_by(grid: Grid, job: Job, done: JobDone) -> Made:
             run = grid.recipe.run(job.variant)
             note = f"step {job.step}: ComfyUI sampled another checkpoint than the one in {run} here."
             grid.notes.extend([note] if note not in grid.notes else [])
-    every = (job.variant, *job.also)
-    return {(variant.key, shown, index): path for variant in every for index, path in done.pictures.items()}
+    return {(variant.key, shown, index): path for variant in job.of for index, path in done.pictures.items()}
 
 
-def document_of(grid: Grid, made: Made, sheet: str | None = None) -> dict[str, Any]:
+def document_of(
+    grid: Grid, made: Made, sheet: str | None = None, rows: str | None = None, columns: str | None = None
+) -> dict[str, Any]:
     """What there is after a grid is done, as JSON types.
 
     Images (step, index, prompt, seed, path, kept; of a sweep with further axes their values), sheet, notes; `instead`:
@@ -176,13 +182,15 @@ def document_of(grid: Grid, made: Made, sheet: str | None = None) -> dict[str, A
     Args:
         made: What `sample_grid` gave, {} where there was nothing to do.
         sheet: File name of a contact sheet to write into the run's folder; None writes none.
+        rows, columns: Axes of the sheet, None = chosen; with further ones there are several `sheets`.
 
-    Raises ImagesError.
+    Raises ImagesError, CompareError.
     """
     paths = {**grid.kept(), **made}
     shown = [-1 if step is None else step for step in grid.steps]
-    written = {(step, index): path for (_, step, index), path in paths.items()}
-    sheet_path = None if sheet is None else write_sheet(written, grid.spec, shown, grid.root, sheet)
+    sheets: list[Path] = []
+    if sheet is not None:
+        sheets = write_sheets(paths, grid.spec, shown, grid.root, sheet, grid.variants, rows, columns)
     images = [
         {
             "step": None if step < 0 else step,
@@ -201,7 +209,8 @@ def document_of(grid: Grid, made: Made, sheet: str | None = None) -> dict[str, A
     instead = [note for graph in graphs for step in grid.steps for note in graph.at(step).instead]
     return {
         "images": images,
-        "sheet": None if sheet_path is None else str(sheet_path),
+        "sheet": str(sheets[0]) if sheets else None,
+        **({"sheets": [str(path) for path in sheets]} if len(sheets) > 1 else {}),
         "notes": grid.notes,
         "instead": list(dict.fromkeys(instead)),
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from ..errors import HostError, LoraError
+from ..errors import CompareError, HostError, LoraError, shorten
 from ..lora import Checkpoint
 from .host_client import HostClient
 
@@ -92,3 +93,68 @@ def _local(run: str | Path) -> list[Checkpoint]:
         raise LoraError(
             "no run folder on this machine", path=run, remedy="Give --run DIR, or list the steps: --steps 0,250"
         ) from error
+
+
+def named_runs(text: str) -> dict[str, str]:
+    """The runs in "A,B", by the shortest ends of their paths that tell them apart; CompareError for the same twice."""
+    runs = [part.strip() for part in text.split(",")]
+    ends = [[*PurePosixPath(Path(run).absolute().as_posix()).parts[1:]] for run in runs]
+    if not all(runs) or len({tuple(end) for end in ends}) < len(runs):
+        raise CompareError(
+            "every run once, with commas between them", place=f"--runs {text}", remedy="Write --runs output/A,output/B."
+        )
+    count = 1
+    while len({tuple(end[-count:]) for end in ends}) < len(runs):
+        count += 1
+    return {"/".join(end[-count:]): run for end, run in zip(ends, runs, strict=True)}
+
+
+def check_family(run: str, family: str) -> None:
+    """Refuse a run of `--runs` on this machine whose LoRAs are for another family; CompareError.
+
+    A run that is only on ComfyUI's machine is looked at there, when its LoRA is loaded.
+    """
+    from ..lora.dialects import taken_apart
+    from ..lora.family import detect_family
+    from ..lora.header import read_header
+
+    for entry in checkpoints_here(run):
+        try:
+            found = detect_family(taken_apart(read_header(entry.path)))
+        except LoraError:  # a broken file is told when it is its turn
+            continue
+        if found not in (None, family):
+            problem = f"its LoRAs are for {found}, the config is for {family}"
+            remedy = "Runs side by side are of one family: give each its own sweep."
+            raise CompareError(problem, place=f"--runs {run}", remedy=remedy)
+        return
+
+
+def common_steps(runs: Mapping[str, str], text: str) -> tuple[list[int], list[str]]:
+    """The training steps that `text` names and every run has, and a note of those that only some have.
+
+    A step that is written as a number must be in every run. Raises CompareError, LoraError.
+    """
+    asked = "0, all" if text.strip() == "all" else text
+    numbers = {int(part) for part in asked.replace(" ", "").split(",") if part.isdecimal()} - {0}
+    local = {label: run for label, run in runs.items() if Path(run).exists()}
+    if not text.replace(",", "").replace(" ", "").isdecimal():  # numbers may be of runs that are on the host alone
+        local = dict(runs)
+    there = {label: set(steps_in(run)) for label, run in local.items()}
+    for label, steps in there.items():
+        if numbers - steps:
+            lacking = ", ".join(map(str, sorted(numbers - steps)))
+            known = shorten(map(str, sorted(steps)), limit=20)
+            problem, remedy = f"the run {label} has no checkpoint of step {lacking}", f"It has the steps {known}."
+            raise CompareError(problem, place=f"--steps {text}", remedy=remedy)
+    if len(local) < len(runs):
+        return sorted(numbers | {0} if "0" in asked.replace(" ", "").split(",") else numbers), []
+    chosen = {label: set(select_steps_in(run, asked)) for label, run in runs.items()}
+    common = set.intersection(*chosen.values())
+    partly = sorted(set.union(*chosen.values()) - common)
+    if not common - {0}:
+        raise CompareError(
+            "the runs have no step in common", place=f"--steps {text}", remedy="Give each its own sweep."
+        )
+    note = f"Steps that not every run has are left out: {', '.join(map(str, partly))}."
+    return sorted(common), [note] if partly else []

@@ -111,7 +111,7 @@ class Samples:
         step, index, seed = record.get("step"), record.get("index"), record.get("seed")
         if not (isinstance(step, int) and isinstance(index, int) and self._is_sample(record, step, index)):
             return
-        if self._marks is not None and _made_by(texts, record).isdisjoint(self._marks(step, index)):
+        if self._marks is not None and marks_of(texts).isdisjoint(self._marks(step, index)):
             return
         content = checkpoint_of(texts)
         if (step, index) not in self._found or not _differ(content, self._contents(step)):
@@ -169,11 +169,11 @@ def _differ(one: str | None, other: str | None) -> bool:
     return None not in (one, other) and one != other
 
 
-def _made_by(texts: Mapping[str, str], record: Mapping[str, Any]) -> frozenset[str]:
+def marks_of(texts: Mapping[str, str]) -> frozenset[str]:
     """Marks of the graph that made an image: of the graph in it, else (a small JPEG) as the record has them."""
     if _GRAPH in texts:
         return _marks_in(texts[_GRAPH])
-    marks = record.get("graph_marks")
+    marks = (_record(texts) or {}).get("graph_marks")
     return frozenset(mark for mark in marks if isinstance(mark, str)) if isinstance(marks, list) else frozenset()
 
 

@@ -23,7 +23,7 @@ from .host_client import HostClient
 from .resume import CheckpointFiles, StepGraphs, unsure_note
 from .runs import host_run_name
 from .sample_records import Samples, samples_by_record, samples_root
-from .sheets import write_sheet
+from .sheets import write_sheets
 from .sweep import Report, fetch, sample_step
 
 #: The most training steps on one contact sheet: the first and the newest are always among them.
@@ -244,7 +244,8 @@ class Watch:
         """The sheet of all steps there are (at most SHEET_COLUMNS), a row per prompt."""
         samples = self._samples
         steps = spread(samples.steps(), SHEET_COLUMNS)
-        return write_sheet(samples.paths(), self.spec, steps, samples.root, "contact_sheet.png")
+        paths = {("", step, index): path for (step, index), path in samples.paths().items()}
+        return write_sheets(paths, self.spec, steps, samples.root)[0]
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -10,9 +10,10 @@ from .gallery import gallery
 from .graph import graph
 from .host import host_app
 from .lora import lora
-from .sample import sample, sweep
+from .sample import sample
 from .shared import EXIT_CODES, EriGroup
 from .spec import spec
+from .sweep import sweep
 from .verify import verify
 from .watch import watch
 

@@ -33,7 +33,7 @@ def demo(
         if not wanted or not set(wanted) <= set(examples.DEMOS):
             raise typer.BadParameter(f"choose from {', '.join(examples.DEMOS)}", param_hint="--families")
         work = examples.jobs(wanted, columns)
-        with open_host(host, output, None, quiet=as_json, background=False) as (url, local_output):
+        with open_host(host, output, [], quiet=as_json, background=False) as (url, local_output):
             console = Console(quiet=True) if as_json else out
             outcomes = interrupts.run(examples.run_demo(url, work, output.absolute(), local_output, console))
     if as_json:

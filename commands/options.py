@@ -56,3 +56,24 @@ ServeHost = Annotated[str, typer.Option(help="Address to serve the gallery at; 0
 ServePort = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port to serve it at.", show_default="8190, or the next one free")
 ]
+
+# Axes of a sweep: all choices of their values are sampled.
+Strengths = Annotated[str | None, typer.Option(help="LoRA strengths: 0.6,0.8,1.", show_default="the config's")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds, each for all prompts: 1,2,3.", show_default="the config's")]
+Cfg = Annotated[
+    str | None, typer.Option(help="Scales of classifier-free guidance: 3,5,7.", show_default="the config's")
+]
+Guidance = Annotated[
+    str | None, typer.Option(help="Flux: values of its embedded guidance: 2,3.5.", show_default="the config's")
+]
+Sampler = Annotated[
+    str | None, typer.Option(help="The trainer's words for samplers: ddim,euler_a.", show_default="the config's")
+]
+Runs = Annotated[str | None, typer.Option(help="Runs of one family, side by side: output/A,output/B.")]
+Items = Annotated[str, typer.Option(help="Prompts by their numbers in the config: 0,2-4.", show_default="all")]
+Rows = Annotated[
+    str | None, typer.Option(help="Axis of the sheet's rows: prompt, step, strength, …", show_default="prompt")
+]
+Columns = Annotated[
+    str | None, typer.Option(help="Axis of the sheet's columns; the others become sheets.", show_default="step")
+]

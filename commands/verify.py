@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from ..spec import read_spec
 from . import options
 from .explain import print_verdict
-from .sample import sample_steps
+from .sampling import sample_steps
 from .shared import err, near, notes, out, reported, show
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def verify(
         if part:
             made = sample_steps(
                 found.part(part), [theirs.step], str(theirs.run) if theirs.step else None, models, host, output,
-                sheet=None, again=again, batch=1, timeout=timeout, quiet=as_json,
+                again=again, batch=1, timeout=timeout, quiet=as_json,
             )  # fmt: skip
             notes(made["notes"])
         result = compare_samples(found, pictures, made)

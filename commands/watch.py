@@ -70,7 +70,7 @@ def watch(
             if once and not any(watcher.pending()):
                 notes(["nothing to sample, so no host was asked"])
             else:
-                with open_host(host, output, str(run_dir), quiet=as_json) as (url, local_output):
+                with open_host(host, output, [str(run_dir)], quiet=as_json) as (url, local_output):
                     watcher.local_output = local_output
                     interrupts.run(_work(watcher, url, None if once else interval))
         except KeyboardInterrupt:

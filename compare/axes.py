@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -40,6 +40,9 @@ class Variant:
 
     values: Mapping[str, Value] = field(default_factory=dict)
 
+    def __hash__(self) -> int:
+        return hash(tuple(self.values.items()))
+
     @property
     def key(self) -> str:
         """The name of its folder, "" = none of its own: `strength=0.8,cfg=5`."""
@@ -55,9 +58,9 @@ class Variant:
         changes = {AXES[axis]: value for axis, value in self.values.items() if AXES[axis]}
         return replace(spec, items=[_changed(item, changes) for item in spec.items]) if changes else spec
 
-    def without_lora(self) -> tuple[tuple[str, Value], ...]:
-        """What tells its pictures without LoRA from those of other variants."""
-        return tuple((axis, value) for axis, value in self.values.items() if axis not in OF_THE_LORA)
+    def without_lora(self) -> Variant:
+        """The variant that its pictures without LoRA are of: the same for every strength and every run."""
+        return Variant({axis: value for axis, value in self.values.items() if axis not in OF_THE_LORA})
 
 
 #: The samples as the config has them.
@@ -91,11 +94,3 @@ def _in_names(value: Value) -> str:
     if safe == text and len(text) <= _MOST and not text.endswith("."):
         return text
     return f"{safe[:_MOST]}~{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:6]}"
-
-
-def groups_without_lora(every: Sequence[Variant]) -> Iterator[list[Variant]]:
-    """The variants whose pictures without LoRA are the same, together."""
-    found: dict[tuple[tuple[str, Value], ...], list[Variant]] = {}
-    for variant in every:
-        found.setdefault(variant.without_lora(), []).append(variant)
-    yield from found.values()

@@ -94,7 +94,7 @@ def read(folder: Path) -> list[ManifestLine]:
     path = folder / FILE
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise CompareError(
@@ -144,7 +144,7 @@ def _mend_end(stream: BinaryIO) -> None:
     end = stream.seek(0, os.SEEK_END)
     start = max(0, end - MAX_LINE)
     stream.seek(start)
-    tail = stream.read()
+    tail = stream.read(end - start)
     if tail and not tail.endswith(b"\n"):
         stream.truncate(start + tail.rfind(b"\n") + 1)
 

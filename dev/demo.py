@@ -14,7 +14,7 @@ from rich.console import Console
 from ..client.console import sweep_progress
 from ..client.host_client import HostClient
 from ..client.runs import host_run_name, steps_in
-from ..client.sheets import write_sheet
+from ..client.sheets import write_sheets
 from ..client.sweep import fetch, sweep
 from ..errors import HostError
 from ..families import FAMILIES
@@ -90,9 +90,9 @@ async def run_job(client: HostClient, job: Job, folder: Path, local_output: Path
     with sweep_progress(console, f"{spec.family}  {spec.name}", len(job.steps) * len(spec.items)) as report:
         done = await sweep(client, spec, job.steps, models=job.models, run=run, report=report)
     fetched = await fetch(client, done, folder, local_output)
-    paths = {(image.step, image.item.index): path for image, path in fetched.items()}
+    paths = {("", image.step, image.item.index): path for image, path in fetched.items()}
     name = f"{spec.family}_contact_sheet.png"
-    sheet = await asyncio.to_thread(write_sheet, paths, done.spec, done.steps, folder, name)
+    (sheet,) = await asyncio.to_thread(write_sheets, paths, done.spec, done.steps, folder, name)
     images = sorted(fetched.values())
     top = folder / images[0].relative_to(folder).parts[0]
     return Outcome(spec.family, top, sheet, len(images), time.monotonic() - began, done.notes)

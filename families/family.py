@@ -31,6 +31,7 @@ class Variant:
         file: its usual diffusion model or checkpoint.
         model_like: what its files are called where the family's `model_like` leaves them out, None = as there.
         guidance_note: what to tell a person who sets a guidance value that this variant ignores, "" where it does not.
+        takes_cfg: whether classifier-free guidance is of use to it: distilled models were made to run without.
         note, difference: what to tell a person whose config names this variant, "" = nothing; a difference makes other
             pictures than the trainer's.
     """
@@ -43,6 +44,7 @@ class Variant:
     note: str = ""
     difference: str = ""
     model_like: Like | None = None
+    takes_cfg: bool = True
 
 
 #: A list of timesteps; sigmas shifted by a constant or by the picture's size; sigmas that are not shifted.

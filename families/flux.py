@@ -145,6 +145,7 @@ FAMILY = Family(
             offered=r"schnell",
             file=_SCHNELL,
             guidance_note="Flux schnell has no guidance embedding: the guidance value has no effect.",
+            takes_cfg=False,
         ),
         Variant("krea", named=r"krea(?![-_. ]?2)", offered=r"krea", file=_KREA),
         Variant(

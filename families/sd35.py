@@ -122,7 +122,9 @@ FAMILY = Family(
             file=ModelFile.of("stabilityai/stable-diffusion-3-medium", "sd3_medium.safetensors", "checkpoints"),
             note="The base model is SD 3.0 Medium, not SD 3.5; it samples by the same rules.",
         ),
-        Variant("large-turbo", named=r"turbo[^/]*$", offered=r"large.*turbo|turbo", file=_TURBO),
+        Variant(
+            "large-turbo", named=r"turbo[^/]*$", offered=r"large.*turbo|turbo", file=_TURBO, takes_cfg=False
+        ),
         Variant("large", named=r"large[^/]*$", offered=r"large(?!.*turbo)", file=_LARGE),
         Variant("medium", named=r"medium[^/]*$", offered=r"medium", file=_MEDIUM),
     ),

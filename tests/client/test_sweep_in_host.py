@@ -14,7 +14,7 @@ from PIL import Image
 from comfyui_eridiffusion.client.console import doing
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.runs import host_run_name, steps_in
-from comfyui_eridiffusion.client.sheets import write_sheet
+from comfyui_eridiffusion.client.sheets import write_sheets
 from comfyui_eridiffusion.client.sweep import Tally, fetch, sweep
 from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.dev import demo
@@ -100,8 +100,8 @@ async def test_sweep(host_server: Any, tmp_path: Path, family: str) -> None:
     previews = [event for _, event in seen if isinstance(event, events.Preview)]
     assert {event.node for event in previews} == {"sample"}
     assert Image.open(io.BytesIO(previews[0].image)).size[0] > 0
-    paths = {(image.step, image.item.index): path for image, path in fetched.items()}
-    with Image.open(write_sheet(paths, done.spec, done.steps, tmp_path, "sheet.png")) as sheet:
+    paths = {("", image.step, image.item.index): path for image, path in fetched.items()}
+    with Image.open(write_sheets(paths, done.spec, done.steps, tmp_path, "sheet.png")[0]) as sheet:
         assert sheet.width > 2 * item.width
         assert sheet.height > 2 * item.height
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyui_eridiffusion.compare.axes import PLAIN, Value, Variant, groups_without_lora, variants
+from comfyui_eridiffusion.compare.axes import PLAIN, Value, Variant, variants
 from comfyui_eridiffusion.images.template import problem_with, render
 from comfyui_eridiffusion.spec import read_spec
 
@@ -27,8 +27,7 @@ def test_every_choice_of_values_once_the_run_slowest() -> None:
         f"run={run},strength=0.8,cfg={cfg}" for run in "ab" for cfg in ("1", "4.5")
     ]
     assert every[1].title == "run a, strength 0.8, cfg 4.5"
-    groups = [[variant.key for variant in group] for group in groups_without_lora(every)]
-    assert groups == [[every[0].key, every[2].key], [every[1].key, every[3].key]]
+    assert [variant.without_lora().key for variant in every] == ["cfg=1", "cfg=4.5"] * 2
 
 
 def test_values_are_put_into_every_item() -> None:

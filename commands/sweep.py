@@ -1,0 +1,119 @@
+"""`eri sweep`: pictures of several training steps, and of any further axes, on contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..client.sheets import axis_values
+from ..compare.axes import Value, variants
+from ..compare.pages import choose
+from ..compare.values import read_values
+from ..errors import CompareError
+from ..spec import SampleSpec
+from . import options
+from .plan import plan_of, print_plan
+from .sampling import Asked, make, print_images
+from .shared import read_config, reported, show
+
+
+def sweep(
+    file: options.ConfigFile,
+    steps: Annotated[
+        str, typer.Option(help="0,250,500; for a run folder on this machine also 500-1000, 500-, or all (0 included).")
+    ] = "all",
+    strengths: options.Strengths = None,
+    seeds: options.Seeds = None,
+    cfg: options.Cfg = None,
+    guidance: options.Guidance = None,
+    sampler: options.Sampler = None,
+    runs: options.Runs = None,
+    items: options.Items = "",
+    rows: options.Rows = None,
+    columns: options.Columns = None,
+    run: options.Run = None,
+    models: options.ModelsFile = None,
+    host: options.HostUrl = None,
+    output: options.Output = Path("eri_samples"),
+    batch: options.Batch = 1,
+    again: options.Again = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made; no ComfyUI is asked.")] = False,
+    timeout: options.Timeout = None,
+    trainer: options.Trainer = None,
+    family: options.Family = None,
+    prompts: options.Prompts = None,
+    expand: options.Expand = None,
+    wildcards: options.Wildcards = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Sample several training steps, and any further axes, and put them on contact sheets, prompts × steps.
+
+    Every option that lists values is an axis: all choices of them are sampled. Run again after an interruption it makes
+    only what is missing: every image says in itself what made it. Another prompt, setting, model file or LoRA run makes
+    the images anew.
+
+    Example: eri sweep train_flux.yaml --run output/my_run --steps 0,250,500 --strengths 0.8,1
+    """
+    with reported(as_json):
+        found = read_config(file, trainer, family, prompts, expand, wildcards).select(items)
+        given = {"strength": strengths, "seed": seeds, "cfg": cfg, "guidance": guidance, "sampler": sampler}
+        values = read_values(found, {axis: text for axis, text in given.items() if text is not None})
+        asked = _asked(found, steps, run, runs, values, (models, output, again, batch, rows, columns))
+        grid = asked.plan(models)
+        plan = plan_of(grid, asked, host)
+        if dry_run:
+            show(plan) if as_json else print_plan(plan)
+            return
+        if not as_json:
+            print_plan(plan)
+        document = make(asked, grid, host, timeout=timeout, quiet=as_json)
+    print_images(document, as_json)
+
+
+def _asked(
+    found: SampleSpec, steps: str, run: str | None, runs: str | None, values: Mapping[str, Sequence[Value]],
+    rest: tuple[Path | None, Path, bool, int, str | None, str | None],
+) -> Asked:  # fmt: skip
+    """What the options mean. Raises CompareError, LoraError."""
+    from ..client.runs import check_family, common_steps, named_runs
+
+    models, output, again, batch, rows, columns = rest
+    more: list[str] = []
+    if runs is None:
+        chosen: dict[str, str | None] = {"": run or found.name}
+        numbers = _steps(steps, run or found.name)
+    else:
+        if run is not None:
+            raise CompareError("there is --run, too", place=f"--runs {runs}", remedy="Give one of the two.")
+        several = named_runs(runs)
+        for one in several.values():
+            check_family(one, found.family)
+        _check_steps(steps)
+        common, more = common_steps(several, steps)
+        numbers, chosen = [*common], dict(several)
+        values = {"run": list(several), **values}
+    every = variants(values)
+    choose({axis: len(of) for axis, of in axis_values(found, [], every).items()}, rows, columns)
+    return Asked(
+        found, numbers, chosen, models, output, every, again, batch, "contact_sheet.png", rows, columns, more
+    )  # fmt: skip
+
+
+def _steps(text: str, run: str) -> list[int | None]:
+    """The steps in "0,250,500"; "all" is 0 and every checkpoint's of the local folder `run`, "250-" a part of them."""
+    from ..client.runs import select_steps_in
+
+    parts = _check_steps(text)
+    if all(part.isdecimal() for part in parts):  # the run may lie on the host alone
+        return [int(part) for part in dict.fromkeys(parts)]
+    return [*select_steps_in(run, "0, all" if text.strip() == "all" else text)]
+
+
+def _check_steps(text: str) -> list[str]:
+    parts = [part.replace(" ", "") for part in text.split(",")]
+    if not all(part == "all" or part.replace("-", "", 1).isdecimal() for part in parts):
+        raise typer.BadParameter("write 'all', steps like 0,250,500, or ranges like 250-1000", param_hint="--steps")
+    return parts
