@@ -58,7 +58,7 @@ class Collection:
         steps: training steps with a picture, ascending; 0 = no LoRA, NEWEST = not known.
         variants: those with a picture; the one without axes first.
         pictures: where each picture is.
-        theirs: (step, item index) -> the trainer's own picture, where its folder was named.
+        theirs: (step, item index) -> the trainer's own picture of that prompt and seed, where its folder was named.
         notes: what was left out, and why.
     """
 
@@ -252,4 +252,5 @@ def _theirs(samples: Path, found: Collection) -> dict[tuple[int, int], Path]:
     from ..lora import find_checkpoints
 
     spec = replace(spec, items=[items[index] for index in sorted(items)])
-    return {place: own.path for place, own in own_samples(samples, spec, find_checkpoints(samples)).items()}
+    own = own_samples(samples, spec, find_checkpoints(samples))
+    return {place: sample.path for place, sample in own.items() if not sample.problem}

@@ -89,6 +89,12 @@ class MarkRequest(_Strict):
     mark: Mark | None = None
 
 
+class GalleryRequest(_Strict):
+    """How a run's gallery is to be written."""
+
+    animation: Literal["webp", "gif", "none"] = "webp"
+
+
 Request = TypeVar("Request", bound=_Strict)
 
 

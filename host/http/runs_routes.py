@@ -15,7 +15,7 @@ from aiohttp import web
 from ...errors import ImagesError, LoraError, NodeInputError, RequestError
 from ...images.found import samples_by_name
 from ...images.layouts import SampleFile, sample_name
-from ...images.trainer_samples import own_samples
+from ...images.trainer_samples import TrainerSample, own_samples
 from ...lora import Checkpoint
 from ...spec import SampleSpec
 from ...workflows.run_memory import RunMemory, read_memory
@@ -103,13 +103,18 @@ def _overview(name: str, config: str) -> dict[str, Any]:
     return {**answer, **config_from, "spec": spec.to_dict(), "samples": _samples(spec), "theirs": theirs}
 
 
-def _theirs(run: Place, spec: SampleSpec) -> list[dict[str, Any]]:
-    """The trainer's own samples in the run's folder, by step and item; of several the newest that fits the config."""
+def own_of(run: Place, spec: SampleSpec) -> dict[tuple[int, int], TrainerSample]:
+    """The trainer's own samples in the run's folder, by step and item; ImagesError where they cannot be looked up."""
     if run.folder in run_roots():  # a run of files in no folder of its own: what else lies there is not its
-        return []
+        return {}
+    return own_samples(run.folder, spec, run.checkpoints)
+
+
+def _theirs(run: Place, spec: SampleSpec) -> list[dict[str, Any]]:
+    """The trainer's own samples as the route tells them."""
     drawn = {item.index for item in spec.items if item.seed is None}
     entries = []
-    for (step, index), sample in own_samples(run.folder, spec, run.checkpoints).items():
+    for (step, index), sample in own_of(run, spec).items():
         file = sample.path.relative_to(run.folder).as_posix()
         entry = {
             "step": step,
@@ -123,9 +128,8 @@ def _theirs(run: Place, spec: SampleSpec) -> list[dict[str, Any]]:
     return entries
 
 
-def _samples(spec: SampleSpec) -> list[dict[str, Any]]:
+def pictures_of(spec: SampleSpec) -> dict[tuple[int, int], Path]:
     """The pictures of this spec in ComfyUI's output folder, by step and item."""
-    output = Path(folder_paths.get_output_directory())
     blank = SampleFile(run=spec.name, step=0, index=0, count=len(spec.items), trainer=spec.trainer, family=spec.family)
     wanted = [
         replace(
@@ -139,8 +143,14 @@ def _samples(spec: SampleSpec) -> list[dict[str, Any]]:
         )
         for item in spec.items
     ]
+    return samples_by_name(Path(folder_paths.get_output_directory()), spec.layout, wanted)
+
+
+def _samples(spec: SampleSpec) -> list[dict[str, Any]]:
+    """The pictures of this spec as the route tells them."""
+    output = Path(folder_paths.get_output_directory())
     entries = []
-    for (step, index), path in sorted(samples_by_name(output, spec.layout, wanted).items()):
+    for (step, index), path in sorted(pictures_of(spec).items()):
         folder = path.parent.relative_to(output).as_posix()
         query = {"filename": path.name, "subfolder": "" if folder == "." else folder, "type": "output"}
         version = path.stat().st_mtime_ns // 1_000_000

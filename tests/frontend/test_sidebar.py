@@ -76,7 +76,8 @@ def tab(fresh: Canvas, runs: Path) -> Any:
     return page
 
 
-def test_grid_shows_prompts_steps_and_what_is_made(tab: Any, fresh: Canvas) -> None:
+def test_grid_shows_prompts_steps_and_what_is_made(tab: Any, fresh: Canvas, frontend_host: LocalHost) -> None:
+    """And its gallery is written."""
     spec = read_spec(CONFIG)
     assert tab.locator(".eri-runs tbody th").all_inner_texts() == [item.prompt for item in spec.items]
     sizes = "images => images.map(image => [image.naturalWidth, image.naturalHeight])"
@@ -85,6 +86,13 @@ def test_grid_shows_prompts_steps_and_what_is_made(tab: Any, fresh: Canvas) -> N
     made = tab.get_by_role("gridcell", name=f"{spec.items[1].prompt}, step 250, made", exact=True)
     assert made.locator("img").count() == 1
     assert tab.get_by_role("gridcell", name=f"{spec.items[0].prompt}, step 0, not made yet", exact=True).count() == 1
+    tab.get_by_role("button", name="Write gallery").click()
+    tab.locator(".p-toast").get_by_text(f"output/{spec.name}/gallery/index.html").wait_for()
+    fresh.screenshot("sidebar_gallery")
+    tab.locator(".p-toast-close-button").click()
+    gallery = frontend_host.output_dir / spec.name / "gallery"
+    assert spec.items[1].prompt in (gallery / "index.html").read_text(encoding="utf-8")
+    shutil.rmtree(gallery)
     assert fresh.complaints == []
 
 

@@ -115,6 +115,42 @@ async def test_run_has_prompts_samples_and_the_reason_for_what_is_no_config(
         assert (answer.status, await answer.read()) == (200, place.read_bytes())
 
 
+async def test_a_gallery_is_written_into_the_output_folder(
+    web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path], tmp_path: Path
+) -> None:
+    host, _ = runs_host
+    root = host.output_dir / "many"
+    place = root / "samples_step_000700" / "step_000700_sample_07.png"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 48), (1, 2, 3)).save(place)
+    Image.new("RGB", (64, 48), (4, 5, 6)).save(tmp_path / "elsewhere.png")
+    linked = place.with_name("step_000700_sample_08.png")
+    linked.symlink_to(tmp_path / "elsewhere.png")
+    async with web.put("/eridiffusion/run-gallery/many", json={}) as answer:
+        document = await answer.json()
+        assert answer.status == 200, document
+    conforms(document, "WrittenGallery")
+    assert document["page"] == "many/gallery/index.html"
+    folder = host.output_dir / "many" / "gallery"
+    shown = {path.read_bytes() for path in (folder / "pictures").iterdir()}
+    assert place.read_bytes() in shown
+    assert linked.read_bytes() not in shown, "it lies elsewhere"
+    shutil.rmtree(folder)
+    folder.symlink_to(tmp_path)
+    try:
+        async with web.put("/eridiffusion/run-gallery/many", json={}) as answer:
+            assert (answer.status, (await answer.json())["error"]["kind"]) == (403, "outside")
+        folder.unlink()
+        folder.mkdir()
+        (folder / "mine.txt").write_text("kept", encoding="utf-8")
+        async with web.put("/eridiffusion/run-gallery/many", json={}) as answer:
+            message = (await answer.json())["error"]["message"]
+            assert (answer.status, str(host.output_dir) in message) == (409, False), message
+    finally:
+        for path in (linked, place, *([folder] if folder.is_symlink() else [folder / "mine.txt"])):
+            path.unlink()
+
+
 async def test_a_sample_has_a_small_copy(web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path]) -> None:
     host, _ = runs_host
     folder = host.output_dir / "small copies"

@@ -58,7 +58,8 @@ export function postGraph(body) {
 /** A run's name as a part of a path. */
 export const runPath = (name) => name.split("/").map(encodeURIComponent).join("/");
 
-/** Change what is kept with a run: `what` is "config" (ConfigOfRun of docs/openapi.yaml) or "marks" (Mark there). */
+/** Change what is kept with a run: `what` is "config" (ConfigOfRun of docs/openapi.yaml), "marks" (Mark there) or
+ * "gallery" (Gallery there). */
 export function keepWithRun(what, run, body) {
   return fetchJson(`/eridiffusion/run-${what}/${runPath(run)}`, {
     method: "PUT",

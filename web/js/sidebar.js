@@ -10,6 +10,7 @@ import { RunSource, thumbnail } from "./run_source.js";
 import { text } from "./strings.js";
 import { verdictOf } from "./verdicts.js";
 import { Viewer } from "./viewer.js";
+import { writeGallery } from "./write_gallery.js";
 
 const ID = "eridiffusion-runs";
 const KEPT = "eridiffusion.sidebar";
@@ -110,6 +111,7 @@ class RunsTab {
       plain(text("templates"), () => app.extensionManager.command.execute("Comfy.BrowseTemplates")),
       make("a", { href: HELP, target: "_blank", rel: "noopener", textContent: text("help") }));
     this.makeAll = plain(text("make_run"), () => this.makeMissing(null, null));
+    this.write = plain(text("gallery_write"), () => writeGallery(this.run.name, this.write));
     this.progress = make("progress", { attributes: { "aria-label": text("making_name") } });
     this.made = make("span", { attributes: { role: "status" } });
     this.makingBar = bar(this.made, this.progress, plain(text("stop"), () => maker.stop()));
@@ -122,7 +124,7 @@ class RunsTab {
         bar(label(this.configs, "config"), this.configs, browse, this.file),
         bar(label(this.slider, "step"), this.slider, this.at),
         bar(label(this.size, "size"), this.size)),
-      this.note, this.teach, this.makeAll, this.makingBar, this.refused, this.grid.element));
+      this.note, this.teach, bar(this.makeAll, this.write), this.makingBar, this.refused, this.grid.element));
     this.grid.resize(Number(size));
   }
 
@@ -211,7 +213,7 @@ class RunsTab {
   clear() {
     this.run = null;
     this.grid.clear();
-    this.refused.hidden = this.teach.hidden = this.makeAll.hidden = true;
+    this.refused.hidden = this.teach.hidden = this.makeAll.hidden = this.write.hidden = true;
     this.configs.replaceChildren();
     this.slider.disabled = true;
     this.at.textContent = "";
@@ -283,7 +285,7 @@ class RunsTab {
     this.run = run;
     this.listConfigs(run);
     this.listRefused(run.unreadable);
-    this.teach.hidden = this.makeAll.hidden = true;
+    this.teach.hidden = this.makeAll.hidden = this.write.hidden = true;
     if (!run.spec) {
       this.grid.clear();
       this.teach.hidden = false;
@@ -296,6 +298,7 @@ class RunsTab {
     const unknown = run.unknown ? ` ${text("unknown_steps", { count: run.unknown })}` : "";
     const open = this.missing(null, null).length;
     this.makeAll.hidden = open === 0;
+    this.write.hidden = run.samples.length === 0;
     this.makeAll.textContent = text("make_run", { count: open });
     this.say([run.problem, text("made_of", counts) + unknown].join(" ").trim(), run.problem !== "");
     const follow = !this.grid.table || (atEnd && this.grid.isAtEnd() && shown !== this.steps.join());
