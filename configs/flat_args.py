@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from .fields import Reading, Section
@@ -42,6 +43,17 @@ class FlatSection(Section):
             if key not in self.members:
                 self.members[key] = replace(node, source=other.reading.document.source)
                 self._paths[key] = other.path_of(key)
+
+    def spell_out(self, options: Mapping[str, str]) -> None:
+        """Take an abbreviation for the option, as argparse does on a command line.
+
+        options: the letters with which no other option of the program begins, by the option's whole name.
+        """
+        for name, least in options.items():
+            short = next((key for key in self.members if key.startswith(least) and name.startswith(key)), name)
+            if name not in self.members and short in self.members:
+                self.members[name] = self.members.pop(short)
+                self._paths[name] = self._paths.pop(short)
 
     def path_of(self, key: str) -> str:
         return self._paths.get(key, key)

@@ -25,6 +25,7 @@ from .remembered import Remembered, look
 from .suffixes import EVIDENCE
 
 Mode = Literal["exact", "nearest", "at_or_before", "latest"]
+BACKUPS = "backup"  # OneTrainer's folder of whole states, whose weights are not averaged; `<run>/backup` names them all
 AVERAGED = "ema"  # SimpleTuner's folder of averaged weights in that of each checkpoint; `<run>/ema` names them all
 _NESTED = 3  # levels of folders above runs, e.g. output/project/run
 
@@ -70,7 +71,7 @@ def find_checkpoints(run_dir: str | Path) -> list[Checkpoint]:
     """List the LoRA checkpoints of a training run, ascending by step, with those of unknown step last.
 
     `run_dir` is a run folder, `<folder>/<name>` for one of several runs in a folder, `<run>/ema` for
-    the averaged weights beside a run's checkpoints, or a single file. A folder with
+    the averaged weights beside a run's checkpoints, OneTrainer's `<run>/backup`, or a single file. A folder with
     several runs gives all of them, and each entry has its `.run`. A folder that holds no checkpoint itself gives those
     of the run folders below it, with their path as `.run`. An existing folder without checkpoints gives []. A folder is
     searched again only when something in it has changed.
@@ -222,7 +223,7 @@ def _candidates(root: Path) -> list[_Candidate]:
         inside = [(path, read_name(f"{root.name}/{path.name}")) for path, _ in read]
         read = [(path, reading) for path, reading in inside if reading is not None]
     numbered = {reading.run for _, reading in read if reading.numbered}
-    joined = [(path, _join_final(reading, numbered)) for path, reading in read]
+    joined = [(path, _join_backup(path, _join_final(reading, numbered), numbered)) for path, reading in read]
     return [_resolve(path, reading) for path, reading in joined if _is_checkpoint(path, reading, root.name, numbered)]
 
 
@@ -254,6 +255,13 @@ def _join_final(reading: Reading, numbered: set[str]) -> Reading:
     return replace(reading, run=plain) if joins else reading
 
 
+def _join_backup(path: Path, reading: Reading, numbered: set[str]) -> Reading:
+    """Give OneTrainer's backups, whose names lack the prefix of its saves, the only run that has one."""
+    named = numbered - {""}
+    joins = not reading.run and len(named) == 1 and path.parents[2].name == BACKUPS
+    return replace(reading, run=named.pop()) if joins else reading
+
+
 def _files(root: Path, containers: bool = True) -> Iterator[tuple[Path, str]]:
     """Files that may be checkpoints, with their path relative to the run folder (containers left out)."""
     for entry in _listing(root):
@@ -265,9 +273,10 @@ def _files(root: Path, containers: bool = True) -> Iterator[tuple[Path, str]]:
             yield from ((file, f"{entry.name}/{file.name}") for file in _listing(entry) if file.is_file())
         elif containers and entry.name in CONTAINERS:
             yield from _files(entry, containers=False)
-        elif containers and entry.name == "backup":
-            for backup in _listing(entry):
-                yield from ((file, f"{backup.name}/lora/{file.name}") for file in _listing(backup / "lora"))
+        elif containers and entry.name == BACKUPS:
+            yield from _files(entry)
+        elif root.name == BACKUPS:
+            yield from ((file, f"{entry.name}/lora/{file.name}") for file in _listing(entry / "lora"))
 
 
 def _listing(folder: Path) -> list[Path]:

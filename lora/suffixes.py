@@ -55,6 +55,7 @@ _ENDINGS: dict[str, str] = {
     "magnitude": AITK_MAGNITUDE,
     "dora_scale": DORA,
     "alpha": ALPHA,
+    "lora_alpha": ALPHA,
     "diff": DIFF,
     "diff.weight": DIFF,
     "diff_b": DIFF_BIAS,

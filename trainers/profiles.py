@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from ..errors import WorkflowError
 from ..families import FAMILIES
@@ -163,9 +163,19 @@ def _no_noise(setting: str, sampler: str, known: str) -> WorkflowError:
     )
 
 
+#: Beyond it 1001 - 1000 // steps is 1000; CodeAlexx/EriDiffusion master, sampler/sdxl_sampler.rs::compute_alpha_bar.
+_MOST_FROM_THE_TOP: Final = 500
+
+
 def _from_the_top(profile: Profile, spec: SampleSpec) -> Profile:
     """diffusers' offset that leads to the timesteps 1001 - (i + 1) · (1000 // steps) of EriDiffusion V2."""
     counts = list(dict.fromkeys(item.steps for item in spec.items)) or [30]
+    if max(counts) > _MOST_FROM_THE_TOP:
+        raise WorkflowError(
+            f"{max(counts)} steps begin at timestep 1000, which ComfyUI's table of noise levels does not have",
+            field="items.steps",
+            remedy=f"Take at most {_MOST_FROM_THE_TOP} steps.",
+        )
     profile = replace(profile, offset=1001 - counts[0] * (1000 // counts[0]))
     if len(counts) == 1:
         return profile

@@ -192,6 +192,12 @@ def test_onetrainer_save_and_backup(tmp_path: Path) -> None:
     assert [step for step, _ in found(tmp_path)] == [200, 1000]
     backup = lay(tmp_path / "other", ["backup/2024-05-01_10-00-00-backup-300-3-0/lora/lora.safetensors"])
     assert [step for step, _ in found(backup)] == [300]
+    lay(tmp_path, [f"backup/2024-05-01_10-00-00-backup-{step}-3-0/lora/lora.safetensors" for step in (200, 1000)])
+    assert [step for step, _ in found(tmp_path)] == [200, 1000]
+    plain = find_checkpoints(tmp_path / "backup")
+    assert [(entry.step, entry.run, entry.path.name) for entry in plain] == [
+        (200, None, "lora.safetensors"), (1000, None, "lora.safetensors")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [

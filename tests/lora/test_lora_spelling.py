@@ -173,3 +173,12 @@ def test_a_scale_under_another_name_of_its_module(tmp_path: Path) -> None:
     tensors = tensors_of(pairs, *files.DOWN_UP)
     tensors |= {f"unet.{p.key}.alpha": torch.tensor(2.0) for p in files.DIFFUSERS["sdxl"][:3]}
     assert_same_changes(changes(write(tmp_path / "lora.safetensors", tensors), "sdxl"), expected_changes(places, pairs))
+
+
+def test_alpha_under_the_name_of_its_option(tmp_path: Path) -> None:
+    """`….lora_alpha` beside the pair: alpha / rank, as for `….alpha`."""
+    pairs = pairs_for(files.DIFFUSERS["flux"][:3], 2.0)
+    written = tensors_of(pairs, *files.AB, alpha_tensors=True)
+    tensors = {name.replace(".alpha", ".lora_alpha"): value for name, value in written.items()}
+    found = changes(write(tmp_path / "lora.safetensors", tensors), "flux")
+    assert_same_changes(found, expected_changes(files.DIFFUSERS["flux"][:3], pairs))

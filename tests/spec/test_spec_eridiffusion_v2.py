@@ -234,6 +234,7 @@ def test_flags_of_the_programs(command: str, sampler: str | None, sampling: dict
         ("--cfg-rescale 7", "field cfg_rescale: .* Write 0 to 1"),
         ("--cfg-rescale much", "field cfg_rescale: 'much' is no number"),
         ("--steps 1001", "field steps: .*1000"),
+        ("--steps 501", "field steps: 501 steps begin at timestep 1000"),
         ("--lora-rank 0", "field lora_rank: '0' is no whole number from 1"),
         ("--lora-alpha -1", "field lora_alpha: .*negative"),
     ],

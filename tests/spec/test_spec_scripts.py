@@ -275,6 +275,8 @@ def test_the_config_file_of_a_command_line_lies_under_it() -> None:
     with pytest.raises(SpecError, match=r"'conf/x\.toml'") as caught:
         read_text(line, files=PROMPTS)
     assert caught.value.told_to("canvas").remedy == "Drop x.toml together with it."
+    short = line.replace("--config_file=conf", "--config conf")  # argparse takes what begins one option only
+    assert read_text(short, files={**PROMPTS, "x.toml": TOML}).items == spec.items
     kontext = "python flux_kontext_train_network.py --config_file x.toml"
     toml = "dit = 'k.sft'\nsample_prompts = 'p.txt'\noutput_name = 'k'"
     spec = read_text(kontext, files={"p.txt": "a", "x.toml": toml})

@@ -78,6 +78,8 @@ def arguments(reading: Reading) -> FlatSection:
     Source: kohya-ss/sd-scripts `library/train_util.py::read_config_from_file`.
     """
     args = FlatSection(reading)
+    if reading.document.kind == "command":
+        args.spell_out({"config_file": "config", "sample_prompts": "sample_p"})
     named = args.text("config_file") if reading.document.kind == "command" else None
     if named is None:
         return args

@@ -183,8 +183,8 @@ def _note_weights(reading: Reading, root: Section) -> None:
     reading.note("ema: the trainer samples averaged weights (EMA) and saves them; those in backup/ are not averaged.")
     if root.flag("non_ema_sampling") is not False:
         reading.note(
-            "non_ema_sampling: the trainer samples the weights that are not averaged, too, into '… - no-ema': a "
-            "checkpoint in backup/ makes those."
+            "non_ema_sampling: the trainer samples the weights that are not averaged, too, into '… - no-ema'. Its "
+            "backups hold them: with the folder backup of the run as the run those are made."
         )
 
 
