@@ -117,7 +117,7 @@ class EventSocket:
         try:
             message = json.loads(text)
             events = from_message(str(message["type"]), self._as_shown(str(message["type"]), message["data"]))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             log.warning("%s sent a message of unknown form (%s): %.200s", self._url, error, text)
             return
         for event in events:

@@ -348,7 +348,7 @@ class HostClient:
     def _parse(self, answer: bytes, path: str) -> Any:
         try:
             return json.loads(answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise no_comfyui(self.url, f"its answer to {path} is no JSON") from None
 
     async def _request(

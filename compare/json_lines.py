@@ -72,5 +72,5 @@ def _end_line(file: Any) -> None:
     try:
         json.loads(last)
         file.write(b"\n")
-    except ValueError:
+    except (ValueError, RecursionError):
         file.truncate(len(head) + 1 if head else 0)

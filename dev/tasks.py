@@ -288,6 +288,12 @@ def lint(python: Path) -> int:
     return style or call(module(python, "mypy", *options, "-p", PACKAGE), cwd=types)
 
 
+def command_fuzz(options: argparse.Namespace) -> int:
+    """make inputs for all that reads what others wrote, guided by coverage (atheris; ARGS="--runs 1000000")"""
+    python = set_up(options, ("cli", "test", "fuzz"), host=False)
+    return call(module(python, f"{PACKAGE}.tests.fuzz.run", *options.rest))
+
+
 def command_train_examples(options: argparse.Namespace) -> int:
     """train the examples' small models again (some hours on two cores, minutes on a GPU)"""
     python = set_up(options, ("cli",))
@@ -337,6 +343,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "test": command_test,
     "test-pure": command_test_pure,
     "lint": command_lint,
+    "fuzz": command_fuzz,
     "install": command_install,
     "train-examples": command_train_examples,
     "adherence": command_adherence,

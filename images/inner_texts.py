@@ -13,7 +13,7 @@ KEY: Final = "eridiffusion"
 
 def read_texts(path: Path) -> dict[str, str]:
     """The texts inside an image that Save Samples may have written, by keyword; {} for what is no readable image."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as picture:
@@ -22,7 +22,7 @@ def read_texts(path: Path) -> dict[str, str]:
                     key: text for key, text in picture.info.items() if isinstance(key, str) and isinstance(text, str)
                 }
             values = [value for value in picture.getexif().values() if isinstance(value, str)]  # "keyword:text"
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return {}
     return {key: text for key, colon, text in (value.partition(":") for value in values) if colon}
 
@@ -31,7 +31,7 @@ def parsed(text: str | None) -> dict[str, Any]:
     """One of these texts as the JSON object that it is; {} for anything else."""
     try:
         document = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -44,5 +44,5 @@ def _spec_in(texts: dict[str, str], run: str) -> SampleSpec | None:
         graph: Any = json.loads(texts.get("prompt", ""))
         runs = {node["inputs"].get("run") for node in graph.values() if node["class_type"] == "EriLoraAtStep"}
         return from_json(texts["eridiffusion_spec"]) if run in runs else None
-    except (SpecError, ValueError, KeyError, TypeError, AttributeError):
+    except (SpecError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # a picture of another program, or one whose texts were cut

@@ -242,7 +242,7 @@ def from_frame(frame: bytes) -> Preview | None:
         return None
     try:
         metadata = json.loads(frame[8 : 8 + second])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(metadata, dict):
         return None

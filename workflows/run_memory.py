@@ -66,7 +66,7 @@ def read_memory(path: Path) -> RunMemory:
         return RunMemory(str(config.get("file", "")), str(config.get("source", "")), spec, found)
     except FileNotFoundError:
         return RunMemory()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         remedy = "Mend it, or delete it: the run's config and marks are then chosen anew."
         raise RequestError(422, "run_file", f"{path.name} cannot be read ({error})", remedy=remedy) from error
 

@@ -281,6 +281,6 @@ def _as_json(report: str) -> str:
     """The report as JSON. EriLoraAtStep's details already are; its report for people becomes a string."""
     try:
         json.loads(report)
-    except ValueError:
+    except (ValueError, RecursionError):
         return json.dumps(report)
     return json.dumps(json.loads(report))

@@ -34,7 +34,8 @@ SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglo
 SOURCES += sorted(ROOT.glob("*.py"))
 #: With cli.py, what only `eri` needs, which starts processes and opens sockets: it is installed from PyPI.
 ERI = ("client", "commands", "dev")
-TARGETS = ("demo", "test", "test-pure", "lint", "install", "train-examples", "adherence", "example-workflows", "clean")
+TARGETS = ("demo", "test", "test-pure", "lint", "fuzz", "install", "train-examples", "adherence")
+TARGETS += ("example-workflows", "clean")
 
 
 def run(code: str, *options: str) -> str:
