@@ -55,9 +55,10 @@ def shell_of(text: str) -> str:
 
 
 def job_of(text: str) -> str | None:
-    """The config that a notebook builds in Python, as ai-toolkit's do for `run_job`, as JSON; None where there is none.
+    """The config that a notebook builds in Python, as JSON; None where there is none.
 
-    The JSON is `Unexpanded` where an expression is not known.
+    ai-toolkit's notebooks build a job for `run_job`, SimpleTuner's its options. The JSON is `Unexpanded` where an
+    expression is not known.
     """
     builder = _Builder()
     for cell in _cells(text):
@@ -67,7 +68,7 @@ def job_of(text: str) -> str | None:
             continue
         for statement in statements:
             value = builder.built(statement.value) if isinstance(statement, ast.Assign) else None
-            if isinstance(value, dict) and isinstance(value.get("config"), dict) and "process" in value["config"]:
+            if isinstance(value, dict) and _is_config(value):
                 made = json.dumps(value, indent=1)
                 return Unexpanded(made) if _is_open(value) else made
             _assign(statement, builder.names)
@@ -102,6 +103,12 @@ class _Builder:
         if known is not None and self.left >= 0:
             return known
         return Unexpanded(f"${node.id}" if isinstance(node, ast.Name) else "$")
+
+
+def _is_config(value: dict[str, Any]) -> bool:
+    """Whether a mapping is ai-toolkit's job, or SimpleTuner's options."""
+    inner = value.get("config")
+    return (isinstance(inner, dict) and "process" in inner) or "model_family" in value
 
 
 def _is_open(value: Any) -> bool:

@@ -135,6 +135,15 @@ def test_the_job_that_ai_toolkits_notebooks_build(tmp_path: Path) -> None:
         read_text(JOB)
 
 
+def test_the_options_that_simpletuners_notebook_builds() -> None:
+    """bghira/SimpleTuner notebook.ipynb: a dict for the trainer, with names of the cell before."""
+    cells = ["model = 'black-forest-labs/FLUX.1-dev'\ntext = 'a pier'", """training_config = {
+    "model_family": "flux", "pretrained_model_name_or_path": model, "validation_prompt": text, "seed": 42,
+    "validation_resolution": "1024x1024", "push_to_hub": True, "validation_disable_unconditional": True}"""]
+    spec = read_text(json.dumps({"cells": [{"cell_type": "code", "source": cell} for cell in cells]}))
+    assert (spec.trainer, spec.variant, [item.prompt for item in spec.items]) == ("simpletuner", "dev", ["a pier"])
+
+
 def test_a_command_that_starts_itself_ends() -> None:
     with pytest.raises(SpecError):
         read_text("#!/bin/bash\nX='bash -c \"$X\"'\nbash -c \"$X\"\n")
