@@ -19,13 +19,18 @@ def require_host(version: str | None = None, has_nodes_v3: bool | None = None) -
     found = host_version() if version is None else version
     if has_nodes_v3 is None:
         has_nodes_v3 = _has_nodes_v3()
-    numbers = _numbers(found)
-    if has_nodes_v3 and (not numbers or numbers >= _numbers(FLOOR)):
+    if has_nodes_v3 and is_new_enough(found):
         return
-    this = f"this is {found}" if numbers else "this one is older"
+    this = f"this is {found}" if _numbers(found) else "this one is older"
     raise ImportError(
         f"EriDiffusion samples needs ComfyUI {FLOOR} or newer; {this}. Update ComfyUI and start it again."
     )
+
+
+def is_new_enough(version: str) -> bool:
+    """Whether a ComfyUI that tells this version, or none that can be read, may run the pack."""
+    numbers = _numbers(version)
+    return not numbers or numbers >= _numbers(FLOOR)
 
 
 def host_version() -> str:

@@ -53,7 +53,12 @@ def graph_document(
 
 async def models_offered(url: str, spec: SampleSpec) -> tuple[dict[str, Any], list[str]]:
     """A model description of the files that ComfyUI at `url` offers, and notes on the choice; raises HostError."""
-    return choose_models(spec, offered_files(await _object_info(url)))
+    return models_among(spec, await _object_info(url))
+
+
+def models_among(spec: SampleSpec, object_info: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The same of what a ComfyUI offers by its `/object_info`."""
+    return choose_models(spec, offered_files(object_info))
 
 
 async def _object_info(url: str) -> dict[str, Any]:

@@ -59,13 +59,13 @@ class Worker:
         self.version: str | None = None
         self._runs: dict[str, str] = {}
 
-    async def ready(self, grid: Grid) -> None:
+    async def ready(self, recipe: Recipe, control_images: Mapping[str, Path]) -> None:
         """Bring the files that samples follow, and ask for ComfyUI's version and its names of the runs.
 
         Raises HostError, OSError.
         """
-        await upload(self.client, grid.control_images)
-        for run in grid.recipe.runs.values():
+        await upload(self.client, control_images)
+        for run in recipe.runs.values():
             await self.run_name(run)
         version = (await self.client.system_stats())["system"].get("comfyui_version")
         self.version = version if isinstance(version, str) else None
@@ -152,7 +152,7 @@ async def sample_grid(
     made: Made = {}
     async with HostClient(url) as client:
         worker = Worker(client, folder, local_output, name, timeout)
-        await worker.ready(grid)
+        await worker.ready(grid.recipe, grid.control_images)
         with _progress(console, grid) as report:
             for job in grid.jobs:
                 done = await do_job(worker, grid.recipe, job, report)

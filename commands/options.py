@@ -36,6 +36,25 @@ HostUrl = Annotated[
     str | None,
     typer.Option("--host", help="A running ComfyUI, e.g. http://127.0.0.1:8188.", show_default="a local one"),
 ]
+HostUrls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--host",
+        help="A running ComfyUI, e.g. http://127.0.0.1:8188; several share the work.",
+        show_default="a local one",
+    ),
+]
+Engine = Annotated[
+    str | None, typer.Option(help="ray: on the workers of a Ray cluster.", show_default="this program, over HTTP")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--address", help="The Ray cluster's address.", show_default="RAY_ADDRESS, else this machine alone"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="ComfyUIs to start on the Ray cluster.", show_default="one for each GPU, else each node"),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for images, in the trainer's layout.")]
 Batch = Annotated[
     int,

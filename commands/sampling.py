@@ -14,6 +14,7 @@ from ..spec import SampleSpec
 from ..workflows.models import Models
 from . import interrupts
 from .hosts import open_host
+from .many import Several
 from .shared import err, near, notes, out, show
 
 if TYPE_CHECKING:
@@ -70,8 +71,10 @@ def sample_steps(
     return make(asked, asked.plan(models), url, timeout=timeout, quiet=quiet)
 
 
-def make(asked: Asked, grid: Grid, url: str | None, *, timeout: float | None, quiet: bool) -> dict[str, Any]:
-    """Make what a grid lacks on a host; returns what there is then, as JSON types."""
+def make(
+    asked: Asked, grid: Grid, where: str | Several | None, *, timeout: float | None, quiet: bool
+) -> dict[str, Any]:
+    """Make what a grid lacks on a host (None: one of this machine) or on several; what is there then, as JSON types."""
     from ..client.graphs import models_offered
     from ..client.jobs import document_of, sample_grid, worker_name
     from ..client.saving import check_folder
@@ -79,8 +82,12 @@ def make(asked: Asked, grid: Grid, url: str | None, *, timeout: float | None, qu
     check_folder(grid.root)
     made: Made = {}
     version = None
-    if grid.jobs:
-        with open_host(url, asked.output, asked.runs.values(), quiet=quiet) as (address, local_output):
+    if not grid.jobs:
+        grid.record_kept()
+    elif isinstance(where, Several):
+        grid, made, version = where.sample(asked, timeout, quiet)
+    else:
+        with open_host(where, asked.output, asked.runs.values(), quiet=quiet) as (address, local_output):
             if asked.models is None:
                 chosen, choice = interrupts.run(models_offered(address, asked.spec))
                 grid = asked.plan(chosen)
@@ -88,11 +95,9 @@ def make(asked: Asked, grid: Grid, url: str | None, *, timeout: float | None, qu
                     grid.notes.extend(choice)
                 else:  # at once: should the host refuse the graph, they say what it lacks and where to get it
                     notes(choice)
-            console, name = None if quiet else err, worker_name(url)
+            console, name = None if quiet else err, worker_name(where)
             work = sample_grid(address, grid, asked.output, local_output, console, name=name, timeout=timeout)
             made, version = interrupts.run(work)
-    else:
-        grid.record_kept()
     document = document_of(grid, made, asked.sheet, asked.rows, asked.columns)
     return {**document, "comfyui": version}
 

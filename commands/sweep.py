@@ -15,6 +15,7 @@ from ..compare.values import read_values
 from ..errors import CompareError
 from ..spec import SampleSpec
 from . import options
+from .many import several
 from .plan import plan_of, print_plan
 from .sampling import Asked, make, print_images
 from .shared import read_config, reported, show
@@ -36,7 +37,10 @@ def sweep(
     columns: options.Columns = None,
     run: options.Run = None,
     models: options.ModelsFile = None,
-    host: options.HostUrl = None,
+    host: options.HostUrls = None,
+    engine: options.Engine = None,
+    address: options.RayAddress = None,
+    workers: options.Workers = None,
     output: options.Output = Path("eri_samples"),
     batch: options.Batch = 1,
     again: options.Again = False,
@@ -58,18 +62,19 @@ def sweep(
     Example: eri sweep train_flux.yaml --run output/my_run --steps 0,250,500 --strengths 0.8,1
     """
     with reported(as_json):
+        where, one = several(host, engine, address, workers), host[0] if host else None
         found = read_config(file, trainer, family, prompts, expand, wildcards).select(items)
         given = {"strength": strengths, "seed": seeds, "cfg": cfg, "guidance": guidance, "sampler": sampler}
         values = read_values(found, {axis: text for axis, text in given.items() if text is not None})
         asked = _asked(found, steps, run, runs, values, (models, output, again, batch, rows, columns))
         grid = asked.plan(models)
-        plan = plan_of(grid, asked, host)
+        plan = plan_of(grid, asked, one)
         if dry_run:
             show(plan) if as_json else print_plan(plan)
             return
         if not as_json:
             print_plan(plan)
-        document = make(asked, grid, host, timeout=timeout, quiet=as_json)
+        document = make(asked, grid, where or one, timeout=timeout, quiet=as_json)
     print_images(document, as_json)
 
 

@@ -1,0 +1,120 @@
+"""A real Ray cluster of this machine: two workers with a ComfyUI each, one of them killed in the middle, and a third
+one by its URL, whose sweep is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyui_eridiffusion.client.grid import Grid, Job, plan_grid
+from comfyui_eridiffusion.client.jobs import sample_grid
+from comfyui_eridiffusion.client.ray_engine import RayPlace, ray_places
+from comfyui_eridiffusion.client.ray_worker import RayWorker
+from comfyui_eridiffusion.client.workers import Place, SoFar, sample_on
+from comfyui_eridiffusion.compare.manifest import read
+from comfyui_eridiffusion.dev.workers import own_host
+from comfyui_eridiffusion.tests.client.test_several_hosts import shown
+from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, short
+from comfyui_eridiffusion.tests.waiting import until
+
+ray = pytest.importorskip("ray")
+
+MODELS = EXAMPLES / "models" / "flux.yaml"
+STEPS = [0, 50, 100, 200]
+#: A run that the tests' ComfyUIs see.
+SEEN = EXAMPLES / "runs" / "flux_zorp"
+
+
+class Watched:
+    """A worker that begins when all have been opened; the one to be killed dies in its first job."""
+
+    def __init__(self, place: RayPlace, every: list[Watched], dies: bool) -> None:
+        self._place, self._every, self._dies = place, every, dies
+        self.ready = asyncio.Event()
+        self.address = ""
+        self.pid = 0
+        every.append(self)
+
+    @property
+    def name(self) -> str:
+        return self._place.name
+
+    async def open(self) -> Any:
+        info = await self._place.open()
+        actor: Any = self._place._actor
+        self.address, self.pid = await actor.__ray_call__.remote(lambda worker: (worker._url, os.getpid()))
+        return info
+
+    async def prepare(self, grid: Grid) -> None:
+        await self._place.prepare(grid)
+        self.ready.set()
+
+    async def do(self, recipe: Any, job: Job, so_far: SoFar) -> Any:
+        for one in self._every:
+            await one.ready.wait()
+        doing = asyncio.ensure_future(self._place.do(recipe, job, so_far))
+        if self._dies:
+            await until(lambda: asyncio.to_thread(busy, self.address), "it samples")
+            os.kill(self.pid, signal.SIGKILL)
+        return await doing
+
+    async def close(self) -> None:
+        await self._place.close()
+
+
+def answered(url: str) -> bytes | None:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bytes(answer.read())
+    except OSError:
+        return None
+
+
+def busy(url: str) -> bool:
+    return b'"queue_running": []' not in (answered(f"{url}/queue") or b'"queue_running": []')
+
+
+async def test_a_worker_is_killed_and_a_sweep_is_cancelled(host_server: Any, tmp_path: Path) -> None:
+    """Its pictures are those of one ComfyUI, bit for bit, and neither an actor nor a ComfyUI stays behind."""
+    spec, run = short("flux", steps=2), tmp_path / "sent" / "hexa"  # no ComfyUI sees this folder
+    shutil.copytree(SEEN, run)
+    told: list[str] = []
+    every: list[Watched] = []
+
+    def plan(folder: str, run: Path) -> Grid:
+        return plan_grid(spec, STEPS, tmp_path / folder, models=MODELS, runs={"": str(run)})
+
+    async with ray_places(None, [], 2, own_host, tmp_path / "shared") as places:
+        watched: list[Place] = [Watched(place, every, dies) for place, dies in zip(places, (True, False), strict=True)]
+        await sample_on(watched, lambda _: plan("shared", run), told.append, lambda *_: None)
+        await cancelled(host_server.url, places[0]._files, tmp_path)
+    assert len(told) == 1
+    assert f"{every[0].name} is left out from now on: it is gone" in told[0]
+    made = Counter((line.step, line.item, line.worker) for line in read(tmp_path / "shared" / spec.name))
+    assert made == Counter((step, item, every[1].name) for step in STEPS for item in (0, 2))
+    await sample_grid(host_server.url, plan("alone", SEEN), tmp_path / "alone", None)
+    assert shown(tmp_path / "shared") == shown(tmp_path / "alone")
+    await until(lambda: all(answered(one.address) is None for one in every), "both ComfyUIs have ended")
+    assert not ray.is_initialized()
+
+
+async def cancelled(url: str, files: Any, folder: Path) -> None:
+    """Cancel a sweep on a worker that uses the ComfyUI at `url`, while it samples: it is idle again, and goes on."""
+    grid = plan_grid(short("flux", steps=500), [50], folder / "cancelled", models=MODELS, runs={"": str(SEEN)})
+    actor = ray.remote(RayWorker).options(num_cpus=0).remote(url, None)
+    place = RayPlace(actor, "by its URL", files, folder / "cancelled", sends=False)
+    sampling = asyncio.ensure_future(sample_on([place], lambda _: grid, lambda _: None, lambda *_: None))
+    await until(lambda: asyncio.to_thread(busy, url), "it samples")
+    sampling.cancel()
+    await asyncio.wait([sampling])
+    assert sampling.cancelled()
+    await until(lambda: not busy(url), "it is idle")
+    assert not list((folder / "cancelled").rglob("*.png"))
