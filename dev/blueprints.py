@@ -54,7 +54,7 @@ def write(folder: Path) -> None:
 
 def text_of(blueprint: dict[str, Any]) -> str:
     """The file's text, in ASCII: ComfyUI 0.3.75 reads it in the machine's own encoding."""
-    return json.dumps(blueprint) + "\n"
+    return json.dumps(blueprint, separators=(",", ":")) + "\n"
 
 
 def _blueprint(trainer: Trainer, family: Family) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ..families import FLUX, SD35, SDXL
@@ -45,8 +45,8 @@ class Example:
 def examples() -> list[Example]:
     """All examples, in the order of the README."""
     return [
-        _training_run(), _lora_steps(), _flux_dev(), _flux_schnell(), _sd35_triple(), _sd35_turbo(), _sdxl_ddim(),
-        _image_to_image(), _guidance(), _packed(),
+        _training_run(), _lora_steps(), _lora_strengths(), _flux_dev(), _flux_schnell(), _sd35_triple(),
+        _sd35_turbo(), _sdxl_ddim(), _image_to_image(), _guidance(), _packed(),
     ]  # fmt: skip
 
 
@@ -61,6 +61,7 @@ class _Draft(Graph):
         super().__init__()
         self.family = family
         self.loaded = add_loaders(self, {"files": _usual_files(family) | files}, family.id)
+        self.loaders = tuple(self.nodes)
 
     def encode(self, text: str | Link, *, clip: Link | None = None, negative: bool = False, **changes: Literal) -> Link:
         """Add the encoding of a prompt."""
@@ -117,16 +118,19 @@ class _Draft(Graph):
         kind = self.family.empty_latent
         return self.add("latent", kind, "Empty latent", width=1024, height=1024, batch_size=1).out("latent")
 
-    def sheet(self, images: Link, columns: str | Link, title: str) -> Link:
-        """Add a contact sheet of one row."""
+    def sheet(self, images: Link, columns: str | Link, title: str, rows: str | Link = "") -> Link:
+        """Add a contact sheet."""
         node = self.add(
-            "sheet", "EriContactSheet", "Contact sheet", rows="", columns=columns, title=title, cell=0, images=images
+            "sheet", "EriContactSheet", "Contact sheet", rows=rows, columns=columns, title=title, cell=0, images=images
         )
         return node.out("image")
 
-    def done(self, name: str, images: Link, note: str) -> Example:
-        """Save the images; the example."""
-        return _saved(self, name, self.family, images, note)
+    def done(self, name: str, images: Link, note: str, box: str = "") -> Example:
+        """Save the images; the example. box: title of the node that holds what makes a picture; "" = none does."""
+        if box:
+            outside = {*self.loaders, "steps", "lora", "decode", "sheet"}
+            self.bands |= dict.fromkeys((node for node in self.nodes if node not in outside), 0)
+        return replace(_saved(self, name, self.family, images, note), box=box)
 
 
 def _saved(graph: Graph, name: str, family: Family, images: Link, note: str) -> Example:
@@ -198,21 +202,42 @@ def _flux_schnell() -> Example:
     )  # fmt: skip
 
 
-def _lora_steps() -> Example:
+def _sweep(strengths: str, at_most: int, title: str, name: str, note: str) -> Example:
+    """One prompt at the steps of a run, and at several strengths where there are several."""
     draft = _Draft(FLUX)
-    steps = draft.add("steps", "EriLoraSteps", "Which steps", run="my_run", steps="all", at_most=6)
+    several = "," in strengths
+    steps = draft.add(
+        "steps", "EriLoraSteps", "Which steps, how strong" if several else "Which steps", run="my_run", steps="all",
+        at_most=at_most, strengths=strengths,
+    )  # fmt: skip
+    strength = steps.out("strength") if several else 1.0
     lora = draft.add(
         "lora", "EriLoraAtStep", "LoRA at training step", model=draft.loaded.model, clip=draft.loaded.clip,
-        run="my_run", step=steps.out("step"), mode="exact", strength_model=1.0, strength_clip=1.0,
+        run="my_run", step=steps.out("step"), mode="exact", strength_model=strength, strength_clip=strength,
         apply="beside the weights",
     )  # fmt: skip
     prompt = draft.encode(f"a red {TRIGGER} on a white background", clip=lora.out("clip"), t5_length=512)
     images = draft.sample(draft.guided(prompt), None, steps=20, model=lora.out("model"))
-    return draft.done(
-        "LoRA training steps side by side", draft.sheet(images, steps.out("label"), "LoRA step by step"),
+    rows = steps.out("strength_label") if several else ""
+    return draft.done(name, draft.sheet(images, steps.out("label"), title, rows), note, "One picture with Flux dev")
+
+
+def _lora_steps() -> Example:
+    return _sweep(
+        "1.0", 6, "LoRA step by step", "LoRA training steps side by side",
         "**What each training step learned.** Choose your run in both LoRA nodes, and write its trigger word in place "
         f"of `{TRIGGER}`. The steps are a list: everything behind it runs once per step, with the same noise, and the "
         "sheet shows them side by side.",
+    )  # fmt: skip
+
+
+def _lora_strengths() -> Example:
+    return _sweep(
+        "0.6, 1", 4, "LoRA steps by strengths", "LoRA training steps by strengths",
+        "**Which step, how strong.** Choose your run in both LoRA nodes, and write its trigger word in place of "
+        f"`{TRIGGER}`. *LoRA Steps* lists every step with every strength: everything behind it runs once for each, "
+        "with the same noise, and the sheet has a row per strength. For several prompts, seeds or guidance values take "
+        "`eri sweep`.",
     )  # fmt: skip
 
 

@@ -122,9 +122,12 @@ async def packed_latent(client: HostClient, output: Path) -> bytes:
 
 
 async def render(client: HostClient, example: Example) -> list[Image.Image]:
-    """Run an example on the small models; its pictures, those of a contact sheet one by one with their labels."""
+    """Run an example on the small models; its pictures, those of a sheet of one row one by one with their labels."""
     prompt = swap(example.graph.api(), example.family)
-    if sheet := prompt.get("sheet"):
+    sheet = prompt.get("sheet")
+    if sheet and sheet["inputs"]["rows"]:  # a grid is shown as the sheet it is
+        sheet = None
+    if sheet:
         prompt["save"]["inputs"]["images"] = sheet["inputs"]["images"]
     result = await client.run(prompt)
     pictures = [Image.open(io.BytesIO(await client.view(image))).convert("RGB") for image in result.images["save"]]
@@ -155,7 +158,7 @@ def write_graphs(folder: Path) -> None:
         if path.stem not in {example.name for example in found}:
             path.unlink()
     for example in found:
-        text = json.dumps(example.ui(), ensure_ascii=False, indent=1)
+        text = json.dumps(example.ui(), ensure_ascii=False, separators=(",", ":"))
         (folder / f"{example.name}.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -167,7 +170,7 @@ async def write_pictures(url: str, output: Path, inputs: Path, folder: Path, nam
             if names and example.name not in names:
                 continue
             picture = thumbnail(await render(client, example))
-            picture.save(folder / f"{example.name}.jpg", quality=75, optimize=True, progressive=True)
+            picture.save(folder / f"{example.name}.jpg", quality=60, optimize=True, progressive=True)
             sys.stderr.write(f"  {example.name}.jpg\n")
             sys.stderr.flush()
 

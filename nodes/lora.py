@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..host.inputs import in_range
 from ..host.lora.apply import Use, apply_step
 from ..host.lora.placing import APPLY, BESIDE
-from ..host.lora.runs import NO_RUNS, Choice, find, fingerprint, fingerprint_run, list_runs, steps_of
+from ..host.lora.runs import NO_RUNS, Choice, find, fingerprint, fingerprint_run, list_runs, steps_of, strengths_of
 from ..host.schema import SPEC_MENU, schema
 
 log = logging.getLogger(__name__)
@@ -90,20 +90,26 @@ class EriLoraSteps(io.ComfyNode):
                 io.Combo.Input("run", options=list_runs() or [NO_RUNS]),
                 io.String.Input("steps", default="all"),
                 io.Int.Input("at_most", default=0, min=0, max=1000),
+                io.String.Input("strengths", default="1.0", optional=True),
             ],
             outputs=[
                 io.Int.Output(id="steps_list", display_name="step", is_output_list=True),
                 io.String.Output(id="labels", display_name="label", is_output_list=True),
                 io.String.Output(id="report", display_name="report"),
+                io.Float.Output(id="strengths_list", display_name="strength", is_output_list=True),
+                io.String.Output(id="strength_labels", display_name="strength_label", is_output_list=True),
             ],
         )
 
     @classmethod
-    def validate_inputs(cls, run: str | None = None, steps: str | None = None) -> bool | str:
-        if run is None or steps is None:
-            return True  # linked: known only when the node runs
+    def validate_inputs(
+        cls, run: str | None = None, steps: str | None = None, strengths: str | None = None
+    ) -> bool | str:
         try:
-            steps_of(run, steps, 0)
+            if strengths is not None:
+                strengths_of(strengths)
+            if run is not None and steps is not None:  # None is linked: known only when the node runs
+                steps_of(run, steps, 0)
         except ValueError as error:
             return str(error)
         return True
@@ -114,10 +120,13 @@ class EriLoraSteps(io.ComfyNode):
 
     @classmethod
     @in_range()
-    def execute(cls, run: str, steps: str, at_most: int) -> io.NodeOutput:
+    def execute(cls, run: str, steps: str, at_most: int, strengths: str = "1.0") -> io.NodeOutput:
         chosen, unknown = steps_of(run, steps, at_most)
+        rows = strengths_of(strengths)
         labels = [f"step {step}" if step else "no LoRA" for step in chosen]
         report = f"{run}: {len(chosen)} steps: {', '.join(map(str, chosen))}"
         for entry in unknown:
             report += f"\nnot listed, of unknown step: {entry.path.name} (LoRA at Step reaches it with mode latest)"
-        return io.NodeOutput(chosen, labels, report, ui={"text": [report]})
+        each = [strength for strength in rows for _ in chosen]
+        shown = [f"strength {strength:g}" for strength in rows]
+        return io.NodeOutput(chosen * len(rows), labels, report, each, shown, ui={"text": [report]})

@@ -63,7 +63,7 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "EriFluxUnpatchify": ("latent",),
     "EriMemoryPolicy": ("model", "clip", "vae"),
     "EriContactSheet": ("image",),
-    "EriLoraSteps": ("step", "label", "report"),
+    "EriLoraSteps": ("step", "label", "report", "strength", "strength_label"),
 }  # fmt: skip
 
 #: No node's id: a JSON object with one of these is taken for what holds a graph (by comfy-lint 0.1.0 `prompt` and

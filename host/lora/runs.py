@@ -20,6 +20,8 @@ from ..paths import ALLOW, RUNS_KIND, candidates, leading_inside, run_kinds, run
 #: What the list of runs holds where there is none: ComfyUI would else say only that an input is missing.
 NO_RUNS: Final = "no runs yet"
 _SHOWN_RUNS: Final = 12
+#: As of LoRA at Step.
+_MOST_STRENGTH: Final = 100
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,20 @@ def steps_of(run: str, steps: str, at_most: int) -> tuple[list[int], list[Checkp
     if at_most == 1:
         chosen = chosen[-1:]
     return spread(chosen, at_most) if at_most > 1 else chosen, [entry for entry in checkpoints if entry.step is None]
+
+
+def strengths_of(text: str) -> list[float]:
+    """The numbers in a text like "0.6, 0.8, 1". NodeInputError where it holds none, or one that is no strength."""
+    words = text.replace(",", " ").split()
+    try:
+        strengths = [float(word) for word in words]
+    except ValueError:
+        strengths = []
+    if not strengths or not all(-_MOST_STRENGTH <= strength <= _MOST_STRENGTH for strength in strengths):
+        raise NodeInputError(
+            f"strengths is {text!r}. Write numbers from -{_MOST_STRENGTH} to {_MOST_STRENGTH}, like 0.6, 0.8, 1."
+        )
+    return strengths
 
 
 def fingerprint(choice: Choice) -> str:

@@ -116,6 +116,7 @@ LORA = [
     Case("EriLoraSteps", "empty", "steps", {"steps": ""}, before=True),
     Case("EriLoraSteps", "empty", "run is empty.*Choose", {"run": linked("")}),
     Case("EriLoraSteps", "range", "steps.*100", {"steps": "7"}, before=True),
+    Case("EriLoraSteps", "range", "strengths is 'strong'. Write numbers", {"strengths": "strong"}, before=True),
     Case("EriLoraSteps", "range", "at_most is -1.*0 or more", {"at_most": linked(-1)}),
 ]
 

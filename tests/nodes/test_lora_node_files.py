@@ -269,10 +269,14 @@ def test_lists_of_steps(comfy_host: Any, loras: Path, model: Any) -> None:
         (loras / "run" / f"a-step{step:08d}.safetensors").touch()
     (loras / "run" / "a.safetensors").touch()
     node = comfy_host.nodes["EriLoraSteps"]
-    steps, labels, report = node.execute(run="run", steps="0, all", at_most=0).args
+    steps, labels, report, strengths, rows = node.execute(run="run", steps="0, all", at_most=0).args
     assert steps == [0, 100, 200, 300, 400, 500]
     assert labels == ["no LoRA", "step 100", "step 200", "step 300", "step 400", "step 500"]
     assert "a.safetensors" in report
+    assert (strengths, rows) == ([1.0] * 6, ["strength 1"])
+    steps, labels, _, strengths, rows = node.execute(run="run", steps="100, 500", at_most=0, strengths="0.5, 1").args
+    assert list(zip(strengths, steps, strict=True)) == [(0.5, 100), (0.5, 500), (1.0, 100), (1.0, 500)]
+    assert (rows, labels) == (["strength 0.5", "strength 1"], ["step 100", "step 500"])
     assert node.execute(run="run", steps="all", at_most=3).args[0] == [100, 300, 500]
     assert node.execute(run="run", steps="all", at_most=1).args[0] == [500]
     assert node.execute(run="run", steps="250-", at_most=2).args[0] == [300, 500]

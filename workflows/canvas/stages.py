@@ -101,11 +101,12 @@ OUTSIDE: Final = {"EriLoraAtStep": "lora", "VAEDecode": "pictures", "EriSaveSamp
 #: What few people change stands inside; of that, the widgets that the box shows on its outside.
 SHOWN: Final[dict[str, tuple[str, ...]]] = {
     "EriSampleSpec": ("config", "items"),
-    "EriTrainerNoise": ("profile",),
+    "EriTripleTextEncode": ("prompt",),
+    "EriTrainerNoise": ("seed", "profile"),
     "EriTrainerSampler": ("sampler",),
     "EriDDIMSampler": ("eta",),
     "EriFlowSchedule": ("shift",),
-    "EriFluxSchedule": ("shift",),
+    "EriFluxSchedule": ("steps", "shift"),
 }
 
 
