@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from ..compare.collection import GALLERY_MARKER, Collection, Place
 from ..errors import CompareError, ImagesError
-from ..images.thumbnails import thumbnail
+from ..images.thumbnails import thumbnails
 from ..whole_files import write_whole
 from .moving import FRAMES, moving_picture
 from .page import page
@@ -55,9 +55,15 @@ class Written:
 
 @dataclass
 class _Plan:
-    """What the folder is to hold. files: relative path -> what makes it. names: picture -> its name there."""
+    """What the folder is to hold.
 
-    files: dict[str, Callable[[Path], object]] = field(default_factory=dict)
+    Args:
+        jobs: files that are made together, by relative path -> what makes them.
+        names: picture -> its name in the folder.
+        known: picture, as the marker calls it -> size, time and name.
+    """
+
+    jobs: dict[tuple[str, ...], Callable[..., object]] = field(default_factory=dict)
     names: dict[Path, str] = field(default_factory=dict)
     known: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -88,18 +94,20 @@ def write_gallery(
     before = _opened(folder, found.name)
     plan, notes = _Plan(), list(found.notes)
     for path in dict.fromkeys([*found.pictures.values(), *found.theirs.values()]):
-        _plan_picture(plan, path, _source(path, found), before["known"], link)
+        try:
+            _plan_picture(plan, path, _source(path, found), before["known"], link)
+        except FileNotFoundError:  # a sweep that goes on puts others in their place
+            notes.append(f"{path.name} went meanwhile.")
     rows = _plan_moving(plan, found, folder, animation)
-    _mark(folder, found.name, {*before["files"], *plan.files}, plan.known)
+    files = {name for names in plan.jobs for name in names}
+    _mark(folder, found.name, before["files"] | files, plan.known)
     linked, made, broken = _make(plan, folder, report)
-    if broken:
-        notes += [f"{path}: {problem}" for path, problem in sorted(broken.items())]
+    notes += sorted({problem for name, problem in broken.items() if not name.startswith("moving/")})
     shown = {path: name for path, name in plan.names.items() if name not in broken}
     data = _data(found, shown, [row for row in rows if row[2] not in broken], marks, title)
     write_whole(folder / PAGE, page(data, title or found.name))
-    kept = {name for name in plan.files if name not in broken}
-    _mark(folder, found.name, kept, plan.known)
-    for name in before["files"] - set(plan.files):  # made by an earlier writing, and no longer shown
+    _mark(folder, found.name, files - set(broken), plan.known)
+    for name in before["files"] - files:  # made by an earlier writing, and no longer shown
         (folder / name).unlink(missing_ok=True)
     return Written(folder / PAGE, len(data["pictures"]) + len(data["theirs"]), made, link and linked, tuple(notes))
 
@@ -171,9 +179,8 @@ def _plan_picture(plan: _Plan, path: Path, source: str, known: Mapping[str, Any]
             name = f"{_digest(file.read())}{path.suffix.lower()}"
     plan.known[source] = [*stamp, name]
     plan.names[path] = name
-    plan.files[f"pictures/{name}"] = functools.partial(_link if link else _copy, path)
-    for side in COPIES:
-        plan.files[_small(name, side)] = functools.partial(_shrink, path, side)
+    plan.jobs[f"pictures/{name}",] = functools.partial(_link if link else _copy, path)
+    plan.jobs[tuple(_small(name, side) for side in COPIES)] = functools.partial(_shrink, path)
 
 
 def _small(name: str, side: int) -> str:
@@ -200,8 +207,9 @@ def _link(path: Path, target: Path) -> bool:
     return True
 
 
-def _shrink(path: Path, side: int, target: Path) -> None:
-    write_whole(target, thumbnail(path, side))
+def _shrink(path: Path, *targets: Path) -> None:
+    for target, data in zip(targets, thumbnails(path, COPIES).values(), strict=True):
+        write_whole(target, data)
 
 
 def _plan_moving(plan: _Plan, found: Collection, folder: Path, animation: Animation) -> list[tuple[int, int, str]]:
@@ -211,15 +219,15 @@ def _plan_moving(plan: _Plan, found: Collection, folder: Path, animation: Animat
         return rows
     for number, variant in enumerate(found.variants):
         for item in found.items:
-            steps = [step for step in found.steps if (variant.key, step, item.index) in found.pictures]
-            steps = _spread(steps)
+            shots = {step: found.pictures.get(Place(variant.key, step, item.index)) for step in found.steps}
+            steps = _spread([step for step, path in shots.items() if path in plan.names])
             if len(steps) < 2:
                 continue
-            names = [plan.names[found.pictures[Place(variant.key, step, item.index)]] for step in steps]
+            names = [plan.names[path] for step in steps if (path := shots[step]) is not None]
             told = json.dumps([steps, names])
             name = f"moving/{_digest(told.encode())}.{animation}"
             frames = [folder / _small(name, COPIES[-1]) for name in names]
-            plan.files[name] = functools.partial(_move, frames, steps, animation)
+            plan.jobs[name,] = functools.partial(_move, frames, steps, animation)
             rows.append((number, item.index, name))
     return rows
 
@@ -238,27 +246,23 @@ def _move(frames: list[Path], steps: list[int], animation: Literal["webp", "gif"
 def _make(plan: _Plan, folder: Path, report: Report | None) -> tuple[bool, int, dict[str, str]]:
     """Make the files that are not there: whether all pictures could be linked, how many were made, what is broken."""
     broken: dict[str, str] = {}
-    linked, made, total = True, 0, sum(not (folder / name).is_file() for name in plan.files)
+    open_jobs = [names for names in plan.jobs if not all((folder / name).is_file() for name in names)]
+    linked, made, total = True, 0, sum(map(len, open_jobs))
 
-    def one(name: str) -> object:
-        target = folder / name
-        if target.is_file():
-            return None
+    def one(names: tuple[str, ...]) -> tuple[int, object]:
         try:
-            return plan.files[name](target) is not False
+            return len(names), plan.jobs[names](*(folder / name for name in names)) is not False
         except (ImagesError, FileNotFoundError) as error:
-            broken[name] = str(error)
-            return None
+            broken.update(dict.fromkeys(names, str(error)))
+            return 0, True
 
     # pictures, then their copies, then what is made of those
     for part in _FOLDERS:
-        names = [name for name in plan.files if name.startswith(f"{part}/")]
+        jobs = [names for names in open_jobs if names[0].startswith(f"{part}/")]
         with ThreadPoolExecutor(max(1, min(_WORKERS, os.cpu_count() or 1))) as workers:
-            for done in workers.map(one, names):
-                if done is None:
-                    continue
-                made += 1
-                linked = linked and (part != "pictures" or done is True)
+            for count, whole in workers.map(one, jobs):
+                made += count
+                linked = linked and whole is True
                 if report is not None:
                     report(made, total)
     for name in [name for name in broken if name.startswith("small/")]:
