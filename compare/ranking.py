@@ -47,7 +47,7 @@ class Place:
         """As JSON types."""
         numbers = {name: round(getattr(self, name), 4) for name in ("preferred", "low", "high", "best")}
         counts = {name: getattr(self, name) for name in ("wins", "losses", "ties")}
-        return {"candidate": self.candidate.label, **self.candidate.to_dict(), **numbers, **counts}
+        return {**_named(self.candidate), **numbers, **counts}
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ class Ranking:
             "votes": self.votes,
             "answer": self.answer,
             "places": [place.to_dict() for place in self.places],
-            "open": [one.label for one in self.open],
+            "open": [_named(one) for one in self.open],
             "more": self.more,
-            "groups": [[one.label for one in group] for group in self.groups],
+            "groups": [[_named(one) for one in group] for group in self.groups],
             "voters": {name: ranking.to_dict() for name, ranking in self.voters.items()},
             "disagreements": list(self.disagreements),
             "notes": list(self.notes),
@@ -254,6 +254,10 @@ def _compared(votes: Iterable[Vote]) -> set[Candidate]:
 
 def _among(votes: Iterable[Vote], candidates: Sequence[Candidate]) -> list[Vote]:
     return [vote for vote in votes if vote.left in candidates and vote.right in candidates]
+
+
+def _named(candidate: Candidate) -> dict[str, Any]:
+    return {"candidate": candidate.label, **candidate.to_dict()}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..compare.votes import Choice
 from ..errors import RequestError
 from ..spec import SampleSpec
 from ..spec.readers import TEXT, read_text
 from .builder import MAX_BATCH, Workflow, build
 from .choose import Described, Offered
-from .run_memory import Mark
+from .run_memory import MAX_NOTE, Mark
 
 #: Largest request body in bytes; a config has no more than this either.
 MAX_BODY: Final = 4 << 20
@@ -93,6 +94,35 @@ class GalleryRequest(_Strict):
     """How a run's gallery is to be written."""
 
     animation: Literal["webp", "gif", "none"] = "webp"
+
+
+class NoteRequest(_Strict):
+    """What a person writes about a sample; an empty text takes it away."""
+
+    step: Annotated[int, Field(ge=0, lt=2**31)]
+    item: Annotated[int, Field(ge=0, lt=2**31)]
+    note: Annotated[str, Field(max_length=MAX_NOTE)]
+
+
+class Side(_Strict):
+    """One of two pictures: its training step (null = the newest, of unknown step) and the values of a sweep."""
+
+    step: Annotated[int, Field(ge=0, lt=2**31)] | None
+    axes: Annotated[dict[str, str | int | float], Field(max_length=20)] = {}
+
+
+class VoteRequest(_Strict):
+    """Which of two pictures of a prompt and seed a person prefers; null takes the vote of the same moment back."""
+
+    version: Literal[1] = 1
+    run: _Text
+    voter: Annotated[str, Field(max_length=100)] = ""
+    made: Annotated[str, Field(min_length=1, max_length=40)]
+    item: Annotated[int, Field(ge=0, lt=2**31)]
+    seed: Annotated[int, Field(ge=0, lt=2**64)] | None
+    left: Side
+    right: Side
+    vote: Choice
 
 
 Request = TypeVar("Request", bound=_Strict)

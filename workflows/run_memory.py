@@ -1,4 +1,4 @@
-"""What is kept with a run: which config belongs to it, and a person's favourites and rejects. One small JSON file."""
+"""What is kept with a run in one small JSON file: which config is its, and a person's favourites, rejects and notes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ FILE: Final = "eridiffusion.json"
 VERSION: Final = 1
 #: Most bytes of it.
 MAX_BYTES: Final = 8 << 20
+#: Most characters of a note.
+MAX_NOTE: Final = 2000
 Mark = Literal["favourite", "reject"]
 
 
@@ -28,17 +30,24 @@ class RunMemory:
         source: what to call the config that `spec` was read from.
         spec: the config itself in the native form, where it came without a file that could be read again.
         marks: (step, item index) -> mark.
+        notes: (step, item index) -> what somebody wrote about a sample.
     """
 
     file: str = ""
     source: str = ""
     spec: Mapping[str, Any] | None = None
     marks: Mapping[tuple[int, int], Mark] = field(default_factory=dict)
+    notes: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
     def marked(self, step: int, item: int, mark: Mark | None) -> RunMemory:
         """The same with this mark on a sample; None takes it away."""
         kept = {place: old for place, old in self.marks.items() if place != (step, item)}
         return replace(self, marks=kept if mark is None else {**kept, (step, item): mark})
+
+    def noted(self, step: int, item: int, note: str) -> RunMemory:
+        """The same with this note on a sample; "" takes it away."""
+        kept = {place: old for place, old in self.notes.items() if place != (step, item)}
+        return replace(self, notes={**kept, (step, item): note.strip()} if note.strip() else kept)
 
     def of_config(self, file: str = "", source: str = "", spec: Mapping[str, Any] | None = None) -> RunMemory:
         """The same with another config, or with none."""
@@ -63,11 +72,12 @@ def read_memory(path: Path) -> RunMemory:
         if not (spec is None or isinstance(spec, dict)):
             raise ValueError("spec is no object")
         found = {(int(entry["step"]), int(entry["item"])): _mark(entry["mark"]) for entry in marks}
-        return RunMemory(str(config.get("file", "")), str(config.get("source", "")), spec, found)
+        notes = {(int(entry["step"]), int(entry["item"])): str(entry["note"]) for entry in document.get("notes") or []}
+        return RunMemory(str(config.get("file", "")), str(config.get("source", "")), spec, found, notes)
     except FileNotFoundError:
         return RunMemory()
     except (OSError, ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        remedy = "Mend it, or delete it: the run's config and marks are then chosen anew."
+        remedy = "Mend it, or delete it: the run's config, marks and notes are then made anew."
         raise RequestError(422, "run_file", f"{path.name} cannot be read ({error})", remedy=remedy) from error
 
 
@@ -79,6 +89,11 @@ def _mark(text: object) -> Mark:
     raise ValueError(f"{text!r} is no mark")
 
 
+def notes_in(memory: RunMemory) -> list[dict[str, Any]]:
+    """The notes as the file, and the route, list them."""
+    return [{"step": step, "item": item, "note": note} for (step, item), note in sorted(memory.notes.items())]
+
+
 def write_memory(path: Path, memory: RunMemory) -> None:
     """Replace the file by this, whole or not at all. RequestError 422 where the folder takes no files."""
     config: dict[str, Any] = {"file": memory.file} if memory.file else {"source": memory.source, "spec": memory.spec}
@@ -88,6 +103,8 @@ def write_memory(path: Path, memory: RunMemory) -> None:
         "config": config if memory.file or memory.spec is not None else None,
         "marks": marks,
     }
+    if memory.notes:
+        document["notes"] = notes_in(memory)
     try:
         write_whole(path, json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8"))
     except OSError as error:

@@ -19,6 +19,7 @@ from aiohttp import web
 from comfy.cli_args import args
 
 from ...errors import (
+    CompareError,
     EriError,
     FamilyOpenError,
     FamilyUnknownError,
@@ -67,6 +68,8 @@ def answered(handler: Handler) -> Handler:
             return _error(400, _config_kind(error), error, **places)
         except WorkflowError as error:
             return _error(400, "graph", error, field=error.field)
+        except CompareError as error:
+            return _error(422, "compare", error)
         except HostError as error:
             return web.json_response({"error": described(error)}, status=422)
 

@@ -1,4 +1,4 @@
-"""The routes that keep something with a run: which config belongs to it, favourites and rejects."""
+"""The routes that keep something with a run: which config belongs to it, favourites, rejects, notes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from ...errors import RequestError
-from ...workflows.requests import ConfigOfRun, MarkRequest, spec_of
+from ...workflows.requests import ConfigOfRun, MarkRequest, NoteRequest, spec_of
 from ...workflows.run_memory import RunMemory, read_memory, write_memory
 from .routes import Routes, read_body
 from .run_config import Place, check_fits, place_of, read_fitting
@@ -46,6 +46,12 @@ async def _mark(request: web.Request) -> web.Response:
     return await _changed(request, lambda _, memory: memory.marked(body.step, body.item, body.mark))
 
 
+async def _note(request: web.Request) -> web.Response:
+    """PUT /eridiffusion/run-notes/{name}"""
+    body = await read_body(request, NoteRequest)
+    return await _changed(request, lambda _, memory: memory.noted(body.step, body.item, body.note))
+
+
 async def _changed(request: web.Request, change: Change) -> web.Response:
     """Change what is kept with the run, and say what that is now."""
 
@@ -59,10 +65,11 @@ async def _changed(request: web.Request, change: Change) -> web.Response:
         return changed
 
     kept = await asyncio.to_thread(work)
-    return web.json_response({"config": kept.file or kept.source, "marks": len(kept.marks)})
+    return web.json_response({"config": kept.file or kept.source, "marks": len(kept.marks), "notes": len(kept.notes)})
 
 
 ROUTES: Final[Routes] = (
     ("PUT", "/run-config/{name:(?s:.+)}", _config),
     ("PUT", "/run-marks/{name:(?s:.+)}", _mark),
+    ("PUT", "/run-notes/{name:(?s:.+)}", _note),
 )

@@ -18,7 +18,7 @@ from ...images.layouts import SampleFile, sample_name
 from ...images.trainer_samples import TrainerSample, own_samples
 from ...lora import Checkpoint
 from ...spec import SampleSpec
-from ...workflows.run_memory import RunMemory, read_memory
+from ...workflows.run_memory import RunMemory, notes_in, read_memory
 from ..lora.runs import find_run, list_runs, runs_version
 from ..paths import run_roots, without_folders
 from .routes import PREFIX, Routes
@@ -89,6 +89,7 @@ def _overview(name: str, config: str) -> dict[str, Any]:
         "configs": [shown_name(path) for path in found.read],
         "unreadable": unreadable,
         "marks": [{"step": step, "item": item, "mark": mark} for (step, item), mark in sorted(memory.marks.items())],
+        "notes": notes_in(memory),
         "problem": without_folders(chosen.problem),
     }
     spec = chosen.spec

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from comfyui_eridiffusion.compare.votes import read_votes
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.spec import read_spec
+from comfyui_eridiffusion.tests.frontend.blind_votes import bright_sample, prefer_later
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
 from comfyui_eridiffusion.tests.frontend.sidebar_runs import (
     CELLS,
@@ -209,6 +211,29 @@ def test_missing_samples_are_made_one_by_one_until_somebody_stops(
     assert tab.locator(".eri-runs tbody th").inner_text() == read_spec(CONFIG).items[0].prompt
     assert made.count() == 1
     tab.unroute("**/eridiffusion/queue")
+    assert fresh.complaints == []
+
+
+def test_samples_are_compared_blind(fresh: Canvas, runs: Path, frontend_host: LocalHost) -> None:
+    run = write_run(runs, "blind", range(100, 400, 100), ["a hill", "<b>a lake</b>", "a wood"])
+    for step in (100, 200, 300):
+        for item in range(3):
+            place = f"blind/samples_step_{step:06}/step_{step:06}_sample_{item:02}.png"
+            bright_sample(frontend_host.output_dir / place, step)
+    page = show(fresh, "blind")
+    page.get_by_role("button", name="Compare blind").click()
+    page.get_by_label("Your name").fill("Anna")
+    page.keyboard.press("Enter")
+    prefer_later(page, 9, lambda: fresh.screenshot("blind_pair"))
+    fresh.screenshot("blind_result")
+    votes = read_votes(run / "votes.jsonl", "blind")
+    better = [sorted([vote.left.step, vote.right.step], reverse=vote.vote == "left") for vote in votes]
+    assert better == [[vote.left.step, vote.right.step] for vote in votes]
+    assert {(vote.voter, vote.seed is not None) for vote in votes} == {("Anna", True)}
+    assert len(votes) == 9
+    assert page.locator(".eri-blind-chart tbody th").all_inner_texts() == ["step 300", "step 200", "step 100"]
+    assert page.locator(".eri-blind-answer").inner_text().lower().startswith(("step 300 looks best", "take step 300"))
+    page.keyboard.press("Escape")
     assert fresh.complaints == []
 
 

@@ -211,11 +211,15 @@ async def test_a_run_keeps_its_config_and_marks(
     kept = runs_host[1] / "eridiffusion.json"
     text = (runs_host[1] / "train.yaml").read_text(encoding="utf-8")
     wanted = {"config": text.replace("prompt <b>0</b>", "another"), "source": "mine.yaml"}
-    assert await put(web, "run-config/many", wanted) == (200, {"config": "mine.yaml", "marks": 0})
+    assert await put(web, "run-config/many", wanted) == (200, {"config": "mine.yaml", "marks": 0, "notes": 0})
     for mark in ("reject", "favourite"):
         status, document = await put(web, "run-marks/many", {"step": 700, "item": 42, "mark": mark})
         assert (status, conforms(document, "Kept")["marks"]) == (200, 1)
+    for note, count in (("the hand\nis <b>odd</b>", 1), ("", 0), (" better ", 1)):
+        status, document = await put(web, "run-notes/many", {"step": 700, "item": 42, "note": note})
+        assert (status, conforms(document, "Kept")["notes"]) == (200, count)
     document = conforms((await get(web, "/eridiffusion/runs/many"))[1], "Run")
+    assert document["notes"] == [{"step": 700, "item": 42, "note": "better"}]
     assert (document["config"], document["config_from"]) == ("mine.yaml", "remembered")
     assert document["spec"]["items"][0]["prompt"] == "another"
     assert document["marks"] == [{"step": 700, "item": 42, "mark": "favourite"}]
@@ -227,6 +231,7 @@ async def test_a_run_keeps_its_config_and_marks(
         ("run-config/many", {"config": "a: [1"}, 400, "config"),
         ("run-config/many", {"config": text, "file": "many/train.yaml"}, 400, "request"),
         ("run-marks/many", {"step": 1, "item": 1, "mark": "perhaps"}, 400, "request"),
+        ("run-notes/many", {"step": 1, "item": 1, "note": "n" * 2001}, 400, "request"),
         ("run-marks/..%2F..%2Fx", {"step": 1, "item": 1}, 403, "outside"),
         ("run-marks/none", {"step": 1, "item": 1}, 404, "unknown_run"),
     ]
@@ -244,6 +249,45 @@ async def test_a_run_keeps_its_config_and_marks(
     kept.unlink()
     kept.symlink_to(EXAMPLES / "README.md")
     assert (await put(web, "run-marks/many", {"step": 1, "item": 1}))[0] == 403
+    kept.unlink()
+
+
+def vote(made: str, left: int, right: int, choice: str | None, run: str = "many") -> dict[str, Any]:
+    sides = {"left": {"step": left}, "right": {"step": right, "axes": {"cfg": 5}}}
+    return {"run": run, "voter": "Ann", "made": made, "item": 1, "seed": 7, **sides, "vote": choice}
+
+
+async def test_a_run_keeps_votes_and_ranks_by_them(
+    web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path]
+) -> None:
+    path, kept = "/eridiffusion/run-votes/many", runs_host[1] / "votes.jsonl"
+    document = conforms((await get(web, path))[1], "Votes")
+    assert (document["votes"], document["ranking"]["places"]) == ([], [])
+    given = [vote(str(number), 100, 200, "left") for number in range(5)]
+    for body in (*given, vote("x", 100, 200, "right"), vote("x", 100, 200, None)):
+        conforms(body, "NewVote")
+        async with web.post(path, json=body) as answer:
+            assert answer.status == 200
+            await answer.json()
+    document = conforms((await get(web, path))[1], "Votes")
+    assert [entry["vote"] for entry in document["votes"]] == ["left"] * 5
+    places = [(place["candidate"], place["wins"], place["losses"]) for place in document["ranking"]["places"]]
+    assert places == [("step 100", 5, 0), ("step 200, cfg 5", 0, 5)]
+    before = kept.read_bytes()
+    refused = [
+        (vote("y", 100, 200, "left", run="other"), 422, "compare"),
+        (vote("y", 100, 200, "both"), 400, "request"),
+        (vote("y", -1, 200, "left"), 400, "request"),
+        ({**vote("y", 100, 100, "left"), "right": {"step": 100}}, 400, "request"),
+    ]
+    for body, status, kind in refused:
+        async with web.post(path, json=body) as answer:
+            error = conforms(await answer.json(), "Error")["error"]
+            assert (answer.status, error["kind"], str(runs_host[1]) in error["message"]) == (status, kind, False)
+    assert kept.read_bytes() == before
+    kept.unlink()
+    kept.symlink_to(EXAMPLES / "README.md")
+    assert (await get(web, path))[0] == 403
     kept.unlink()
 
 

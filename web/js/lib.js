@@ -48,24 +48,21 @@ export async function fetchJson(path, options) {
  * Throws as `fetchJson`, with the reader's message.
  */
 export function postGraph(body) {
-  return fetchJson("/eridiffusion/graph", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
+  return postJson("/eridiffusion/graph", body);
+}
+
+/** Send a JSON body; throws as `fetchJson`. */
+export function postJson(path, body, method = "POST") {
+  return fetchJson(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 }
 
 /** A run's name as a part of a path. */
 export const runPath = (name) => name.split("/").map(encodeURIComponent).join("/");
 
-/** Change what is kept with a run: `what` is "config" (ConfigOfRun of docs/openapi.yaml), "marks" (Mark there) or
- * "gallery" (Gallery there). */
+/** Change what is kept with a run: `what` is "config" (ConfigOfRun of docs/openapi.yaml), "marks" (Mark there), "notes"
+ * (Note) or "gallery" (Gallery). */
 export function keepWithRun(what, run, body) {
-  return fetchJson(`/eridiffusion/run-${what}/${runPath(run)}`, {
-    method: "PUT",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
+  return postJson(`/eridiffusion/run-${what}/${runPath(run)}`, body, "PUT");
 }
 
 /** The name, numbered where a saved workflow has it: ComfyUI would open that one, and put the graph over it. */

@@ -60,6 +60,15 @@ export class RunSource {
     return offered;
   }
 
+  /** The run as the source of a blind comparison (see blind.js). `deeds`: votes, vote and ranking there. */
+  blind(name, deeds) {
+    const made = this.steps.filter((step) => this.items.some((item) => this.ours(item, step)));
+    const candidates = made.map((step) => ({ step, axes: {}, label: step === 0 ? text("no_lora") : text("at_step", { step }) }));
+    const tasks = this.items.filter(({ seed }) => seed !== null)
+      .map((item) => ({ item: item.index, seed: item.seed, prompt: item.prompt, urls: made.map((step) => this.ours(item, step)) }));
+    return { text, name, candidates, tasks, ...deeds };
+  }
+
   left(item, step) {
     this.deeds.left(item, step);
   }

@@ -2,9 +2,11 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { Blind } from "./blind.js";
 import { make, setOptions } from "./dom.js";
 import { Grid } from "./grid.js";
-import { fetchJson, keepWithRun, openGraph, postGraph, RouteError, runPath, showError } from "./lib.js";
+import { keep, readKept } from "./kept.js";
+import { fetchJson, keepWithRun, openGraph, postGraph, postJson, RouteError, runPath, showError } from "./lib.js";
 import { maker } from "./maker.js";
 import { RunSource, thumbnail } from "./run_source.js";
 import { text } from "./strings.js";
@@ -13,7 +15,6 @@ import { Viewer } from "./viewer.js";
 import { writeGallery } from "./write_gallery.js";
 
 const ID = "eridiffusion-runs";
-const KEPT = "eridiffusion.sidebar";
 const SUFFIXES = ".yaml,.yml,.json,.jsonc,.toml,.txt,.env,.sh,.bat,.cmd,.ps1";
 /** After these ComfyUI may have new samples. It tells every page of its queue, and of nodes only the page that asked. */
 const EVENTS = ["executed", "execution_success", "status", "reconnected"];
@@ -22,18 +23,6 @@ const PAUSE = 1500;
 /** Time between two questions whether there are other checkpoints, which have no event, in milliseconds. */
 const QUESTION = 5000;
 const HELP = "https://github.com/CodeAlexx/comfyui-eridiffusion/blob/HEAD/docs/sidebar.md";
-
-function readKept() {
-  try {
-    return JSON.parse(localStorage.getItem(KEPT) ?? "{}") ?? {};
-  } catch {
-    return {}; // Written by something else; what was chosen before is asked for again.
-  }
-}
-
-function keep(changes) {
-  localStorage.setItem(KEPT, JSON.stringify({ ...readKept(), ...changes }));
-}
 
 /** The tab's contents. `asked` tells a late answer for an earlier choice from the present one. */
 class RunsTab {
@@ -76,6 +65,7 @@ class RunsTab {
     window.removeEventListener("focus", this.later);
     maker.removeEventListener("change", this.making);
     this.viewer.remove();
+    this.blind?.remove();
     this.grid.dispose();
   }
 
@@ -112,6 +102,8 @@ class RunsTab {
       make("a", { href: HELP, target: "_blank", rel: "noopener", textContent: text("help") }));
     this.makeAll = plain(text("make_run"), () => this.makeMissing(null, null));
     this.write = plain(text("gallery_write"), () => writeGallery(this.run.name, this.write));
+    this.compareBlind = plain(text("blind"), () => this.openBlind());
+    this.makeAll.hidden = this.compareBlind.hidden = this.write.hidden = true; // there is no run yet
     this.progress = make("progress", { attributes: { "aria-label": text("making_name") } });
     this.made = make("span", { attributes: { role: "status" } });
     this.makingBar = bar(this.made, this.progress, plain(text("stop"), () => maker.stop()));
@@ -124,7 +116,7 @@ class RunsTab {
         bar(label(this.configs, "config"), this.configs, browse, this.file),
         bar(label(this.slider, "step"), this.slider, this.at),
         bar(label(this.size, "size"), this.size)),
-      this.note, this.teach, bar(this.makeAll, this.write), this.makingBar, this.refused, this.grid.element));
+      this.note, this.teach, bar(this.makeAll, this.compareBlind, this.write), this.makingBar, this.refused, this.grid.element));
     this.grid.resize(Number(size));
   }
 
@@ -213,7 +205,7 @@ class RunsTab {
   clear() {
     this.run = null;
     this.grid.clear();
-    this.refused.hidden = this.teach.hidden = this.makeAll.hidden = this.write.hidden = true;
+    this.refused.hidden = this.teach.hidden = this.makeAll.hidden = this.compareBlind.hidden = this.write.hidden = true;
     this.configs.replaceChildren();
     this.slider.disabled = true;
     this.at.textContent = "";
@@ -285,7 +277,7 @@ class RunsTab {
     this.run = run;
     this.listConfigs(run);
     this.listRefused(run.unreadable);
-    this.teach.hidden = this.makeAll.hidden = this.write.hidden = true;
+    this.teach.hidden = this.makeAll.hidden = this.compareBlind.hidden = this.write.hidden = true;
     if (!run.spec) {
       this.grid.clear();
       this.teach.hidden = false;
@@ -299,6 +291,7 @@ class RunsTab {
     const open = this.missing(null, null).length;
     this.makeAll.hidden = open === 0;
     this.write.hidden = run.samples.length === 0;
+    this.compareBlind.hidden = run.samples.length < 2;
     this.makeAll.textContent = text("make_run", { count: open });
     this.say([run.problem, text("made_of", counts) + unknown].join(" ").trim(), run.problem !== "");
     const follow = !this.grid.table || (atEnd && this.grid.isAtEnd() && shown !== this.steps.join());
@@ -330,6 +323,18 @@ class RunsTab {
     } catch (error) {
       showError(text("no_graph"), error.message);
     }
+  }
+
+  /** Compare the run's samples without knowing their steps; votes are kept beside its checkpoints. */
+  openBlind() {
+    const path = `/eridiffusion/run-votes/${runPath(this.run.name)}`;
+    this.blind?.remove();
+    this.blind = new Blind(this.source.blind(this.run.spec.name, {
+      votes: async () => (await fetchJson(path)).votes,
+      vote: (vote) => postJson(path, vote),
+      ranking: async () => (await fetchJson(path)).ranking,
+    }));
+    this.blind.open();
   }
 
   /** What can be made and is not there: of a prompt (step null), of a step (item null), of one cell, of the whole run. */
@@ -381,7 +386,7 @@ let tab = null;
 app.registerExtension({
   name: "eridiffusion.sidebar",
   setup() {
-    const styles = ["sidebar.css", "grid.css", "viewer.css"].map((name) => new URL(`./${name}`, import.meta.url).href);
+    const styles = ["sidebar.css", "grid.css", "viewer.css", "blind.css"].map((name) => new URL(`./${name}`, import.meta.url).href);
     document.head.append(...styles.map((href) => make("link", { rel: "stylesheet", href })));
     app.extensionManager.registerSidebarTab({
       id: ID,
