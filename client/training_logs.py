@@ -41,6 +41,15 @@ class TensorBoardLog:
         self._writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
         self._writer.flush()
 
+    def numbers(self, step: int, values: Mapping[str, float]) -> None:
+        """Write numbers of a step, tag -> value."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        written = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=written)))
+        self._writer.flush()
+
     def close(self) -> None:
         """Close the event file."""
         self._writer.close()
@@ -104,6 +113,10 @@ class WandbLog:
             for index, path in images.items()
         }
         self._run.log({"train_step": step, **logged, "contact_sheet": self._wandb.Image(str(sheet))})
+
+    def numbers(self, step: int, values: Mapping[str, float]) -> None:
+        """Log numbers of a step, name -> value."""
+        self._run.log({"train_step": step, **values})
 
     def close(self) -> None:
         """Finish the run."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..families import FAMILIES
 from ..trainers import TRAINERS
 from ..workflows.builder import MAX_BATCH
+
+if TYPE_CHECKING:
+    from ..client.training_logs import TensorBoardLog, WandbLog
 
 ConfigFile = Annotated[Path, typer.Argument(help="Training config, or a trainer's prompt file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs, errors included.")]
@@ -64,6 +68,8 @@ Batch = Annotated[
         help="The most samples to denoise at once, where they fit each other. Faster; the last digits change.",
     ),
 ]
+TensorBoard = Annotated[Path | None, typer.Option(help="Also write the numbers as TensorBoard events here.")]
+Wandb = Annotated[str | None, typer.Option(help="Also log the numbers to this W&B project.")]
 Again = Annotated[bool, typer.Option("--again", help="Make images anew that are there already.")]
 Timeout = Annotated[
     float | None,
@@ -96,3 +102,15 @@ Rows = Annotated[
 Columns = Annotated[
     str | None, typer.Option(help="Axis of the sheet's columns; the others become sheets.", show_default="step")
 ]
+
+
+def open_logs(
+    tensorboard: Path | None, wandb: str | None, name: str, run: Path
+) -> Iterator[TensorBoardLog | WandbLog]:
+    """The logs that these options name; HostError where their package is not installed."""
+    from ..client.training_logs import TensorBoardLog, WandbLog
+
+    if tensorboard is not None:
+        yield TensorBoardLog(tensorboard)
+    if wandb is not None:
+        yield WandbLog(wandb, name, run)

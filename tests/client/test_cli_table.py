@@ -42,6 +42,7 @@ VERBS: dict[str, list[str]] = {
     "sweep": [FLUX, "--run", RUN, "--host", DOWN],
     "verify": [FLUX, "--run", RUN, "--samples", SAMPLES, "--host", DOWN],
     "watch": [RUN, "--config", FLUX, "--once", "--host", DOWN],
+    "rank": [RUN],
     "demo": ["--host", DOWN],
     "host setup": [],
     "host start": [],
@@ -121,7 +122,7 @@ def test_exit_codes_are_in_the_help_and_in_the_docs() -> None:
         assert f"eri {name}" in docs
 
 
-@pytest.mark.parametrize("name", ["spec", "explain", "graph", "lora"])
+@pytest.mark.parametrize("name", ["spec", "explain", "graph", "lora", "rank"])
 def test_success(name: str) -> None:
     assert run(*verb(name)).exit_code == 0
     done = run(*verb(name, "--json"))

@@ -17,7 +17,8 @@ BRIGHTER = """() => {
 #: Whether a pair is on the page that may be voted on, this many votes having been given.
 READY = """given => {
     const count = document.querySelector('.eri-blind .eri-buttons span')?.textContent;
-    return count?.startsWith(`${given} `) && [...document.querySelectorAll('.eri-blind canvas')].every(one => one.width > 1);
+    const drawn = [...document.querySelectorAll('.eri-blind canvas')].every(one => one.width > 1);
+    return count?.startsWith(`${given} `) && drawn;
 }"""
 
 
