@@ -41,7 +41,7 @@ def rank(
             notes([f"{added} votes of {near(file)} were added to {near(path)}"])
         found = ranked(read_votes(path))
         if plot is not None and found.places:
-            from ..compare.plots import plot_ranking
+            from ..client.plots import plot_ranking
 
             plot_ranking(found, plot)
         for log in options.open_logs(tensorboard, wandb, _name(run, path), run):

@@ -34,6 +34,8 @@ SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglo
 SOURCES += sorted(ROOT.glob("*.py"))
 #: With cli.py, what only `eri` needs, which starts processes and opens sockets: it is installed from PyPI.
 ERI = ("client", "commands", "dev")
+#: Of rooms that the nodes need, too, what only `eri` does.
+ERI_FILES = ("compare/estimate.py", "compare/pages.py", "compare/scheduler.py")
 TARGETS = ("demo", "test", "test-pure", "lint", "fuzz", "install", "train-examples", "adherence")
 TARGETS += ("example-workflows", "clean")
 
@@ -183,11 +185,13 @@ def test_published_pack_holds_what_the_nodes_need() -> None:
     data = [path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()]
     assert ROOT / "web" / "docs" / "EriSample.md" in data
     published = published_files()
-    missing = {path.relative_to(ROOT).parts[0] for path in {ROOT / "pyproject.toml", *SOURCES, *data} - published}
-    assert missing == {*ERI, "cli.py"}
+    absent = [path.relative_to(ROOT) for path in {ROOT / "pyproject.toml", *SOURCES, *data} - published]
+    alone = {path.parts[0] if path.parts[0] in ERI else path.as_posix() for path in absent}
+    assert alone == {*ERI, *ERI_FILES, "cli.py"}
     for path in published & set(SOURCES):
-        needed = {module[:1] if module else (name,) for module, name in imports(path)}
-        assert needed.isdisjoint({(room,) for room in (*ERI, "cli")}), path
+        needed = {(module or (name,))[0] for module, name in imports(path)}
+        needed |= {f"{'/'.join((*module, name)[:2])}.py" for module, name in imports(path)}
+        assert needed.isdisjoint({*ERI, *ERI_FILES, "cli"}), path
 
 
 def test_installed_wheel_runs_eri(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import CompareError
 
 if TYPE_CHECKING:
-    from .ranking import Ranking
+    from ..compare.ranking import Ranking
 
 _FORMS: Final = (".svg", ".png")
 
