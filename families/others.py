@@ -37,7 +37,7 @@ OTHERS: Final[tuple[Other, ...]] = (
         named=r"wan2",
         program=r"wan",
         stated=r"(?<![a-z])wan",
-        modules=r"(?:^|_)blocks_\d+_(?:(?:self|cross)_attn_[qkvo]$|ffn_[02]$)",
+        modules=r"(?:^|_)blocks_\d+_(?:(?:self|cross)_attn_(?:[qkvo]|[kv]_img|norm_[qk](?:_img)?)$|ffn_[02]$)",
     ),
     Other(
         "HunyuanVideo",

@@ -92,6 +92,7 @@ def test_unusable_files(tmp_path: Path, kind: str) -> None:
 OTHER_MODELS = {
     "Wan": pairs("diffusion_model.blocks.0.self_attn.q", "diffusion_model.blocks.0.ffn.0"),
     "Wan ": pairs("lora_unet_blocks_0_cross_attn_k", **KOHYA),
+    "Wan  ": pairs("diffusion_model.blocks.35.cross_attn.k_img", "diffusion_model.blocks.35.cross_attn.v_img"),
     "HunyuanVideo": pairs("transformer.double_blocks.0.img_attn_qkv", "transformer.double_blocks.0.img_mlp.fc1"),
     "HunyuanVideo ": pairs("lora_unet_double_blocks_0_img_mlp_fc1", **KOHYA),
     "Qwen-Image": pairs("transformer.transformer_blocks.0.attn.to_q", "transformer.transformer_blocks.0.img_mod.1"),
