@@ -58,6 +58,7 @@ def gallery(
     from ..compare.collection import read_collection
     from ..gallery.marks import KeptMarks
     from ..gallery.serve import serving
+    from ..gallery.votes import KeptVotes
     from ..gallery.write import write_gallery
 
     with reported(as_json):
@@ -74,7 +75,7 @@ def gallery(
             )  # fmt: skip
         _tell(done, as_json)
         if serve:
-            with serving(done.page.parent, {"marks": kept}, serve_host, port) as url:
+            with serving(done.page.parent, {"marks": kept, "votes": KeptVotes(found)}, serve_host, port) as url:
                 out.print(f"[bold]serving[/] {url} until Ctrl-C", highlight=False)
                 threading.Event().wait()
 

@@ -20,6 +20,7 @@ _START: Final = _ROOT / "gallery" / "web" / "start.js"
 _STYLES: Final = (
     _ROOT / "web" / "js" / "grid.css",
     _ROOT / "web" / "js" / "viewer.css",
+    _ROOT / "web" / "js" / "blind.css",
     _ROOT / "gallery" / "web" / "gallery.css",
 )
 _IMPORT: Final = re.compile(r'import \{ ([\w, ]+) \} from "(\.{1,2}/[\w./]+\.js)";')

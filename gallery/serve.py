@@ -37,8 +37,8 @@ _HEADER: Final = "X-Eridiffusion-Token"
 class Keeper(Protocol):
     """Keeps what people choose: marks, votes, notes."""
 
-    def all(self) -> list[dict[str, Any]]:
-        """Everything that is kept."""
+    def all(self) -> Any:
+        """Everything that is kept, in JSON's types. EriError where it cannot be read."""
         ...
 
     def keep(self, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,7 +159,10 @@ class _Routes:
     async def kept(self, request: web.Request) -> web.Response:
         from aiohttp import web
 
-        found = await asyncio.to_thread(self._keeper(request).all)
+        try:
+            found = await asyncio.to_thread(self._keeper(request).all)
+        except EriError as error:
+            raise web.HTTPConflict(text=str(error)) from error
         return web.json_response({"kept": found}, headers={"Cache-Control": "no-store"})
 
     async def keep(self, request: web.Request) -> web.Response:

@@ -16,6 +16,16 @@ export class Kept {
     }
   }
 
+  /** A list that was written as JSON. */
+  list(key) {
+    try {
+      const found = JSON.parse(this.read(key) ?? "[]");
+      return Array.isArray(found) ? found : [];
+    } catch {
+      return []; // Written by something else.
+    }
+  }
+
   write(key, value) {
     try {
       localStorage.setItem(this.prefix + key, value);
@@ -25,36 +35,60 @@ export class Kept {
   }
 }
 
-/** Favourites and rejects: those of the time of writing, and what was changed since. */
-export class Marks {
-  constructor(kept, written, run) {
-    Object.assign(this, { kept, run });
-    this.token = document.querySelector('meta[name="eridiffusion-token"]').content;
-    this.found = new Map(written.map(({ variant = "", step, item, mark }) => [this.keyOf(variant, step, item), mark]));
-    if (!this.served) for (const [key, mark] of this.changes()) this.found.set(key, mark);
+/** What keeps choices where the gallery comes from one of the pack's servers. */
+export class Server {
+  constructor(token) {
+    this.token = token;
   }
 
-  /** Whether a server keeps them. */
-  get served() {
-    return this.token !== "";
+  /** The server that the page names; null for a page from the disk. */
+  static find() {
+    const { content } = document.querySelector('meta[name="eridiffusion-token"]');
+    return content === "" ? null : new Server(content);
+  }
+
+  /** Everything that it keeps of a kind. */
+  async kept(what) {
+    return (await answered(await fetch(`keep/${what}`, { cache: "no-store" }))).kept;
+  }
+
+  /** Have it keep something. */
+  async post(what, body) {
+    const headers = { "Content-Type": "application/json", "X-Eridiffusion-Token": this.token };
+    return answered(await fetch(`keep/${what}`, { method: "POST", headers, body: JSON.stringify(body) }));
+  }
+
+  /** Which writing of the gallery it has; null where it does not answer. */
+  async version() {
+    try {
+      return await (await fetch("version", { cache: "no-store" })).text();
+    } catch {
+      return null;
+    }
+  }
+}
+
+async function answered(answer) {
+  if (!answer.ok) throw new Error(await answer.text());
+  return answer.json();
+}
+
+/** Favourites and rejects: those of the time of writing, and what was changed since. */
+export class Marks {
+  /** `server`: null for a page from the disk, whose browser keeps them. */
+  constructor(kept, written, run, server) {
+    Object.assign(this, { kept, run, server });
+    this.found = new Map(written.map(({ variant = "", step, item, mark }) => [this.keyOf(variant, step, item), mark]));
+    if (!server) for (const [key, mark] of this.kept.list("marks")) this.found.set(key, mark);
   }
 
   keyOf(variant, step, item) {
     return JSON.stringify([variant, step, item]);
   }
 
-  changes() {
-    try {
-      const list = JSON.parse(this.kept.read("marks") ?? "[]");
-      return Array.isArray(list) ? list : [];
-    } catch {
-      return []; // Written by something else.
-    }
-  }
-
   /** Ask the server for those that it has by now. */
   async load() {
-    const { kept } = await (await fetch("keep/marks", { cache: "no-store" })).json();
+    const kept = await this.server.kept("marks");
     this.found = new Map(kept.map(({ variant = "", step, item, mark }) => [this.keyOf(variant, step, item), mark]));
   }
 
@@ -64,26 +98,9 @@ export class Marks {
 
   async set(variant, step, item, mark) {
     const key = this.keyOf(variant, step, item);
-    if (this.served) await this.post("marks", { variant, step, item, mark });
-    else this.kept.write("marks", JSON.stringify([...new Map([...this.changes(), [key, mark]])]));
+    if (this.server) await this.server.post("marks", { variant, step, item, mark });
+    else this.kept.write("marks", JSON.stringify([...new Map([...this.kept.list("marks"), [key, mark]])]));
     this.found.set(key, mark);
-  }
-
-  /** Have the server keep something. */
-  async post(what, body) {
-    const headers = { "Content-Type": "application/json", "X-Eridiffusion-Token": this.token };
-    const answer = await fetch(`keep/${what}`, { method: "POST", headers, body: JSON.stringify(body) });
-    if (!answer.ok) throw new Error(await answer.text());
-    return answer.json();
-  }
-
-  /** Which writing of the gallery the server has; null where it does not answer. */
-  async version() {
-    try {
-      return await (await fetch("version", { cache: "no-store" })).text();
-    } catch {
-      return null;
-    }
   }
 
   /** Save them as a file, which `eri gallery RUN --marks FILE` takes. */

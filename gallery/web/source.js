@@ -32,13 +32,13 @@ export class GallerySource {
 
   rowsOf() {
     const { data, text } = this;
-    const seeds = new Map(data.variants.map(({ key, values }) => [`=${key}`, values.seed]));
+    const valuesOf = new Map(data.variants.map(({ key, values }) => [`=${key}`, values]));
     const many = this.kinds.length > 1;
     const moving = new Map(data.moving.map(([variant, item, file]) => [`=${data.variants[variant].key}/${item}`, file]));
     const rows = data.items.flatMap((item) => this.kinds.map(([kind, name]) => {
       const label = many ? `${name} · ${item.prompt}` : item.prompt;
-      const seed = seeds.get(kind) ?? item.seed;
-      return { ...item, item: item.index, kind, label, seed, moving: moving.get(`${kind}/${item.index}`) ?? null };
+      const values = valuesOf.get(kind) ?? null; // the trainer's own have none
+      return { ...item, item: item.index, kind, label, values, seed: values?.seed ?? item.seed, moving: moving.get(`${kind}/${item.index}`) ?? null };
     }));
     return rows.map((row, index) => ({ ...row, index }));
   }

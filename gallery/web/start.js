@@ -1,9 +1,11 @@
 // The gallery: a run's prompts by its steps, in a page that needs nothing but the files beside it.
 
+import { Blind } from "../../web/js/blind.js";
 import { make, setOptions } from "../../web/js/dom.js";
 import { Grid } from "../../web/js/grid.js";
 import { nameOfStep, Viewer } from "../../web/js/viewer.js";
-import { Kept, Marks } from "./kept.js";
+import { blindSource } from "./blind_source.js";
+import { Kept, Marks, Server } from "./kept.js";
 import { GallerySource } from "./source.js";
 import { language, texts } from "./texts.js";
 
@@ -17,7 +19,8 @@ class Gallery {
     this.data = data;
     this.text = texts(data.texts);
     this.kept = new Kept(data.run.id);
-    this.marks = new Marks(this.kept, data.marks, data.run.id);
+    this.server = Server.find();
+    this.marks = new Marks(this.kept, data.marks, data.run.id, this.server);
     this.source = new GallerySource(data, this.text, this.marks, {
       changed: () => this.viewer.refresh(),
       play: (row) => this.play(row),
@@ -37,7 +40,7 @@ class Gallery {
     this.showTheme();
     this.grid.resize(Number(this.size.value));
     this.show();
-    if (this.marks.served) this.follow();
+    if (this.server) this.follow();
   }
 
   /** Show what the server keeps by now, and look out for a gallery that was written anew. */
@@ -70,11 +73,12 @@ class Gallery {
     this.note = make("p", { className: "note", attributes: { role: "status" } });
     this.fresh = make("button", { type: "button", hidden: true, textContent: text("gallery_fresh"), onclick: () => location.reload() });
     const pair = (key, element) => make("span", { className: "pair" }, make("label", { htmlFor: element.id, textContent: text(key) }), element);
-    const save = make("button", { type: "button", textContent: text("gallery_save_marks"), hidden: this.marks.served, onclick: () => this.marks.save() });
+    const save = make("button", { type: "button", textContent: text("gallery_save_marks"), hidden: this.server !== null, onclick: () => this.marks.save() });
+    const blind = make("button", { type: "button", textContent: text("blind"), hidden: data.pictures.length < 2, onclick: () => this.compareBlind() });
     const tools = make("div", { className: "tools" }, this.search,
       ...(this.source.kinds.length > 1 ? [pair("gallery_rows", this.rows)] : []),
       pair("gallery_from", this.from), pair("gallery_to", this.to), pair("gallery_only", this.only),
-      pair("size", this.size), pair("gallery_theme", this.theme), save);
+      pair("size", this.size), pair("gallery_theme", this.theme), blind, save);
     const folded = make("details", { open: innerWidth >= NARROW }, make("summary", {}, text("gallery_tools")), tools);
     const { name, family, trainer } = data.run;
     const about = [family, trainer].filter(Boolean).join(" · ");
@@ -112,6 +116,13 @@ class Gallery {
     else delete document.documentElement.dataset.theme;
   }
 
+  /** Compare pictures without knowing their steps. */
+  compareBlind() {
+    this.blind?.remove();
+    this.blind = new Blind(blindSource(this.source, this.text, this.kept, this.server));
+    this.blind.open();
+  }
+
   /** Show the moving picture of a row, which only runs while somebody looks at it. */
   play(row) {
     const close = make("button", { type: "button", textContent: this.text("close"), onclick: () => dialog.close() });
@@ -124,7 +135,7 @@ class Gallery {
 
   /** Offer the gallery anew once its server has written it anew. */
   async look() {
-    const version = document.hidden ? null : await this.marks.version();
+    const version = document.hidden ? null : await this.server.version();
     this.first ??= version;
     this.fresh.hidden = version === null || version === this.first;
   }

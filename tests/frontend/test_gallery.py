@@ -13,10 +13,13 @@ import pytest
 from PIL import Image
 
 from comfyui_eridiffusion.compare.collection import Place, read_collection
+from comfyui_eridiffusion.compare.votes import Candidate, read_votes
 from comfyui_eridiffusion.gallery.marks import KeptMarks
 from comfyui_eridiffusion.gallery.serve import serving
+from comfyui_eridiffusion.gallery.votes import KeptVotes
 from comfyui_eridiffusion.gallery.write import write_gallery
 from comfyui_eridiffusion.tests.compare.sample_pictures import picture, run_of_pictures, spec_of
+from comfyui_eridiffusion.tests.frontend.blind_votes import READY
 from comfyui_eridiffusion.tests.frontend.browser import FLAGS
 from comfyui_eridiffusion.tests.frontend.sidebar_runs import CONTRAST
 from comfyui_eridiffusion.tests.waiting import PATIENCE
@@ -27,6 +30,7 @@ PROMPTS = (
     "\u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645",
     "an owl \N{OWL} on a branch",
 )
+KEYS = {"": {}, "strength=0.5": {"strength": 0.5}}
 STEPS = (0, 250, 500, 1000, 2000)
 CELLS = "[role=gridcell]"
 #: Scroll the grid to its end and back, one move for each frame: [frames, most pictures at a time, cells left empty].
@@ -195,9 +199,39 @@ def test_marks_stay_and_can_be_saved(page: Any, run: Path, tmp_path: Path) -> No
     page.evaluate("() => localStorage.clear()")
 
 
+def blind(page: Any, count: int) -> Any:
+    """Prefer the left picture so often; the dialog with what follows from it."""
+    page.get_by_role("button", name="Compare blind").click()
+    dialog = page.locator(".eri-blind")
+    dialog.get_by_role("textbox").fill("Anna")
+    page.keyboard.press("Enter")
+    for given in range(count):
+        page.wait_for_function(READY, arg=given)
+        told = dialog.evaluate("dialog => dialog.outerHTML")
+        assert not [word for word in ("step", "Step", ".png", "<img", "strength") if word in told]
+        page.keyboard.press("1")
+    page.wait_for_function(READY, arg=count)
+    dialog.get_by_role("button", name="Result").click()
+    dialog.locator(".eri-blind-chart").wait_for()
+    return dialog
+
+
+def test_blind_votes_are_saved_as_a_file(page: Any, run: Path, tmp_path: Path) -> None:
+    dialog = blind(page, 3)
+    with page.expect_download() as saving:
+        dialog.get_by_role("button", name="Save votes").click()
+    saved = tmp_path / saving.value.suggested_filename
+    saving.value.save_as(saved)
+    votes = read_votes(saved, "my_run")
+    assert [(vote.voter, vote.vote) for vote in votes] == [("Anna", "left")] * 3
+    cells = {(Candidate.of(place.step, dict(KEYS[place.key])), place.item) for place in read_collection(run).pictures}
+    assert all({(vote.left, vote.item), (vote.right, vote.item)} <= cells for vote in votes)
+    page.evaluate("() => localStorage.clear()")
+
+
 def test_a_served_gallery_keeps_marks_and_tells_of_new_pictures(opened: Opened, run: Path) -> None:
     found = read_collection(run)
-    with serving(run / "gallery", {"marks": KeptMarks(found)}, port=0) as url:
+    with serving(run / "gallery", {"marks": KeptMarks(found), "votes": KeptVotes(found)}, port=0) as url:
         page = opened.open(url)
         page.locator(CELLS).first.click()
         page.get_by_role("button", name="Reject").click()
@@ -206,6 +240,10 @@ def test_a_served_gallery_keeps_marks_and_tells_of_new_pictures(opened: Opened, 
         assert kept["marks"] == [{"step": 0, "item": 0, "mark": "reject"}]
         opened.open(url)
         page.locator(".eri-reject").wait_for()
+        dialog = blind(page, 2)
+        assert dialog.locator(".eri-blind-chart tbody tr").count() in (2, 3, 4)
+        page.keyboard.press("Escape")
+        assert [vote.vote for vote in read_votes(run / "votes.jsonl", "my_run")] == ["left", "left"]
         write_gallery(found, title="later")
         page.evaluate("() => window.dispatchEvent(new Event('focus'))")  # somebody comes back to the page
         page.get_by_role("button", name="There are new pictures").click()

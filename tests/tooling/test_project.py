@@ -35,7 +35,9 @@ SOURCES += sorted(ROOT.glob("*.py"))
 #: With cli.py, what only `eri` needs, which starts processes and opens sockets: it is installed from PyPI.
 ERI = ("client", "commands", "dev")
 #: Of rooms that the nodes need, too, what only `eri` does.
-ERI_FILES = ("compare/estimate.py", "compare/pages.py", "compare/scheduler.py")
+ERI_FILES = (
+    "compare/estimate.py", "compare/pages.py", "compare/scheduler.py", "gallery/serve.py", "gallery/votes.py",
+)  # fmt: skip
 TARGETS = ("demo", "test", "test-pure", "lint", "fuzz", "install", "train-examples", "adherence")
 TARGETS += ("example-workflows", "clean")
 

@@ -1,0 +1,79 @@
+// A gallery as the source of a blind comparison (see web/js/blind.js).
+
+import { make } from "../../web/js/dom.js";
+import { nameOfStep } from "../../web/js/viewer.js";
+
+/** What is chosen among: a step under settings; the seed is none of them, as both pictures of a pair have the same. */
+export function blindSource(gallery, text, kept, served) {
+  const rows = gallery.all.filter(({ values, seed }) => values && seed !== null);
+  const settings = new Map(rows.map(({ values }) => [JSON.stringify(settingsOf(values)), settingsOf(values)]));
+  const candidates = [...settings.values()].flatMap((axes) => gallery.data.steps.map((step) => ({ step: step < 0 ? null : step, axes, label: labelOf(text, step, axes) })));
+  const keys = [...settings.keys()].flatMap((key) => gallery.data.steps.map((step) => [key, step]));
+  const tasks = new Map();
+  for (const row of rows) {
+    const name = JSON.stringify([row.item, row.seed]);
+    if (!tasks.has(name)) tasks.set(name, { item: row.item, seed: row.seed, prompt: row.prompt, urls: candidates.map(() => null) });
+    const own = JSON.stringify(settingsOf(row.values));
+    keys.forEach(([key, step], at) => {
+      if (key === own) tasks.get(name).urls[at] ??= gallery.ours(row, step);
+    });
+  }
+  const votes = served ? new ServedVotes(served) : new OwnVotes(kept, gallery.data.run.id);
+  const source = { text, name: gallery.data.run.id, candidates, tasks: [...tasks.values()] };
+  return Object.assign(source, {
+    votes: () => votes.all(),
+    vote: (vote) => votes.add(vote),
+    ...(served ? { ranking: () => votes.ranking() } : { save: () => votes.save() }),
+  });
+}
+
+function settingsOf({ seed, ...axes }) {
+  return axes;
+}
+
+function labelOf(text, step, axes) {
+  return [nameOfStep(text, step), ...Object.entries(axes).map(([name, value]) => `${name} ${value}`)].join(", ");
+}
+
+/** Votes that the gallery's server keeps. */
+class ServedVotes {
+  constructor(server) {
+    this.server = server;
+  }
+
+  async all() {
+    return (await this.server.kept("votes")).votes;
+  }
+
+  async ranking() {
+    return (await this.server.kept("votes")).ranking;
+  }
+
+  add(vote) {
+    return this.server.post("votes", vote);
+  }
+}
+
+/** Votes that the browser keeps until they are saved. */
+class OwnVotes {
+  constructor(kept, run) {
+    Object.assign(this, { kept, run });
+  }
+
+  async all() {
+    return this.kept.list("votes");
+  }
+
+  async add(vote) {
+    const others = this.kept.list("votes").filter(({ voter, made }) => voter !== vote.voter || made !== vote.made);
+    this.kept.write("votes", JSON.stringify(vote.vote === null ? others : [...others, vote]));
+  }
+
+  /** Save them as a file, which `eri rank RUN --votes FILE` adds. */
+  save() {
+    const lines = this.kept.list("votes").map((vote) => `${JSON.stringify(vote)}\n`);
+    const href = URL.createObjectURL(new Blob(lines, { type: "application/jsonl" }));
+    make("a", { href, download: `${this.run}.votes.jsonl` }).click();
+    URL.revokeObjectURL(href);
+  }
+}
