@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from ..compare.estimate import Pace, spoken
 from ..protocol.events import Event, NodeStarted, StepProgress
 from ..workflows import Workflow
 from .sweep import Report, Tally
@@ -36,8 +37,10 @@ def doing(event: NodeStarted | StepProgress, tally: Tally) -> str:
 
 
 @contextmanager
-def sweep_progress(console: Console, title: str, total: int) -> Iterator[Report]:
+def sweep_progress(console: Console, title: str, total: int, pace: Pace | None = None) -> Iterator[Report]:
     """One bar that counts `total` images, of one sweep or of several; yields the sweeps' report function.
+
+    pace: Tells the time that is left.
 
     Only a terminal gets the bar: elsewhere it would be control characters, or one more line.
     """
@@ -48,16 +51,17 @@ def sweep_progress(console: Console, title: str, total: int) -> Iterator[Report]
         MofNCompleteColumn(),
         TextColumn("images · {task.fields[now]}"),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_interactive) as progress:
-        task = progress.add_task(escape(title), total=total, now="queued")
-        done = 0
+        task = progress.add_task(escape(title), total=total, now="queued", left="")
+        done, gone = 0, 0.0
         tally: Tally | None = None
 
         def report(workflow: Workflow, event: Event | None) -> None:
-            nonlocal done, tally
+            nonlocal done, gone, tally
             if event is None or tally is None:
-                done += 0 if tally is None else tally.items
+                done, gone = (0, 0.0) if tally is None else (done + tally.items, gone + tally.work)
                 tally = Tally(workflow)
                 progress.update(task, completed=done, now="queued")
                 return
@@ -65,6 +69,10 @@ def sweep_progress(console: Console, title: str, total: int) -> Iterator[Report]
             if isinstance(event, NodeStarted | StepProgress):
                 progress.update(task, now=doing(event, tally))
             progress.update(task, completed=done + tally.items_done)
+            if pace is not None:
+                pace.at(gone + tally.work * tally.done / tally.total)
+                left = pace.left()
+                progress.update(task, left="" if left is None else f"{spoken(left)} left")
 
         yield report
-        progress.update(task, completed=total, now="done")
+        progress.update(task, completed=total, now="done", left="")

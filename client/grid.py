@@ -14,7 +14,7 @@ from ..images.inner_texts import read_texts
 from ..spec import SampleItem, SampleSpec
 from ..workflows.models import Models
 from .resume import Plan, StepGraphs, plan_sweep
-from .sample_records import checkpoint_of, marks_of, pictures_below, samples_root
+from .sample_records import checkpoint_of, marks_of, pictures_below, samples_root, seed_of
 
 #: Variant's key, training step (-1 = the newest checkpoint) and item index -> the picture.
 Made = dict[tuple[str, int, int], Path]
@@ -118,20 +118,35 @@ class Grid:
 
     def record_kept(self) -> None:
         """Add what the manifest lacks of the pictures that are there; raises CompareError."""
-        known = {(line.cell, line.file, line.checkpoint) for line in read(self.root)}
-        lines = []
         variants = {variant.key: variant for variant in self.variants}
-        for (key, step, index), path in self.kept().items():
-            variant, texts = variants[key], read_texts(path)
-            marks = marks_of(texts).intersection(self.recipe.graphs(_made_as(variant, step)).marks(step, index))
-            made = datetime.fromtimestamp(path.stat().st_mtime, tz=timezone.utc)
-            line = replace(
-                line_of(self.spec, variant, step, index, path.relative_to(self.root).as_posix()),
-                checkpoint=checkpoint_of(texts), graph=next(iter(marks), None), made=utc(made),
-            )  # fmt: skip
-            if (line.cell, line.file, line.checkpoint) not in known:
-                lines.append(line)
-        append(self.root, lines)
+        record(
+            self.root, self.recipe, {(variants[key], step, at): path for (key, step, at), path in self.kept().items()}
+        )
+
+
+def record(root: Path, recipe: Recipe, cells: Mapping[tuple[Variant, int, int], Path]) -> None:
+    """Add what the manifest in `root` lacks of pictures that are there, by what they say of themselves.
+
+    Args:
+        cells: Variant, training step and item index -> picture.
+
+    Raises CompareError.
+    """
+    known = {(line.cell, line.file, line.checkpoint) for line in read(root)}
+    lines = []
+    for (variant, step, index), path in cells.items():
+        texts = read_texts(path)
+        marks = marks_of(texts).intersection(recipe.graphs(_made_as(variant, step)).marks(step, index))
+        line = replace(
+            line_of(recipe.spec, variant, step, index, path.relative_to(root).as_posix()),
+            seed=seed_of(texts),
+            checkpoint=checkpoint_of(texts),
+            graph=next(iter(marks), None),
+            made=utc(datetime.fromtimestamp(path.stat().st_mtime, tz=timezone.utc)),
+        )
+        if (line.cell, line.file, line.checkpoint) not in known:
+            lines.append(line)
+    append(root, lines)
 
 
 def line_of(spec: SampleSpec, variant: Variant, step: int | None, index: int, file: str) -> ManifestLine:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..compare.manifest import ManifestLine, append
+from ..compare.estimate import Pace, estimate, work
+from ..compare.manifest import ManifestLine, append, read
 from ..images.inner_texts import read_texts
 from ..protocol.events import PICTURES, Event, Executed
 from ..protocol.graph_marks import saver_marks
@@ -153,7 +154,7 @@ async def sample_grid(
     async with HostClient(url) as client:
         worker = Worker(client, folder, local_output, name, timeout)
         await worker.ready(grid.recipe, grid.control_images)
-        with _progress(console, grid) as report:
+        with _progress(console, grid, name) as report:
             for job in grid.jobs:
                 done = await do_job(worker, grid.recipe, job, report)
                 made |= made_by(grid, job, done)
@@ -216,9 +217,11 @@ def document_of(
     }
 
 
-def _progress(console: Console | None, grid: Grid) -> AbstractContextManager[Report | None]:
+def _progress(console: Console | None, grid: Grid, worker: str) -> AbstractContextManager[Report | None]:
     if console is None or not grid.images:
         return nullcontext()
     from .console import sweep_progress
 
-    return sweep_progress(console, grid.spec.name, grid.images)
+    guess = estimate(read(grid.root), worker, grid.sizes())
+    pace = Pace(sum(map(work, grid.sizes())), None if guess is None else guess.seconds)
+    return sweep_progress(console, grid.spec.name, grid.images, pace)

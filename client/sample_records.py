@@ -108,14 +108,14 @@ class Samples:
     def take(self, path: Path, texts: Mapping[str, str]) -> None:
         """Take an image that is there, if it is a sample of this spec as it is now. texts: those inside it."""
         record = _record(texts) or {}
-        step, index, seed = record.get("step"), record.get("index"), record.get("seed")
+        step, index = record.get("step"), record.get("index")
         if not (isinstance(step, int) and isinstance(index, int) and self._is_sample(record, step, index)):
             return
         if self._marks is not None and marks_of(texts).isdisjoint(self._marks(step, index)):
             return
         content = checkpoint_of(texts)
         if (step, index) not in self._found or not _differ(content, self._contents(step)):
-            self._found[step, index] = _Sample(path, content, seed if isinstance(seed, int) else None)
+            self._found[step, index] = _Sample(path, content, seed_of(texts))
 
     def _is_sample(self, record: Mapping[str, Any], step: int, index: int) -> bool:
         item = self._items.get(index)
@@ -156,6 +156,12 @@ def _record(texts: Mapping[str, str]) -> dict[str, Any] | None:
     """What Save Samples wrote about an image (run, step and the item's fields); None = no or no readable record."""
     record = parsed(texts.get(KEY))
     return record if "step" in record and "index" in record else None
+
+
+def seed_of(texts: Mapping[str, str]) -> int | None:
+    """The seed that made an image, None = it does not say."""
+    seed = (_record(texts) or {}).get("seed")
+    return seed if isinstance(seed, int) else None
 
 
 def checkpoint_of(texts: Mapping[str, str]) -> str | None:

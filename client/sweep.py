@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..compare.estimate import work
 from ..errors import HostError
 from ..protocol.events import Event, ImageRef, StepProgress, prompt_files_of
 from ..spec import SampleItem, SampleSpec
@@ -125,6 +126,7 @@ class Tally:
         self._done = dict.fromkeys(self._steps, 0.0)
         self.total = sum(item.steps for item in workflow.spec.items)
         self.items = len(workflow.spec.items)
+        self.work = sum(work((item.width, item.height, item.steps)) for item in workflow.spec.items)
 
     @property
     def items_done(self) -> int:

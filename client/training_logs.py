@@ -16,8 +16,8 @@ from ..images import serenity_board
 class TensorBoardLog:
     """Event files in `folder` that `tensorboard --logdir` shows; written by the tensorboard package, without torch.
 
-    Tags: "samples/00", "samples/01", … by item, and "contact_sheet", each with the training step. Raises HostError
-    where the package is not installed.
+    Tags: "samples/00", "samples/01", … by item (of further axes "samples/00/strength=0.8"), and "contact_sheet", each
+    with the training step. Raises HostError where the package is not installed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,12 +27,12 @@ class TensorBoardLog:
             raise _not_installed("tensorboard", "--tensorboard") from error
         self._writer: Any = EventFileWriter(str(folder))
 
-    def step(self, step: int, images: Mapping[int, Path], prompts: Mapping[int, str], sheet: Path) -> None:
+    def step(self, step: int, images: Mapping[str, Path], prompts: Mapping[str, str], sheet: Path) -> None:
         """Write the images of a step and the sheet."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 
-        shown = [(f"samples/{index:02}", path, prompts.get(index, "")) for index, path in images.items()]
+        shown = [(f"samples/{name}", path, prompts.get(name, "")) for name, path in images.items()]
         values = []
         for tag, path, about in [*shown, ("contact_sheet", sheet, "")]:
             width, height, data = _png(path)
@@ -67,15 +67,15 @@ class SerenityBoardLog:
         with serenity_board.opened_board(folder) as board:
             serenity_board.set_status(board, run_name, "running")
 
-    def step(self, step: int, images: Mapping[int, Path], prompts: Mapping[int, str], sheet: Path) -> None:
+    def step(self, step: int, images: Mapping[str, Path], prompts: Mapping[str, str], sheet: Path) -> None:
         """Write the images of a step, their prompts and the sheet."""
-        shown = [(f"samples/{index:02}", path) for index, path in images.items()]
+        shown = [(f"samples/{name}", path) for name, path in images.items()]
         with serenity_board.opened_board(self._folder) as board:
             for tag, path in [*shown, ("contact_sheet", sheet)]:
                 width, height, data = _png(path)
                 serenity_board.add_image(board, self._folder, tag, step, data, width, height)
-            for index in images:
-                serenity_board.add_text(board, f"prompts/{index:02}", step, prompts.get(index, ""))
+            for name in images:
+                serenity_board.add_text(board, f"prompts/{name}", step, prompts.get(name, ""))
 
     def close(self) -> None:
         """Say that the run is complete."""
@@ -106,11 +106,10 @@ class WandbLog:
         # W&B's own step only grows; a checkpoint may be sampled after a later one.
         self._run.define_metric("*", step_metric="train_step")
 
-    def step(self, step: int, images: Mapping[int, Path], prompts: Mapping[int, str], sheet: Path) -> None:
+    def step(self, step: int, images: Mapping[str, Path], prompts: Mapping[str, str], sheet: Path) -> None:
         """Log the images of a step, captioned with their prompts, and the sheet."""
         logged: dict[str, Any] = {
-            f"samples/{index:02}": self._wandb.Image(str(path), caption=prompts.get(index))
-            for index, path in images.items()
+            f"samples/{name}": self._wandb.Image(str(path), caption=prompts.get(name)) for name, path in images.items()
         }
         self._run.log({"train_step": step, **logged, "contact_sheet": self._wandb.Image(str(sheet))})
 

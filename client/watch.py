@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from ..compare.axes import PLAIN, Variant
 from ..errors import HostError, LoraError
 from ..lora import Checkpoint, find_checkpoints
 from ..lora.checkpoints import refuse_several_runs
 from ..lora.header import read_header
 from ..lora.step_lists import spread
 from ..spec import SampleSpec
+from ..spec.model import draw_seeds
 from ..workflows.models import Models
-from .control_images import named_by_content, upload
+from .control_images import named_by_content
 from .graphs import models_offered
+from .grid import Job, Recipe, record
 from .host_client import HostClient
-from .resume import CheckpointFiles, StepGraphs, unsure_note
-from .runs import host_run_name
-from .sample_records import Samples, samples_by_record, samples_root
+from .jobs import Worker, do_job
+from .resume import CheckpointFiles, unsure_note
+from .sample_records import Samples, pictures_below, samples_by_record, samples_root
 from .sheets import write_sheets
-from .sweep import Report, fetch, sample_step
+from .sweep import Report
 
 #: The most training steps on one contact sheet: the first and the newest are always among them.
 SHEET_COLUMNS: Final = 12
@@ -46,8 +50,11 @@ def no_progress(_title: str, _spec: SampleSpec) -> AbstractContextManager[None]:
 class Log(Protocol):
     """Where finished steps are also written: TensorBoard, W&B, SerenityBoard."""
 
-    def step(self, step: int, images: Mapping[int, Path], prompts: Mapping[int, str], sheet: Path) -> None:
-        """Take the new images (item index -> file) of a training step, and the sheet as it is now."""
+    def step(self, step: int, images: Mapping[str, Path], prompts: Mapping[str, str], sheet: Path) -> None:
+        """Take the new images of a training step, by name, their prompts, and the first sheet as it is now.
+
+        A name is the item's number ("00"), of a sweep with further axes with the variant's key ("00/strength=0.8").
+        """
 
     def close(self) -> None:
         """Write out what is pending."""
@@ -55,7 +62,7 @@ class Log(Protocol):
 
 @dataclass(frozen=True)
 class Told:
-    """One thing to tell: "sampled", "replaced", "waiting", "broken", "failed", "skipped", "models", "host"."""
+    """One thing to tell: "sampled", "replaced", "waiting", "broken", "failed", "skipped", "models", "host", "ended"."""
 
     what: str
     text: str
@@ -70,7 +77,7 @@ class Summary:
     failed: dict[str, str] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    sheet: Path | None = None
+    sheets: list[Path] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -78,13 +85,14 @@ class Summary:
             "steps": {str(step): [str(path) for path in paths] for step, paths in sorted(self.made.items())},
             "failed": self.failed,
             "waiting": self.waiting,
-            "sheet": None if self.sheet is None else str(self.sheet),
+            "sheet": str(self.sheets[0]) if self.sheets else None,
+            **({"sheets": [str(path) for path in self.sheets]} if len(self.sheets) > 1 else {}),
             "notes": self.notes,
         }
 
 
 class Watch:
-    """Samples the checkpoints of `run` on a ComfyUI, each with each prompt once, into `folder`.
+    """Samples the checkpoints of `run` on a ComfyUI, each with each prompt and variant once, into `folder`.
 
     What was sampled is read from the images below `folder`, so a restart goes on where it was. A checkpoint that
     another takes the place of is sampled anew. One that cannot be used is told and passed over until its file changes.
@@ -93,6 +101,10 @@ class Watch:
         new_only: Whether checkpoints that are there at the start are left out.
         again: Whether images that are there do not count.
         batch: As in `sweep`.
+        variants: Of every checkpoint.
+        rows, columns: Axes of the contact sheets, see `sheets.write_sheets`.
+        worker: What the manifest calls the ComfyUI.
+        after: Called when a checkpoint is done.
 
     Raises LoraError for a folder with checkpoints of several runs.
     """
@@ -108,6 +120,11 @@ class Watch:
         new_only: bool = False,
         again: bool = False,
         batch: int = 1,
+        variants: Sequence[Variant] = (PLAIN,),
+        rows: str | None = None,
+        columns: str | None = None,
+        worker: str = "local",
+        after: Callable[[], object] = lambda: None,
         logs: tuple[Log, ...] = (),
         tell: Callable[[Told], None] = lambda told: None,
         progress: Progress = no_progress,
@@ -119,9 +136,12 @@ class Watch:
         self.local_output, self.batch = local_output, batch
         self.logs, self.tell, self.progress = logs, tell, progress
         self.summary = Summary() if summary is None else summary
+        self.variants, self.rows, self.columns = list(variants), rows, columns
+        self.worker, self.after = worker, after
         self._files = CheckpointFiles()
-        self._samples = Samples(samples_root(self.folder, spec), spec, None, self._files)
-        self._graphs = StepGraphs(spec, models, run, batch)
+        self.root = samples_root(self.folder, spec)
+        self._samples = {variant: Samples(self.root, variant.of(spec), None, self._files) for variant in self.variants}
+        self._recipe = self._new_recipe()
         self._looked = self._again = again
         self._left_out = {entry.path: _stamp(entry.path) for entry in self._checkpoints()} if new_only else {}
         self._judged: dict[Path, Stamp] = {}  # broken or failed, as the file was then
@@ -140,7 +160,7 @@ class Watch:
                 continue
             if entry.step is None:
                 self._tell_once("skipped", f"{entry.path}: its training step is unknown, so its images have no name")
-            elif self._samples.missing(entry.step) and self._usable(entry.path):
+            elif any(of.missing(entry.step) for of in self._samples.values()) and self._usable(entry.path):
                 yield entry, entry.step
 
     async def once(self, client: HostClient) -> None:
@@ -149,30 +169,62 @@ class Watch:
             self.models, choice = await models_offered(client.url, self.spec)
             for note in choice:  # at once: should ComfyUI refuse the graph, they say what it lacks
                 self._tell_once("models", note)
-            self._graphs = StepGraphs(self.spec, self.models, self.run, self.batch)
+            self._recipe = self._new_recipe()
             self._looked = self._again  # images made with other model files do not count
+            self._look()
         for entry, step in self.pending():
             await self._sample(client, entry, step)
 
-    async def forever(self, client: HostClient, interval: float) -> None:
+    async def forever(self, client: HostClient, interval: float, timeout: float | None = None) -> None:
         """`once` at every change of the folder and at least every `interval` seconds, until cancelled.
 
         A host that is away is waited for.
+
+        Args:
+            timeout: Seconds without a new checkpoint after which it ends, None = never.
         """
-        async for _ in changes(self.run, interval):
+        files: object = None
+        since, away = time.monotonic(), None
+        async for _ in changes(self.run, interval if timeout is None else min(interval, timeout)):
+            before, files = files, {entry.path: _stamp(entry.path) for entry in self._checkpoints()}
+            made = sum(map(len, self.summary.made.values()))
+            away = None
             try:
                 await self.once(client)
             except HostError as error:
                 if error.kind not in _AWAY:
                     raise
+                away = error
                 self._tell_once("host", f"{error} Trying again every {interval:g} s.")
+            if files != before or made != sum(map(len, self.summary.made.values())):
+                since = time.monotonic()
+            if timeout is not None and time.monotonic() - since >= timeout:
+                if away is not None:
+                    raise away
+                self.tell(Told("ended", f"no new checkpoint for {timeout:g} s"))
+                return
+
+    def _new_recipe(self) -> Recipe:
+        """What the graphs are made of; seeds that the config leaves to chance are drawn anew, as trainers do."""
+        spec, self._drawn = draw_seeds(self.spec)
+        return Recipe(spec, self.models, {"": str(self.run)}, self.batch)
 
     def _look(self) -> None:
         """Read from the images what was sampled, once."""
-        if not self._looked:
-            self._samples = samples_by_record(self.folder, self.spec, self._graphs.marks, self._files)
-            self.summary.notes += [note for note in unsure_note(self._samples) if note not in self.summary.notes]
-            self._looked = True
+        if self._looked:
+            return
+        there = pictures_below(self.root)
+        for variant in self.variants:
+            marks, spec = self._recipe.graphs(variant).marks, variant.of(self.spec)
+            self._samples[variant] = samples_by_record(self.folder, spec, marks, self._files, there)
+        notes = [note for of in self._samples.values() for note in unsure_note(of)]
+        self.summary.notes += [note for note in dict.fromkeys(notes) if note not in self.summary.notes]
+        record(self.root, self._recipe, self._cells())
+        self._looked = True
+
+    def _cells(self) -> dict[tuple[Variant, int, int], Path]:
+        """All pictures there are, by variant, training step and item index."""
+        return {(variant, *place): path for variant, of in self._samples.items() for place, path in of.paths().items()}
 
     def _checkpoints(self) -> list[Checkpoint]:
         found = find_checkpoints(self.run)
@@ -209,43 +261,63 @@ class Watch:
             self.tell(Told(what, text))
 
     async def _sample(self, client: HostClient, entry: Checkpoint, step: int) -> None:
+        """Sample what a checkpoint lacks, variant by variant."""
         stamp = _stamp(entry.path)
-        await upload(client, self._control)
-        if self._samples.forget_old(step):
+        worker = Worker(client, self.folder, self.local_output, self.worker)
+        await worker.ready(self._recipe, self._control)
+        replaced = [of.forget_old(step) for of in self._samples.values()]
+        if any(replaced):
             self.tell(Told("replaced", f"{entry.path} is another one than before", step))
-        name = await host_run_name(client, self.run)
-        if any(item.seed is None for item in self.spec.items):  # drawn anew for every step, as trainers do
-            self._graphs = StepGraphs(self.spec, self.models, self.run, self.batch)
-        workflow = self._graphs.at(step, name, self._samples.missing(step))
-        try:
-            with self.progress(f"step {step}", workflow.spec) as report:
-                done = await sample_step(client, workflow, step, report)
-        except HostError as error:
-            if error.kind not in _OF_ONE_CHECKPOINT:
-                raise
-            self._judge(entry.path, stamp, "failed", str(error))
-            return
-        files = await fetch(client, done, self.folder, self.local_output)
-        images = {image.item.index: path for image, path in files.items()}
-        self._samples.add(step, images)
-        if self._samples.are_of_another(step, list(images.values())) and stamp == _stamp(entry.path):
-            self._judge(entry.path, stamp, "failed", f"ComfyUI's run {name} holds another file of this name")
-            return
+        if any(item.seed is None for item in self.spec.items):
+            self._recipe = self._new_recipe()
+        made: dict[tuple[Variant, int], Path] = {}
+        for variant, samples in self._samples.items():
+            missing = tuple(samples.missing(step))
+            if not missing:
+                continue
+            try:
+                title = ", ".join([f"step {step}", *([variant.title] if variant.title else [])])
+                with self.progress(
+                    title, self.spec.part([one for one in self.spec.items if one.index in missing])
+                ) as tell:
+                    done = await do_job(worker, self._recipe, Job(variant, step, missing, (variant,)), tell)
+            except HostError as error:
+                if error.kind not in _OF_ONE_CHECKPOINT:
+                    raise
+                self._judge(entry.path, stamp, "failed", str(error))
+                return
+            samples.add(step, done.pictures)
+            another = any(samples.is_another(step, line.checkpoint) for line in done.lines)
+            if another and stamp == _stamp(entry.path):
+                name = await worker.run_name(str(self.run))
+                self._judge(entry.path, stamp, "failed", f"ComfyUI's run {name} holds another file of this name")
+                return
+            self.summary.made.setdefault(step, []).extend(done.pictures.values())
+            notes = dict.fromkeys([*self._drawn, *done.notes])
+            self.summary.notes += [note for note in notes if note not in self.summary.notes]
+            made |= {(variant, index): path for index, path in done.pictures.items()}
         self.summary.failed.pop(str(entry.path), None)
-        self.summary.made.setdefault(step, []).extend(images.values())
-        self.summary.notes += [note for note in done.notes if note not in self.summary.notes]
-        self.summary.sheet = await asyncio.to_thread(self._draw_sheet)
-        prompts = {item.index: item.prompt for item in self.spec.items}
+        await self._tell_step(step, made)
+
+    async def _tell_step(self, step: int, made: Mapping[tuple[Variant, int], Path]) -> None:
+        """Draw the sheets anew, and write a step's new pictures into the logs."""
+        self.summary.sheets = await asyncio.to_thread(self._draw_sheets)
+        texts = {item.index: item.prompt for item in self.spec.items}
+        names = {at: "/".join(filter(None, [f"{at[1]:02}", at[0].key])) for at in made}
+        images = {names[at]: path for at, path in made.items()}
+        prompts = {names[at]: texts[at[1]] for at in made}
         for log in self.logs:
-            await asyncio.to_thread(log.step, step, images, prompts, self.summary.sheet)
+            await asyncio.to_thread(log.step, step, images, prompts, self.summary.sheets[0])
+        await asyncio.to_thread(self.after)
         self.tell(Told("sampled", f"step {step}: {len(images)} images", step))
 
-    def _draw_sheet(self) -> Path:
-        """The sheet of all steps there are (at most SHEET_COLUMNS), a row per prompt."""
-        samples = self._samples
-        steps = spread(samples.steps(), SHEET_COLUMNS)
-        paths = {("", step, index): path for (step, index), path in samples.paths().items()}
-        return write_sheets(paths, self.spec, steps, samples.root)[0]
+    def _draw_sheets(self) -> list[Path]:
+        """The sheets of all steps there are (at most SHEET_COLUMNS)."""
+        cells = {(variant.key, step, index): path for (variant, step, index), path in self._cells().items()}
+        steps = spread(sorted({step for _, step, _ in cells}), SHEET_COLUMNS)
+        return write_sheets(
+            cells, self.spec, steps, self.root, variants=self.variants, rows=self.rows, columns=self.columns
+        )
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..client.sheets import axis_values
-from ..compare.axes import Value, variants
+from ..compare.axes import Variant, variants
 from ..compare.pages import choose
 from ..compare.values import read_values
 from ..errors import CompareError
@@ -64,9 +64,8 @@ def sweep(
     with reported(as_json):
         where, one = several(host, engine, address, workers), host[0] if host else None
         found = read_config(file, trainer, family, prompts, expand, wildcards).select(items)
-        given = {"strength": strengths, "seed": seeds, "cfg": cfg, "guidance": guidance, "sampler": sampler}
-        values = read_values(found, {axis: text for axis, text in given.items() if text is not None})
-        asked = _asked(found, steps, run, runs, values, (models, output, again, batch, rows, columns))
+        every = chosen(found, strengths, seeds, cfg, guidance, sampler)
+        asked = _asked(found, steps, run, runs, every, (models, output, again, batch, rows, columns))
         grid = asked.plan(models)
         plan = plan_of(grid, asked, one)
         if dry_run:
@@ -78,8 +77,22 @@ def sweep(
     print_images(document, as_json)
 
 
+def chosen(
+    found: SampleSpec, strengths: str | None, seeds: str | None, cfg: str | None, guidance: str | None,
+    sampler: str | None,
+) -> list[Variant]:  # fmt: skip
+    """The variants that the options of axes mean; raises CompareError."""
+    given = {"strength": strengths, "seed": seeds, "cfg": cfg, "guidance": guidance, "sampler": sampler}
+    return variants(read_values(found, {axis: text for axis, text in given.items() if text is not None}))
+
+
+def check_sheets(found: SampleSpec, every: Sequence[Variant], rows: str | None, columns: str | None) -> None:
+    """Refuse axes of the sheets that the sweep does not have; CompareError."""
+    choose({axis: len(of) for axis, of in axis_values(found, [], every).items()}, rows, columns)
+
+
 def _asked(
-    found: SampleSpec, steps: str, run: str | None, runs: str | None, values: Mapping[str, Sequence[Value]],
+    found: SampleSpec, steps: str, run: str | None, runs: str | None, every: Sequence[Variant],
     rest: tuple[Path | None, Path, bool, int, str | None, str | None],
 ) -> Asked:  # fmt: skip
     """What the options mean. Raises CompareError, LoraError."""
@@ -88,7 +101,7 @@ def _asked(
     models, output, again, batch, rows, columns = rest
     more: list[str] = []
     if runs is None:
-        chosen: dict[str, str | None] = {"": run or found.name}
+        named: dict[str, str | None] = {"": run or found.name}
         numbers = _steps(steps, run or found.name)
     else:
         if run is not None:
@@ -98,12 +111,11 @@ def _asked(
             check_family(one, found.family)
         _check_steps(steps)
         common, more = common_steps(several, steps)
-        numbers, chosen = [*common], dict(several)
-        values = {"run": list(several), **values}
-    every = variants(values)
-    choose({axis: len(of) for axis, of in axis_values(found, [], every).items()}, rows, columns)
+        numbers, named = [*common], dict(several)
+        every = [Variant({"run": label, **one.values}) for label in several for one in every]
+    check_sheets(found, every, rows, columns)
     return Asked(
-        found, numbers, chosen, models, output, every, again, batch, "contact_sheet.png", rows, columns, more
+        found, numbers, named, models, output, every, again, batch, "contact_sheet.png", rows, columns, more
     )  # fmt: skip
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from ..client.host_client import HostClient
+from ..client.jobs import worker_name
+from ..client.saving import check_folder
 from ..client.sweep import Report
 from ..client.watch import Log, Summary, Told, Watch, no_progress, sees_changes
 from ..errors import SpecError
@@ -19,6 +22,20 @@ from ..workflows.run_overview import find_configs
 from . import interrupts, options
 from .hosts import open_host
 from .shared import err, near, notes, out, read_config, reported, show
+from .sweep import check_sheets, chosen
+
+if TYPE_CHECKING:
+    from .watched_gallery import WatchedGallery
+
+
+_Timeout = Annotated[
+    float | None,
+    typer.Option(min=1, help="End after so many seconds without a new checkpoint.", show_default="never"),
+]
+_Interval = Annotated[
+    float, typer.Option(min=0.2, max=3600, help="Seconds between looks at the folder where no change is seen.")
+]
+_Board = Annotated[Path | None, typer.Option(help="Also write into this run folder of SerenityBoard (board.db).")]
 
 
 def watch(
@@ -29,14 +46,22 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Sample what is there and end.")] = False,
     new_only: Annotated[bool, typer.Option("--new-only", help="Leave out checkpoints that are there already.")] = False,
     again: options.Again = False,
-    interval: Annotated[
-        float, typer.Option(min=0.2, max=3600, help="Seconds between looks at the folder where no change is seen.")
-    ] = 10.0,
+    timeout: _Timeout = None,
+    interval: _Interval = 10.0,
     tensorboard: Annotated[Path | None, typer.Option(help="Also write TensorBoard events into this folder.")] = None,
     wandb: Annotated[str | None, typer.Option(help="Also log to this W&B project.")] = None,
-    serenityboard: Annotated[
-        Path | None, typer.Option(help="Also write into this run folder of SerenityBoard (board.db).")
-    ] = None,
+    serenityboard: _Board = None,
+    strengths: options.Strengths = None,
+    seeds: options.Seeds = None,
+    cfg: options.Cfg = None,
+    guidance: options.Guidance = None,
+    sampler: options.Sampler = None,
+    items: options.Items = "",
+    rows: options.Rows = None,
+    columns: options.Columns = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the gallery, renewed after each checkpoint.")] = False,
+    serve_host: options.ServeHost = "127.0.0.1",
+    port: options.ServePort = None,
     models: options.ModelsFile = None,
     host: options.HostUrl = None,
     output: options.Output = Path("eri_samples"),
@@ -55,38 +80,60 @@ def watch(
     Example: eri watch output/my_run --config train_flux.yaml --tensorboard logs
     """
     with reported(as_json):
-        found = read_config(config or _config_in(run_dir), trainer, family, prompts, expand, wildcards)
+        found = read_config(config or _config_in(run_dir), trainer, family, prompts, expand, wildcards).select(items)
         read_models(models, found)  # a mistake there is told before a host is started
+        every = chosen(found, strengths, seeds, cfg, guidance, sampler)
+        check_sheets(found, every, rows, columns)
         if not (sees_changes() or once):
             notes([f"watchfiles is not installed: the folder is looked at every {interval:g} s"])
         logs = _logs(found, run_dir, tensorboard, wandb, serenityboard)
         summary = Summary()
         watcher = Watch(
-            found, run_dir, output, models=models, new_only=new_only, again=again, batch=batch, logs=logs, tell=_tell,
+            found, run_dir, output, models=models, new_only=new_only, again=again, batch=batch, variants=every,
+            rows=rows, columns=columns, worker=worker_name(host), logs=logs, tell=_tell,
             progress=no_progress if as_json else _bar, summary=summary,
         )  # fmt: skip
-        stopped = False
-        try:
-            if once and not any(watcher.pending()):
-                notes(["nothing to sample, so no host was asked"])
-            else:
-                with open_host(host, output, [str(run_dir)], quiet=as_json) as (url, local_output):
-                    watcher.local_output = local_output
-                    interrupts.run(_work(watcher, url, None if once else interval))
-        except KeyboardInterrupt:
-            stopped = True
-        finally:
-            for log in logs:
-                log.close()
+        served = _gallery(watcher, serve_host, port) if serve else None
+        stopped = _watch(watcher, served, host, None if once else interval, timeout, as_json)
     _print_summary(summary, as_json)
     if stopped or summary.failed:
         raise typer.Exit(interrupts.EXIT_CODE if stopped else 1)
 
 
-async def _work(watcher: Watch, url: str, interval: float | None) -> None:
-    """interval: seconds between looks, None = once."""
+def _gallery(watcher: Watch, host: str, port: int | None) -> WatchedGallery:
+    from .watched_gallery import WatchedGallery
+
+    return WatchedGallery(watcher.root, watcher.run, host, port)
+
+
+def _watch(
+    watcher: Watch, served: WatchedGallery | None, host: str | None, interval: float | None, timeout: float | None,
+    quiet: bool,
+) -> bool:  # fmt: skip
+    """Watch until there is nothing more to do; whether that was stopped. interval: None = one look."""
+    check_folder(watcher.root)
+    try:
+        with served or contextlib.nullcontext():
+            if served is not None:
+                watcher.after = served.write
+                served.write()
+            if interval is None and not any(watcher.pending()):
+                notes(["nothing to sample, so no host was asked"])
+            else:
+                with open_host(host, watcher.folder, [str(watcher.run)], quiet=quiet) as (url, local_output):
+                    watcher.local_output = local_output
+                    interrupts.run(_work(watcher, url, interval, timeout))
+    except KeyboardInterrupt:
+        return True
+    finally:
+        for log in watcher.logs:
+            log.close()
+    return False
+
+
+async def _work(watcher: Watch, url: str, interval: float | None, timeout: float | None) -> None:
     async with HostClient(url) as client:
-        await (watcher.once(client) if interval is None else watcher.forever(client, interval))
+        await (watcher.once(client) if interval is None else watcher.forever(client, interval, timeout))
 
 
 def _config_in(run_dir: Path) -> Path:
@@ -138,6 +185,6 @@ def _print_summary(summary: Summary, as_json: bool) -> None:
     out.print(f"{images} images of {len(summary.made)} checkpoints, {len(summary.failed)} failed")
     for path in (path for _, paths in sorted(summary.made.items()) for path in paths):
         out.print(escape(near(path)), highlight=False, soft_wrap=True)
-    if summary.sheet is not None:
-        out.print(f"[bold]contact sheet[/] {escape(near(summary.sheet))}", highlight=False, soft_wrap=True)
+    for sheet in summary.sheets:
+        out.print(f"[bold]contact sheet[/] {escape(near(sheet))}", highlight=False, soft_wrap=True)
     notes(summary.notes)

@@ -88,7 +88,7 @@ def test_serenity_board_reads_what_was_logged(tmp_path: Path) -> None:
     run = tmp_path / "run"
     log = SerenityBoardLog(run, "zorp")
     for step in (100, 50, 100):
-        log.step(step, {2: tmp_path / "a.png"}, {2: "a zorp"}, tmp_path / "sheet.png")
+        log.step(step, {"02": tmp_path / "a.png"}, {"02": "a zorp"}, tmp_path / "sheet.png")
     assert asked(run, "SELECT value FROM metadata WHERE key = 'status'") == [('"running"',)]
     log.close()
     tables = json.loads(SCHEMA.read_text(encoding="utf-8"))
@@ -116,7 +116,7 @@ def test_a_trainers_board_stays_its_own(tmp_path: Path) -> None:
             board.execute("INSERT OR REPLACE INTO metadata VALUES (?, ?)", (key, value))
         before = board.execute("SELECT * FROM metadata ORDER BY key").fetchall()
     log = SerenityBoardLog(tmp_path, "zorp")
-    log.step(7, {0: tmp_path / "a.png"}, {}, tmp_path / "a.png")
+    log.step(7, {"00": tmp_path / "a.png"}, {}, tmp_path / "a.png")
     log.close()
     assert asked(tmp_path, "SELECT * FROM metadata ORDER BY key") == before
     assert asked(tmp_path, "SELECT session_id, status FROM sessions") == [("run_1f", "running")]

@@ -13,6 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from PIL import Image
 
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.watch import Told, Watch, sees_changes
+from comfyui_eridiffusion.compare.manifest import FILE, read
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.tests.client.relay import Relay
 from comfyui_eridiffusion.tests.client.wandb_files import wandb_records
@@ -107,7 +109,7 @@ async def test_checkpoints_one_by_one(place: Place, tmp_path: Path) -> None:
         assert watcher.summary.failed == {}
         made = stamps(tmp_path)
         assert set(made) == {f"step_{step:06}_sample_{index:02}.png" for step in (50, 100, 200) for index in (0, 2)}
-        sheet = watcher.summary.sheet
+        (sheet,) = watcher.summary.sheets
         assert sheet is not None
         with Image.open(sheet) as picture:
             assert picture.width > 3 * 160
@@ -249,6 +251,44 @@ def _in_wandb(folder: Path, document: dict[str, Any]) -> None:
             assert told[name, "sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
             assert next(folder.rglob(Path(told[name, "path"]).name)).is_file()
         assert told["contact_sheet", "_type"] == "image-file"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_a_killed_watch_over_strengths_goes_on(place: Place, tmp_path: Path) -> None:
+    """Killed in the middle, started again: every cell once, the manifest whole; then it ends by its time limit.
+
+    Meanwhile the gallery is served, with what was made so far.
+    """
+    for step in (50, 100, 200):
+        shutil.copy(checkpoint(step), place.run)
+    words = command(place, tmp_path, "--strengths", "0.5,1", "--timeout", "1", "--interval", "0.2")
+    root = tmp_path / "got" / "flux_zorp"
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        wait_until(lambda: len(list(root.rglob("step_*.png"))) >= 3 or first.poll() is not None, "some are made")
+        first.kill()
+    before = {str(path): path.stat().st_mtime_ns for path in root.rglob("step_*.png")}
+    assert 3 <= len(before) < 12
+    wait_until_idle(place.url)
+    with (root / FILE).open("ab") as stream:
+        stream.write(b'{"version": 1, "run": "flux')  # what a kill in the middle of a line leaves
+    with subprocess.Popen([*words, "--serve"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as second:
+        assert second.stderr is not None
+        served = next(line for line in second.stderr if "serving" in line).split()[-1]
+        page = urllib.request.urlopen(served, timeout=PATIENCE).read().decode()
+        shown, errors = second.communicate(timeout=PATIENCE)
+    assert (second.returncode, "Traceback" in errors) == (0, False), errors
+    assert "no new checkpoint for 1 s" in errors
+    assert "strength=0.5" in page
+    after = {str(path): path.stat().st_mtime_ns for path in root.rglob("step_*.png") if "gallery" not in path.parts}
+    assert {path: after[path] for path in before} == before
+    cells = {(strength, step, item) for strength in (0.5, 1.0) for step in (50, 100, 200) for item in (0, 2)}
+    lines = read(root)
+    assert {(line.axes["strength"], line.step, line.item) for line in lines} == cells
+    assert len(lines) == len({line.file for line in lines}) == len(after) == len(cells)
+    assert {str(root / line.file) for line in lines} == set(after)
+    made = sum(len(paths) for paths in json.loads(shown)["steps"].values())
+    assert made == len(cells) - len(before)
+    assert len(json.loads(shown)["sheets"]) == 2
 
 
 SIGNALS = pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda sign: sign.name)
