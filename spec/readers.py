@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -17,6 +18,7 @@ from ..families import FAMILIES
 from ..trainers import LAYOUT_NAMES, LISTED, TRAINERS, Trainer, layout_owner
 from ..trainers.native import TRAINER as NATIVE
 from ..trainers.native.reader import refuse_own_form
+from ..trainers.process import is_process
 from ..trainers.profiles import profile_for
 from .model import SampleSpec, placeholders
 
@@ -110,6 +112,8 @@ def read_opened(
         raise SpecError(f"there is no model family {family!r}", remedy=f"Families are {', '.join(FAMILIES)}.")
     notations = [entry.notations for entry in TRAINERS.values() if trainer in (None, entry.id)]
     document = parse(text, name, suffix, notations, folders)
+    if isinstance(document.root.value, list) and len(document.root.value) == 1 and is_process(document.root.value[0]):
+        document = replace(document, root=document.root.value[0])  # a section cut out of `config.process`
     found = TRAINERS[trainer] if trainer else _recognised(document)
     if found.variables and env is not None:
         document = parse(_substituted(text, name, env), name, suffix, notations, folders)

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyui_eridiffusion.spec import SampleItem, SpecError, read_spec
+from comfyui_eridiffusion.spec import SampleItem, SpecError, read_spec, read_text
 from comfyui_eridiffusion.tests.spec.ai_toolkit_rules import expected_images
 
 DATA = Path(__file__).parent / "data"
@@ -317,3 +317,13 @@ def test_random_sections_follow_the_restated_rules(
         assert (found.prompt, found.negative_prompt) == (wanted["prompt"], wanted["negative"])
         wanted_shape = [wanted[key] for key in ("width", "height", "seed", "steps")]
         assert shape == (*wanted_shape, wanted_scale, wanted["strength"])
+
+
+def test_a_process_cut_out_of_its_list() -> None:
+    model, sample = {"name_or_path": "a/FLUX.1-dev", "is_flux": True}, {"prompts": ["a pier"], "seed": 7}
+    process = {"type": "sd_trainer", "model": model, "train": {"dtype": "bf16"}, "sample": sample}
+    alone = read_text(json.dumps(process))
+    spec = read_text(json.dumps([process]))
+    assert (spec.trainer, spec.family, spec.items) == ("ai-toolkit", "flux", alone.items)
+    with pytest.raises(SpecError, match="no training config"):
+        read_text(json.dumps([process, process]))
