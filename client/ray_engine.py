@@ -127,7 +127,7 @@ class RayPlace:
         return replace(done, pictures=pictures)
 
     async def close(self) -> None:
-        """End its ComfyUI in order; one that has not answered yet ends with its actor."""
+        """End its job and its ComfyUI in order; one that has not answered yet ends with its actor."""
         if not self._opened:
             return
         ray = _imported()
@@ -153,14 +153,10 @@ class RayPlace:
         )
 
     async def _asked(self, reference: Any) -> Any:
-        """What the actor answers; HostError of kind "lost" where it is gone. Cancelling cancels it there."""
+        """What the actor answers; HostError of kind "lost" where it is gone."""
         ray = _imported()
         try:
             answer: Answer = await _result(reference)
-        except asyncio.CancelledError:
-            with suppress(ray.exceptions.RayError):
-                ray.cancel(reference)
-            raise
         except ray.exceptions.RayError as error:
             raise _gone(error, self._opened) from error
         if answer.error is not None:

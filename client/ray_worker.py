@@ -96,7 +96,7 @@ class Answer(NamedTuple):
 
 
 class RayWorker:
-    """The actor. Each method gives an `Answer`; one that is cancelled cancels its prompt in ComfyUI.
+    """The actor. Each method but the last two gives an `Answer`.
 
     Args:
         url: A ComfyUI that runs already, as it is reached from the worker's machine; None = one of its own.
@@ -115,6 +115,7 @@ class RayWorker:
         self._runs: dict[str, str] = {}
         self._here: dict[Path, str] = {}
         self._made = 0
+        self._doing: asyncio.Future[Any] | None = None
 
     async def about(self) -> Answer:
         """The version of its pack, and the name of its machine."""
@@ -134,14 +135,18 @@ class RayWorker:
 
     async def do(self, job: Job) -> Answer:
         """Do a job; gives the `JobDone` with paths as text, relative to the output folder, and the files there."""
-        return await _answered(self._do(job))
+        self._doing = asyncio.ensure_future(self._do(job))
+        return await _answered(self._doing)
 
     async def made(self) -> int:
         """How many pictures of the job that it is at are made."""
         return self._made
 
     async def close(self) -> None:
-        """End what was started, and remove what was sent."""
+        """End what was started, a job in ComfyUI too, and remove what was sent."""
+        if self._doing is not None:
+            self._doing.cancel()
+            await asyncio.wait([self._doing])
         if self._worker is not None:
             await self._worker.client.close()
         if self._own is not None:

@@ -257,6 +257,12 @@ def command_test_pure(options: argparse.Namespace) -> int:
     return call(module(python, "pytest", "-m", "not host", *(options.rest or in_two())))
 
 
+def command_test_ray(options: argparse.Namespace) -> int:
+    """run the test on a Ray cluster of this machine, for which Ray is installed (a minute)"""
+    python = set_up(options, ("cli", "test", "ray"))
+    return call(module(python, "pytest", "tests/client/test_ray_engine.py", *options.rest))
+
+
 def in_two() -> list[str]:
     """Two processes where there are two cores, with one thread each; files that share a ComfyUI are in one of them.
 
@@ -342,6 +348,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "demo": command_demo,
     "test": command_test,
     "test-pure": command_test_pure,
+    "test-ray": command_test_ray,
     "lint": command_lint,
     "fuzz": command_fuzz,
     "install": command_install,

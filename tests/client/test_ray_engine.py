@@ -9,6 +9,7 @@ import shutil
 import signal
 import urllib.request
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ async def test_a_worker_is_killed_and_a_sweep_is_cancelled(host_server: Any, tmp
     async with ray_places(None, [], 2, own_host, tmp_path / "shared") as places:
         watched: list[Place] = [Watched(place, every, dies) for place, dies in zip(places, (True, False), strict=True)]
         await sample_on(watched, lambda _: plan("shared", run), told.append, lambda *_: None)
-        await cancelled(host_server.url, places[0]._files, tmp_path)
+        await cancelled(host_server, places[0]._files, tmp_path)
     assert len(told) == 1
     assert f"{every[0].name} is left out from now on: it is gone" in told[0]
     made = Counter((line.step, line.item, line.worker) for line in read(tmp_path / "shared" / spec.name))
@@ -106,15 +107,16 @@ async def test_a_worker_is_killed_and_a_sweep_is_cancelled(host_server: Any, tmp
     assert not ray.is_initialized()
 
 
-async def cancelled(url: str, files: Any, folder: Path) -> None:
-    """Cancel a sweep on a worker that uses the ComfyUI at `url`, while it samples: it is idle again, and goes on."""
-    grid = plan_grid(short("flux", steps=500), [50], folder / "cancelled", models=MODELS, runs={"": str(SEEN)})
-    actor = ray.remote(RayWorker).options(num_cpus=0).remote(url, None)
+async def cancelled(host: Any, files: Any, folder: Path) -> None:
+    """Cancel a sweep on a worker that uses a ComfyUI by its URL, while it samples: ComfyUI stops and keeps nothing."""
+    spec = replace(short("flux", steps=500), name="cancelled_by_ray")
+    grid = plan_grid(spec, [50], folder / "cancelled", models=MODELS, runs={"": str(SEEN)})
+    actor = ray.remote(RayWorker).options(num_cpus=0).remote(host.url, None)
     place = RayPlace(actor, "by its URL", files, folder / "cancelled", sends=False)
     sampling = asyncio.ensure_future(sample_on([place], lambda _: grid, lambda _: None, lambda *_: None))
-    await until(lambda: asyncio.to_thread(busy, url), "it samples")
+    await until(lambda: asyncio.to_thread(busy, host.url), "it samples")
     sampling.cancel()
     await asyncio.wait([sampling])
     assert sampling.cancelled()
-    await until(lambda: not busy(url), "it is idle")
-    assert not list((folder / "cancelled").rglob("*.png"))
+    await until(lambda: not busy(host.url), "it is idle")
+    assert not list((host.output_dir / spec.name).rglob("*.png"))

@@ -38,7 +38,7 @@ ERI = ("client", "commands", "dev")
 ERI_FILES = (
     "compare/estimate.py", "compare/pages.py", "compare/scheduler.py", "gallery/serve.py", "gallery/votes.py",
 )  # fmt: skip
-TARGETS = ("demo", "test", "test-pure", "lint", "fuzz", "install", "train-examples", "adherence")
+TARGETS = ("demo", "test", "test-pure", "test-ray", "lint", "fuzz", "install", "train-examples", "adherence")
 TARGETS += ("example-workflows", "clean")
 
 
@@ -221,9 +221,9 @@ def test_installed_wheel_runs_eri(tmp_path: Path) -> None:
     assert graph["lora"]["inputs"]["step"] == 500
 
 
-def test_ci_calls_exactly_make_test() -> None:
+def test_ci_calls_exactly_the_make_targets() -> None:
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
-    assert lines[-1] == "make test"
+    assert lines[-2:] == ["make test", "make test-ray"]
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
