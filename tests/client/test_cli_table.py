@@ -43,6 +43,7 @@ VERBS: dict[str, list[str]] = {
     "verify": [FLUX, "--run", RUN, "--samples", SAMPLES, "--host", DOWN],
     "watch": [RUN, "--config", FLUX, "--once", "--host", DOWN],
     "rank": [RUN],
+    "gallery": [SAMPLES],
     "demo": ["--host", DOWN],
     "host setup": [],
     "host start": [],
@@ -188,6 +189,8 @@ def test_bad_files_of_other_verbs(bad_file: str, tmp_path: Path) -> None:
     there = Path(bad_file)
     fails(2, "lora", "lora", bad_file) if not there.is_dir() else None
     fails(2, "lora", "lora", LORA, "--against", bad_file)
+    fails(2, "compare", "gallery", bad_file)
+    fails(2, "usage" if there.is_dir() else "compare", *verb("gallery", "--marks", bad_file))
     fails(2, None, "watch", RUN, "--config", bad_file, "--once", "--host", DOWN)
     fails(2, None, "watch", bad_file, "--once", "--host", DOWN)
     if there.name != "missing.yaml":

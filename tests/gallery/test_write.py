@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageSequence
+from typer.testing import CliRunner
 
+from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.compare.collection import GALLERY_MARKER, read_collection
 from comfyui_eridiffusion.errors import CompareError
 from comfyui_eridiffusion.gallery import page as pages
@@ -187,6 +189,19 @@ def test_marks_are_kept_beside_the_pictures(run: Path, tmp_path: Path) -> None:
     for entry in ({}, {"step": 1, "item": 1, "mark": "great"}, {"variant": "../x", "step": 1, "item": 1, "mark": None}):
         with pytest.raises(CompareError, match="is no mark"):
             kept.keep(entry)
+
+
+def test_the_command_finds_a_run_by_its_name(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "eri_samples").mkdir()
+    run.rename(tmp_path / "eri_samples" / "my_run")
+    saved = tmp_path / "saved.json"
+    saved.write_text(json.dumps({"version": 1, "run": "my_run", "marks": [{"step": 500, "item": 2, "mark": "reject"}]}))
+    done = CliRunner().invoke(app, ["gallery", "my_run", "--marks", str(saved), "--animation", "none", "--json"])
+    document = json.loads(done.stdout)
+    assert (document["pictures"], document["linked"], document["notes"]) == (12, False, [])
+    data = data_of(tmp_path / document["page"])
+    assert (data["marks"], data["moving"]) == ([{"step": 500, "item": 2, "mark": "reject"}], [])
 
 
 @pytest.mark.parametrize("line", ["export default 3;", 'import x from "./a.js";', "const a = import.meta.url;"])
