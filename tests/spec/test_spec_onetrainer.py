@@ -203,3 +203,24 @@ def test_any_sample_is_read_as_the_trainer_does(samples: list[dict[str, Any]], f
         assert item.steps == sample.get("diffusion_steps", 30)
         assert (item.guidance if family == "flux" else item.cfg_scale) == sample.get("cfg_scale", 7.0)
     assert from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("version", "family", "said"),
+    [
+        (0, "flux", "prior"),
+        (8, "sd35", "prior"),
+        (9, "flux", "transformer"),
+        (11, "sd35", "transformer"),
+        (8, "sdxl", "unet"),
+    ],
+)
+def test_the_transformer_stood_in_a_section_prior(version: int, family: str, said: str) -> None:
+    """TrainConfig.py __migration_8; sections of other kinds of model say nothing of this one."""
+    part = {"weight_dtype": "NFLOAT_4", "attention_mask": True, "model_name": "m/x.safetensors"}
+    parts = {name: part if name == said else {"weight_dtype": "BFLOAT_16"} for name in ("prior", "transformer", "unet")}
+    spec = inline({"prompt": "a"}, model_type=KINDS[family], __version=version, **parts)
+    assert spec.differences["model"][0].startswith(f"{said}.weight_dtype (NFLOAT_4)")
+    assert len(spec.differences["model"]) == 1
+    assert ("token lengths" in spec.differences) is (family != "sdxl")
+    assert spec.model_files.get(f"{said}.model_name") == ("m/x.safetensors" if family == "flux" else None)

@@ -45,20 +45,19 @@ ALIASES: Final = {
 _PRECISIONS: Final = {"FLOAT_16": "float16", "FLOAT_32": "float32", "TFLOAT_32": "float32", "BFLOAT_16": "bfloat16"}
 #: Number formats of fewer than 16 bits, and the parts of a model that may have one.
 _QUANTISED: Final = re.compile(r"FLOAT_8|INT_8|NFLOAT_4|(?:FLOAT|INT)_W8A8|GGUF")
-_PARTS: Final = {
-    "unet": "base model",
-    "transformer": "base model",
-    "prior": "base model",
-    "vae": "VAE",
-    **{f"text_encoder{number}": f"text encoder{number.replace('_', ' ')}" for number in ("", "_2", "_3")},
-}
+#: The version of a config from which its transformer stands in a section of that name (TrainConfig.py __migration_8).
+_TRANSFORMERS: Final = 9
+_ENCODERS: Final = {"sdxl": ("", "_2"), "flux": ("", "_2"), "sd35": ("", "_2", "_3"), "chroma": ("",)}
 _DEFAULT_FILE: Final = "training_samples/samples.json"
 _DEFAULT_T5: Final = 77
 _MAX_T5: Final = 512
 
 
 #: `prior`, `unet` and the encoders of these families have no file of their own (modules/modelLoader).
-MODEL_FILES: Final = {"transformer.model_name": "model", "base_model_name": "model", "vae.model_name": "vae"}
+MODEL_FILES: Final = {
+    **dict.fromkeys(("transformer.model_name", "prior.model_name", "base_model_name"), "model"),
+    "vae.model_name": "vae",
+}
 
 
 def read_onetrainer(document: Document, family: str | None) -> SampleSpec:
@@ -108,7 +107,7 @@ def _spec(reading: Reading, root: Section | None, items: list[SampleItem], famil
         return root.text(key) if root else None
 
     if root is not None:
-        _note_weights(reading, root)
+        _note_weights(reading, root, family)
     kind = text("model_type") or ""
     if "FILL" in kind or "INPAINTING" in kind:
         reading.differs("model", f"{kind}: the trainer samples an inpainting model; here it samples as a plain one.")
@@ -136,13 +135,20 @@ def _model_files(root: Section, family: str) -> dict[str, str]:
     files = {}
     for place in MODEL_FILES:
         section, dot, key = place.rpartition(".")
-        if section == "transformer" and family not in ("flux", "chroma"):
+        if section in ("transformer", "prior") and (family not in ("flux", "chroma") or section != _transformer(root)):
             continue
         found = root.section(section) if dot else root
         text = found.text(key) if found is not None else None
         if text:
             files[place] = text
     return files
+
+
+def _transformer(root: Section) -> str:
+    """The section of the transformer."""
+    version = root.members.get("__version")
+    known = version is not None and str(version.value).isdigit() and int(str(version.value)) >= _TRANSFORMERS
+    return "transformer" if known or root.members.get("prior") is None else "prior"
 
 
 def _family(root: Section) -> str:
@@ -154,14 +160,16 @@ def _family(root: Section) -> str:
     return MODEL_TYPES.get(kind) or ALIASES[kind]
 
 
-def _note_weights(reading: Reading, root: Section) -> None:
+def _note_weights(reading: Reading, root: Section, family: str) -> None:
     """Say so where the base model is quantised, and whose weights make the samples.
 
     Sources: Nerogar/OneTrainer@23df383 modules/util/enum/DataType.py `is_quantized`, modules/trainer/GenericTrainer.py
     (`__sample_during_training`, `__save`, `__backup`).
     """
     own = root.text("weight_dtype") or ""
-    for part, what in _PARTS.items():
+    parts = {"unet" if family == "sdxl" else _transformer(root): "base model", "vae": "VAE"}
+    parts |= {f"text_encoder{one}": f"text encoder{one.replace('_', ' ')}" for one in _ENCODERS[family]}
+    for part, what in parts.items():
         node, flat = root.members.get(part), f"{part}_weight_dtype"
         inside = node.value.get("weight_dtype") if node is not None and isinstance(node.value, dict) else None
         if inside is not None and _QUANTISED.match(str(inside.value)):
@@ -222,9 +230,9 @@ def _sampling(reading: Reading, root: Section, family: str) -> dict[str, str | f
         if root.has(key) and root.integer(key, -100, 100):
             text = f"{key} is not 0: the trainer takes an earlier layer of that encoder, here the usual one."
             reading.differs("token lengths", text)
-    transformer = root.section("transformer") if family not in ("sdxl", "chroma") else None
+    transformer = root.section(_transformer(root)) if family not in ("sdxl", "chroma") else None
     if transformer is not None and transformer.flag("attention_mask"):
-        masked(reading, "transformer.attention_mask")
+        masked(reading, transformer.path_of("attention_mask"))
     if family != "sdxl" or not root.flag("rescale_noise_scheduler_to_zero_terminal_snr"):
         return _forced_prediction(root) if family == "sdxl" else {}
     reading.note(
