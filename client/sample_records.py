@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ from ..spec import SampleItem, SampleSpec
 
 _LORA: Final = "eridiffusion_lora"
 _GRAPH: Final = "prompt"
+_DEFAULTS: Final = {entry.name: entry.default for entry in fields(SampleItem) if entry.default is not MISSING}
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 #: Training step and item index -> marks of the graphs that make this sample now; none where it is none of the spec's.
 Marks = Callable[[int, int], Collection[str]]
@@ -189,7 +190,9 @@ def _marks_in(graph: str) -> frozenset[str]:
 
 
 def _same(item: SampleItem, record: Mapping[str, Any]) -> bool:
+    """Whether a record is of this sample; it may be older than some fields, which are what they are by default."""
+    missing = object()
     expected = json.loads(json.dumps(vars(item)))
     if item.seed is None:
         expected["seed"] = record.get("seed")
-    return all(name in record and record[name] == value for name, value in expected.items())
+    return all(record.get(name, _DEFAULTS.get(name, missing)) == value for name, value in expected.items())

@@ -1,0 +1,69 @@
+"""What earlier versions wrote is read by this one: each stored form, as it was, and what it means.
+
+Workflows of 0.1.0: tests/workflows/test_old_workflows.py. Prompt embeddings are kept by what they are of, and an entry in
+another format is made again: tests/nodes/test_cache_store.py.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from comfyui_eridiffusion.client.sample_records import _same
+from comfyui_eridiffusion.compare.manifest import read
+from comfyui_eridiffusion.compare.votes import read_votes
+from comfyui_eridiffusion.errors import CompareError, RequestError, SpecError
+from comfyui_eridiffusion.spec import read_text
+from comfyui_eridiffusion.workflows.run_memory import read_memory
+
+#: `native.json` is the config in a graph of 0.1.0 (its example "training_run").
+WRITTEN = Path(__file__).with_name("data") / "version_1"
+NATIVE = (WRITTEN / "native.json").read_text(encoding="utf-8")
+ITEM = json.loads(NATIVE)["items"][0]
+
+
+def newer(name: str, folder: Path) -> Path:
+    """The file as a version from the future would write it."""
+    text = (WRITTEN / name).read_text(encoding="utf-8").replace('"version": 1', '"version": 9')
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_the_native_form_of_the_first_version() -> None:
+    spec = read_text(NATIVE)
+    (item,) = spec.items
+    found = {"family": spec.family, "trainer": spec.trainer, "variant": spec.variant, "name": spec.name}
+    assert found == {key: json.loads(NATIVE)[key] for key in found}
+    assert {key: getattr(item, key) for key in ITEM} == ITEM
+    with pytest.raises(SpecError, match="2"):
+        read_text(NATIVE.replace('"eri_spec": 1', '"eri_spec": 2'))
+
+
+def test_the_record_in_a_picture_of_the_first_version() -> None:
+    """It says nothing of what samples have had since; that counts as what it is by default."""
+    (item,) = read_text(NATIVE).items
+    record = {"run": "my_run", "step": 500, **ITEM}
+    assert _same(item, record)
+    assert not _same(item, {**record, "seed": 43})
+    del record["prompt"]
+    assert not _same(item, record)
+
+
+def test_what_is_kept_with_a_run(tmp_path: Path) -> None:
+    memory = read_memory(WRITTEN / "eridiffusion.json")
+    assert (memory.file, dict(memory.marks)) == ("a.yaml", {(500, 2): "reject"})
+    with pytest.raises(RequestError, match="version"):
+        read_memory(newer("eridiffusion.json", tmp_path))
+
+
+def test_manifest_and_votes(tmp_path: Path) -> None:
+    (line,) = read(WRITTEN)
+    assert (line.run, line.item, line.step, dict(line.axes), line.file) == ("r", 1, 500, {"strength": 0.8}, "a/b.png")
+    (vote,) = read_votes(WRITTEN / "votes.jsonl")
+    assert (vote.run, vote.vote, vote.left.step, vote.right.step) == ("r", "tie", 5, 6)
+    newer("manifest.jsonl", tmp_path)
+    for reader in (lambda: read(tmp_path), lambda: read_votes(newer("votes.jsonl", tmp_path))):
+        with pytest.raises(CompareError, match="9"):
+            reader()
