@@ -1,7 +1,7 @@
 """What earlier versions wrote is read by this one: each stored form, as it was, and what it means.
 
-Workflows of 0.1.0: tests/workflows/test_old_workflows.py. Prompt embeddings are kept by what they are of, and an entry in
-another format is made again: tests/nodes/test_cache_store.py.
+Workflows of 0.1.0: tests/workflows/test_old_workflows.py. An entry of prompt embeddings in another format is made
+again: tests/nodes/test_cache_store.py.
 """
 
 from __future__ import annotations
