@@ -5,6 +5,7 @@
 The examples' three families take turns of five prompts, each with three checkpoints of its run, beside the weights and
 merged into them. Of ten prompts one fails (its LoRA is another family's) and one is interrupted while it samples. After
 each turn ComfyUI's own ModelSave writes the base model that is in its memory, which must be the same in every bit.
+ComfyUI's history, which keeps the graphs of 10,000 prompts, is emptied then.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ async def soak(client: HostClient, pid: int, output: Path, prompts: int, familie
             seen.seconds.append(time.perf_counter() - began)
         if number % TURN == TURN - 1:
             seen.weights.setdefault(family, []).append(await weights(client, graph["model"], output))
+            await client._request("POST", "/history", json_body={"clear": True})
         seen.memory.append(resident(pid))
     return seen
 
