@@ -33,7 +33,9 @@ def patchify(latent: Tensor) -> Tokens:
     height, width = image.shape[-2:]
     if height % 2 or width % 2:
         image = F.pad(image, (0, width % 2, 0, height % 2), mode="circular")
-    tokens = rearrange(image, "b c (h ph) (w pw) -> b (h w) (c ph pw)", ph=2, pw=2)
+    batch, channels, rows, columns = image.shape
+    cells = image.reshape(batch, channels, rows // 2, 2, columns // 2, 2)  # b c h ph w pw
+    tokens = cells.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * 4)  # b (h w) (c ph pw)
     return Tokens(tokens.clone() if _shares(tokens, latent) else tokens, height, width)
 
 
@@ -56,8 +58,10 @@ def unpatchify(tokens: Tensor | Tokens, height: int, width: int) -> Tensor:
         raise ValueError(f"tokens: a latent of {height}×{width} has {rows}·{columns} tokens, got {count}")
     if depth % 4:
         raise ValueError(f"tokens: a token holds 2×2 cells, so its width is a multiple of 4; got {depth}")
-    latent = rearrange(packed, "b (h w) (c ph pw) -> b c (h ph) (w pw)", h=rows, w=columns, ph=2, pw=2)
-    return latent[:, :, :height, :width].clone(memory_format=torch.contiguous_format)
+    cells = packed.reshape(-1, rows, columns, depth // 4, 2, 2)  # b h w c ph pw
+    latent = cells.permute(0, 3, 1, 4, 2, 5).reshape(-1, depth // 4, rows * 2, columns * 2)  # b c (h ph) (w pw)
+    latent = latent[:, :, :height, :width]
+    return latent.clone(memory_format=torch.contiguous_format) if _shares(latent, packed) else latent.contiguous()
 
 
 def to_patches(tokens: Tensor, height: int, width: int) -> Tensor:
