@@ -73,10 +73,10 @@ def ddim_step(
 
     spread = _spread(share, here, there)
     # eq. 12: predicted x0 + direction to x_t + random noise
-    direction = float((1 - there - spread**2).clamp(min=0.0) ** 0.5) * predicted
-    result = float(there**0.5) * clean + direction
+    result = float((1 - there - spread**2).clamp(min=0.0) ** 0.5) * predicted
+    result.add_(float(there**0.5) * clean)  # into the new tensor: allocating takes as long as the arithmetic
     if share > 0.0:
-        result = result + float(spread) * _checks.required_noise(noise, x, f"eta is {share:g}").to(dtype)
+        result.add_(float(spread) * _checks.required_noise(noise, x, f"eta is {share:g}").to(dtype))
     elif noise is not None:
         _checks.like("noise", noise, x, "x")
     return result.to(x.dtype), clean.to(x.dtype)
@@ -158,9 +158,9 @@ def _split(x: Tensor, output: Tensor, alpha: Tensor, prediction: str) -> tuple[T
                 "prediction: epsilon gives no x0 at zero terminal SNR (alphas_cumprod[t] is 0); "
                 "use v_prediction or sample, or start at an earlier timestep"
             )
-        return (x - spread * output) / signal, output
+        return (-spread * output).add_(x).div_(signal), output
     if prediction == "v_prediction":
-        return signal * x - spread * output, signal * output + spread * x
+        return (signal * x).sub_(spread * output), (signal * output).add_(spread * x)
     return output.clone(), (x - signal * output) / spread
 
 
