@@ -9,7 +9,8 @@ from typing import Any
 
 from ..compare.collection import read_collection
 from ..gallery.marks import KeptMarks
-from ..gallery.serve import serving
+from ..gallery.serve import Keeper, serving
+from ..gallery.votes import KeptVotes
 from ..gallery.write import write_gallery
 from .shared import err
 
@@ -36,7 +37,8 @@ class WatchedGallery(contextlib.ExitStack):
         before, self._kept = self._kept, KeptMarks(found)
         done = write_gallery(found, marks=self._kept.all())
         if before is None:
-            url = self.enter_context(serving(done.page.parent, {"marks": self}, self._host, self._port))
+            keepers: Mapping[str, Keeper] = {"marks": self, "votes": KeptVotes(found)}
+            url = self.enter_context(serving(done.page.parent, keepers, self._host, self._port))
             err.print(f"[bold]serving[/] {url}", highlight=False)
 
     def all(self) -> list[dict[str, Any]]:

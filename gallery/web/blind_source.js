@@ -3,21 +3,28 @@
 import { make } from "../../web/js/dom.js";
 import { nameOfStep } from "../../web/js/viewer.js";
 
-/** What is chosen among: a step under settings; the seed is none of them, as both pictures of a pair have the same. */
+/** Settings that change nothing in a picture without LoRA. */
+const OF_THE_LORA = new Set(["run", "strength"]);
+
+/** What is chosen among is a step under settings; the seed is none of them, as both pictures of a pair have the same. */
 export function blindSource(gallery, text, kept, served) {
   const rows = gallery.all.filter(({ values, seed }) => values && seed !== null);
-  const settings = new Map(rows.map(({ values }) => [JSON.stringify(settingsOf(values)), settingsOf(values)]));
-  const candidates = [...settings.values()].flatMap((axes) => gallery.data.steps.map((step) => ({ step: step < 0 ? null : step, axes, label: labelOf(text, step, axes) })));
-  const keys = [...settings.keys()].flatMap((key) => gallery.data.steps.map((step) => [key, step]));
+  const found = new Map(); // name of a candidate -> its place
+  const candidates = [];
   const tasks = new Map();
   for (const row of rows) {
     const name = JSON.stringify([row.item, row.seed]);
-    if (!tasks.has(name)) tasks.set(name, { item: row.item, seed: row.seed, prompt: row.prompt, urls: candidates.map(() => null) });
-    const own = JSON.stringify(settingsOf(row.values));
-    keys.forEach(([key, step], at) => {
-      if (key === own) tasks.get(name).urls[at] ??= gallery.ours(row, step);
-    });
+    if (!tasks.has(name)) tasks.set(name, { item: row.item, seed: row.seed, prompt: row.prompt, urls: [] });
+    for (const step of gallery.data.steps) {
+      const url = gallery.ours(row, step);
+      if (url === null) continue;
+      const axes = settingsOf(row.values, step);
+      const key = JSON.stringify([step, axes]);
+      if (!found.has(key)) found.set(key, candidates.push({ step: step < 0 ? null : step, axes, label: labelOf(text, step, axes) }) - 1);
+      tasks.get(name).urls[found.get(key)] = url;
+    }
   }
+  for (const { urls } of tasks.values()) candidates.forEach((_, at) => (urls[at] ??= null));
   const votes = served ? new ServedVotes(served) : new OwnVotes(kept, gallery.data.run.id);
   const source = { text, name: gallery.data.run.id, candidates, tasks: [...tasks.values()] };
   return Object.assign(source, {
@@ -27,8 +34,8 @@ export function blindSource(gallery, text, kept, served) {
   });
 }
 
-function settingsOf({ seed, ...axes }) {
-  return axes;
+function settingsOf({ seed, ...axes }, step) {
+  return Object.fromEntries(Object.entries(axes).filter(([name]) => step !== 0 || !OF_THE_LORA.has(name)));
 }
 
 function labelOf(text, step, axes) {

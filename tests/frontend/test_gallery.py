@@ -224,7 +224,7 @@ def test_blind_votes_are_saved_as_a_file(page: Any, run: Path, tmp_path: Path) -
     saving.value.save_as(saved)
     votes = read_votes(saved, "my_run")
     assert [(vote.voter, vote.vote) for vote in votes] == [("Anna", "left")] * 3
-    cells = {(Candidate.of(place.step, dict(KEYS[place.key])), place.item) for place in read_collection(run).pictures}
+    cells = {(Candidate.of(place.step, KEYS[place.key]), place.item) for place in read_collection(run).pictures}
     assert all({(vote.left, vote.item), (vote.right, vote.item)} <= cells for vote in votes)
     page.evaluate("() => localStorage.clear()")
 
