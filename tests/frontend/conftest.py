@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from comfyui_eridiffusion.dev.example_pictures import start_picture
 from comfyui_eridiffusion.dev.host_install import FRONT_END, WORKSPACE, HostInstall, download
 from comfyui_eridiffusion.dev.local_host import LocalHost
+from comfyui_eridiffusion.tests.conftest import ATTENTION
 from comfyui_eridiffusion.tests.frontend.browser import FLAGS, find_chromium, install_chromium
 from comfyui_eridiffusion.tests.waiting import PATIENCE
 from comfyui_eridiffusion.workflows.downloads import DOWNLOADS
@@ -74,7 +75,7 @@ def frontend_host(comfyui: HostInstall, named_models: Path, runs_dir: Path) -> I
     """A host that offers, besides the small models, the named ones."""
     folders: dict[str, list[Path]] = {"loras": [runs_dir]}
     folders |= {folder.name: [folder] for folder in named_models.iterdir()}
-    with LocalHost(comfyui, model_paths=folders) as host:
+    with LocalHost(comfyui, model_paths=folders, extra_args=(ATTENTION,)) as host:
         start_picture().save(host.input_dir / "example.png")
         request = urllib.request.Request(
             f"{host.url}/api/settings",
@@ -167,7 +168,7 @@ class Canvas:
             self.page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
-@pytest.fixture(scope="module")  # no longer: while it is open, its event loop keeps other tests from running theirs
+@pytest.fixture(scope="package")  # no longer: while it is open, its event loop keeps other tests from running theirs
 def browser(chromium: str) -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as driver:
@@ -176,8 +177,9 @@ def browser(chromium: str) -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def canvas(browser: Any, frontend_host: LocalHost) -> Canvas:
+    """The one page of all files: the front end takes seconds to start. What must start anew says `reload()`."""
     return opened(browser, frontend_host.url)
 
 

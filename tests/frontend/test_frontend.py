@@ -77,6 +77,12 @@ def info(frontend_host: LocalHost) -> dict[str, Any]:
     return document
 
 
+@pytest.fixture(scope="module", autouse=True)
+def started_anew(canvas: Canvas) -> None:
+    """Without the workflows of files that were dropped, about which the front end's console complains later."""
+    canvas.reload()
+
+
 def check_canvas(canvas: Canvas, graph: dict[str, Any]) -> None:
     """Nothing was reported, every node is known, shows all its widgets, and kept its values."""
     assert canvas.dialogs() == []

@@ -20,7 +20,6 @@ from comfyui_eridiffusion.gallery.votes import KeptVotes
 from comfyui_eridiffusion.gallery.write import write_gallery
 from comfyui_eridiffusion.tests.compare.sample_pictures import picture, run_of_pictures, spec_of
 from comfyui_eridiffusion.tests.frontend.blind_votes import READY
-from comfyui_eridiffusion.tests.frontend.browser import FLAGS
 from comfyui_eridiffusion.tests.frontend.sidebar_runs import CONTRAST
 from comfyui_eridiffusion.tests.waiting import PATIENCE
 
@@ -80,14 +79,10 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def opened(chromium: str) -> Iterator[Opened]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=list(FLAGS), headless=True)
-        page = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB").new_page()
-        page.set_default_timeout(1000 * PATIENCE)
-        yield Opened(page)
-        browser.close()
+def opened(browser: Any) -> Opened:
+    page = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB").new_page()
+    page.set_default_timeout(1000 * PATIENCE)
+    return Opened(page)
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,7 @@ def bare(canvas: Canvas, named_models: Path, tmp_path_factory: pytest.TempPathFa
     yield canvas
     for path, away in moved.items():
         away.rename(path)
+    canvas.reload()
 
 
 @pytest.mark.parametrize(("family", "variant"), MISSING)

@@ -109,7 +109,8 @@ def sd35_model(seed: int = 0, attn2: tuple[int, ...] = ()) -> Any:
 def sdxl_model(seed: int = 0, v_prediction: bool = False, levels: int = 2) -> Any:
     """MODEL of SDXL's architecture (UNet with size ids), up to 64 channels wide; epsilon or v prediction.
 
-    levels: 1 is half the work of 2, for tests of what calls a model many times and not of the model.
+    levels: 1 is one block with a transformer, a third of the work of 2, for tests of what calls a model many times and
+    not of the model.
     """
     import comfy.model_base
     import comfy.supported_models
@@ -120,14 +121,16 @@ def sdxl_model(seed: int = 0, v_prediction: bool = False, levels: int = 2) -> An
         "channel_mult": [1, 2],
         "transformer_depth": [0, 1],
         "transformer_depth_output": [0, 0, 1, 1],
+        "transformer_depth_middle": 1,
     }
     if levels == 1:
         sizes = {
             "model_channels": 64,
-            "num_res_blocks": [1],
+            "num_res_blocks": [0],
             "channel_mult": [1],
-            "transformer_depth": [1],
-            "transformer_depth_output": [0, 0],
+            "transformer_depth": [],
+            "transformer_depth_output": [1],
+            "transformer_depth_middle": -2,  # none
         }
     config = comfy.supported_models.SDXL(
         {
@@ -137,7 +140,6 @@ def sdxl_model(seed: int = 0, v_prediction: bool = False, levels: int = 2) -> An
             **sizes,
             "num_head_channels": 32,
             "use_spatial_transformer": True,
-            "transformer_depth_middle": 1,
             "context_dim": 2 * CONTEXT,
             "adm_in_channels": CONTEXT + 6 * 256,
             "num_classes": "sequential",

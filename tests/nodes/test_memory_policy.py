@@ -58,15 +58,24 @@ def test_sliced_attention_gives_the_same_picture(comfy_host: Any, family: str) -
 
 
 def test_slices_bound_the_attention_matrix(comfy_host: Any) -> None:
-    """1605 tokens (40 x 40 and 5 of text), 2 heads: the matrix is the largest tensor of a run, and shrinks."""
+    """1605 tokens (40 x 40 and 5 of text), 2 heads: the matrix is the largest tensor of a run, and shrinks.
+
+    With the host's attention that makes it; the one of PyTorch has none.
+    """
+    from comfy.ldm.modules import attention
+
     given = arguments(comfy_host, "flux", batch=1, cfg=1.0)
+    given["model"] = given["model"].clone()
+    given["model"].model_options["transformer_options"]["optimized_attention_override"] = (
+        lambda _, *inputs, **options: attention.attention_basic(*inputs, **options)
+    )
     given["latent"] = {"samples": torch.zeros(1, 16, 80, 80)}
     given["sigmas"] = given["sigmas"][:2]
     _, whole = sample_stock(comfy_host, given)
     given["model"] = policy(comfy_host, "attention slicing", model=given["model"], slice_size=64)[0]
     _, sliced = sample_stock(comfy_host, given)
     tokens, heads = 1605, 2
-    assert whole >= heads * tokens * tokens / 2  # the host may divide it once itself, by free memory
+    assert whole >= heads * tokens * tokens
     assert sliced < tokens * 1024 + 1  # now the widest activation (linear1: 3 x 128 + 4 x 128 = 896 a token)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from comfyui_eridiffusion.tests.nodes.test_graph_in_host import node
-from comfyui_eridiffusion.tests.workflows.test_styles_equal import MODELS, furthest, output, pictures, spec_of  # noqa: F401
+from comfyui_eridiffusion.tests.workflows.test_styles_equal import MODELS, Host, furthest, host, spec_of  # noqa: F401
 from comfyui_eridiffusion.workflows import build
 
 SPEC = spec_of("sd35", "native")
@@ -45,9 +44,9 @@ def by_hand() -> dict[str, Any]:
     return made
 
 
-def test_generated_graphs_are_the_stock_nodes_wired_by_hand(comfy_host: Any, output: Path) -> None:  # noqa: F811
-    hand = pictures(output, by_hand())
+def test_generated_graphs_are_the_stock_nodes_wired_by_hand(host: Host) -> None:  # noqa: F811
+    hand = host.pictures(by_hand())
     for style in ("eri", "stock"):
-        assert furthest(hand, pictures(output, build(SKIPPED, OFFERED, style=style).api())) == 0, style
-    for one, other in zip(hand, pictures(output, build(SPEC, OFFERED).api()), strict=True):
+        assert furthest(hand, host.pictures(build(SKIPPED, OFFERED, style=style).api())) == 0, style
+    for one, other in zip(hand, host.pictures(build(SPEC, OFFERED).api()), strict=True):
         assert furthest([one], [other]) > 0, "the guidance changed nothing"

@@ -1,8 +1,12 @@
-"""One spec, four graphs (style eri and stock, API and canvas form): the pictures that the host makes of them."""
+"""One spec, four graphs (style eri and stock, API and canvas form): the pictures that the host makes of them.
+
+The host is given the canvas's form where that is the API form node by node, which is looked at first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,10 @@ from PIL import Image
 
 from comfyui_eridiffusion.samplers.schedules import flow_sigmas, flux_mu, flux_sigmas
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
-from comfyui_eridiffusion.tests.nodes.host_calls import succeed
+from comfyui_eridiffusion.tests.nodes.host_calls import new_executor, succeed
 from comfyui_eridiffusion.tests.workflows.graph_to_prompt import graph_to_prompt, object_info
-from comfyui_eridiffusion.workflows import build
+from comfyui_eridiffusion.tests.workflows.test_canvas_form import same_graph
+from comfyui_eridiffusion.workflows import Workflow, build
 
 MODELS = Path(__file__).parents[2] / "examples" / "models"
 Pictures = list[np.ndarray[Any, Any]]
@@ -33,27 +38,41 @@ def spec_of(family: str, trainer: str, **changes: Any) -> SampleSpec:
     return SampleSpec(family, trainer, items, name="same", **changes)
 
 
+@dataclass(frozen=True)
+class Host:
+    """Runs prompts one after the other; loaded models stay in the host's cache from one to the next."""
+
+    folder: Path
+    executor: Any
+    known: dict[str, Any]
+
+    def pictures(self, prompt: dict[str, Any]) -> Pictures:
+        """What the host saved, in the order of the spec's items."""
+        succeed(prompt, self.executor)
+        found = []
+        for path in sorted(self.folder.rglob("*.png")):
+            with Image.open(path) as picture:
+                found.append(np.asarray(picture.convert("RGB")).astype(np.int16))
+            path.unlink()
+        assert [picture.shape for picture in found] == [(64, 64, 3), (64, 96, 3)]
+        assert all(picture.std() > 10 for picture in found), "a picture without content proves nothing"
+        return found
+
+    def both_forms(self, workflow: Workflow) -> Pictures:
+        """Pictures of the canvas's form, which is the API form."""
+        canvas = graph_to_prompt(workflow.ui(self.known), self.known)
+        same_graph(canvas, workflow.api(), self.known)
+        return self.pictures(canvas)
+
+
 @pytest.fixture
-def output(comfy_host: Any, tmp_path: Path) -> Iterator[Path]:
+def host(comfy_host: Any, tmp_path: Path) -> Iterator[Host]:
     import folder_paths
 
     before = folder_paths.get_output_directory()
     folder_paths.set_output_directory(str(tmp_path))
-    yield tmp_path
+    yield Host(tmp_path, new_executor(), object_info(comfy_host.nodes))
     folder_paths.set_output_directory(before)
-
-
-def pictures(folder: Path, prompt: dict[str, Any]) -> Pictures:
-    """Run a prompt in the host with nothing cached; what it saved, in the order of the spec's items."""
-    succeed(prompt)
-    found = []
-    for path in sorted(folder.rglob("*.png")):
-        with Image.open(path) as picture:
-            found.append(np.asarray(picture.convert("RGB")).astype(np.int16))
-        path.unlink()
-    assert [picture.shape for picture in found] == [(64, 64, 3), (64, 96, 3)]
-    assert all(picture.std() > 10 for picture in found), "a picture without content proves nothing"
-    return found
 
 
 def furthest(one: Pictures, other: Pictures) -> int:
@@ -61,18 +80,13 @@ def furthest(one: Pictures, other: Pictures) -> int:
 
 
 @pytest.mark.parametrize(("family", "trainer"), [("flux", "native"), ("sd35", "native"), ("sd35", "eridiffusion")])
-def test_flow_models_give_the_same_pixels_in_both_styles_and_forms(
-    comfy_host: Any, output: Path, family: str, trainer: str
-) -> None:
-    spec, models, known = spec_of(family, trainer), MODELS / f"{family}.yaml", object_info(comfy_host.nodes)
-    first = None
+def test_flow_models_give_the_same_pixels_in_both_styles_and_forms(host: Host, family: str, trainer: str) -> None:
+    made = []
     for style in ("eri", "stock"):
-        workflow = build(spec, models, style=style)
+        workflow = build(spec_of(family, trainer), MODELS / f"{family}.yaml", style=style)
         assert not [note for note in workflow.notes if "differ" in note or "apart" in note]
-        for prompt in (workflow.api(), graph_to_prompt(workflow.ui(known), known)):
-            made = pictures(output, prompt)
-            first = first or made
-            assert furthest(first, made) == 0, style
+        made.append(host.both_forms(workflow))
+    assert furthest(*made) == 0
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 20, 28, 30])
@@ -101,24 +115,22 @@ def test_the_note_says_how_far_the_hosts_simple_schedule_is_off(
     assert all(f"up to {gap:.1g} off" in note for note in notes)
 
 
-def test_sdxl_differs_by_the_hosts_ddim_alone(comfy_host: Any, output: Path) -> None:
+def test_sdxl_differs_by_the_hosts_ddim_alone(host: Host) -> None:
     """With the host's `ddim` in the place of the trainer's DDIM, style eri gives the pixels of style stock."""
-    spec, models, known = spec_of("sdxl", "native"), MODELS / "sdxl.yaml", object_info(comfy_host.nodes)
+    spec, models = spec_of("sdxl", "native"), MODELS / "sdxl.yaml"
     workflow, stock = build(spec, models), build(spec, models, style="stock")
-    ours, theirs = pictures(output, workflow.api()), pictures(output, stock.api())
-    assert furthest(ours, theirs) > 0
-    assert furthest(ours, pictures(output, graph_to_prompt(workflow.ui(known), known))) == 0
-    assert furthest(theirs, pictures(output, graph_to_prompt(stock.ui(known), known))) == 0
+    theirs = host.both_forms(stock)
+    assert furthest(host.both_forms(workflow), theirs) > 0
     (note,) = [note for note in stock.notes if "'ddim' is Euler" in note]
     assert "first sigma" in note
     assert "sigma 0" in note
     swapped = workflow.api()
     swapped["sampler"] = {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "ddim"}}
     swapped["sigmas"]["inputs"]["final_alpha"] = "1"
-    assert furthest(theirs, pictures(output, swapped)) == 0
+    assert furthest(theirs, host.pictures(swapped)) == 0
 
 
-def test_a_trainers_own_noise_and_rounding_are_all_that_stock_lacks(comfy_host: Any, output: Path) -> None:
+def test_a_trainers_own_noise_and_rounding_are_all_that_stock_lacks(host: Host) -> None:
     """ai-toolkit on SD 3.5 draws bfloat16 noise, steps in it and rounds its pixels: what the notes say, and no more."""
     spec, models = spec_of("sd35", "ai-toolkit"), MODELS / "sd35.yaml"
     workflow, stock = build(spec, models), build(spec, models, style="stock")
@@ -126,10 +138,10 @@ def test_a_trainers_own_noise_and_rounding_are_all_that_stock_lacks(comfy_host: 
     assert "torch-cpu/nchw/bfloat16: the pictures differ" in text
     assert "The trainer steps in half precision, KSampler in float32" in text
     assert "at most 1 of 255 apart" in text
-    theirs = pictures(output, stock.api())
+    theirs = host.pictures(stock.api())
     swapped = workflow.api()
     swapped["noise"]["inputs"]["profile"] = "torch-cpu/nchw/float32"
     swapped["sampler"]["inputs"]["latent_dtype"] = "float32"
-    assert furthest(theirs, pictures(output, swapped)) == 1
+    assert furthest(theirs, host.pictures(swapped)) == 1
     swapped["save"]["inputs"]["rounding"] = "truncate"
-    assert furthest(theirs, pictures(output, swapped)) == 0
+    assert furthest(theirs, host.pictures(swapped)) == 0
