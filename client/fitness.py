@@ -14,18 +14,20 @@ from ..workflows.graph import OUTPUTS
 _SENT: Final = frozenset({"run", "image"})
 
 
-def require_fit(url: str, stats: Mapping[str, Any], info: Mapping[str, Any], graph: Mapping[str, Any]) -> None:
+def require_version(url: str, stats: Mapping[str, Any]) -> None:
+    """Do nothing where a ComfyUI is new enough, else raise HostError. stats: its /system_stats."""
+    version = stats["system"].get("comfyui_version")
+    if isinstance(version, str) and not is_new_enough(version):
+        raise HostError(f"{url} is ComfyUI {version}", remedy=f"Update it to {FLOOR} or newer.", kind="protocol")
+
+
+def require_fit(url: str, info: Mapping[str, Any], graph: Mapping[str, Any]) -> None:
     """Do nothing where a ComfyUI can run a graph, else raise HostError saying what it lacks.
 
     Args:
-        stats, info: Its /system_stats and /object_info.
+        info: Its /object_info.
         graph: In the form of /prompt.
     """
-    version = stats.get("system", {}).get("comfyui_version")
-    if isinstance(version, str) and not is_new_enough(version):
-        raise HostError(
-            f"{url} is ComfyUI {version}", remedy=f"Update it to {FLOOR} or newer.", kind="protocol"
-        )
     for node in graph.values():
         kind = node["class_type"]
         if kind not in info:

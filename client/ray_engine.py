@@ -48,7 +48,8 @@ async def ray_places(
     """The workers of a cluster, for `workers.sample_on`; at the end no actor is left.
 
     Args:
-        address: The cluster's; None = that of RAY_ADDRESS, else a cluster of this machine alone, which ends with this.
+        address: The cluster's; None = that of RAY_ADDRESS, else one that runs on this machine, else one of this machine
+            alone that ends with this.
         urls: ComfyUIs that run already, one for each worker; none = each worker starts its own.
         workers: How many start their own; None = one for each GPU of the cluster, or one for each node without any.
         make_host: Makes a worker's own ComfyUI, on its machine.

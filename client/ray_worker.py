@@ -26,7 +26,7 @@ from ..whole_files import write_whole
 from .grid import Job, Recipe
 from .host_client import HostClient
 from .jobs import JobDone, Worker, do_job
-from .several_hosts import counted, require_fit_for
+from .several_hosts import counted, nodes_of, require_fit_for
 
 #: Parts of this pack that decide what a picture is.
 _ROOMS: Final = (
@@ -161,7 +161,7 @@ class RayWorker:
         client = HostClient(self._url or "")
         own = None if self._own is None else self._output
         self._worker = Worker(client, self._output, own, timeout=timeout)
-        return await client.object_info()
+        return await nodes_of(client)
 
     async def _receive(self, run: SentRun) -> bool:
         folder = self._loras / run.folder

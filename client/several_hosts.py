@@ -8,7 +8,7 @@ from typing import Any
 
 from ..protocol.events import Event
 from ..workflows import Workflow
-from .fitness import require_fit
+from .fitness import require_fit, require_version
 from .grid import Grid, Job, Recipe
 from .host_client import HostClient
 from .jobs import JobDone, Worker, do_job
@@ -33,7 +33,7 @@ class HostPlace:
 
     async def open(self) -> Mapping[str, Any]:
         """Ask it for its nodes; raises HostError."""
-        self._info = await self._client.object_info()
+        self._info = await nodes_of(self._client)
         return self._info
 
     async def prepare(self, grid: Grid) -> None:
@@ -51,12 +51,18 @@ class HostPlace:
         await self._client.close()
 
 
+async def nodes_of(client: HostClient) -> dict[str, Any]:
+    """The /object_info of a ComfyUI that is new enough; raises HostError."""
+    require_version(client.url, await client.system_stats())
+    return await client.object_info()
+
+
 async def require_fit_for(worker: Worker, info: Mapping[str, Any], recipe: Recipe, job: Job) -> None:
     """Raise HostError where a worker's ComfyUI could not run a job's graph. info: its /object_info."""
     run = recipe.run(job.variant) if "EriLoraAtStep" in info else None  # without it the missing node is named
     name = await worker.run_name(run)
     graph = recipe.graphs(job.variant).at(job.step, name, job.indices).api()
-    require_fit(worker.client.url, await worker.client.system_stats(), info, graph)
+    require_fit(worker.client.url, info, graph)
 
 
 def counted(so_far: SoFar) -> Report:

@@ -53,7 +53,7 @@ Engine = Annotated[
 ]
 RayAddress = Annotated[
     str | None,
-    typer.Option("--address", help="The Ray cluster's address.", show_default="RAY_ADDRESS, else this machine alone"),
+    typer.Option("--address", help="The Ray cluster's address.", show_default="RAY_ADDRESS, else this machine"),
 ]
 Workers = Annotated[
     int | None,

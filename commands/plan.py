@@ -79,7 +79,7 @@ def _takes(guess: dict[str, Any] | None) -> str:
         return "not known: no picture was made here before; the bar tells it after the first one"
     found = Estimate(**guess)
     how = "by their pixels and steps, " if found.scaled else ""
-    return f"about {spoken(found.seconds)} ({how}as {found.known} pictures before)"
+    return f"about {spoken(found.seconds)} on one ComfyUI ({how}as {found.known} pictures before)"
 
 
 def _row(title: str, text: str) -> None:

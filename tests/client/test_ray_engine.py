@@ -4,6 +4,7 @@ one by its URL, whose sweep is cancelled."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from comfyui_eridiffusion.client import ray_engine
 from comfyui_eridiffusion.client.grid import Grid, Job, plan_grid
 from comfyui_eridiffusion.client.jobs import sample_grid
 from comfyui_eridiffusion.client.ray_engine import RayPlace, ray_places
@@ -22,7 +24,9 @@ from comfyui_eridiffusion.client.ray_worker import RayWorker
 from comfyui_eridiffusion.client.workers import Place, SoFar, sample_on
 from comfyui_eridiffusion.compare.manifest import read
 from comfyui_eridiffusion.dev.workers import own_host
-from comfyui_eridiffusion.tests.client.test_several_hosts import shown
+from comfyui_eridiffusion.errors import HostError
+from comfyui_eridiffusion.tests.client.test_cli import eri
+from comfyui_eridiffusion.tests.client.test_several_hosts import DOWN, shown
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, short
 from comfyui_eridiffusion.tests.waiting import until
 
@@ -83,7 +87,9 @@ def busy(url: str) -> bool:
     return b'"queue_running": []' not in (answered(f"{url}/queue") or b'"queue_running": []')
 
 
-async def test_a_worker_is_killed_and_a_sweep_is_cancelled(host_server: Any, tmp_path: Path) -> None:
+async def test_a_worker_is_killed_and_a_sweep_is_cancelled(
+    host_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its pictures are those of one ComfyUI, bit for bit, and neither an actor nor a ComfyUI stays behind."""
     spec, run = short("flux", steps=2), tmp_path / "sent" / "hexa"  # no ComfyUI sees this folder
     shutil.copytree(SEEN, run)
@@ -96,6 +102,7 @@ async def test_a_worker_is_killed_and_a_sweep_is_cancelled(host_server: Any, tmp
     async with ray_places(None, [], 2, own_host, tmp_path / "shared") as places:
         watched: list[Place] = [Watched(place, every, dies) for place, dies in zip(places, (True, False), strict=True)]
         await sample_on(watched, lambda _: plan("shared", run), told.append, lambda *_: None)
+        await of_another_version(host_server.url, places[0]._files, tmp_path, monkeypatch)
         await cancelled(host_server, places[0]._files, tmp_path)
     assert len(told) == 1
     assert f"{every[0].name} is left out from now on: it is gone" in told[0]
@@ -105,6 +112,15 @@ async def test_a_worker_is_killed_and_a_sweep_is_cancelled(host_server: Any, tmp
     assert shown(tmp_path / "shared") == shown(tmp_path / "alone")
     await until(lambda: all(answered(one.address) is None for one in every), "both ComfyUIs have ended")
     assert not ray.is_initialized()
+
+
+async def of_another_version(url: str, files: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = RayPlace(ray.remote(RayWorker).options(num_cpus=0).remote(url, None), "old", files, folder)
+    with monkeypatch.context() as here:
+        here.setattr(ray_engine, "pack_version", lambda: "9.9.9")
+        with pytest.raises(HostError, match=r"its pack is version .+, this one is 9\.9\.9\. Install the same"):
+            await place.open()
+    await place.close()
 
 
 async def cancelled(host: Any, files: Any, folder: Path) -> None:
@@ -120,3 +136,9 @@ async def cancelled(host: Any, files: Any, folder: Path) -> None:
     assert sampling.cancelled()
     await until(lambda: not busy(host.url), "it is idle")
     assert not list((host.output_dir / spec.name).rglob("*.png"))
+
+
+def test_no_cluster_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--steps", "0", "-o", tmp_path, "--engine", "ray", "--address", DOWN.removeprefix("http://"), "--json"]
+    assert eri("sweep", EXAMPLES / "configs" / "flux.yaml", *words) == 1
+    assert "no Ray cluster answers at 127.0.0.1:9" in json.loads(capsys.readouterr().out)["error"]["message"]

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from comfyui_eridiffusion.client.fitness import require_fit
+from comfyui_eridiffusion.client.fitness import require_fit, require_version
 from comfyui_eridiffusion.client.grid import Grid, Job, Recipe, plan_grid
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.client.jobs import JobDone, sample_grid
@@ -144,11 +145,16 @@ async def test_who_is_not_fit_is_told_why(host_server: Any, fault: str) -> None:
     graph = build(spec, MODELS, "flux_zorp", 50).api()
     async with HostClient(host_server.url) as client:
         stats, info = await client.system_stats(), copy.deepcopy(await client.object_info())
-    require_fit(host_server.url, stats, info, graph)
     change, says = UNFIT[fault]
+
+    def require() -> None:
+        require_version(host_server.url, stats)
+        require_fit(host_server.url, info, graph)
+
+    require()
     change(stats, info, graph)
     with pytest.raises(HostError, match=says):
-        require_fit(host_server.url, stats, info, graph)
+        require()
 
 
 @pytest.mark.parametrize(
@@ -163,3 +169,13 @@ async def test_who_is_not_fit_is_told_why(host_server: Any, fault: str) -> None:
 def test_options_that_do_not_go_together(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert eri("sweep", EXAMPLES / "configs" / "flux.yaml", *words, "--json") == 2
     assert says in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_ray_is_not_needed_but_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    words = ["--steps", "0", "-o", tmp_path, "--engine", "ray", "--json"]
+    assert eri("sweep", EXAMPLES / "configs" / "flux.yaml", *words) == 1
+    message = json.loads(capsys.readouterr().out)["error"]["message"]
+    assert message == 'Ray is not installed. Install it: pip install "eridiffusion[cli,ray]"'
