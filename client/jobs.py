@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from ..compare.estimate import Pace, estimate, work
 from ..compare.manifest import ManifestLine, append, read
 from ..images.inner_texts import read_texts
-from ..protocol.events import PICTURES, Event, Executed
+from ..protocol.events import PICTURES, SIGMAS, Event, Executed
 from ..protocol.graph_marks import saver_marks
 from ..workflows import Workflow
 from .control_images import upload
@@ -102,20 +102,21 @@ async def do_job(worker: Worker, recipe: Recipe, job: Job, report: Report | None
         for variant in job.of:
             line = line_of(recipe.spec, variant, job.step, index, path.relative_to(root).as_posix())
             facts: dict[str, Any] = {"checkpoint": checkpoint_of(read_texts(path)), "graph": graph[index]}
-            facts |= {"seconds": clock.seconds.get(index), "made": utc(), "comfyui": worker.version}
-            lines.append(replace(line, worker=worker.name, **facts))
+            facts |= {"sigmas": clock.sigmas.get(index), "seconds": clock.seconds.get(index), "made": utc()}
+            lines.append(replace(line, comfyui=worker.version, worker=worker.name, **facts))
     append(root, lines)
     return JobDone(pictures, tuple(lines), done.notes)
 
 
 class _Clock:
-    """How long each picture of a prompt took; the first one's time has the loading in it.
+    """How long each picture of a prompt took, and at which noise levels; the first one's time has the loading in it.
 
     report: told everything that this one is.
     """
 
     def __init__(self, report: Report | None) -> None:
         self.seconds: dict[int, float] = {}
+        self.sigmas: dict[int, str] = {}
         self._report, self._last = report, time.monotonic()
 
     def tell(self, workflow: Workflow, event: Event | None) -> None:
@@ -126,6 +127,9 @@ class _Clock:
             now = time.monotonic()
             self.seconds |= {index: round((now - self._last) / len(new), 3) for index in new}
             self._last = now
+        elif isinstance(event, Executed) and SIGMAS in event.output:
+            items = workflow.saves.get(event.node.replace("sample", "save", 1), ())
+            self.sigmas |= {items[row]: text for row, text in event.output[SIGMAS] if row < len(items)}
         if self._report is not None:
             self._report(workflow, event)
 

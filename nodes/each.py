@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..host.inputs import in_range
-from ..host.sampling.sample import sample_part
+from ..host.sampling.sample import sample_part, told_sigmas
 from ..host.schema import OUTPUT_MENU, SAMPLING_MENU, schema
 from .output import save_node_inputs, saved
 from .sampling import sample_node_inputs
@@ -41,7 +41,7 @@ class EriEachSample(io.ComfyNode):
         part = sample_part(inputs, number[0], count[0], vae[0] if vae else None)
         if part is None:
             return io.NodeOutput([ExecutionBlocker(None)], ExecutionBlocker(None))
-        return io.NodeOutput(part.latents, part.text)
+        return io.NodeOutput(part.latents, part.text, ui=told_sigmas(inputs["sigmas"], part.rows))
 
 
 class EriEachSave(io.ComfyNode):

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..host.inputs import in_range
 from ..host.sampling.noise import PROFILES
-from ..host.sampling.sample import sample_inputs
+from ..host.sampling.sample import sample_inputs, told_sigmas
 from ..host.sampling.samplers import flow_euler, sample_ddim
 from ..host.sampling.trainer_sampler import TrainerSampler
 from ..host.schema import SAMPLING_MENU, schema
@@ -157,4 +157,4 @@ class EriSample(io.ComfyNode):
     @classmethod
     @in_range()
     def execute(cls, **inputs: Any) -> io.NodeOutput:
-        return io.NodeOutput(sample_inputs(inputs))
+        return io.NodeOutput(sample_inputs(inputs), ui=told_sigmas(inputs["sigmas"]))

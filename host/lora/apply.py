@@ -109,12 +109,20 @@ def _family(model: Any) -> Family:
     return family
 
 
+#: The file that was read last, its fingerprint and family: other strengths of a step follow each other in a sweep.
+_last: dict[tuple[Path, str, str | None], Lora] = {}
+
+
 def _read(path: Path, family: str | None, wait: float) -> tuple[Lora, str]:
     """The LoRA and its file's fingerprint, both of the same content: a trainer may put another file in its place."""
     while True:
         before = fingerprint(path)
+        if (path, before, family) in _last:
+            return _last[path, before, family], before
+        _last.clear()
         lora = read_when_written(path, family, wait)
         if fingerprint(path) == before:
+            _last[path, before, family] = lora
             return lora, before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...errors import NodeInputError
+from ...protocol.events import SIGMAS
 from ..family import class_of, family_of
 from ..inputs import check_finite, rows, single
 from ..memory.backoff import sample_with_backoff
@@ -61,10 +63,27 @@ def sample_inputs(inputs: Mapping[str, Any]) -> Any:
 
 
 class Part(NamedTuple):
-    """Some pictures of a list. latents: theirs; text: which they are, "2 of 4", "" = all."""
+    """Some pictures of a list. latents: theirs; text: which they are, "2 of 4", "" = all; rows: their numbers."""
 
     latents: list[dict[str, Any]]
     text: str
+    rows: Sequence[int]
+
+
+def told_sigmas(sigmas: Any, rows: Sequence[int] | None = None) -> dict[str, list[Any]]:
+    """The UI output that tells a client at which noise levels rows are sampled: their numbers and hashes.
+
+    Args:
+        sigmas: EriSample's input, one tensor or a list with one for all rows or one for each.
+        rows: numbers from 0, None = all.
+    """
+    every = sigmas if isinstance(sigmas, list) else [sigmas]
+    numbers = range(len(every)) if rows is None else rows
+    return {SIGMAS: [[number, _hash(every[number % len(every)])] for number in numbers]}
+
+
+def _hash(sigmas: Tensor) -> str:
+    return hashlib.sha256(sigmas.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def sample_part(inputs: Mapping[str, Any], number: int, count: int, vae: Any = None) -> Part | None:
@@ -82,7 +101,7 @@ def sample_part(inputs: Mapping[str, Any], number: int, count: int, vae: Any = N
     if number == 1:
         _check_rows(table, range(len(table)))
     if not _apart(table, count, vae):
-        return Part(sample_inputs(inputs), "") if number == 1 else None
+        return Part(sample_inputs(inputs), "", range(len(table))) if number == 1 else None
     plan = _plan(table, limit, say=number == 1)
     if number > len(plan):
         return None
@@ -91,7 +110,7 @@ def sample_part(inputs: Mapping[str, Any], number: int, count: int, vae: Any = N
         before, whole = _progress(table, plan, number - 1)  # ComfyUI begins at 0 here
         comfy.utils.ProgressBar(whole).update_absolute(before)
     made = _sample_batch(table, plan, number - 1)
-    return Part(list(made.values()), f"{','.join(str(row + 1) for row in made)} of {count}")
+    return Part(list(made.values()), f"{','.join(str(row + 1) for row in made)} of {count}", list(made))
 
 
 def _apart(table: Sequence[Mapping[str, Any]], count: int, vae: Any) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +61,8 @@ def test_steps_and_strengths(eri: Eri, tmp_path: Path) -> None:
         f"contact_sheet_strength={strength}.png" for strength in ("0.5", "1")
     ]
     _manifest_is_right(root, cells)
+    one_step = struct.pack("<2f", 1.0, 0.0)  # whatever the shift, one step goes from pure noise to none
+    assert {line.sigmas for line in read(root)} == {hashlib.sha256(one_step).hexdigest()}
 
     # what each strength gives is what a config with that strength gives
     alone = eri("sample", "--run", RUN, "--step", 50, "-o", tmp_path / "alone", lora_scale=0.5)
