@@ -7,6 +7,7 @@ does: only double quotes hold a word together, and a backslash is a letter unles
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Final
 
 from .script import Command, Fault, Names, Opened, Unexpanded, Word, compared, no_file, part_of, unreadable
@@ -23,6 +24,8 @@ _OTHER_BLOCK: Final = re.compile(r"(?:if|for)\b.*", re.IGNORECASE | re.DOTALL)
 _COMMENT: Final = re.compile(r"@?\s*(?:rem\b|::).*|@?echo[. ].*|:.*", re.IGNORECASE | re.DOTALL)
 _WORD: Final = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\.)*"?)+')
 _REDIRECT: Final = re.compile(r"(?<!\S)[0-9]?(?:>>?|<)\s*(?:&[0-9]|\"[^\"]*\"|\S+)")
+_CMD: Final = re.compile(r"(?:.*[\\/])?cmd(?:\.exe)? /[ck]", re.IGNORECASE)
+_DEEPEST: Final = 3  # shells that are started one by the other
 #: An argument of the script; conditions are told as if it had been started without any.
 _ARGUMENT: Final = re.compile(r"%~?[1-9]")
 #: The script's own folder and the one it is started in.
@@ -40,8 +43,8 @@ def batch_commands(text: str, opened: Opened = no_file) -> tuple[list[Command], 
 
 
 class _Script:
-    def __init__(self, opened: Opened) -> None:
-        self.opened = opened
+    def __init__(self, opened: Opened, depth: int = 0) -> None:
+        self.opened, self.depth = opened, depth
         self.commands: list[Command] = []
         self.names = Names("%{}%")
 
@@ -102,11 +105,23 @@ class _Script:
         for piece in _parted(text):
             words, fault = self._words(piece)
             if words:
-                self.commands.append(Command([Word(word, at + offset) for word, offset in words], fault))
+                self.commands += self._inner_commands([word for word, _ in words], at) or [
+                    Command([Word(word, at + offset) for word, offset in words], fault)
+                ]
             if len(words) > 1 and words[0][0].lower() == "call":
                 inner = _Script(no_file)  # a script that it calls in turn is not opened
                 inner.names = self.names
                 inner.follow(self.opened(words[1][0]) or "")
+
+    def _inner_commands(self, words: list[str], at: int) -> list[Command]:
+        """The commands of another cmd.exe that is started here (`cmd /c "..."`), empty where none is."""
+        places = [place for place, (name, option) in enumerate(pairwise(words)) if _CMD.fullmatch(f"{name} {option}")]
+        if not places or self.depth == _DEEPEST:
+            return []
+        inner = _Script(no_file, self.depth + 1)
+        inner.names = self.names
+        inner.follow(" ".join(words[places[0] + 2 :]))
+        return [Command([word._replace(at=at) for word in one.words], one.fault) for one in inner.commands]
 
     def _words(self, text: str) -> tuple[list[tuple[str, int]], Fault | None]:
         text = _CARET.sub(lambda found: found[0] if found[0].startswith('"') else found[1] or " ", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable
 from itertools import pairwise
@@ -40,6 +41,7 @@ _LONGEST_NAME: Final = 4
 _FILE: Final = re.compile(r"[^\s\"'=]{1,300}\.(?:py|sh|bat|cmd|ps1)(?![\w.])", re.IGNORECASE)
 _CONFIG: Final = re.compile(r"[^\s\"'=]{1,300}\.(?:ya?ml|jsonc?|toml|env)", re.IGNORECASE)
 
+_CHANGES_FOLDER: Final = frozenset(("cd", "chdir", "pushd", "set-location", "sl"))
 #: What stands before a config: its flag, or the program itself.
 _CONFIG_FLAG: Final = re.compile(r"(?:\A|\s)--?(?:c|(?!-|dataset|data_)[\w-]*config[\w-]*)[\s=]|\.(?:py|sh|bat|ps1) ")
 
@@ -109,6 +111,17 @@ class Script:
         """Whether one of these programs is started; a file (`train.py`) that gets no options has them elsewhere."""
         found = self.starts(programs)
         return any(start.words or start.fault for start in found) or (bool(found) and not self.started()[0])
+
+    def folder(self, programs: re.Pattern[str]) -> str:
+        """The folder in which the first of these programs is started, as far as the script goes into one."""
+        found = ""
+        for command in self.commands:
+            words = [word.text for word in command.words]
+            if any(_named(command.words[place : place + _LONGEST_NAME], programs)[0] for place in range(len(words))):
+                break
+            if len(words) > 1 and words[0].lower() in _CHANGES_FOLDER and not isinstance(words[-1], Unexpanded):
+                found = posixpath.normpath(posixpath.join(found, words[-1].replace("\\", "/")))
+        return found
 
     @property
     def fault(self) -> Fault | None:

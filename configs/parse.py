@@ -116,7 +116,7 @@ def parse(
     if kind == "command" and programs is not None and script is not None:
         root = parse_command(script, source, programs.names, repeats=programs.repeats)
         folders = folders or Folders()
-        folders.written = script.files
+        folders.written, folders.started_in = script.files, script.folder(programs.names)
     else:
         root = parsers[kind](text, source)
     return Document(_of_script(root) if isinstance(text, Unexpanded) else root, source, kind, folders)

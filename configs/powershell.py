@@ -29,6 +29,10 @@ _ADDED: Final = re.compile(r"\s*(?:\[void\]\s*)?\$(\w+)\.Add\((.*)\)(?:\s*\|\s*O
 _IF: Final = re.compile(r"\s*(if|elseif|while|foreach|for|switch)\s*\((.*)\)\s*", _FLAGS)
 _PARAMETERS: Final = re.compile(r"param\s*\((.*)\)", _FLAGS)
 _PARAMETER: Final = re.compile(r"\s*(?:\[(?:[^\[\]]|\[\])*\]\s*)*\$(\w+)\s*(?:=\s*(.*?)\s*)?", _FLAGS)
+_JOIN_PATH: Final = re.compile(
+    rf"\(?\s*Join-Path\s+(?:-Path\s+)?({_TEXT}|[^\s()]+)\s+(?:-ChildPath\s+)?({_TEXT}|[^\s()]+)\s*\)?", _FLAGS
+)
+_DEEPEST: Final = 3  # texts that are run one by the other
 _COMPARED: Final = re.compile(r"(.+?)\s+-(i?(?:eq|ne|gt|ge|lt|le|like)|notlike)\s+(.+)", _FLAGS)
 _JOINT: Final = re.compile(rf"{_TEXT}|[()]|(?<=[\s)])(-or|-and)(?=[\s(])", _FLAGS)
 _CHOICE: Final = re.compile(r"if\s*\((.*?)\)\s*\{(.*?)\}\s*else\s*\{(.*?)\}\s*", _FLAGS)
@@ -109,8 +113,8 @@ def _parted(text: str, joint: str) -> list[str]:
 
 
 class _Script:
-    def __init__(self, opened: Opened) -> None:
-        self.opened = opened
+    def __init__(self, opened: Opened, depth: int = 0) -> None:
+        self.opened, self.depth = opened, depth
         self.commands: list[Command] = []
         self.names = Names("${}")
         self.blocks: list[bool] = []  # of each open brace: whether it is a branch
@@ -198,10 +202,27 @@ class _Script:
             self.names.assign(added[1].lower(), [joined([*self._texts(self._expression(added[2]))])], more=True)
         else:
             kept = [word for word in statement.words if not _REDIRECT.fullmatch(word[0])]
+            program = kept[0][0].lower() if kept else ""
+            if program == "start-process":  # its list of arguments has commas
+                kept = [(piece, at) for word, at in kept for piece in _listed(word) if piece]
             words = [Word(value, at) for word, at in kept for value in self._word(word)]
+            if program in ("invoke-expression", "iex"):
+                self._evaluate(words)
+                return
             self.commands.append(Command(words))
             if len(words) == 2 and words[0].text == ".":
                 self._source(words[1].text)
+
+    def _evaluate(self, words: list[Word]) -> None:
+        """Run a text as commands."""
+        text = joined(word.text for word in words[1:][-1:])
+        if self.depth == _DEEPEST or isinstance(text, Unexpanded):
+            return
+        inner = _Script(self.opened, self.depth + 1)
+        inner.names = self.names
+        _follow(inner, text)
+        at = words[0].at if words else 0
+        self.commands += [Command([word._replace(at=at) for word in one.words], one.fault) for one in inner.commands]
 
     def _parameters(self, text: str) -> None:
         """What the script's parameters hold unless it is started with others."""
@@ -224,6 +245,9 @@ class _Script:
     def _expression(self, text: str, *, listed: bool = False) -> Value:
         """What an expression gives: texts, numbers, variables, `+` between them, lists; `Unexpanded` for any other."""
         text = text.strip()
+        path = _JOIN_PATH.fullmatch(text)
+        if path is not None:
+            return joined([*self._word(path[1]), "/", *self._word(path[2])])
         choice = _CHOICE.fullmatch(text)
         if choice is not None:
             answer = self._condition(choice[1])

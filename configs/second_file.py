@@ -32,6 +32,7 @@ class Folders:
         prompts: a file to take instead of the one that the config names.
         given: the texts of files that came with the config, by name; they win, and need no disk.
         written: the texts that a script writes into files before it names them here, by path.
+        started_in: the folder that a script goes into before it starts the trainer, "" = its own.
         opened: every path that was looked at on the way, and the text that was there (None = no file).
         prompts_used: a reader has asked for the file to take instead, so that its prompts count.
     """
@@ -41,6 +42,7 @@ class Folders:
     prompts: str | os.PathLike[str] | None = None
     given: Mapping[str, str] = field(default_factory=dict)
     written: Mapping[str, str] = field(default_factory=dict)
+    started_in: str = ""
     opened: dict[Path, str | None] = field(default_factory=dict, repr=False)
     prompts_used: bool = field(default=False, init=False)
 
@@ -126,7 +128,9 @@ class Folders:
         if path.is_absolute() or self.base is None:
             return [path]
         base = self.base.absolute()
-        return list(dict.fromkeys(folder / path for folder in (base, Path.cwd(), *list(base.parents)[:_ABOVE])))
+        folders = (base, Path.cwd(), *list(base.parents)[:_ABOVE])
+        first = [base / self.started_in / path] if self.started_in else []
+        return list(dict.fromkeys([*first, *(folder / path for folder in folders)]))
 
     def _by_name(self, name: str) -> list[Path]:
         """The same file beside the config, by as much of the end of its path as there is."""

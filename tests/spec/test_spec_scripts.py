@@ -111,6 +111,7 @@ BATCH = {
     "no argument": ('set A=b\nif not "%~1"=="" set "A=%~1"\nf %A%', ["f", "b"]),
     "redirection": ("f a > log.txt 2>&1", ["f", "a"]),
     "unknown": ("f %A%\\x", ["f", "%A%\\x"]),
+    "another shell": ('set A=b\nstart "t" /wait cmd /c "f %A% c"', ["f", "b", "c"]),
     "caret": ('f a^&b "c^&d"', ["f", "a&b", "c^&d"]),
 }  # fmt: skip
 
@@ -150,6 +151,10 @@ POWERSHELL = {
     "a comment behind a text": ('$a = ""# no\nf "b"$a# x', ["f", "b#", "x"]),
     "a call": ('$py = "C:\\v\\python.exe"\n& $py "a b"', ["&", "C:\\v\\python.exe", "a b"]),
     "unknown": ("f $a/x", ["f", "$a/x"]),
+    "a text that is run": ("$c = 'f a \"b c\"'\nInvoke-Expression -Command $c", ["f", "a", "b c"]),
+    "a started process": ('Start-Process -FilePath f -ArgumentList "a", "b=c,d"', ["Start-Process", "-FilePath", "f",
+                          "-ArgumentList", "a", "b=c,d"]),
+    "a joined path": ("$p = Join-Path $PSScriptRoot 'a b'\nf $p", ["f", "./a b"]),
     "parameters": (
         "param(\n  [Parameter(Mandatory=$false)][string]$A = 'b, c', # x\n  [int] $N=3,\n  [switch]$S\n)\nf $a $n $s",
         ["f", "b, c", "3", "$s"],
@@ -409,3 +414,20 @@ def test_of_a_key_that_yaml_gives_twice_the_last_counts() -> None:
     assert [note for note in spec.notes if "'seed' is given twice; the one in line 9" in note]
     with pytest.raises(SpecError, match="'seed' is given twice"):
         read_text(text % "flux_trainer", "eridiffusion")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("t.sh", "cd lists\n"),
+        ("t.sh", "pushd ./x/../lists > /dev/null\n"),
+        ("t.bat", "cd /d lists\n"),
+        ("t.ps1", "Set-Location lists\n"),
+    ],
+)
+def test_the_folder_that_the_script_goes_into(name: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "p.txt").write_text("a fox\n")
+    (tmp_path / "p.txt").write_text("not this one\n")
+    (tmp_path / name).write_text(line + FLUX)
+    assert read_spec(tmp_path / name).items[0].prompt == "a fox"
