@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ..compare.axes import PLAIN, Variant
 from ..errors import LoraError
-from ..images.layouts import layout_for
 from ..lora import Checkpoint
 from ..lora.fingerprint import fingerprint
 from ..protocol.graph_marks import saver_marks
@@ -16,6 +15,7 @@ from ..spec import SampleSpec
 from ..workflows import Workflow, build
 from ..workflows.graph import Literal, Node
 from ..workflows.models import Models
+from ..workflows.placed import template_in
 from ..workflows.stock import averaged
 from .control_images import named_by_content
 from .runs import checkpoints_here, possible_names
@@ -155,8 +155,7 @@ class StepGraphs:
         place: str = "",
     ) -> None:
         self.spec = spec
-        layout = layout_for(spec.layout, spec.family).template
-        self._template = layout.replace("{run}/", f"{{run}}/{place}/", 1) if place else ""
+        self._template = template_in(spec.layout, spec.family, place)
         self._models, self._run, self._batch = models, None if run is None else str(run), batch
         self._built: dict[tuple[tuple[int, ...], int | None], Workflow] = {}
         self._marks: dict[int, dict[int, set[str]]] = {}

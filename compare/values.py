@@ -11,7 +11,7 @@ from ..families import FAMILIES
 from ..spec import SampleSpec
 from ..spec.model import MAX_SEED
 from ..trainers.profiles import way_of
-from .axes import AXES, Value
+from .axes import AXES, Value, Variant
 
 #: Axis -> its option of `eri sweep`.
 OPTIONS: Final[Mapping[str, str]] = {
@@ -39,6 +39,15 @@ def read_values(spec: SampleSpec, given: Mapping[str, str]) -> dict[str, list[Va
         _check_axis(spec, axis, given[axis])
         found[axis] = list(dict.fromkeys(_READERS[axis](spec, axis, part) for part in parts))
     return found
+
+
+def variant_of(spec: SampleSpec, given: Mapping[str, str]) -> Variant:
+    """The variant with one value of each of these axes. Raises CompareError."""
+    values = {axis: found[0] for axis, found in read_values(spec, given).items()}
+    for axis, text in given.items():
+        if "," in text:
+            _refuse(axis, text, "one value is meant", "Write one.")
+    return Variant(values)
 
 
 def axes_of(spec: SampleSpec) -> list[str]:

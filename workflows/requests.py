@@ -7,18 +7,24 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..compare.values import variant_of
 from ..compare.votes import Choice
-from ..errors import RequestError
+from ..errors import CompareError, RequestError
 from ..spec import SampleSpec
 from ..spec.readers import TEXT, read_text
 from .builder import MAX_BATCH, Workflow, build
 from .choose import Described, Offered
+from .placed import placed
 from .run_memory import MAX_NOTE, Mark
 
 #: Largest request body in bytes; a config has no more than this either.
 MAX_BODY: Final = 4 << 20
 
 _Text = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
+
+
+#: An axis of a sweep whose values are a sample's own.
+_Axis = Literal["strength", "seed", "cfg", "guidance", "sampler"]
 
 
 class _Strict(BaseModel):
@@ -48,7 +54,7 @@ class GraphRequest(_Strict):
 
     source: what to call it in messages; its suffix tells the notation. files: texts of the files that the config
     names, by the name written there. items: indices like "0,2-4", "" = all. models None = chosen from what the host
-    offers. run, step, style, batch: as for `build`.
+    offers. run, step, style, batch: as for `build`. axes: of a sweep's variant, one value each.
     """
 
     config: Annotated[str, Field(min_length=1)]
@@ -62,6 +68,7 @@ class GraphRequest(_Strict):
     step: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     style: Literal["eri", "stock"] = "eri"
     batch: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 1
+    axes: dict[_Axis, _Text] = {}
 
 
 class QueueRequest(GraphRequest):
@@ -69,6 +76,13 @@ class QueueRequest(GraphRequest):
 
     client_id: _Text | None = None
     front: bool = False
+
+
+class SweepRequest(_Strict):
+    """A run's samples at these steps ("all", "250, 500-"), for each choice of values ("0.6, 1") of the axes."""
+
+    steps: Annotated[str, Field(max_length=10_000)] = "all"
+    axes: dict[_Axis, _Text] = {}
 
 
 class ConfigOfRun(_Strict):
@@ -150,11 +164,16 @@ def graph_for(request: GraphRequest, run: str | None, offered: Offered | None, d
 
     run: the request's run under the name that the host knows. offered: the host's files, for a request without models.
     described: the host's descriptions beside these.
-    Raises SpecError for the config and WorkflowError for the rest.
+    Raises SpecError for the config, RequestError for the axes and WorkflowError for the rest.
     """
     spec = spec_of(request.config, request)
     models: dict[str, Any] | None = None if request.models is None else request.models.model_dump(exclude_none=True)
-    spec = spec.select(request.items)
-    return build(
+    try:
+        variant = variant_of(spec, {str(axis): value for axis, value in request.axes.items()})
+    except CompareError as error:
+        raise RequestError(400, "axis", error.problem, field="axes", remedy=error.remedy or "") from error
+    spec = variant.of(spec.select(request.items))
+    workflow = build(
         spec, models, run, request.step, request.style, offered=offered, described=described, batch=request.batch
     )
+    return placed(workflow, variant.key) if variant.key else workflow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server import PromptServer
 
-from . import routes, run_gallery, run_pictures, run_votes, run_writes, runs_routes
+from . import routes, run_gallery, run_pictures, run_sweep, run_votes, run_writes, runs_routes
 
 
 def register() -> None:
@@ -12,6 +12,6 @@ def register() -> None:
     server = getattr(PromptServer, "instance", None)
     if server is None or any(getattr(route, "path", "").startswith(f"{routes.PREFIX}/") for route in server.routes):
         return
-    for part in (routes, runs_routes, run_pictures, run_writes, run_gallery, run_votes):
+    for part in (routes, runs_routes, run_pictures, run_writes, run_gallery, run_sweep, run_votes):
         for method, path, handler in part.ROUTES:
             server.routes.route(method, f"{routes.PREFIX}{path}")(routes.answered(handler))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import urllib.request
@@ -235,6 +236,29 @@ def test_samples_are_compared_blind(fresh: Canvas, runs: Path, frontend_host: Lo
     assert page.locator(".eri-blind-answer").inner_text().lower().startswith(("step 300 looks best", "take step 300"))
     page.keyboard.press("Escape")
     assert fresh.complaints == []
+
+
+def test_a_sweep_is_planned_then_made_until_somebody_stops(tab: Any, fresh: Canvas, frontend_host: LocalHost) -> None:
+    spec = read_spec(CONFIG)
+    tab.get_by_role("button", name="Sweep…").click()
+    dialog = tab.locator(".eri-sweep")
+    dialog.get_by_label("Steps").fill("50")
+    dialog.get_by_label("CFG").fill("much")
+    dialog.get_by_text("that is no number").wait_for()
+    dialog.get_by_label("CFG").fill("")
+    dialog.get_by_label("Strengths").fill("0.5, 1")
+    dialog.get_by_text(f"To make: {2 * len(spec.items)} (variants: 2, steps: 1, already there: 0).").wait_for()
+    fresh.screenshot("sidebar_sweep")
+    dialog.get_by_role("button", name="Start").click()
+    tab.get_by_text(re.compile(r"Making samples: [1-9]")).wait_for()
+    tab.get_by_role("button", name="Stop").click()
+    tab.get_by_role("progressbar").wait_for(state="hidden")
+    wait_until_idle(frontend_host.url)
+    made = list((frontend_host.output_dir / spec.name).glob("strength=*/**/*.png"))
+    assert 1 <= len(made) < 2 * len(spec.items)
+    assert {path.relative_to(frontend_host.output_dir).parts[1] for path in made} <= {"strength=0.5", "strength=1"}
+    shutil.rmtree(frontend_host.output_dir / spec.name / "strength=0.5")
+    tab.get_by_label("Look again").click()
 
 
 def test_keys_stay_in_the_grid(tab: Any, fresh: Canvas) -> None:

@@ -115,6 +115,27 @@ async def test_run_has_prompts_samples_and_the_reason_for_what_is_no_config(
         assert (answer.status, await answer.read()) == (200, place.read_bytes())
 
 
+async def test_a_sweep_is_planned_by_what_has_no_picture(web: aiohttp.ClientSession, runs_host: object) -> None:
+    async def plan(**body: object) -> tuple[int, Any]:
+        async with web.post("/eridiffusion/run-sweep/many", json=body) as answer:
+            return answer.status, await answer.json()
+
+    status, document = await plan(steps="700", axes={"strength": "0.5, 1"})
+    assert status == 200, document
+    conforms(document, "SweepPlan")
+    assert [variant["key"] for variant in document["variants"]] == ["strength=0.5", "strength=1"]
+    assert len(document["cells"]) + document["there"] == 2 * 100
+    request = {"config": (EXAMPLES / "configs" / "flux.yaml").read_text(encoding="utf-8"), "items": "0"}
+    async with web.post("/eridiffusion/graph", json=request | {"step": 50, "axes": {"strength": "0.5"}}) as answer:
+        graph = (await answer.json())["api"]
+    assert graph["lora"]["inputs"]["strength_model"] == 0.5
+    assert "/strength=0.5/" in graph["save"]["inputs"]["template"]
+    wrong = {"cfg": {"axes": {"cfg": "0"}}, "steps": {"steps": "7"}, "seed": {"axes": {"seed": "a"}}}
+    for field, body in wrong.items():
+        status, document = await plan(**body)
+        assert (status, document["error"]["field"]) == (400, field), document
+
+
 async def test_a_gallery_is_written_into_the_output_folder(
     web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path], tmp_path: Path
 ) -> None:

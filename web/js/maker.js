@@ -11,15 +11,23 @@ const WAIT = 20;
 const post = (path, body) => ({ path, options: { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } });
 
 class Maker extends EventTarget {
-  wanted = []; // {run, spec, item, step}, those that wait
+  wanted = []; // {run, spec, item, step, axes}, those that wait; axes: of a sweep's variant
   running = null; // prompt id
   done = 0;
   total = 0;
   failure = ""; // why it ended early
+  took = []; // seconds of the pictures that were made since the page was opened
 
   /** Whether anything is being made. */
   get busy() {
     return this.work !== undefined;
+  }
+
+  /** Minutes that so many pictures take, by the middle of those before; null where there were none. */
+  minutesFor(count) {
+    if (this.took.length === 0) return null;
+    const middle = [...this.took].sort((a, b) => a - b)[this.took.length >> 1];
+    return Math.max(1, Math.round((count * middle) / 60));
   }
 
   tell() {
@@ -28,7 +36,7 @@ class Maker extends EventTarget {
 
   /** Make these too; cells that wait already are not made twice. */
   add(cells) {
-    const keyOf = ({ run, item, step }) => `${step}/${item.index}/${run}`;
+    const keyOf = ({ run, item, step, axes = {} }) => `${step}/${item.index}/${JSON.stringify(axes)}/${run}`;
     const waiting = new Set(this.wanted.map(keyOf));
     const fresh = cells.filter((cell) => !waiting.has(keyOf(cell)));
     if (!this.busy) [this.done, this.total, this.failure] = [0, 0, ""];
@@ -57,9 +65,10 @@ class Maker extends EventTarget {
   }
 
   async makeOne(cell) {
-    const { run, spec, item, step } = cell;
+    const { run, spec, item, step, axes = {} } = cell;
+    const begun = performance.now();
     // Without client_id: the front end would take its nodes for those that are on the canvas.
-    const body = { config: JSON.stringify(spec), source: `${spec.name}.json`, items: String(item.index), run, step };
+    const body = { config: JSON.stringify(spec), source: `${spec.name}.json`, items: String(item.index), run, step, axes };
     const { path, options } = post("/eridiffusion/queue", body);
     const { prompt_id: id, result } = await fetchJson(path, options);
     this.running = id;
@@ -73,6 +82,7 @@ class Maker extends EventTarget {
     if (state.status !== "done") throw new Error(state.error?.message ?? text("making_interrupted"));
     this.wanted.splice(this.wanted.indexOf(cell), 1);
     this.done += 1;
+    this.took.push((performance.now() - begun) / 1000);
   }
 
   /** Make no more. What is finished stays; nothing but the own sample is interrupted. */

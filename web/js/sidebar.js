@@ -10,6 +10,7 @@ import { fetchJson, keepWithRun, openGraph, postGraph, postJson, RouteError, run
 import { maker } from "./maker.js";
 import { RunSource, thumbnail } from "./run_source.js";
 import { text } from "./strings.js";
+import { openSweep } from "./sweep.js";
 import { verdictOf } from "./verdicts.js";
 import { Viewer } from "./viewer.js";
 import { writeGallery } from "./write_gallery.js";
@@ -101,9 +102,10 @@ class RunsTab {
       plain(text("templates"), () => app.extensionManager.command.execute("Comfy.BrowseTemplates")),
       make("a", { href: HELP, target: "_blank", rel: "noopener", textContent: text("help") }));
     this.makeAll = plain(text("make_run"), () => this.makeMissing(null, null));
+    this.sweep = plain(text("sweep"), () => openSweep(this.run));
     this.write = plain(text("gallery_write"), () => writeGallery(this.run.name, this.write));
     this.compareBlind = plain(text("blind"), () => this.openBlind());
-    this.makeAll.hidden = this.compareBlind.hidden = this.write.hidden = true; // there is no run yet
+    this.makeAll.hidden = this.sweep.hidden = this.compareBlind.hidden = this.write.hidden = true; // there is no run yet
     this.progress = make("progress", { attributes: { "aria-label": text("making_name") } });
     this.made = make("span", { attributes: { role: "status" } });
     this.makingBar = bar(this.made, this.progress, plain(text("stop"), () => maker.stop()));
@@ -116,7 +118,7 @@ class RunsTab {
         bar(label(this.configs, "config"), this.configs, browse, this.file),
         bar(label(this.slider, "step"), this.slider, this.at),
         bar(label(this.size, "size"), this.size)),
-      this.note, this.teach, bar(this.makeAll, this.compareBlind, this.write), this.makingBar, this.refused, this.grid.element));
+      this.note, this.teach, bar(this.makeAll, this.sweep, this.compareBlind, this.write), this.makingBar, this.refused, this.grid.element));
     this.grid.resize(Number(size));
   }
 
@@ -205,7 +207,7 @@ class RunsTab {
   clear() {
     this.run = null;
     this.grid.clear();
-    this.refused.hidden = this.teach.hidden = this.makeAll.hidden = this.compareBlind.hidden = this.write.hidden = true;
+    this.refused.hidden = this.teach.hidden = this.makeAll.hidden = this.sweep.hidden = this.compareBlind.hidden = this.write.hidden = true;
     this.configs.replaceChildren();
     this.slider.disabled = true;
     this.at.textContent = "";
@@ -277,7 +279,7 @@ class RunsTab {
     this.run = run;
     this.listConfigs(run);
     this.listRefused(run.unreadable);
-    this.teach.hidden = this.makeAll.hidden = this.compareBlind.hidden = this.write.hidden = true;
+    this.teach.hidden = this.makeAll.hidden = this.sweep.hidden = this.compareBlind.hidden = this.write.hidden = true;
     if (!run.spec) {
       this.grid.clear();
       this.teach.hidden = false;
@@ -290,7 +292,8 @@ class RunsTab {
     const unknown = run.unknown ? ` ${text("unknown_steps", { count: run.unknown })}` : "";
     const open = this.missing(null, null).length;
     this.makeAll.hidden = open === 0;
-    this.write.hidden = run.samples.length === 0;
+    this.sweep.hidden = run.steps.length === 0;
+    this.write.hidden = run.samples.length === 0 && maker.done === 0;
     this.compareBlind.hidden = run.samples.length < 2;
     this.makeAll.textContent = text("make_run", { count: open });
     this.say([run.problem, text("made_of", counts) + unknown].join(" ").trim(), run.problem !== "");
@@ -359,7 +362,8 @@ class RunsTab {
     this.makingBar.lastChild.hidden = !maker.busy;
     [this.progress.max, this.progress.value] = [Math.max(1, maker.total), maker.done];
     const { done, total, failure } = maker;
-    this.made.textContent = maker.busy ? text("making", { done, total }) : text("making_failed", { done, total, reason: failure });
+    const minutes = maker.minutesFor(total - done);
+    this.made.textContent = maker.busy ? text(minutes === null ? "making" : "making_left", { done, total, minutes }) : text("making_failed", { done, total, reason: failure });
     this.made.classList.toggle("eri-bad", !maker.busy && failure !== "");
     if (this.run) this.lookLater();
   }

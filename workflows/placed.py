@@ -1,0 +1,24 @@
+"""Graphs whose pictures lie in a folder of their own inside their run's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..images.layouts import layout_for
+from .builder import Workflow
+
+
+def template_in(layout: str, family: str, place: str) -> str:
+    """The file names of a trainer's layout in the folder `place` of the run; "" = the layout's own."""
+    return layout_for(layout, family).template.replace("{run}/", f"{{run}}/{place}/", 1) if place else ""
+
+
+def placed(workflow: Workflow, place: str) -> Workflow:
+    """The graph with its pictures in the folder `place`; "" = where the layout has them."""
+    template = template_in(workflow.spec.layout, workflow.spec.family, place)
+    nodes = {
+        name: node._replace(inputs={**node.inputs, "template": template})
+        if node.class_type == "EriSaveSamples" else node
+        for name, node in workflow.graph.nodes.items()
+    }  # fmt: skip
+    return replace(workflow, graph=replace(workflow.graph, nodes=nodes))
