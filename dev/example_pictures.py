@@ -139,7 +139,7 @@ async def render(client: HostClient, example: Example) -> list[Image.Image]:
     return [contact_sheet([picture], columns=[label]) for picture, label in zip(pictures, labels, strict=True)]
 
 
-def thumbnail(pictures: Sequence[Image.Image], side: int = 400) -> Image.Image:
+def thumbnail(pictures: Sequence[Image.Image], side: int = 360) -> Image.Image:
     """The pictures in rows, as nearly square as they can be laid: a template's card is a square. `side`: its width."""
     columns = math.ceil(len(pictures) ** 0.5)
     width, height = max(picture.width for picture in pictures), max(picture.height for picture in pictures)
