@@ -279,16 +279,21 @@ def _require_reachable(address: str) -> None:
 
 
 def _count(ray: Any) -> int:
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    return gpus or len([node for node in ray.nodes() if node["Alive"]])
+    return int(ray.cluster_resources().get("GPU", 0)) or len(_cpus(ray))
 
 
 def _share(ray: Any, workers: int) -> dict[str, float]:
-    """What of the cluster a worker has to itself."""
-    resources = ray.cluster_resources()
-    if resources.get("GPU"):
+    """What of the cluster a worker has to itself: a GPU, else as much as the smallest node has for its part of them."""
+    if ray.cluster_resources().get("GPU"):
         return {"num_gpus": 1, "num_cpus": 1}
-    return {"num_cpus": max(1, int(resources.get("CPU", 1)) // workers)}
+    cpus = _cpus(ray)
+    return {"num_cpus": max(1, min(cpus) // -(-workers // len(cpus)))}
+
+
+def _cpus(ray: Any) -> list[int]:
+    """CPUs of each node that has any for work: heads of larger clusters often have none."""
+    found = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    return [count for count in found if count] or [1]
 
 
 async def _result(reference: Any) -> Any:
