@@ -40,7 +40,7 @@ def gallery(
     ] = "webp",
     marks: Annotated[
         Path | None,
-        typer.Option(help="Favourites and rejects that a gallery saved, to be kept with the run.", dir_okay=False),
+        typer.Option(help="Favourites, rejects and notes that a gallery saved, to be kept.", dir_okay=False),
     ] = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="Serve it until Ctrl-C; what is chosen in it is kept with the run.")

@@ -1,4 +1,4 @@
-"""A gallery's favourites and rejects: those of each variant in `eridiffusion.json` beside its pictures."""
+"""A gallery's favourites, rejects and notes: those of each variant in `eridiffusion.json` beside its pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..compare.collection import Collection
 from ..errors import CompareError, RequestError
-from ..workflows.run_memory import Mark, RunMemory, memory_file, read_memory, write_memory
+from ..workflows.run_memory import MAX_NOTE, Mark, RunMemory, memory_file, read_memory, write_memory
 
 #: A file is read, changed and written by one at a time.
 _WRITING: Final = threading.Lock()
@@ -19,7 +19,7 @@ _MAX_BYTES: Final = 8 << 20
 
 
 class KeptMarks:
-    """The marks of a collection. memory: the file of the pictures without axes; None = the one beside them."""
+    """Marks and notes of a collection. memory: the file of the pictures without axes; None = the one beside them."""
 
     def __init__(self, found: Collection, memory: Path | None = None) -> None:
         self._run = found.name
@@ -27,30 +27,42 @@ class KeptMarks:
         self._files = {**places, "": memory or memory_file(found.root)}
 
     def all(self) -> list[dict[str, Any]]:
-        """All marks, as the page takes them. CompareError where a file is none."""
-        return [
-            {**({"variant": key} if key else {}), "step": step, "item": item, "mark": mark}
-            for key, path in self._files.items()
-            for (step, item), mark in sorted(_read(path).marks.items())
-        ]
+        """All marks and notes, as the page takes them. CompareError where a file is none."""
+        found = []
+        for key, path in self._files.items():
+            memory, variant = _read(path), {"variant": key} if key else {}
+            for step, item in sorted({*memory.marks, *memory.notes}):
+                said = {"mark": memory.marks.get((step, item)), "note": memory.notes.get((step, item))}
+                said = {name: value for name, value in said.items() if value is not None}
+                found.append({**variant, "step": step, "item": item, **said})
+        return found
 
     def keep(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep one mark: {variant, step, item, mark}, null takes it away. CompareError where it is none of this run."""
-        step, item, mark = entry.get("step"), entry.get("item"), entry.get("mark", "")
+        """Keep {variant, step, item, mark} (null takes it away) or {…, note} ("" does), or both.
+
+        CompareError where it is none of this run.
+        """
+        step, item, mark, note = entry.get("step"), entry.get("item"), entry.get("mark", ""), entry.get("note", "")
         path = self._files.get(str(entry.get("variant", "")))
         numbers = isinstance(step, int) and isinstance(item, int)
-        if path is None or not numbers or not isinstance(mark, str | None) or mark not in _MARKS:
+        is_mark = isinstance(mark, str | None) and (mark in _MARKS or "mark" not in entry)
+        is_note = isinstance(note, str) and len(note) <= MAX_NOTE
+        if path is None or not numbers or not is_mark or not is_note or not {"mark", "note"} & set(entry):
             said = json.dumps(dict(entry))[:120]
             raise CompareError(f"{said} is no mark of a picture of {self._run!r}", remedy="Open the gallery anew.")
         with _WRITING:
             memory = _read(path)
-            changed = memory.marked(int(step or 0), int(item or 0), _MARKS[mark])
+            changed, place = memory, (int(step or 0), int(item or 0))
+            if "mark" in entry:
+                changed = changed.marked(*place, _MARKS[mark])
+            if "note" in entry:
+                changed = changed.noted(*place, note)
             if changed != memory:
                 write_memory(path, changed)
         return {"kept": True}
 
     def take(self, path: Path) -> int:
-        """Keep the marks of a file that a gallery saved; how many. CompareError where it is none of this run."""
+        """Keep what a gallery saved in a file; for how many pictures. CompareError where it is none of this run."""
         try:
             if path.stat().st_size > _MAX_BYTES:
                 raise ValueError(f"it has more than {_MAX_BYTES} bytes")

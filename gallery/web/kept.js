@@ -73,13 +73,17 @@ async function answered(answer) {
   return answer.json();
 }
 
-/** Favourites and rejects: those of the time of writing, and what was changed since. */
+/** Favourites, rejects and notes: those of the time of writing, and what was changed since. */
 export class Marks {
   /** `server`: null for a page from the disk, whose browser keeps them. */
   constructor(kept, written, run, server) {
     Object.assign(this, { kept, run, server });
-    this.found = new Map(written.map(({ variant = "", step, item, mark }) => [this.keyOf(variant, step, item), mark]));
-    if (!server) for (const [key, mark] of this.kept.list("marks")) this.found.set(key, mark);
+    this.take(written);
+    if (!server) for (const [key, said] of this.kept.list("marks")) this.found.set(key, said);
+  }
+
+  take(entries) {
+    this.found = new Map(entries.map(({ variant = "", step, item, mark = null, note = "" }) => [this.keyOf(variant, step, item), { mark, note }]));
   }
 
   keyOf(variant, step, item) {
@@ -88,26 +92,28 @@ export class Marks {
 
   /** Ask the server for those that it has by now. */
   async load() {
-    const kept = await this.server.kept("marks");
-    this.found = new Map(kept.map(({ variant = "", step, item, mark }) => [this.keyOf(variant, step, item), mark]));
+    this.take(await this.server.kept("marks"));
   }
 
+  /** What is said of a picture: {mark, note}. */
   get(variant, step, item) {
-    return this.found.get(this.keyOf(variant, step, item)) ?? null;
+    return this.found.get(this.keyOf(variant, step, item)) ?? { mark: null, note: "" };
   }
 
-  async set(variant, step, item, mark) {
+  /** Keep {mark} or {note}. */
+  async set(variant, step, item, change) {
     const key = this.keyOf(variant, step, item);
-    if (this.server) await this.server.post("marks", { variant, step, item, mark });
-    else this.kept.write("marks", JSON.stringify([...new Map([...this.kept.list("marks"), [key, mark]])]));
-    this.found.set(key, mark);
+    const said = { ...this.get(variant, step, item), ...change };
+    if (this.server) await this.server.post("marks", { variant, step, item, ...change });
+    else this.kept.write("marks", JSON.stringify([...new Map([...this.kept.list("marks"), [key, said]])]));
+    this.found.set(key, said);
   }
 
   /** Save them as a file, which `eri gallery RUN --marks FILE` takes. */
   save() {
-    const marks = [...this.found].filter(([, mark]) => mark).map(([key, mark]) => {
+    const marks = [...this.found].filter(([, { mark, note }]) => mark || note).map(([key, { mark, note }]) => {
       const [variant, step, item] = JSON.parse(key);
-      return { ...(variant && { variant }), step, item, mark };
+      return { ...(variant && { variant }), step, item, ...(mark && { mark }), ...(note && { note }) };
     });
     const text = JSON.stringify({ version: 1, run: this.run, marks }, null, 1);
     const href = URL.createObjectURL(new Blob([text], { type: "application/json" }));

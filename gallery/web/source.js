@@ -86,7 +86,7 @@ export class GallerySource {
   }
 
   markOf(row, step) {
-    return row.kind === THEIRS ? null : this.marks.get(row.kind.slice(1), step, row.item);
+    return row.kind === THEIRS ? null : this.marks.get(row.kind.slice(1), step, row.item).mark;
   }
 
   actions(row, step) {
@@ -100,13 +100,27 @@ export class GallerySource {
       pressed: mark === name,
       run: async () => {
         try {
-          await this.marks.set(row.kind.slice(1), step, row.item, mark === name ? null : name);
+          await this.marks.set(row.kind.slice(1), step, row.item, { mark: mark === name ? null : name });
           this.deeds.changed();
         } catch (error) {
           alert(`${text("not_marked")}: ${error.message}`);
         }
       },
     }))];
+  }
+
+  /** What somebody wrote about a picture. */
+  note(row, step) {
+    if (row.kind === THEIRS || this.urlOf(row, step) === null) return null;
+    const place = [row.kind.slice(1), step, row.item];
+    const keep = async (note) => {
+      try {
+        await this.marks.set(...place, { note });
+      } catch (error) {
+        alert(`${this.text("not_noted")}: ${error.message}`);
+      }
+    };
+    return { text: this.marks.get(...place).note, keep };
   }
 
   left(row, step) {

@@ -178,18 +178,19 @@ def test_large_view_with_keys_wipe_slider_and_moving_picture(page: Any) -> None:
 def test_marks_stay_and_can_be_saved(page: Any, run: Path, tmp_path: Path) -> None:
     page.locator(CELLS).nth(1).click()
     page.get_by_role("button", name="Favourite", exact=True).click()
+    page.get_by_label("Note", exact=True).fill("six fingers <b>")
     page.keyboard.press("Escape")
     page.locator(".eri-favourite").wait_for()
     page.reload()
     page.get_by_label("Show", exact=True).select_option("favourites")
     assert labels(page) == [f"as trained · {PROMPTS[0]}"]
     with page.expect_download() as saving:
-        page.get_by_role("button", name="Save favourites and rejects").click()
+        page.get_by_role("button", name="Save favourites, rejects and notes").click()
     saved = tmp_path / saving.value.suggested_filename
     saving.value.save_as(saved)
     kept = KeptMarks(read_collection(run))
     assert kept.take(saved) == 1
-    assert kept.all() == [{"step": 250, "item": 0, "mark": "favourite"}]
+    assert kept.all() == [{"step": 250, "item": 0, "mark": "favourite", "note": "six fingers <b>"}]
     (run / "eridiffusion.json").unlink()
     page.evaluate("() => localStorage.clear()")
 

@@ -153,8 +153,13 @@ def test_a_cell_opens_large_and_goes_through_steps_and_prompts(
         favourite = viewer.get_by_role("button", name="Favourite")
         favourite.click()
         viewer.locator("[aria-pressed=true]").wait_for()
+        note = viewer.get_by_label("Note", exact=True)
+        note.fill("a good one")
+        with tab.expect_response(lambda answer: "/run-notes/" in answer.url):
+            note.blur()
         kept = json.loads((EXAMPLES / "runs" / "flux_zorp" / "eridiffusion.json").read_text(encoding="utf-8"))
         assert kept["marks"] == [{"step": 0, "item": 1, "mark": "favourite"}]
+        assert kept["notes"] == [{"step": 0, "item": 1, "note": "a good one"}]
         tab.keyboard.press("Escape")
         # the focus is on the cell again, once the dialog has told that it is closed
         back = "start => document.activeElement.ariaLabel?.startsWith(start)"

@@ -13,11 +13,11 @@ export function thumbnail({ url, version }, size) {
 }
 
 export class RunSource {
-  /** `deeds`: what the buttons do, each for (item, step): verdict, openGraph, missing, make, mark, left. */
+  /** `deeds`: what the buttons do, each for (item, step): verdict, openGraph, missing, make, mark, note, left. */
   constructor(deeds) {
     this.deeds = deeds;
     this.text = text;
-    this.show({ name: "", spec: { items: [] }, samples: [], theirs: [], marks: [] }, []);
+    this.show({ name: "", spec: { items: [] }, samples: [], theirs: [], marks: [], notes: [] }, []);
   }
 
   /** Take the route's answer, and the steps of the grid. */
@@ -25,7 +25,7 @@ export class RunSource {
     this.name = run.name;
     this.items = run.spec.items;
     this.steps = steps;
-    [this.samples, this.own, this.marks] = [run.samples, run.theirs, run.marks].map(byCell);
+    [this.samples, this.own, this.marks, this.notes] = [run.samples, run.theirs, run.marks, run.notes].map(byCell);
   }
 
   ours(item, step) {
@@ -58,6 +58,11 @@ export class RunSource {
       run: () => deeds.mark(item, step, mark === name ? null : name),
     })));
     return offered;
+  }
+
+  note(item, step) {
+    const { name } = this;
+    return { text: this.notes.get(keyOf(step, item.index))?.note ?? "", keep: (note) => this.deeds.note(name, item, step, note) };
   }
 
   /** The run as the source of a blind comparison (see blind.js). `deeds`: votes, vote and ranking there. */

@@ -44,6 +44,7 @@ class RunsTab {
       missing: (item, step) => this.missing(item, step),
       make: (item, step) => this.makeMissing(item, step),
       mark: (item, step, mark) => this.mark(item, step, mark),
+      note: (run, item, step, note) => this.keepOf(run, "notes", { step, item: item.index, note }, text("not_noted")),
       left: (item, step) => this.grid.focusOn(item, step),
     });
     this.viewer = new Viewer(this.source);
@@ -368,15 +369,19 @@ class RunsTab {
     if (this.run) this.lookLater();
   }
 
-  async mark(item, step, mark) {
-    const { name } = this.run;
+  mark(item, step, mark) {
+    return this.keepOf(this.run.name, "marks", { step, item: item.index, mark }, text("not_marked"));
+  }
+
+  /** Keep a mark or a note with a run, and show that it is. */
+  async keepOf(run, what, body, problem) {
     try {
-      await keepWithRun("marks", name, { step, item: item.index, mark });
+      await keepWithRun(what, run, body);
     } catch (error) {
       if (!(error instanceof RouteError)) throw error;
-      showError(text("not_marked"), error.message);
+      showError(problem, error.message);
     }
-    await this.showRun(name, true);
+    if (this.run?.name === run) await this.showRun(run, true);
   }
 }
 

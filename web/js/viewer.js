@@ -10,6 +10,7 @@
 //   verdict(item, step)    a promise of {verdict, text, why}: how far both are apart
 //   others(item, step)     [{value, label, url}]: further pictures to compare with
 //   actions(item, step)    [{label, pressed, run}]: buttons; `pressed` true or false makes one a switch
+//   note(item, step)       {text, keep}: what somebody wrote about a sample, and what keeps another text
 //   left(item, step)       is called when the viewer closes
 
 import { copy, make, setOptions } from "./dom.js";
@@ -60,6 +61,7 @@ export class Viewer {
     this.verdict = make("p", { className: "eri-verdict" });
     this.prompt = make("p", { className: "eri-prompt" });
     this.facts = make("p", { className: "eri-facts" });
+    this.note = make("textarea", { rows: 1, maxLength: 2000, placeholder: this.text("note"), onchange: () => this.keepNote(), attributes: { "aria-label": this.text("note") } });
     this.actions = make("div", { className: "eri-actions" });
     const copied = (what) => () => copy(String(this.item[what]), this.element).then(() => this.say(this.text("copied")));
     this.seed = button(this.text("copy_seed"), copied("seed"));
@@ -70,7 +72,7 @@ export class Viewer {
         make("label", { className: "eri-steps" }, this.text("step"), " ", this.steps),
         this.prompt, this.facts,
         make("div", { className: "eri-buttons" }, named("↑", this.text("previous"), () => this.move(-1, 0)), named("↓", this.text("next"), () => this.move(1, 0)),
-          button(this.text("copy_prompt"), copied("prompt")), this.seed, this.actions), this.status));
+          button(this.text("copy_prompt"), copied("prompt")), this.seed, this.actions), this.note, this.status));
     document.body.append(this.element);
   }
 
@@ -101,6 +103,8 @@ export class Viewer {
   }
 
   closed() {
+    this.keepNote();
+    this.notedAt = null;
     this.source.left?.(this.item, this.step);
   }
 
@@ -115,7 +119,7 @@ export class Viewer {
 
   key(event) {
     event.stopPropagation(); // nothing behind the viewer is meant
-    if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("select, input")) return;
+    if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("select, input, textarea")) return;
     const { length: steps } = this.source.steps;
     const way = {
       ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0], Home: [0, -steps], End: [0, steps],
@@ -150,6 +154,7 @@ export class Viewer {
     this.showStep();
     this.showPictures();
     this.showActions();
+    this.showNote();
     this.showVerdict();
     if (speak) this.say(`${this.text("viewer_place", place)}. ${this.missing.textContent}`);
     for (const [row, column] of [[0, 1], [0, -1]]) this.fetchAhead(this.row + row, this.column + column);
@@ -253,6 +258,23 @@ export class Viewer {
       return make("button", { type: "button", textContent: label, attributes, onclick: run });
     }));
     if (had >= 0) (this.actions.children[had] ?? this.stage).focus();
+  }
+
+  /** The note of the present sample; one that somebody writes at is left alone. */
+  showNote() {
+    const at = `${this.item.index}/${this.step}`;
+    if (at === this.notedAt && document.activeElement === this.note) return;
+    if (at !== this.notedAt) this.keepNote();
+    [this.notedAt, this.noted] = [at, this.source.note?.(this.item, this.step) ?? null];
+    this.note.hidden = this.noted === null;
+    this.note.value = this.noted?.text ?? "";
+  }
+
+  keepNote() {
+    const written = this.note.value.trim();
+    if (!this.noted || written === this.noted.text) return;
+    this.noted.text = written;
+    this.noted.keep(written);
   }
 
   async showVerdict() {
