@@ -15,6 +15,8 @@ from ..workflows.builder import MAX_BATCH
 if TYPE_CHECKING:
     from ..client.training_logs import TensorBoardLog, WandbLog
 
+    Logs = Iterator[TensorBoardLog | WandbLog]
+
 ConfigFile = Annotated[Path, typer.Argument(help="Training config, or a trainer's prompt file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs, errors included.")]
 Trainer = Annotated[
@@ -104,9 +106,7 @@ Columns = Annotated[
 ]
 
 
-def open_logs(
-    tensorboard: Path | None, wandb: str | None, name: str, run: Path
-) -> Iterator[TensorBoardLog | WandbLog]:
+def open_logs(tensorboard: Path | None, wandb: str | None, name: str, run: Path) -> Logs:
     """The logs that these options name; HostError where their package is not installed."""
     from ..client.training_logs import TensorBoardLog, WandbLog
 

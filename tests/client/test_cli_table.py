@@ -43,6 +43,7 @@ VERBS: dict[str, list[str]] = {
     "verify": [FLUX, "--run", RUN, "--samples", SAMPLES, "--host", DOWN],
     "watch": [RUN, "--config", FLUX, "--once", "--host", DOWN],
     "rank": [RUN],
+    "measure": [RUN],
     "gallery": [SAMPLES],
     "demo": ["--host", DOWN],
     "host setup": [],

@@ -156,7 +156,7 @@ def test_a_cell_opens_large_and_goes_through_steps_and_prompts(
         note = viewer.get_by_label("Note", exact=True)
         note.fill("a good one")
         with tab.expect_response(lambda answer: "/run-notes/" in answer.url):
-            note.blur()
+            viewer.locator(".eri-stage").focus()
         kept = json.loads((EXAMPLES / "runs" / "flux_zorp" / "eridiffusion.json").read_text(encoding="utf-8"))
         assert kept["marks"] == [{"step": 0, "item": 1, "mark": "favourite"}]
         assert kept["notes"] == [{"step": 0, "item": 1, "note": "a good one"}]

@@ -1,0 +1,87 @@
+"""`eri measure`: how a run's pictures change over its steps, in numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from . import options
+from .shared import err, near, out, reported, show
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..compare.collection import Collection
+
+    Means = Mapping[str, Mapping[str, Mapping[int, float]]]
+
+
+def measure(
+    run: Annotated[Path, typer.Argument(help="Folder of a run's pictures.", show_default=False)],
+    plot: Annotated[Path | None, typer.Option(help="Write charts: .svg or .png. Needs matplotlib.")] = None,
+    tensorboard: options.TensorBoard = None,
+    wandb: options.Wandb = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure how a run's pictures change over its steps. No number says which picture is good.
+
+    Writes measures.jsonl beside the pictures, and prints the means over the prompts.
+
+    Example: eri measure eri_samples/my_run --plot measures.svg
+    """
+    from ..compare.collection import read_collection
+    from ..compare.measures import TITLES, means, write_measures
+    from ..compare.measures import measure as measured
+
+    with reported(as_json):
+        found = read_collection(run)
+        with err.status(f"measuring {len(found.pictures)} pictures"):
+            values = measured(found)
+        path = write_measures(found, values)
+        shown = means(values)
+        if plot is not None:
+            from ..client.plots import plot_lines
+
+            plot_lines([TITLES[name] for name in shown], list(shown.values()), plot)
+        _log(shown, options.open_logs(tensorboard, wandb, found.name, run))
+    if as_json:
+        show({"file": str(path), "pictures": len(values), "means": _as_json(shown)})
+        return
+    _print(found, shown)
+    out.print(f"[bold]measures[/] {escape(near(path))}", highlight=False, soft_wrap=True)
+
+
+def _log(shown: Means, logs: options.Logs) -> None:
+    for log in logs:
+        for name, variants in shown.items():
+            for key, steps in variants.items():
+                for step, value in steps.items():
+                    if step >= 0:
+                        log.numbers(step, {"/".join(filter(None, ("measures", key, name))): value})
+        log.close()
+
+
+def _as_json(shown: Means) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        name: {key: {str(step): round(value, 6) for step, value in steps.items()} for key, steps in variants.items()}
+        for name, variants in shown.items()
+    }
+
+
+def _print(found: Collection, shown: Means) -> None:
+    """A table for each variant, a row for each step."""
+    for variant in found.variants:
+        table = Table("step", *shown, title=escape(variant.key) or None)
+        for step in found.steps:
+            cells = [_cell(shown[name].get(variant.key, {}).get(step)) for name in shown]
+            if any(cells):
+                table.add_row("newest" if step < 0 else str(step), *cells)
+        out.print(table)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,167 @@
+"""Measures of a run's pictures over its steps: what changes, and how much. None of them says which picture is good.
+
+docs/choosing.md tells what each can and cannot say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import CompareError
+from ..whole_files import write_whole
+from .collection import Collection, Place
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+FILE: Final = "measures.jsonl"
+VERSION: Final = 1
+#: Each measure, with its title.
+TITLES: Final = {
+    "change": "change against no LoRA, mean of 255",
+    "change_ssim": "structural similarity to no LoRA",
+    "step": "difference to the step before, mean of 255",
+    "sharpness": "sharpness, variance of the Laplacian",
+    "training": "similarity to the nearest training picture",
+    "each_other": "similarity to the step's other prompts",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One picture. values: name of a measure -> number; a measure that this picture cannot have is not in it.
+
+    nearest: name of the training picture that is most like it, "" = not looked for.
+    """
+
+    place: Place
+    values: Mapping[str, float]
+    nearest: str = ""
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What a CLIP vision model makes of pictures, each of length 1.
+
+    Args:
+        ours: place -> vector.
+        training: name of a training picture -> vector.
+    """
+
+    ours: Mapping[Place, Array]
+    training: Mapping[str, Array]
+
+
+def measure(
+    found: Collection, embeddings: Embeddings | None = None, report: Callable[[], None] = lambda: None
+) -> list[Measured]:
+    """Measure all pictures of a collection, in the order of variants, items and steps.
+
+    report: is called after each picture. Raises ImagesError for a picture that is not whole.
+    """
+    from ..images.compare import read_picture
+    from ..images.pixels import on_white
+
+    measured = []
+    for key, item in sorted({(place.key, place.item) for place in found.pictures}):
+        steps = sorted(place.step for place in found.pictures if (place.key, place.item) == (key, item))
+        plain = before = None
+        for step in steps:
+            place = Place(key, step, item)
+            picture = on_white(read_picture(found.pictures[place]))
+            values = {"sharpness": sharpness(picture)}
+            plain = picture if step == 0 else plain
+            if plain is not None and plain.size == picture.size:
+                values |= _apart(plain, picture)
+            if before is not None and before.size == picture.size:
+                values["step"] = mean_difference(before, picture)
+            nearest = ""
+            if embeddings is not None:
+                nearest, more = _alike(place, embeddings)
+                values |= more
+            measured.append(Measured(place, values, nearest))
+            before = picture
+            report()
+    return measured
+
+
+def mean_difference(one: Any, other: Any) -> float:
+    """The mean difference of two pictures of one size, over pixels and channels, of 255."""
+    import numpy as np
+
+    first, second = (np.asarray(picture, dtype=np.int16) for picture in (one, other))
+    return float(np.abs(first - second).mean())
+
+
+def sharpness(picture: Any) -> float:
+    """The variance of the Laplacian of a picture's light, 0..255 (Pech-Pacheco et al., ICPR 2000)."""
+    import numpy as np
+    from scipy.ndimage import laplace
+
+    return float(laplace(np.asarray(picture.convert("L"), dtype=np.float64), mode="mirror").var())
+
+
+def _apart(plain: Any, picture: Any) -> dict[str, float]:
+    from ..images.compare import structural_similarity
+
+    return {"change": mean_difference(plain, picture), "change_ssim": structural_similarity(plain, picture)}
+
+
+def _alike(place: Place, embeddings: Embeddings) -> tuple[str, dict[str, float]]:
+    """The nearest training picture, the cosine with it, and the mean one with the step's pictures of other prompts."""
+    own = embeddings.ours[place]
+    values: dict[str, float] = {}
+    nearest = ""
+    if embeddings.training:
+        cosines = {name: float(vector @ own) for name, vector in embeddings.training.items()}
+        nearest = max(cosines, key=lambda name: cosines[name])
+        values["training"] = cosines[nearest]
+    others = [
+        float(vector @ own)
+        for at, vector in embeddings.ours.items()
+        if (at.key, at.step) == (place.key, place.step) and at.item != place.item
+    ]
+    if others:
+        values["each_other"] = sum(others) / len(others)
+    return nearest, values
+
+
+def means(measured: Sequence[Measured]) -> dict[str, dict[str, dict[int, float]]]:
+    """Measure -> variant -> step -> mean over the prompts, in the order of TITLES."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for name in TITLES:
+        groups: dict[tuple[str, int], list[float]] = {}
+        for entry in measured:
+            if name in entry.values:
+                groups.setdefault((entry.place.key, entry.place.step), []).append(entry.values[name])
+        for (key, step), values in sorted(groups.items()):
+            found.setdefault(name, {}).setdefault(key, {})[step] = sum(values) / len(values)
+    return found
+
+
+def write_measures(found: Collection, measured: Sequence[Measured]) -> Path:
+    """Write `measures.jsonl` beside the pictures, one JSON object for each. CompareError where it cannot be written."""
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in _lines(found, measured))
+    path = found.root / FILE
+    try:
+        return write_whole(path, text.encode("utf-8"))
+    except OSError as error:
+        remedy = "Let it be written."
+        raise CompareError(f"it cannot be written ({error.strerror})", place=str(path), remedy=remedy) from error
+
+
+def _lines(found: Collection, measured: Sequence[Measured]) -> Iterator[dict[str, Any]]:
+    axes = {variant.key: dict(variant.values) for variant in found.variants}
+    for entry in measured:
+        key, step, item = entry.place
+        path = found.pictures[entry.place]
+        file = path.relative_to(found.root).as_posix() if path.is_relative_to(found.root) else path.name
+        about = {"version": VERSION, "run": found.name, "item": item, "step": None if step < 0 else step}
+        nearest = {"nearest": entry.nearest} if entry.nearest else {}
+        yield {**about, "axes": axes[key], "file": file, **{k: round(v, 6) for k, v in entry.values.items()}, **nearest}
