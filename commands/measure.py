@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..compare.collection import Collection
+    from ..compare.measures import Embeddings
 
     Means = Mapping[str, Mapping[str, Mapping[int, float]]]
 
 
 def measure(
     run: Annotated[Path, typer.Argument(help="Folder of a run's pictures.", show_default=False)],
+    training: Annotated[
+        Path | None, typer.Option(help="The training pictures; with --clip-vision.", exists=True, file_okay=False)
+    ] = None,
+    clip_vision: Annotated[
+        str | None, typer.Option(help="A CLIP vision model of ComfyUI, for similarity.", show_default="none")
+    ] = None,
+    host: options.HostUrl = None,
     plot: Annotated[Path | None, typer.Option(help="Write charts: .svg or .png. Needs matplotlib.")] = None,
     tensorboard: options.TensorBoard = None,
     wandb: options.Wandb = None,
@@ -37,10 +45,13 @@ def measure(
     from ..compare.measures import TITLES, means, write_measures
     from ..compare.measures import measure as measured
 
+    if training is not None and clip_vision is None:
+        raise typer.BadParameter("the training pictures are compared by a CLIP vision model: add --clip-vision NAME")
     with reported(as_json):
         found = read_collection(run)
         with err.status(f"measuring {len(found.pictures)} pictures"):
-            values = measured(found)
+            alike = None if clip_vision is None else _embedded(found, training, clip_vision, host, as_json)
+            values = measured(found, alike)
         path = write_measures(found, values)
         shown = means(values)
         if plot is not None:
@@ -53,6 +64,41 @@ def measure(
         return
     _print(found, shown)
     out.print(f"[bold]measures[/] {escape(near(path))}", highlight=False, soft_wrap=True)
+
+
+def _embedded(
+    found: Collection, training: Path | None, clip_vision: str, host: str | None, quiet: bool
+) -> Embeddings:
+    """What ComfyUI's model makes of the run's pictures and of the training pictures."""
+    import numpy as np
+
+    from ..client.embeddings import embed
+    from ..client.host_client import HostClient
+    from ..compare.measures import Embeddings
+    from . import interrupts
+    from .hosts import open_host
+
+    files = {f"{number}": path for number, path in enumerate(found.pictures.values())}
+    shown = {} if training is None else {path.relative_to(training).as_posix(): path for path in _pictures(training)}
+
+    async def work(url: str) -> dict[str, list[float]]:
+        async with HostClient(url) as client:
+            return await embed(client, clip_vision, {**files, **{f"training/{name}": shown[name] for name in shown}})
+
+    with open_host(host, found.root, (), quiet=quiet) as (url, _):
+        vectors = {name: np.array(vector) for name, vector in interrupts.run(work(url)).items()}
+    ours = {place: vectors[str(number)] for number, place in enumerate(found.pictures)}
+    return Embeddings(ours, {name: vectors[f"training/{name}"] for name in shown})
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The pictures below a folder; CompareError where there are none."""
+    from ..errors import CompareError
+
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
+    if not found:
+        raise CompareError("there are no pictures", place=str(folder), remedy="Name the folder that was trained on.")
+    return found
 
 
 def _log(shown: Means, logs: options.Logs) -> None:

@@ -13,7 +13,7 @@ from .lora import EriLoraAtStep, EriLoraSteps
 from .memory import EriMemoryPolicy
 from .model import EriTrainerModel
 from .noise import EriTrainerNoise
-from .output import EriContactSheet, EriSaveSamples
+from .output import EriContactSheet, EriImageEmbedding, EriSaveSamples
 from .sampling import EriDDIMSampler, EriFlowEulerSampler, EriSample, EriTrainerSampler
 from .schedules import EriDDIMSchedule, EriFlowSchedule, EriFluxSchedule
 from .spec import EriSampleSpec
@@ -42,6 +42,7 @@ NODES: list[type[io.ComfyNode]] = [
     EriFluxUnpatchify,
     EriSaveSamples,
     EriContactSheet,
+    EriImageEmbedding,
 ]
 #: What nodes of the pack put into a running graph; no graph that is saved holds them.
 BRANCHES: list[type[io.ComfyNode]] = [EriEachSample, EriEachSave]

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..host.inputs import check_filled, in_range, single
 from ..host.output.each import branches, fingerprint, one_by_one
+from ..host.output.embedding import embedding_of
 from ..host.output.save import SaveSettings, save_samples
 from ..host.output.sheet import make_sheet
 from ..host.schema import OUTPUT_MENU, SPEC, schema
@@ -107,3 +108,22 @@ class EriContactSheet(io.ComfyNode):
         check_filled({"images": images, "rows": rows, "columns": columns})
         once = single({"title": title, "cell": cell})
         return io.NodeOutput(make_sheet(images, rows, columns, once["title"], once["cell"]))
+
+
+class EriImageEmbedding(io.ComfyNode):
+    """Tells a program what a CLIP vision model made of a picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="EriImageEmbedding",
+            category=OUTPUT_MENU,
+            search_aliases=["CLIP vision similarity", "compare pictures", "image features"],
+            is_output_node=True,
+            inputs=[io.String.Input("name", default=""), io.ClipVisionOutput.Input("embedding")],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, name: str, embedding: Any) -> io.NodeOutput:
+        return io.NodeOutput(ui={"embeddings": [{"name": name, "embedding": embedding_of(embedding)}]})

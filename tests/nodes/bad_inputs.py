@@ -277,6 +277,8 @@ OUTPUT = [
     Case("EriSaveSamples", "shape", r"images.*got \[16, 16, 5\]", {"images": pictures(1, 16, 16, 5)}),
     Case("EriSaveSamples", "shape", r"images.*got \[16, 3\]", {"images": pictures(16, 16, 3)}),
     Case("EriSaveSamples", "range", "quality is 0.*1 or more", {"quality": linked(0), "format": "jpg"}),
+    Case("EriImageEmbedding", "shape", "embedding holds .*one picture", {"embedding": linked({"image_embeds": torch.ones(2, 8)})}),
+    Case("EriImageEmbedding", "nan", "embedding holds NaN.*Take another", {"embedding": linked({"image_embeds": torch.full((1, 8), NAN)})}),
     Case("EriContactSheet", "nan", "NaN.*fp32-vae", {"images": pictures(1, 16, 16, 3, value=NAN)}),
     Case("EriContactSheet", "empty", "images is an empty list", {"images": linked()}),
     *(Case("EriContactSheet", "empty", f"{name} is an empty list", {name: linked()}) for name in ("rows", "columns", "title", "cell")),
