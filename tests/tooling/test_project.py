@@ -36,7 +36,8 @@ SOURCES += sorted(ROOT.glob("*.py"))
 ERI = ("client", "commands", "dev")
 #: Of rooms that the nodes need, too, what only `eri` does.
 ERI_FILES = (
-    "compare/estimate.py", "compare/pages.py", "compare/scheduler.py", "gallery/serve.py", "gallery/votes.py",
+    "compare/estimate.py", "compare/measures.py", "compare/pages.py", "compare/scheduler.py", "gallery/serve.py",
+    "gallery/votes.py",
 )  # fmt: skip
 TARGETS = ("demo", "test", "test-pure", "test-ray", "lint", "fuzz", "install", "train-examples", "adherence")
 TARGETS += ("example-workflows", "clean")
