@@ -14,7 +14,7 @@ from ..host.sampling.samplers import flow_euler, sample_ddim
 from ..host.sampling.trainer_sampler import TrainerSampler
 from ..host.schema import SAMPLING_MENU, schema
 from ..samplers.noise import NoiseProfile
-from ..samplers.schedules import DDIM_SPACINGS
+from ..samplers.schedules import DDIM_SPACINGS, LAST_FIRST
 from ..samplers.trainer_levels import ALGORITHMS, SPACINGS, STARTS
 from ..spec.model import DTYPES
 from ..workflows.builder import MAX_BATCH
@@ -75,7 +75,7 @@ class EriDDIMSampler(io.ComfyNode):
                 io.Boolean.Input("clip_sample", default=False),
                 io.Float.Input("clip_range", default=1.0, min=0.01, max=100.0, step=0.01, round=False),
                 io.Boolean.Input("use_clipped_model_output", default=False),
-                io.Combo.Input("spacing", options=["auto", *DDIM_SPACINGS], default="auto", optional=True),
+                io.Combo.Input("spacing", options=["auto", *DDIM_SPACINGS, LAST_FIRST], default="auto", optional=True),
                 io.Int.Input("offset", default=1, min=0, max=999, optional=True),
             ],
             outputs=[io.Sampler.Output()],

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..host.inputs import in_range
 from ..host.sampling.schedules import ddim_schedule, flow_schedule, flux_schedule
 from ..host.schema import MAX_RESOLUTION, SAMPLING_MENU, schema
-from ..samplers.schedules import DDIM_SPACINGS, SPACINGS
+from ..samplers.schedules import DDIM_SPACINGS, LAST_FIRST, SPACINGS
 
 
 def _denoise() -> io.Float.Input:
@@ -80,7 +80,7 @@ class EriDDIMSchedule(io.ComfyNode):
             search_aliases=["ddim", "sdxl", "scheduler"],
             inputs=[
                 io.Int.Input("steps", default=30, min=1, max=1000),
-                io.Combo.Input("spacing", options=list(DDIM_SPACINGS), default="leading"),
+                io.Combo.Input("spacing", options=[*DDIM_SPACINGS, LAST_FIRST], default="leading"),
                 io.Int.Input("offset", default=1, min=0, max=999),
                 io.Boolean.Input("zero_terminal_snr", default=False),
                 io.Combo.Input("final_alpha", options=["alpha[0]", "1"], default="alpha[0]"),

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NodeInputError
-from .schedules import ddim_timesteps, rescale_zero_terminal_snr
+from .schedules import LAST_FIRST, ddim_timesteps, rescale_zero_terminal_snr
 
 #: ComfyUI's alpha where there is none left (an infinite sigma): comfy.model_sampling's zero-SNR tables end on it.
 ZERO_ALPHA: Final = 4.8973451890853435e-08
@@ -87,7 +87,7 @@ def ddim_sigmas(
     Args:
         alphas: the model's cumulative alphas `[T]`, see `alphas_from` and `schedules.alphas_cumprod`.
         steps: the number of steps.
-        spacing: one of `schedules.DDIM_SPACINGS`, see `schedules.ddim_timesteps`.
+        spacing: one of `schedules.DDIM_SPACINGS` or LAST_FIRST, see `schedules.ddim_timesteps`.
         offset: diffusers' steps_offset, used with leading ones.
         final_alpha: where a step ends whose previous timestep lies before the table: "alpha[0]"
             (set_alpha_to_one=False, SDXL) or "1". The last sigma belongs to that alpha.
@@ -186,7 +186,7 @@ def _candidates(
 ) -> Iterator[tuple[str, int, int]]:
     """Spacing, offset and number of steps of each schedule that may hold these timesteps."""
     count, width, last = len(timesteps), timesteps[0] - timesteps[-1], timesteps[-1]
-    if spacing == "last, then leading":
+    if spacing == LAST_FIRST:
         yield from ((spacing, offset, total) for total in range(count, min(count + 500, train) + 1))
         return
     # Timesteps lie at least train // total apart, at most as far as linspace's; but for rounding.
@@ -205,7 +205,7 @@ def _candidates(
     if last == 0 and last_sigma > 0:
         yield from (("linspace", 0, total) for total in totals)
     if timesteps[0] == train - 1 and last > 0:
-        yield "last, then leading", last, count
+        yield LAST_FIRST, last, count
 
 
 def _lands(sigma: float, timestep: int, levels: Tensor) -> bool:

@@ -12,7 +12,8 @@ from . import _checks
 
 SPACINGS = ("timesteps", "linear", "cosine", "simple", "beta", "beta timesteps")
 FLUX_SPACINGS = ("linear", "timesteps")
-DDIM_SPACINGS = ("leading", "trailing", "linspace", "last, then leading")
+DDIM_SPACINGS = ("leading", "trailing", "linspace")
+LAST_FIRST = "last, then leading"
 BETA_SCHEDULES = ("scaled_linear", "linear")
 _FLOW_TRAIN_STEPS = 1000
 
@@ -174,8 +175,8 @@ def ddim_timesteps(steps: int, spacing: str = "leading", offset: int = 1, train_
     total = _checks.integer("train_timesteps", train_timesteps, 1)
     count = _checks.integer("steps", steps, 1, total)
     shift = _checks.integer("offset", offset, 0)
-    kind = _checks.choice("spacing", spacing, DDIM_SPACINGS)
-    if kind == "last, then leading":
+    kind = _checks.choice("spacing", spacing, (*DDIM_SPACINGS, LAST_FIRST))
+    if kind == LAST_FIRST:
         last = torch.tensor([total - 1])
         return last if count == 1 else torch.cat([last, ddim_timesteps(count - 1, "leading", shift, total)])
     if kind == "leading":

@@ -288,6 +288,9 @@ def test_loras_of_the_validation_alone_are_counted(options: dict[str, Any], coun
 
 
 def test_how_often_is_a_note_where_the_shell_says_it() -> None:
-    spec = read_text("FLUX=true\nMODEL_NAME=a/FLUX.1-dev\nVALIDATION_PROMPT=x\nVALIDATION_STEPS=$STEPS\n")
+    text = "FLUX=true\nMODEL_NAME=a/FLUX.1-dev\nVALIDATION_PROMPT=x\nVALIDATION_STEPS=$STEPS\n"
+    spec = read_text(text + "TRAINER_EXTRA_ARGS='--lr_end=1 --flux_guidance_value=1 --validation_guidance_real=2'\n")
+    assert spec.items[0].cfg_scale == 2.0
+    assert spec.ignored == ["TRAINER_EXTRA_ARGS: --lr_end", "TRAINER_EXTRA_ARGS: --flux_guidance_value"]
     assert spec.sample_every is None
     assert any("$STEPS" in note for note in spec.notes)

@@ -40,6 +40,7 @@ class Options:
         self.section = root if exported is None else exported
         self._keys: dict[str, str] = {}
         self._extra: dict[str, Node] = {}
+        self._asked: set[str] = set()
         for key, node in self.section.members.items():
             name = key.strip().lstrip("-")
             if reading.document.kind == "env":
@@ -56,6 +57,7 @@ class Options:
 
     def node(self, name: str) -> Node | None:
         """The value of an option, None where the trainer takes its default: absent, null, blank, or `"false"`."""
+        self._asked.add(name)
         key = self._keys.get(name)
         node = self.section.members.get(key) if key is not None else None
         if node is not None and key is not None:
@@ -66,6 +68,10 @@ class Options:
         if isinstance(node.value, str) and not node.value.strip() and name not in _EMPTY_ALLOWED:
             return None
         return node
+
+    def unused_extra(self) -> list[str]:
+        """The flags of TRAINER_EXTRA_ARGS that nobody has asked for."""
+        return [f"{_EXTRA}: --{name}" for name in self._extra if name not in self._asked]
 
     def has(self, name: str) -> bool:
         """True when the option is given a value."""

@@ -93,7 +93,7 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
     note_base(options, family, flavour)
     if FAMILIES[family].ignores_guidance(variant, reading.note):
         options.no_effect("validation_guidance")
-    return spec_of(
+    spec = spec_of(
         reading,
         ID,
         family,
@@ -107,6 +107,8 @@ def read_simpletuner(document: Document, family: str | None) -> SampleSpec:
         model_files=files,
         sampling=_sampling(options, family, flavour),
     )
+    spec.ignored.extend(options.unused_extra())
+    return spec
 
 
 def _of_flavour(options: Options, family: str, flavour: str) -> str:
