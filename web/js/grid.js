@@ -29,15 +29,13 @@ export class Grid {
   constructor(hooks) {
     this.hooks = hooks;
     this.size = 74; // least distance from one step's column to the next, in pixels
-    this.element = make("div", { className: "eri-scroll" });
-    this.watcher = new IntersectionObserver((entries) => this.seen(entries), { root: this.element, rootMargin: `${NEAR}px` });
+    this.element = make("div", { className: "eri-scroll", onscroll: () => this.lookSoon() });
     this.sizer = new ResizeObserver(() => this.fit());
     this.sizer.observe(this.element);
     this.clear();
   }
 
   clear() {
-    this.watcher.disconnect();
     clearTimeout(this.timer);
     this.timer = null;
     this.element.replaceChildren();
@@ -45,7 +43,8 @@ export class Grid {
     this.shape = "";
     this.places = new Map(); // cell -> {item, step, row, column, sample}
     this.cells = new Map(); // step/item -> cell
-    this.entered = []; // cells that came into view
+    this.nearby = new Set(); // cells in view or near it
+    this.entered = []; // those that came to be so
   }
 
   dispose() {
@@ -105,6 +104,7 @@ export class Grid {
     this.element.replaceChildren(this.sheet);
     this.fit();
     Object.assign(this.element, { scrollLeft, scrollTop });
+    this.look();
     const focused = at && this.cells.get(keyOf(at.step, at.item.index));
     this.tabStop(focused ?? this.table.rows[1]?.cells[steps.length]);
     focused?.focus();
@@ -128,15 +128,16 @@ export class Grid {
     const free = width - prompts - 2;
     const count = Math.max(1, Math.floor(free / this.size));
     const atEnd = this.isAtEnd();
-    this.sheet.style.setProperty("--eri-pitch", `${count < this.steps.length ? free / count : Math.min(this.size, free)}px`);
+    this.pitch = count < this.steps.length ? free / count : Math.min(this.size, free);
+    this.sheet.style.setProperty("--eri-pitch", `${this.pitch}px`);
     if (atEnd) this.element.scrollLeft = this.element.scrollWidth;
+    this.look();
   }
 
   cell(item, step, row, column) {
     const cell = make("td", { tabIndex: -1, attributes: { role: "gridcell" } });
     this.places.set(cell, { item, step, row, column, sample: null });
     this.cells.set(keyOf(step, item.index), cell);
-    this.watcher.observe(cell);
     return cell;
   }
 
@@ -161,14 +162,35 @@ export class Grid {
     cell.ariaLabel = parts.join(", ");
   }
 
-  seen(entries) {
-    for (const { target, isIntersecting } of entries) {
-      const place = this.places.get(target);
-      if (!place) continue; // of a table that has gone
-      place.near = isIntersecting;
-      if (isIntersecting) this.entered.push(target);
-      else target.replaceChildren(); // what is still on its way is called off, too
+  lookSoon() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = undefined;
+      this.look();
+    });
+  }
+
+  /** Find the cells in view and near it; all are of one size, so that none of thousands has to be asked where it is. */
+  look() {
+    const { scrollLeft, scrollTop, clientWidth, clientHeight } = this.element;
+    if (!this.table || clientWidth === 0) return;
+    const range = (from, size, count) => {
+      const [first, end] = [Math.floor((from - NEAR) / this.pitch), Math.ceil((from + size + NEAR) / this.pitch)];
+      return Array.from({ length: Math.max(0, Math.min(count, end) - Math.max(0, first)) }, (_, place) => Math.max(0, first) + place);
+    };
+    const columns = range(scrollLeft, clientWidth, this.steps.length);
+    const rows = range(scrollTop, clientHeight, this.items.length).map((row) => this.table.rows[row + 1].cells);
+    const near = new Set(rows.flatMap((cells) => columns.map((column) => cells[column + 1])));
+    for (const cell of this.nearby) {
+      if (near.has(cell)) continue;
+      this.places.get(cell).near = false;
+      cell.replaceChildren(); // what is still on its way is called off, too
     }
+    for (const cell of near) {
+      if (this.nearby.has(cell)) continue;
+      this.places.get(cell).near = true;
+      this.entered.push(cell);
+    }
+    this.nearby = near;
     this.timer ??= setTimeout(() => {
       this.timer = null;
       for (const cell of this.entered.splice(0)) if (this.places.get(cell)?.near) this.picture(cell);
