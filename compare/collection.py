@@ -114,6 +114,9 @@ def read_collection(folder: Path, samples: Path | None = None, more: Iterable[Sh
     """
     if not folder.is_dir():
         raise CompareError("there is no such folder", place=str(folder), remedy=_NAME_A_RUN)
+    if (folder / GALLERY_MARKER).is_file():
+        remedy = "Name the run's folder that it was written of; usually it is the folder above."
+        raise CompareError("this is a gallery, whose pictures are copies", place=str(folder), remedy=remedy)
     listed = [*more, *_listed(folder)]
     known = {shot.path for shot in listed}
     shots = [*listed, *_shots(folder, (path for path in _pictures(folder) if path not in known))]

@@ -98,5 +98,9 @@ def test_folders_that_are_no_run(tmp_path: Path) -> None:
     run_of_pictures(tmp_path / "out" / "my_run", spec_of(), (500,))
     (tmp_path / "out" / "zebra").mkdir()
     (tmp_path / "empty").mkdir()
+    (tmp_path / "copies").mkdir()
+    (tmp_path / "copies" / GALLERY_MARKER).write_text("{}", encoding="utf-8")
+    with pytest.raises(CompareError, match=r"copies: this is a gallery.*folder above"):
+        read_collection(tmp_path / "copies")
     with pytest.raises(CompareError, match=r"empty: no picture here.*disable-metadata"):
         read_collection(tmp_path / "empty")
