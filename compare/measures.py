@@ -26,7 +26,7 @@ VERSION: Final = 1
 TITLES: Final = {
     "change": "change against no LoRA, mean of 255",
     "change_ssim": "structural similarity to no LoRA",
-    "step": "difference to the step before, mean of 255",
+    "change_before": "difference to the step before, mean of 255",
     "sharpness": "sharpness, variance of the Laplacian",
     "training": "similarity to the nearest training picture",
     "each_other": "similarity to the step's other prompts",
@@ -80,7 +80,7 @@ def measure(
             if plain is not None and plain.size == picture.size:
                 values |= _apart(plain, picture)
             if before is not None and before.size == picture.size:
-                values["step"] = mean_difference(before, picture)
+                values["change_before"] = mean_difference(before, picture)
             nearest = ""
             if embeddings is not None:
                 nearest, more = _alike(place, embeddings)

@@ -54,10 +54,10 @@ def test_changes_are_from_no_lora_and_from_the_step_before(run: Path) -> None:
         assert entry.values["change"] == mean_difference(plain, pictures[entry.place])
         if step == 0:
             assert entry.values["change_ssim"] == pytest.approx(1)
-            assert "step" not in entry.values
+            assert "change_before" not in entry.values
         else:
             before = pictures[Place(key, step - 100, item)]
-            assert entry.values["step"] == mean_difference(before, pictures[entry.place])
+            assert entry.values["change_before"] == mean_difference(before, pictures[entry.place])
     shown = means(measured)["change"][""]
     assert shown[200] == np.mean([entry.values["change"] for entry in measured if entry.place.step == 200])
 
@@ -79,8 +79,9 @@ def test_the_command_writes_a_line_for_each_picture(run: Path) -> None:
     document = json.loads(done.stdout)
     lines = [json.loads(line) for line in (run / "measures.jsonl").read_text(encoding="utf-8").splitlines()]
     assert (document["pictures"], len(lines)) == (6, 6)
-    assert set(document["means"]) == {"change", "change_ssim", "step", "sharpness"}
+    assert set(document["means"]) == {"change", "change_ssim", "change_before", "sharpness"}
     assert all((line["version"], line["run"], line["axes"]) == (1, "my_run", {}) for line in lines)
+    assert [line["step"] for line in lines] == [0, 100, 200] * 2
     assert all((run / line["file"]).is_file() for line in lines)
     shown = CliRunner().invoke(app, ["measure", str(run)], env={"COLUMNS": "200"})
     assert "sharpness" in shown.stdout
