@@ -300,6 +300,12 @@ def command_fuzz(options: argparse.Namespace) -> int:
     return call(module(python, f"{PACKAGE}.tests.fuzz.run", *options.rest))
 
 
+def command_bench(options: argparse.Namespace) -> int:
+    """measure what a user waits for beside its alternatives (ARGS="--write docs/performance.md")"""
+    python = set_up(options, ("cli", "test"), host=False)
+    return call(module(python, f"{PACKAGE}.benchmarks.bench", *options.rest))
+
+
 def command_train_examples(options: argparse.Namespace) -> int:
     """train the examples' small models again (some hours on two cores, minutes on a GPU)"""
     python = set_up(options, ("cli",))
@@ -351,6 +357,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "test-ray": command_test_ray,
     "lint": command_lint,
     "fuzz": command_fuzz,
+    "bench": command_bench,
     "install": command_install,
     "train-examples": command_train_examples,
     "adherence": command_adherence,

@@ -39,7 +39,7 @@ ERI_FILES = (
     "compare/estimate.py", "compare/measures.py", "compare/pages.py", "compare/scheduler.py", "gallery/serve.py",
     "gallery/votes.py",
 )  # fmt: skip
-TARGETS = ("demo", "test", "test-pure", "test-ray", "lint", "fuzz", "install", "train-examples", "adherence")
+TARGETS = ("demo", "test", "test-pure", "test-ray", "lint", "fuzz", "bench", "install", "train-examples", "adherence")
 TARGETS += ("example-workflows", "clean")
 
 
