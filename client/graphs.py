@@ -10,7 +10,6 @@ from typing import Any, Final
 from ..protocol.schemas import combo_choices
 from ..spec import SampleSpec
 from ..workflows import build, choose_models
-from .host_client import HostClient
 
 #: ComfyUI's model folders, and a node input that lists each.
 _LISTINGS: Final = {
@@ -62,6 +61,8 @@ def models_among(spec: SampleSpec, object_info: Mapping[str, Any]) -> tuple[dict
 
 
 async def _object_info(url: str) -> dict[str, Any]:
+    from .host_client import HostClient  # takes as long to import as all of a graph takes, which most need alone
+
     async with HostClient(url) as client:
         return await client.object_info()
 

@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from ..client.host_client import HostClient
-from ..client.jobs import worker_name
-from ..client.saving import check_folder
-from ..client.sweep import Report
-from ..client.watch import Log, Summary, Told, Watch, no_progress, sees_changes
 from ..errors import SpecError
 from ..spec import SampleSpec
-from ..workflows.models import read_models
-from ..workflows.run_overview import find_configs
 from . import interrupts, options
 from .hosts import open_host
 from .shared import err, near, notes, out, read_config, reported, show
 from .sweep import check_sheets, chosen
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what talks to ComfyUI takes longer to import than --help may take
+    from ..client.sweep import Report
+    from ..client.watch import Log, Summary, Told, Watch
     from .watched_gallery import WatchedGallery
 
 
@@ -80,6 +75,10 @@ def watch(
     Example: eri watch output/my_run --config train_flux.yaml --tensorboard logs
     """
     with reported(as_json):
+        from ..client.jobs import worker_name
+        from ..client.watch import Summary, Watch, no_progress, sees_changes
+        from ..workflows.models import read_models
+
         found = read_config(config or _config_in(run_dir), trainer, family, prompts, expand, wildcards).select(items)
         read_models(models, found)  # a mistake there is told before a host is started
         every = chosen(found, strengths, seeds, cfg, guidance, sampler)
@@ -111,6 +110,8 @@ def _watch(
     quiet: bool,
 ) -> bool:  # fmt: skip
     """Watch until there is nothing more to do; whether that was stopped. interval: None = one look."""
+    from ..client.saving import check_folder
+
     check_folder(watcher.root)
     try:
         with served or contextlib.nullcontext():
@@ -132,6 +133,8 @@ def _watch(
 
 
 async def _work(watcher: Watch, url: str, interval: float | None, timeout: float | None) -> None:
+    from ..client.host_client import HostClient
+
     async with HostClient(url) as client:
         await (watcher.once(client) if interval is None else watcher.forever(client, interval, timeout))
 
@@ -140,6 +143,8 @@ def _config_in(run_dir: Path) -> Path:
     """The only training config in a run folder; SpecError where there is none or several."""
     if not run_dir.is_dir():
         raise SpecError(f"there is no run folder {run_dir}", remedy="Name the folder that the trainer writes into.")
+    from ..workflows.run_overview import find_configs
+
     found = find_configs(run_dir)
     if len(found.read) != 1:
         there = ", ".join(path.name for path in found.read) or "none that can be read"
