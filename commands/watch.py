@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from ..errors import SpecError
 from ..spec import SampleSpec
+from ..workflows.models import read_models
 from . import interrupts, options
 from .hosts import open_host
 from .shared import err, near, notes, out, read_config, reported, show
@@ -75,28 +76,38 @@ def watch(
     Example: eri watch output/my_run --config train_flux.yaml --tensorboard logs
     """
     with reported(as_json):
-        from ..client.jobs import worker_name
-        from ..client.watch import Summary, Watch, no_progress, sees_changes
-        from ..workflows.models import read_models
+        from ..client.watch import Watch, no_progress
 
         found = read_config(config or _config_in(run_dir), trainer, family, prompts, expand, wildcards).select(items)
         read_models(models, found)  # a mistake there is told before a host is started
         every = chosen(found, strengths, seeds, cfg, guidance, sampler)
         check_sheets(found, every, rows, columns)
-        if not (sees_changes() or once):
-            notes([f"watchfiles is not installed: the folder is looked at every {interval:g} s"])
+        _say_how(None if once else interval)
         logs = _logs(found, run_dir, tensorboard, wandb, serenityboard)
-        summary = Summary()
         watcher = Watch(
             found, run_dir, output, models=models, new_only=new_only, again=again, batch=batch, variants=every,
-            rows=rows, columns=columns, worker=worker_name(host), logs=logs, tell=_tell,
-            progress=no_progress if as_json else _bar, summary=summary,
+            rows=rows, columns=columns, worker=_worker(host), logs=logs, tell=_tell,
+            progress=no_progress if as_json else _bar,
         )  # fmt: skip
         served = _gallery(watcher, serve_host, port) if serve else None
         stopped = _watch(watcher, served, host, None if once else interval, timeout, as_json)
-    _print_summary(summary, as_json)
-    if stopped or summary.failed:
+    _print_summary(watcher.summary, as_json)
+    if stopped or watcher.summary.failed:
         raise typer.Exit(interrupts.EXIT_CODE if stopped else 1)
+
+
+def _say_how(interval: float | None) -> None:
+    """Tell of looks at the folder where its changes cannot be seen. interval: seconds between them, None = one look."""
+    from ..client.watch import sees_changes
+
+    if interval is not None and not sees_changes():
+        notes([f"watchfiles is not installed: the folder is looked at every {interval:g} s"])
+
+
+def _worker(host: str | None) -> str:
+    from ..client.jobs import worker_name
+
+    return worker_name(host)
 
 
 def _gallery(watcher: Watch, host: str, port: int | None) -> WatchedGallery:
