@@ -6,7 +6,15 @@ import { fetchJson, RouteError, runPath } from "./lib.js";
 import { maker } from "./maker.js";
 import { text } from "./strings.js";
 
-const AXES = ["strength", "seed", "cfg", "guidance", "sampler"];
+/** Name, label, value and hint of each field: the steps, then the axes. */
+const fields = () => [
+  ["steps", text("sweep_steps"), "all", "all"],
+  ["strength", text("sweep_strength"), "", text("sweep_hint_strength")],
+  ["seed", text("sweep_seed"), "", text("sweep_hint_seed")],
+  ["cfg", text("sweep_cfg"), "", text("sweep_hint_cfg")],
+  ["guidance", text("sweep_guidance"), "", text("sweep_hint_guidance")],
+  ["sampler", text("sweep_sampler"), "", text("sweep_hint_sampler")],
+];
 /** Time without a key after which a plan is asked for, in milliseconds. */
 const PAUSE = 300;
 
@@ -15,9 +23,9 @@ class Sweep {
     this.run = run;
     this.asked = 0;
     this.cells = [];
-    const field = (key, value, hint) => make("input", { name: key, value, placeholder: hint, autocomplete: "off", spellcheck: false });
-    this.fields = [field("steps", "all", "all"), ...AXES.map((axis) => field(axis, "", text(`sweep_hint_${axis}`)))];
-    const rows = this.fields.map((input) => make("label", {}, make("span", {}, text(`sweep_${input.name}`)), input));
+    const asked = fields();
+    this.fields = asked.map(([name, , value, hint]) => make("input", { name, value, placeholder: hint, autocomplete: "off", spellcheck: false }));
+    const rows = this.fields.map((input, at) => make("label", {}, make("span", {}, asked[at][1]), input));
     this.told = make("p", { attributes: { role: "status" } });
     this.start = make("button", { type: "submit", value: "start" }, text("sweep_start"));
     const cancel = make("button", { type: "submit", value: "" }, text("cancel"));
