@@ -191,11 +191,22 @@ def set_up(options: argparse.Namespace, extras: Sequence[str], host: bool = True
         install_project(python, own, extras, torch, pip)
     except pip.HostError as error:
         raise SetUpError(str(error)) from error
-    if host and call(module(python, f"{PACKAGE}.dev.host_install"), stdout=subprocess.DEVNULL):
-        raise SetUpError("The ComfyUI host could not be set up (see above).")
+    if host:
+        ended_well(start_host_set_up(python))
     if time.monotonic() - started > 5:
         say(f"Ready after {time.monotonic() - started:.0f} s")
     return python
+
+
+def start_host_set_up(python: Path) -> subprocess.Popen[bytes]:
+    """Begin to bring the ComfyUI host up to date."""
+    return start(module(python, f"{PACKAGE}.dev.host_install"), stdout=subprocess.DEVNULL)
+
+
+def ended_well(host_set_up: subprocess.Popen[bytes]) -> None:
+    """Wait for it; SetUpError where it failed."""
+    if wait_for(host_set_up):
+        raise SetUpError("The ComfyUI host could not be set up (see above).")
 
 
 # --- running tools ----------------------------------------------------------------------------------------------------
@@ -214,9 +225,18 @@ def module(python: Path, name: str, *arguments: str) -> list[str]:
     return [str(python), "-c", RUN_MODULE, str(ROOT), name, *arguments]
 
 
-def call(command: Sequence[str], cwd: Path = ROOT, stdout: int | None = None) -> int:
-    """Run a tool to its end and return its exit code; Ctrl-C and a request to stop are the tool's to handle."""
-    process = subprocess.Popen(list(command), cwd=cwd, stdout=stdout)
+def start(command: Sequence[str], cwd: Path = ROOT, stdout: int | None = None) -> subprocess.Popen[bytes]:
+    """Start a tool."""
+    return subprocess.Popen(list(command), cwd=cwd, stdout=stdout)
+
+
+def call(command: Sequence[str], cwd: Path = ROOT) -> int:
+    """Run a tool to its end and return its exit code."""
+    return wait_for(start(command, cwd))
+
+
+def wait_for(process: subprocess.Popen[bytes]) -> int:
+    """Return the exit code of a tool; Ctrl-C and a request to stop are the tool's to handle."""
 
     def pass_on(_number: int, _frame: FrameType | None) -> None:
         process.terminate()
@@ -246,8 +266,10 @@ def command_demo(options: argparse.Namespace) -> int:
 
 def command_test(options: argparse.Namespace) -> int:
     """check style and types, then run every test, those in a real ComfyUI included"""
-    python = set_up(options, ("cli", "test", "dev"))
-    code = lint(python)
+    python = set_up(options, ("cli", "test", "dev"), host=False)
+    host_set_up = start_host_set_up(python)
+    code = lint(python)  # meanwhile
+    ended_well(host_set_up)
     return code or call(module(python, "pytest", *(options.rest or in_two())))
 
 
