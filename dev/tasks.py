@@ -192,21 +192,19 @@ def set_up(options: argparse.Namespace, extras: Sequence[str], host: bool = True
     except pip.HostError as error:
         raise SetUpError(str(error)) from error
     if host:
-        ended_well(start_host_set_up(python))
+        set_up_host(python)
     if time.monotonic() - started > 5:
         say(f"Ready after {time.monotonic() - started:.0f} s")
     return python
 
 
-def start_host_set_up(python: Path) -> subprocess.Popen[bytes]:
-    """Begin to bring the ComfyUI host up to date."""
-    return start(module(python, f"{PACKAGE}.dev.host_install"), stdout=subprocess.DEVNULL)
-
-
-def ended_well(host_set_up: subprocess.Popen[bytes]) -> None:
-    """Wait for it; SetUpError where it failed."""
-    if wait_for(host_set_up):
+def set_up_host(python: Path, meanwhile: Callable[[Path], int] = lambda _python: 0) -> int:
+    """Bring the ComfyUI host up to date; return the exit code of what is done meanwhile."""
+    process = subprocess.Popen(module(python, f"{PACKAGE}.dev.host_install"), cwd=ROOT, stdout=subprocess.DEVNULL)
+    code = meanwhile(python)
+    if wait_for(process):
         raise SetUpError("The ComfyUI host could not be set up (see above).")
+    return code
 
 
 # --- running tools ----------------------------------------------------------------------------------------------------
@@ -225,14 +223,9 @@ def module(python: Path, name: str, *arguments: str) -> list[str]:
     return [str(python), "-c", RUN_MODULE, str(ROOT), name, *arguments]
 
 
-def start(command: Sequence[str], cwd: Path = ROOT, stdout: int | None = None) -> subprocess.Popen[bytes]:
-    """Start a tool."""
-    return subprocess.Popen(list(command), cwd=cwd, stdout=stdout)
-
-
 def call(command: Sequence[str], cwd: Path = ROOT) -> int:
     """Run a tool to its end and return its exit code."""
-    return wait_for(start(command, cwd))
+    return wait_for(subprocess.Popen(list(command), cwd=cwd))
 
 
 def wait_for(process: subprocess.Popen[bytes]) -> int:
@@ -267,9 +260,7 @@ def command_demo(options: argparse.Namespace) -> int:
 def command_test(options: argparse.Namespace) -> int:
     """check style and types, then run every test, those in a real ComfyUI included"""
     python = set_up(options, ("cli", "test", "dev"), host=False)
-    host_set_up = start_host_set_up(python)
-    code = lint(python)  # meanwhile
-    ended_well(host_set_up)
+    code = set_up_host(python, meanwhile=lint)
     return code or call(module(python, "pytest", *(options.rest or in_two())))
 
 

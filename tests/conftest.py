@@ -187,6 +187,7 @@ def _let_models_go() -> None:
                     helper.cache_clear()
     gc.unfreeze()
     gc.collect()
+    gc.freeze()  # pytest looks five times more
 
 
 @pytest.fixture(scope="session")
