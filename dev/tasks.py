@@ -202,9 +202,9 @@ def set_up_host(python: Path, meanwhile: Callable[[Path], int] = lambda _python:
     """Bring the ComfyUI host up to date; return the exit code of what is done meanwhile."""
     process = subprocess.Popen(module(python, f"{PACKAGE}.dev.host_install"), cwd=ROOT, stdout=subprocess.DEVNULL)
     code = meanwhile(python)
-    if wait_for(process):
-        raise SetUpError("The ComfyUI host could not be set up (see above).")
-    return code
+    if not wait_for(process):
+        return code
+    raise SetUpError("The ComfyUI host could not be set up (see above).")
 
 
 # --- running tools ----------------------------------------------------------------------------------------------------
@@ -277,11 +277,7 @@ def command_test_ray(options: argparse.Namespace) -> int:
 
 
 def in_two() -> list[str]:
-    """Two processes where there are two cores, with one thread each; files that share a ComfyUI are in one of them.
-
-    The host's small models hardly use a second thread, so this takes two thirds of the time of one process with two.
-    More processes would need 2 GB of memory each.
-    """
+    """Two processes of one thread where there are two cores: more need 2 GB each, and small models use one thread."""
     if (os.cpu_count() or 1) < 2:
         return []
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -346,10 +342,7 @@ def command_clean(options: argparse.Namespace) -> int:
     caches = (".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis")
     outside = [ROOT / name for name in (".venv", "demo_output", *caches)]
     for path in [*inside, *outside]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if WORKSPACE.is_dir() and not any(WORKSPACE.iterdir()):
         WORKSPACE.rmdir()
     return 0
