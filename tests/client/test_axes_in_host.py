@@ -6,6 +6,8 @@ import hashlib
 import json
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from comfyui_eridiffusion.compare.manifest import FILE, read
 from comfyui_eridiffusion.images.inner_texts import read_texts
 from comfyui_eridiffusion.lora.fingerprint import fingerprint
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, pixels, short
+from comfyui_eridiffusion.tests.waiting import PATIENCE
 
 RUN = EXAMPLES / "runs" / "flux_zorp"
 Eri = Callable[..., dict[str, Any]]
@@ -123,6 +126,24 @@ def test_two_runs_side_by_side(eri: Eri, loras_dir: Path, tmp_path: Path) -> Non
         (("--runs", f"{RUN},{loras_dir / 'ab/empty'}"), "ab/empty"),
     ):
         assert place in eri("sweep", *words, code=2)["error"]["message"]
+
+
+def test_two_sweeps_in_one_folder_at_once(host_server: Any, tmp_path: Path) -> None:
+    """Both end well: the pictures are whole, and the manifest has a line for each."""
+    config = tmp_path / "short.json"
+    config.write_text(short("flux", steps=1).to_json(), encoding="utf-8")
+    words = ["sweep", config, "--models", EXAMPLES / "models" / "flux.yaml", "--host", host_server.url, "--run", RUN]
+    words = [str(word) for word in [*words, "-o", tmp_path, "--steps", "0,50", "--strengths", "0.5,1"]]
+    command = [str(Path(sys.executable).with_name("eri")), *words]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) for _ in range(2)]
+    for one in both:
+        _, errors = one.communicate(timeout=PATIENCE)
+        assert one.returncode == 0, errors
+    lines = read(tmp_path / "flux_zorp")
+    assert {line.cell for line in lines} == {
+        ((("strength", strength),), step, item) for strength in (0.5, 1.0) for step in (0, 50) for item in (0, 2)
+    }
+    assert len({pixels(tmp_path / "flux_zorp" / line.file) for line in lines}) == 6
 
 
 def test_a_folder_that_takes_no_files_is_told_before_anything_is_made(eri: Eri, tmp_path: Path) -> None:
