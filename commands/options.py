@@ -10,7 +10,7 @@ import typer
 
 from ..families import FAMILIES
 from ..trainers import TRAINERS
-from ..workflows.builder import MAX_BATCH
+from ..workflows.batch import AUTO_BATCH, MAX_BATCH
 
 if TYPE_CHECKING:
     from ..client.training_logs import TensorBoardLog, WandbLog
@@ -62,12 +62,25 @@ Workers = Annotated[
     typer.Option(min=1, help="ComfyUIs to start on the Ray cluster.", show_default="one for each GPU, else each node"),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for images, in the trainer's layout.")]
+
+
+def _batch(text: str | int) -> int:
+    """A number of samples, or "auto"."""
+    words = str(text)
+    if words == "auto":
+        return AUTO_BATCH
+    if not (words.isdecimal() and 1 <= int(words) <= MAX_BATCH):
+        raise typer.BadParameter(f"write a number from 1 to {MAX_BATCH}, or auto")
+    return int(words)
+
+
 Batch = Annotated[
     int,
     typer.Option(
-        min=1,
-        max=MAX_BATCH,
-        help="The most samples to denoise at once, where they fit each other. Faster; the last digits change.",
+        parser=_batch,
+        metavar="NUMBER|auto",
+        help="The most samples to denoise at once, where they fit each other; auto: as many as the device has room "
+        "for. Faster; the last digits change.",
     ),
 ]
 TensorBoard = Annotated[Path | None, typer.Option(help="Also write the numbers as TensorBoard events here.")]

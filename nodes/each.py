@@ -8,7 +8,8 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..host.inputs import in_range
-from ..host.sampling.sample import sample_part, told_sigmas
+from ..host.sampling.sample import sample_part
+from ..host.sampling.told import told_sigmas
 from ..host.schema import OUTPUT_MENU, SAMPLING_MENU, schema
 from .output import save_node_inputs, saved
 from .sampling import sample_node_inputs

@@ -9,15 +9,16 @@ from comfy_api.latest import io
 
 from ..host.inputs import in_range
 from ..host.sampling.noise import PROFILES
-from ..host.sampling.sample import sample_inputs, told_sigmas
+from ..host.sampling.sample import sample_inputs
 from ..host.sampling.samplers import flow_euler, sample_ddim
+from ..host.sampling.told import told_sigmas
 from ..host.sampling.trainer_sampler import TrainerSampler
 from ..host.schema import SAMPLING_MENU, schema
 from ..samplers.noise import NoiseProfile
 from ..samplers.schedules import DDIM_SPACINGS, LAST_FIRST
 from ..samplers.trainer_levels import ALGORITHMS, SPACINGS, STARTS
 from ..spec.model import DTYPES
-from ..workflows.builder import MAX_BATCH
+from ..workflows.batch import MAX_BATCH
 
 
 def _problem_with(noise: str | None) -> str:
@@ -136,7 +137,7 @@ def sample_node_inputs() -> list[io.Input]:
         io.Sampler.Input("sampler"),
         io.Sigmas.Input("sigmas"),
         io.Latent.Input("latent"),
-        io.Int.Input("batch_size", default=1, min=1, max=MAX_BATCH, optional=True),
+        io.Int.Input("batch_size", default=1, min=0, max=MAX_BATCH, optional=True),
     ]
 
 

@@ -17,6 +17,7 @@ from ..spec import SampleItem, SampleSpec
 from ..spec.model import draw_seeds
 from ..trainers import TRAINERS
 from ..trainers.profiles import profile_for
+from .batch import MAX_BATCH, check_batch, of_batch
 from .canvas.ui import write
 from .chain import Chain, Loaded
 from .choose import Described, Offered, choose_models
@@ -28,8 +29,6 @@ from .stock import add_stock, averaged, lora_file
 from .verdict import verdict
 
 STYLES: Final = ("eri", "stock")
-#: The most images that EriSample takes at once.
-MAX_BATCH: Final = 64
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,8 @@ def build(
     a run, 0 and None sample the base model and the graph has no "lora" node. Open seeds are drawn here and noted.
     style: "eri" (compact, list-driven), "stock" (ComfyUI's own nodes only; the notes say what it cannot match).
     offered: the host's files by model folder, chosen among without `models`; described: the descriptions beside them.
-    batch: the most samples to denoise at once, 1..MAX_BATCH; above 1 only in style "eri".
+    batch: the most samples to denoise at once, 1..MAX_BATCH, AUTO_BATCH = as many as fit; other than 1 only in style
+    "eri".
     Raises WorkflowError naming the field at fault.
     """
     if style not in STYLES:
@@ -110,7 +110,7 @@ def build(
     if spec.family not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise WorkflowError(f"unknown family {spec.family!r}", field="spec.family", remedy=f"Known families: {known}.")
-    _check_batch(batch, style)
+    check_batch(batch, style)
     _check_items(spec)
     if models is None and offered is not None:
         models, model_notes = choose_models(spec, offered, described)
@@ -134,11 +134,7 @@ def build(
         stock_notes, stock_saves = add_stock(graph, spec, loaded, file)
         labels = {number: _sample_title(item) for number, item in enumerate(spec.items)} if spec.items[1:] else {}
         return Workflow(graph, spec, [*notes, *stock_notes], stock_saves, instead, labels, style=style)
-    if batch > 1:
-        notes.append(
-            f"Up to {batch} samples that fit each other are denoised at once. The trainer makes them one at a time, "
-            "which sums in another order: the last digits differ."
-        )
+    notes += of_batch(batch)
     workflow = _compact(graph, spec, loaded, None if run is None else str(run), step, notes, batch)
     return replace(workflow, instead=instead)
 
@@ -179,17 +175,6 @@ def _beside(spec: SampleSpec, notes: list[str], remarks: list[Remark]) -> list[s
     told = {text for texts in spec.differences.values() for text in texts}
     others = [note for note in notes if note not in told]
     return [f"{verdict(spec, matches).text}.", *statements(matches), *others, *untold(remarks, matches)]
-
-
-def _check_batch(batch: int, style: str) -> None:
-    if not 1 <= batch <= MAX_BATCH:
-        raise WorkflowError(f"batch is {batch}", field="batch", remedy=f"Give 1 to {MAX_BATCH} samples at once.")
-    if batch > 1 and style == "stock":
-        raise WorkflowError(
-            f"batch is {batch}, but in style stock every sample has a KSampler of its own",
-            field="batch",
-            remedy="Leave batch at 1, or use style eri.",
-        )
 
 
 def _check_lora(spec: SampleSpec) -> None:
@@ -374,7 +359,7 @@ def _finish(chain: Chain, loaded: Loaded, run: str | None, step: int | None, bat
         sigmas=parts.sigmas,
         latent=parts.latent,
         cfg=chain.source.out("cfg"),
-        batch_size=max(batch, min(chain.profile.batch_size, MAX_BATCH)),
+        batch_size=batch and max(batch, min(chain.profile.batch_size, MAX_BATCH)),
     )
     decode = chain.add("decode", "VAEDecode", "Decode", samples=sample.out("latent"), vae=chain.vae)
     return chain.add(

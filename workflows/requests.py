@@ -12,7 +12,8 @@ from ..compare.votes import Choice
 from ..errors import CompareError, RequestError
 from ..spec import SampleSpec
 from ..spec.readers import TEXT, read_text
-from .builder import MAX_BATCH, Workflow, build
+from .batch import MAX_BATCH
+from .builder import Workflow, build
 from .choose import Described, Offered
 from .placed import placed
 from .run_memory import MAX_NOTE, Mark

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -19,10 +18,10 @@ import torch
 from torch import Tensor
 
 from ...errors import NodeInputError
-from ...protocol.events import SIGMAS
 from ..family import class_of, family_of
 from ..inputs import check_finite, rows, single
 from ..memory.backoff import sample_with_backoff
+from ..memory.fitting import fitting_images
 from ..memory.room import room_for_both
 from ..notice import announce, show
 from .batches import Alone, batch_key, batches, joined_conditioning, joined_mask
@@ -39,8 +38,8 @@ _OVERFLOWED = (
 def sample_inputs(inputs: Mapping[str, Any]) -> Any:
     """Return LATENT for EriSample's inputs: a list for lists, one for single values.
 
-    Rows are sampled one after the other. With batch_size > 1, rows that can share a batch are sampled together, at most
-    so many images at once (see `batches`).
+    Rows are sampled one after the other. With another batch_size than 1, rows that can share a batch are sampled
+    together, at most so many images at once (see `batches`); 0 is as many as the device has room for.
 
     Args:
         inputs: `sample`'s arguments and batch_size by name. ComfyUI gives lists, with one entry per row or one for all;
@@ -68,22 +67,6 @@ class Part(NamedTuple):
     latents: list[dict[str, Any]]
     text: str
     rows: Sequence[int]
-
-
-def told_sigmas(sigmas: Any, rows: Sequence[int] | None = None) -> dict[str, list[Any]]:
-    """The UI output that tells a client at which noise levels rows are sampled: their numbers and hashes.
-
-    Args:
-        sigmas: EriSample's input, one tensor or a list with one for all rows or one for each.
-        rows: numbers from 0, None = all.
-    """
-    every = sigmas if isinstance(sigmas, list) else [sigmas]
-    numbers = range(len(every)) if rows is None else rows
-    return {SIGMAS: [[number, _hash(every[number % len(every)])] for number in numbers]}
-
-
-def _hash(sigmas: Tensor) -> str:
-    return hashlib.sha256(sigmas.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def sample_part(inputs: Mapping[str, Any], number: int, count: int, vae: Any = None) -> Part | None:
@@ -122,10 +105,14 @@ def _apart(table: Sequence[Mapping[str, Any]], count: int, vae: Any) -> bool:
 
 
 def _table(inputs: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
-    """The inputs row by row, and the most images in a batch."""
+    """The inputs row by row, and the most images in a batch; batch_size 0 means as many as the device has room for."""
     lists = dict(inputs)
     limit = single({"batch_size": lists.pop("batch_size", [1])})["batch_size"]
-    return rows(lists), limit
+    table = rows(lists)
+    if limit == 0 and table:
+        largest = max((row["latent"]["samples"] for row in table), key=lambda samples: samples[0].numel())
+        limit = fitting_images(table[0]["model"], largest.shape)
+    return table, limit
 
 
 def _check_rows(table: Sequence[Mapping[str, Any]], numbers: Iterable[int]) -> None:

@@ -57,6 +57,35 @@ def test_at_most_so_many_images_at_once(comfy_host: Any, limit: int, sizes: list
             assert torch.equal(row["samples"], expected)
 
 
+def test_as_many_images_as_comfyui_has_room_for(comfy_host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its own figures for three images, both passes of guidance in one batch; asked once for all parts of a list."""
+    import comfy.model_management as management
+
+    management.unload_all_models()
+    rows = table(comfy_host, "sd35", 5)
+    calls = Calls(rows[0]["model"])
+    weights = calls.model.model_size() - calls.model.loaded_size()
+    needed = calls.model.memory_required([2 * 3, *rows[0]["latent"]["samples"].shape[1:]])
+    asked: list[Any] = []
+
+    def free(device: Any, *given: Any, **named: Any) -> float:
+        asked.append(device)
+        return needed + weights + management.minimum_inference_memory() if len(asked) == 1 else 1e12
+
+    monkeypatch.setattr(management, "get_free_memory", free)
+    made = sampled(comfy_host, [row | {"model": calls.model} for row in rows], 0)
+    assert calls.images == [size for size in (3, 2) for _ in range(STEPS)]
+    for row, expected in zip(made, alone(comfy_host, rows), strict=True):
+        close(row["samples"], expected)
+    del calls.images[:]
+    sampled(comfy_host, [row | {"model": calls.model} for row in rows[:4]], 0)
+    assert calls.images == [size for size in (3, 1) for _ in range(STEPS)]
+    unheard = Calls(rows[0]["model"])
+    monkeypatch.setattr(management, "get_free_memory", lambda *given, **named: 0.0)
+    sampled(comfy_host, [row | {"model": unheard.model} for row in rows[:2]], 0)
+    assert set(unheard.images) == {1}
+
+
 def test_sizes_are_put_together_and_the_order_stays(comfy_host: Any) -> None:
     """Landscape, portrait, landscape, square, portrait, landscape: two batches at a time, of one shape each."""
     shapes = [(8, 12), (12, 8), (8, 12), (8, 8), (12, 8), (8, 12)]

@@ -37,7 +37,7 @@ ERI = ("client", "commands", "dev")
 #: Of rooms that the nodes need, too, what only `eri` does.
 ERI_FILES = (
     "compare/estimate.py", "compare/measures.py", "compare/pages.py", "compare/scheduler.py", "gallery/serve.py",
-    "gallery/votes.py",
+    "gallery/votes.py", "lora/against.py",
 )  # fmt: skip
 TARGETS = ("demo", "test", "test-pure", "test-ray", "lint", "fuzz", "bench", "install", "train-examples", "adherence")
 TARGETS += ("example-workflows", "clean")
