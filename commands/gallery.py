@@ -10,14 +10,12 @@ import typer
 from rich.markup import escape
 
 from . import options
-from .shared import err, near, notes, out, reported, show
+from .shared import err, near, notes, out, reported, run_folder, show
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from ..gallery.write import Written
-
-_SAMPLES = Path("eri_samples")
 
 
 def gallery(
@@ -62,8 +60,7 @@ def gallery(
     from ..gallery.write import write_gallery
 
     with reported(as_json):
-        folder = run if run.is_dir() or not (_SAMPLES / run).is_dir() else _SAMPLES / run
-        found = read_collection(folder, samples)
+        found = read_collection(run_folder(run), samples)
         kept = KeptMarks(found)
         if marks is not None:
             kept.take(marks)

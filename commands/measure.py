@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from . import options
-from .shared import err, near, out, reported, show
+from .shared import err, near, out, reported, run_folder, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ def measure(
     if training is not None and clip_vision is None:
         raise typer.BadParameter("the training pictures are compared by a CLIP vision model: add --clip-vision NAME")
     with reported(as_json):
-        found = read_collection(run)
+        found = read_collection(run_folder(run))
         with err.status(f"measuring {len(found.pictures)} pictures"):
             alike = None if clip_vision is None else _embedded(found, training, clip_vision, host, as_json)
             values = measured(found, alike)

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from . import options
-from .shared import near, notes, out, reported, show
+from .shared import near, notes, out, reported, run_folder, show
 
 if TYPE_CHECKING:
     from ..compare.ranking import Ranking
@@ -31,11 +31,16 @@ def rank(
 
     Example: eri rank eri_samples/my_run --votes votes_of_anna.jsonl
     """
+    from ..compare.collection import NAME_A_RUN
     from ..compare.ranking import rank as ranked
     from ..compare.votes import add_votes, read_votes, votes_file
+    from ..errors import CompareError
 
     with reported(as_json):
+        run = run_folder(run)
         path = votes_file(run)
+        if not (run.is_dir() or path.is_file() or votes):
+            raise CompareError("there is no such folder", place=str(run), remedy=NAME_A_RUN)
         for file in votes or ():
             added = add_votes(path, read_votes(file), _name(run, path))
             notes([f"{added} votes of {near(file)} were added to {near(path)}"])
@@ -58,7 +63,8 @@ def rank(
     for name, own in found.voters.items():
         out.print(f"\n[bold]{escape(name or 'without a name')}[/]")
         _print(own)
-    notes([*found.disagreements, *found.notes])
+    how = [] if found.votes else ["Vote in its gallery (eri gallery RUN --serve) or in the sidebar: Compare blind."]
+    notes([*found.disagreements, *found.notes, *how])
 
 
 def _name(run: Path, path: Path) -> str:

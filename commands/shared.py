@@ -38,6 +38,12 @@ EXIT_CODES: Final = (
 UsageError: Final[Any] = typer.BadParameter.__mro__[1]
 
 
+def run_folder(run: Path) -> Path:
+    """The folder of a run's pictures; also by its name alone, where `eri sweep` puts it."""
+    usual = Path("eri_samples") / run
+    return usual if not run.is_dir() and usual.is_dir() else run
+
+
 def fail(error: BaseException, as_json: bool = False) -> NoReturn:
     """Tell an error as people read it, and as JSON where asked for, and end with its exit code (see `EXIT_CODES`)."""
     problem = described(error)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import CompareError, SpecError
 from ..images.inner_texts import KEY, parsed, read_texts
+from ..images.template import safe_name
 from ..images.trainer_samples import own_samples
 from ..spec import SampleItem, SampleSpec, from_json
 from .axes import AXES, Value, Variant
@@ -113,7 +114,7 @@ def read_collection(folder: Path, samples: Path | None = None, more: Iterable[Sh
     `samples`.
     """
     if not folder.is_dir():
-        raise CompareError("there is no such folder", place=str(folder), remedy=_NAME_A_RUN)
+        raise CompareError("there is no such folder", place=str(folder), remedy=NAME_A_RUN)
     if (folder / GALLERY_MARKER).is_file():
         remedy = "Name the run's folder that it was written of; usually it is the folder above."
         raise CompareError("this is a gallery, whose pictures are copies", place=str(folder), remedy=remedy)
@@ -125,22 +126,26 @@ def read_collection(folder: Path, samples: Path | None = None, more: Iterable[Sh
     return _collected(folder, shots, samples)
 
 
-_NAME_A_RUN: Final = "Name the folder of one run, as eri sweep prints it: eri_samples/my_run."
+#: What to do where a folder is not that of one run.
+NAME_A_RUN: Final = "Name the folder of one run, as eri sweep prints it: eri_samples/my_run."
 
 
 def _remedy(folder: Path) -> str:
     """Where several runs lie in a folder, one of them is meant."""
     inside = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not inside:
-        return f"{_NAME_A_RUN} Were they made with --disable-metadata? Then nothing can tell them apart."
+        return f"{NAME_A_RUN} Were they made with --disable-metadata? Then nothing can tell them apart."
     more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
-    return f"{_NAME_A_RUN} Folders in it: {', '.join(inside[:_SHOWN])}{more}."
+    return f"{NAME_A_RUN} Folders in it: {', '.join(inside[:_SHOWN])}{more}."
 
 
 def _collected(folder: Path, shots: list[Shot], samples: Path | None) -> Collection:
     newest = max(shots, key=lambda shot: shot.changed)
     name = str(newest.facts.get("run", folder.name))
     kept = [shot for shot in shots if shot.facts.get("run", name) == name]
+    inside = folder / safe_name(name)
+    if folder.resolve().name != inside.name and all(shot.path.is_relative_to(inside) for shot in kept):
+        raise CompareError("the runs' own folders lie in this one", place=str(folder), remedy=_remedy(folder))
     items, fitting = _items(kept)
     pictures: dict[Place, Path] = {}
     for shot in fitting:

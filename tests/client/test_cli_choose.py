@@ -59,8 +59,15 @@ def test_votes_of_another_run_are_refused_by_name(tmp_path: Path) -> None:
     assert "votes.jsonl, line 2" in json.loads(said)["error"]["message"]
 
 
-def test_without_votes_that_is_said(tmp_path: Path) -> None:
-    assert eri("rank", tmp_path)[:2] == (0, "There are no votes yet. (0 votes)\n")
+def test_without_votes_that_is_said_and_where_to_vote(tmp_path: Path) -> None:
+    code, said, told = eri("rank", tmp_path)
+    assert (code, said, "Compare blind" in told) == (0, "There are no votes yet. (0 votes)\n", True)
+
+
+@pytest.mark.parametrize("verb", ["rank", "measure", "gallery"])
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path, verb: str) -> None:
+    code, _, told = eri(verb, tmp_path / "zorp")
+    assert (code, "there is no such folder" in told, "zorp" in told) == (2, True, True)
 
 
 def test_a_chart_is_drawn_or_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

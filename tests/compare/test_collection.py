@@ -104,3 +104,10 @@ def test_folders_that_are_no_run(tmp_path: Path) -> None:
         read_collection(tmp_path / "copies")
     with pytest.raises(CompareError, match=r"empty: no picture here.*disable-metadata"):
         read_collection(tmp_path / "empty")
+
+
+def test_the_folder_above_those_of_runs_is_refused(tmp_path: Path) -> None:
+    for name in ("my_run", "other"):
+        run_of_pictures(tmp_path / name, spec_of(name=name), (500,))
+    with pytest.raises(CompareError, match=r"own folders.*my_run, other"):
+        read_collection(tmp_path)
