@@ -219,11 +219,8 @@ class HostClient:
         if not following.done():
             await _end(following)
             await self._cancel_quietly(prompt_id)
-            raise HostError(
-                f"The prompt was not done after {timeout:g} s and was cancelled",
-                remedy="Allow more time, or sample less.",
-                kind="timeout",
-            )
+            problem = f"The prompt was not done after {timeout:g} s and was cancelled"
+            raise HostError(problem, remedy="Allow more time, or sample less.", kind="timeout")
         following.result()
         return await self._result(prompt_id)
 
@@ -272,6 +269,11 @@ class HostClient:
         queue = await self._json("GET", "/queue")
         running, pending = queue.get("queue_running") or (), queue.get("queue_pending") or ()
         return [str(entry[1]) for entry in running], [str(entry[1]) for entry in sorted(pending, key=lambda e: e[0])]
+
+    async def found(self, path: str, query: Mapping[str, str]) -> Any:
+        """What a route answers as JSON; None where there is nothing, or no such route."""
+        status, answer = await self._request("GET", path, query=query, accept=(200, 404))
+        return self._parse(answer, path) if status == 200 else None
 
     async def send_form(self, path: str, form: aiohttp.FormData) -> None:
         """Post a form, as uploads are."""
@@ -338,8 +340,7 @@ class HostClient:
         return self._socket
 
     def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout)
+        self._session = self._session or aiohttp.ClientSession(timeout=self._timeout)
         return self._session
 
     async def _json(self, method: str, path: str) -> Any:

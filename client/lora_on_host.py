@@ -11,7 +11,7 @@ from ..errors import HostError
 from ..lora import read_lora
 from ..spec import SampleItem, SampleSpec
 from ..workflows import build
-from .graphs import offered_files
+from .graphs import descriptions_at, offered_files
 from .host_client import HostClient
 from .runs import host_run_name
 
@@ -41,7 +41,8 @@ async def ask_host(url: str, path: Path, family: str | None = None, models: Path
     async with HostClient(url) as client:
         info = await client.object_info()
         run = await host_run_name(client, path)
-        graph = build(spec, models, run, offered=None if models else offered_files(info)).api()
+        offered = None if models else offered_files(info)
+        graph = build(spec, models, run, offered=offered, described=descriptions_at(url)).api()
         needed = {name: graph[name] for name in _upstream(graph, _LORA)}
         for says, slot in _SAYS.items():
             needed[says] = {"class_type": "PreviewAny", "inputs": {"source": [_LORA, slot]}}

@@ -46,11 +46,12 @@ class Several:
                 notes([sentence])
 
         def plan(info: Mapping[str, Any]) -> Grid:
-            from ..client.graphs import models_among
+            from ..client.graphs import descriptions_at, models_among
 
             if asked.models is not None:
                 return asked.plan(asked.models)
-            chosen, choice = models_among(asked.spec, info)
+            described = None if self.ray else descriptions_at(*self.hosts)  # a cluster's are not reached from here
+            chosen, choice = models_among(asked.spec, info, described)
             for sentence in choice:
                 tell(sentence)
             return asked.plan(chosen)

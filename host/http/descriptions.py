@@ -43,12 +43,24 @@ def description_beside(spec: SampleSpec, folder: str, file: str) -> tuple[Mappin
             continue
         unknown = sorted({node.class_type for node in graph.nodes.values()} - set(nodes.NODE_CLASS_MAPPINGS))
         if not unknown:
-            return description, [*notes, f"Model: {file} is loaded as {path.name}, beside it, says."]
+            return _used(description), [*notes, f"Model: {file} is loaded as {path.name}, beside it, says."]
         notes.append(
             f"{path.name}, beside {file}, says how to load it, but this ComfyUI has no node {', '.join(unknown)}. "
             "Install the pack that brings it."
         )
     return None, notes
+
+
+def _used(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What the graph is made of: a YAML file may hold more, and what JSON has no word for."""
+    used = {key: description[key] for key in ("family", "files") if key in description}
+    if "loaders" in description:
+        keys = ("class_type", "inputs", "output")
+        used["loaders"] = {
+            part: {key: description["loaders"][part][key] for key in keys if key in description["loaders"][part]}
+            for part in ("model", "clip", "vae")
+        }
+    return used
 
 
 def _naming(model: Path) -> Iterator[Path]:

@@ -31,6 +31,7 @@ from ...errors import (
     WorkflowError,
 )
 from ...families import FAMILIES
+from ...spec import SampleSpec
 from ...workflows import Workflow
 from ...workflows.requests import MAX_BODY, GraphRequest, QueueRequest, Request, graph_for, read_request
 from ..paths import candidates, run_roots, without_folders
@@ -114,6 +115,19 @@ async def _queue(request: web.Request) -> web.Response:
     prompt_id, number = await queue(workflow, ui, client_id=wanted.client_id, front=wanted.front)
     place = f"{PREFIX}/prompts/{prompt_id}"
     return web.json_response({**_summary(workflow), "prompt_id": prompt_id, "number": number, "result": place})
+
+
+async def _description(request: web.Request) -> web.Response:
+    """GET /eridiffusion/description?family=FAMILY&folder=FOLDER&file=FILE"""
+    family, folder, file = (request.query.get(key, "") for key in ("family", "folder", "file"))
+    if family not in FAMILIES:
+        remedy = f"Families are {', '.join(FAMILIES)}."
+        raise RequestError(400, "request", f"{family!r} is no family", field="family", remedy=remedy)
+    if file not in offered_files().get(folder, ()):
+        raise RequestError(404, "missing_file", f"ComfyUI lists no {file!r} in {folder!r}", field="file")
+    spec = SampleSpec(family=family, trainer="native", items=[])
+    description, notes = await asyncio.to_thread(description_beside, spec, folder, file)
+    return web.json_response({"description": description, "notes": notes})
 
 
 async def _prompt(request: web.Request) -> web.Response:
@@ -222,5 +236,6 @@ def _summary(workflow: Workflow) -> dict[str, Any]:
 ROUTES: Final[Routes] = (
     ("POST", "/graph", _graph),
     ("POST", "/queue", _queue),
+    ("GET", "/description", _description),
     ("GET", "/prompts/{prompt_id}", _prompt),
 )

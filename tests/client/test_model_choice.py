@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,12 +37,14 @@ def other_names(comfyui: HostInstall, tmp_path_factory: pytest.TempPathFactory) 
         yield host
 
 
+def write_config(path: Path, **more: object) -> Path:
+    path.write_text(json.dumps({**short("flux", steps=1).to_dict(), "model_files": {}, **more}), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    spec = short("flux", steps=1)
-    document = {**spec.to_dict(), "model_files": {}}
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(document), encoding="utf-8")
+    path = write_config(tmp_path / "config.json")
     shutil.copytree(EXAMPLES / "runs" / "flux_zorp", tmp_path / "flux_zorp")
     return path
 
@@ -72,14 +75,33 @@ def test_the_hosts_own_files_are_loaded(
     assert "does not have" not in told
 
 
-def test_a_file_that_the_host_lacks_is_still_named(
+def test_a_description_beside_the_hosts_model_is_taken(
     capsys: pytest.CaptureFixture[str], host_server: LocalHost, config: Path, tmp_path: Path
 ) -> None:
+    """As if its file were given; `eri sweep` on several hosts takes the first one's that answers."""
+    ordered, host = ("graph", config, "--run", "flux_zorp", "--step", 50), ("--host", host_server.url)
+    _, given = eri(capsys, *ordered, "--models", EXAMPLES / "models" / "flux.yaml")
+    assert eri(capsys, *ordered, *host) == (0, given)
+    said = "Model: flux_small.safetensors is loaded as flux.yaml, beside it, says."
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        away = ("--host", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        for verb, more in (("sample", ("--step", 50)), ("sweep", ("--steps", "50", "--again", *away))):
+            words = (verb, config, "--run", "flux_zorp", *more, *host, "-o", tmp_path / "got", "--json")
+            code, found = eri(capsys, *words)
+            assert (code, said in str(found["notes"])) == (0, True), found
+
+
+def test_a_file_that_the_host_lacks_is_still_named(
+    capsys: pytest.CaptureFixture[str], other_names: LocalHost, config: Path, tmp_path: Path
+) -> None:
     """And where to get it, although the host refuses the graph."""
-    words = ("sample", config, "--run", "flux_zorp", "--step", 50, "--host", host_server.url, "-o", tmp_path / "got")
+    write_config(config, variant="schnell")
+    run = tmp_path / "flux_zorp"
+    words = ("sample", config, "--run", run, "--step", 50, "--host", other_names.url, "-o", tmp_path / "got")
     code, found = eri(capsys, *words, "--json")
     assert code == 1
     assert "--models" in json.dumps(found)
     with pytest.raises(SystemExit):
         app([str(word) for word in words])
-    assert "t5xxl_fp16.safetensors has to be downloaded from https://" in capsys.readouterr().err
+    assert "flux1-schnell.safetensors has to be downloaded from https://" in capsys.readouterr().err
