@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from ..errors import CompareError
 
 VERSION: Final = 1
+#: The most bytes of a line.
+MAX_LINE: Final = 1 << 20
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -21,11 +25,11 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         remedy = "Let eri read it."
-        raise CompareError(f"it cannot be read ({error.strerror})", place=str(path), remedy=remedy) from error
+        raise CompareError(f"cannot be read ({error.strerror})", place=str(path), remedy=remedy) from error
     *whole, rest = data.split(b"\n")
     for number, line in enumerate([*whole, rest], 1):
         if not line.strip():
@@ -47,30 +51,56 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def append_lines(path: Path, documents: Iterable[Mapping[str, Any]]) -> None:
-    """Write the objects behind what is there, in one go; half a line at the end is taken out before.
+    """Write the objects behind what is there, in one go, into a folder that is made; several programs may at once.
 
-    Raises CompareError where the file cannot be written.
+    Half a line at the end is taken out before. Raises CompareError where the file cannot be written.
     """
     lines = b"".join(json.dumps(entry, ensure_ascii=False).encode("utf-8") + b"\n" for entry in documents)
+    if not lines:
+        return
     try:
-        with open(path, "ab+") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+") as file, _alone(file):
             _end_line(file)
             file.write(lines)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        remedy = "Let it be written, or name a folder that can be."
-        raise CompareError(f"it cannot be written ({error.strerror})", place=str(path), remedy=remedy) from error
+        remedy = "Free space on the disk, or choose a folder that can be written."
+        raise CompareError(f"cannot be written ({error.strerror})", place=str(path), remedy=remedy) from error
 
 
-def _end_line(file: Any) -> None:
+def _end_line(file: BinaryIO) -> None:
     """End the last line: with its line break where it is whole, else without the line."""
-    file.seek(0)
-    head, _, last = file.read().rpartition(b"\n")
+    end = file.seek(0, os.SEEK_END)
+    start = file.seek(max(0, end - MAX_LINE))
+    last = file.read(end - start).rpartition(b"\n")[2]
     if not last:
         return
     try:
         json.loads(last)
         file.write(b"\n")
     except (ValueError, RecursionError):
-        file.truncate(len(head) + 1 if head else 0)
+        file.truncate(end - len(last))
+
+
+@contextlib.contextmanager
+def _alone(file: BinaryIO) -> Iterator[None]:
+    """Hold other programs that append back meanwhile; the system lets go of the lock of one that is killed."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        place = 1 << 40  # a byte that no such file has: the text stays readable meanwhile
+        file.seek(place)
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        try:
+            yield
+        finally:
+            file.seek(place)
+            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+        return
+    import fcntl
+
+    with contextlib.suppress(OSError):  # network drives without locks: appending is all there is
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+    yield

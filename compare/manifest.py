@@ -6,21 +6,16 @@ look at many pictures at once.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from ..errors import CompareError
+from .json_lines import VERSION, append_lines, read_lines
 
 FILE: Final = "manifest.jsonl"
-VERSION: Final = 1
-#: The most bytes of a line: prompts are long, pictures are not in it.
-MAX_LINE: Final = 1 << 20
 
 Value = str | int | float
 
@@ -88,50 +83,19 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
 def read(folder: Path) -> list[ManifestLine]:
     """What the manifest of a run's folder says, the newest line of each cell, in the order of their first lines.
 
-    [] where there is none. A last line that a killed program left unfinished does not count. Raises CompareError for
-    any other line that is no line of a manifest, and for a newer version.
+    [] where there is none. Raises CompareError as `read_lines` does, and for a line that is none of a manifest.
     """
     path = folder / FILE
-    try:
-        data = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise CompareError(
-            f"cannot be read ({error.strerror or error})", place=str(path), remedy="Let this program read it."
-        ) from error
-    *whole, torn = data.split(b"\n")
-    texts = [(number, text) for number, text in enumerate(whole, 1) if text.strip()]
-    found = {line.cell: line for line in (_parsed(path, number, text) for number, text in texts)}
-    if torn.strip():
-        with contextlib.suppress(CompareError):
-            line = _parsed(path, len(whole) + 1, torn)
-            found[line.cell] = line
-    return list(found.values())
+    lines = (_parsed(document, f"{path}, line {number}") for number, document in read_lines(path))
+    return list({line.cell: line for line in lines}.values())
 
 
 def append(folder: Path, lines: Iterable[ManifestLine]) -> None:
     """Add lines to the manifest of a run's folder, which is made; several programs may do so at once.
 
-    What a killed program left unfinished at its end is taken away first. Raises CompareError where the disk refuses.
+    Raises CompareError where the disk refuses.
     """
-    text = "".join(json.dumps(as_json(line), ensure_ascii=False) + "\n" for line in lines)
-    if not text:
-        return
-    path = folder / FILE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(path, "a+b") as stream, _alone(stream):
-            _mend_end(stream)
-            stream.write(text.encode("utf-8"))
-            stream.flush()
-            os.fsync(stream.fileno())
-    except OSError as error:
-        raise CompareError(
-            f"cannot be written ({error.strerror or error})",
-            place=str(path),
-            remedy="Free space on the disk, or choose another folder with --output.",
-        ) from error
+    append_lines(folder / FILE, [as_json(line) for line in lines])
 
 
 def as_json(line: ManifestLine) -> dict[str, Any]:
@@ -139,53 +103,13 @@ def as_json(line: ManifestLine) -> dict[str, Any]:
     return {"version": VERSION, **vars(line), "axes": dict(line.axes)}
 
 
-def _mend_end(stream: BinaryIO) -> None:
-    """Cut off an unfinished last line."""
-    end = stream.seek(0, os.SEEK_END)
-    start = max(0, end - MAX_LINE)
-    stream.seek(start)
-    tail = stream.read(end - start)
-    if tail and not tail.endswith(b"\n"):
-        stream.truncate(start + tail.rfind(b"\n") + 1)
-
-
-@contextlib.contextmanager
-def _alone(stream: BinaryIO) -> Iterator[None]:
-    """Hold other programs that append back meanwhile; the system lets go of the lock of one that is killed."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        place = 1 << 40  # a byte that no manifest has: the text stays readable meanwhile
-        stream.seek(place)
-        msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)
-        try:
-            yield
-        finally:
-            stream.seek(place)
-            msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
-        return
-    import fcntl
-
-    with contextlib.suppress(OSError):  # network drives without locks: appending is all there is
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX)
-    yield
-
-
-def _parsed(path: Path, number: int, text: bytes) -> ManifestLine:
+def _parsed(document: Mapping[str, Any], place: str) -> ManifestLine:
     """A line of a manifest, which may have further fields; CompareError for anything else."""
 
-    def bad(problem: str, remedy: str = "Mend the line or delete it: the next sweep adds what is missing.") -> NoReturn:
-        raise CompareError(problem, place=f"{path}, line {number}", remedy=remedy)
+    def bad(problem: str) -> NoReturn:
+        remedy = "Mend the line or delete it: the next sweep adds what is missing."
+        raise CompareError(problem, place=place, remedy=remedy)
 
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        bad("this is not JSON")
-    version = document.get("version") if isinstance(document, dict) else None
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        bad(f"this is no line of a manifest: it does not say version {VERSION}")
-    if version > VERSION:
-        bad(f"the line is of version {version}, this program reads {VERSION}", "Use a newer version of the pack.")
     missing = [name for name in _NEEDED if name not in document]
     if missing:
         bad(f"the line lacks {', '.join(missing)}")

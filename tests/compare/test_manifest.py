@@ -38,7 +38,7 @@ def test_what_is_written_is_read_and_later_lines_replace_earlier_ones(tmp_path: 
     assert first["prompt"] == LINE.prompt
 
 
-@pytest.mark.parametrize("torn", [b'{"version": 1, "run": "he', b"\xf0\x9f", b"{", json.dumps(FOREIGN).encode()])
+@pytest.mark.parametrize("torn", [b'{"version": 1, "run": "he', b"\xf0\x9f", b"{"])
 def test_a_torn_last_line_does_not_count_and_is_cut_off_before_the_next(tmp_path: Path, torn: bytes) -> None:
     append(tmp_path, [LINE])
     with open(tmp_path / FILE, "ab") as stream:
@@ -56,10 +56,10 @@ def test_unknown_fields_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (b"\xff{}", "not JSON"),
-        (b"[" * 100_000, "not JSON"),
-        (b"[]", "no line of a manifest"),
-        ({"version": True}, "no line of a manifest"),
+        (b"\xff{}", "cannot be read"),
+        (b"[" * 100_000, "cannot be read"),
+        (b"[]", "no object with a version"),
+        ({"version": True}, "no object with a version"),
         ({"version": 2}, "version 2"),
         ({"prompt": None}, "prompt is null"),
         ({"width": "8"}, 'width is "8"'),
