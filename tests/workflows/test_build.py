@@ -277,7 +277,7 @@ def test_a_device_is_no_models_file() -> None:
         (replace(sample_spec("flux"), family="sd15"), {}, r"spec\.family"),
         (sample_spec("flux"), {"style": "fancy"}, "style"),
         (sample_spec("flux"), {"step": -1}, "step"),
-        (sample_spec("flux"), {"batch": 0}, "batch is 0"),
+        (sample_spec("flux"), {"batch": -1}, "batch is -1"),
         (sample_spec("flux"), {"batch": 65}, "Give 1 to 64"),
         (sample_spec("flux"), {"batch": 2, "style": "stock"}, "use style eri"),
     ],
