@@ -192,8 +192,7 @@ def _sampled_as(word: str, change: Change) -> str:
     if change.values.get("sampler"):
         name = ALGORITHMS[change.values["sampler"]].scheduler
         return f"{name}, Karras" if change.values["karras"] else name
-    reproduced = {"euler": "EulerDiscreteScheduler", "ddpm": "DDPMScheduler"}
-    return "DDIMScheduler" if word == "ddim" else reproduced.get(word, "none: DDIM is used instead, and said")
+    return {"ddim": "DDIMScheduler", "euler": "EulerDiscreteScheduler", "ddpm": "DDPMScheduler"}[word]
 
 
 def sizes() -> str:

@@ -107,6 +107,7 @@ _STOCK_SAMPLERS: Final[Mapping[str, str]] = {
     "lms": "lms", "ddpm": "ddpm", "pndm": "ipndm", "plms": "ipndm", "dpmsolver++": "dpmpp_2m",
     "sde-dpmsolver++": "dpmpp_2m_sde", "dpmsingle": "dpmpp_2m", "unipc": "uni_pc_bh2",
     "dpmsolver": "dpmpp_2m", "lcm": "lcm", "custom_lcm": "lcm", "flowmatch": "euler",
+    "mean_flow": "euler", "perflow": "euler",
 }  # fmt: skip
 
 

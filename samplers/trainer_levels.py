@@ -33,13 +33,14 @@ class Algorithm:
         scheduler: its class in diffusers.
         timesteps: "fractions": evenly spaced, as they come; "whole": rounded, one more interval than steps; "pndm":
             rounded. "lcm": some of the 50 that latent consistency models learn. "flow": evenly from 1000 to 1.
+            "windows": evenly in each quarter, from 1000 on.
         karras: whether it can have Karras' sigmas, and whether the timesteps are rounded then.
         draws: whether it draws noise in its steps: in the precision of the initial noise, or always in float32.
         unit: whether it starts from the noise as it is drawn (variance preserving) for every spacing.
     """
 
     scheduler: str
-    timesteps: Literal["fractions", "whole", "pndm", "lcm", "flow"] = "fractions"
+    timesteps: Literal["fractions", "whole", "pndm", "lcm", "flow", "windows"] = "fractions"
     karras: Literal["", "fractions", "rounded"] = ""
     draws: Literal["", "as drawn first", "float32"] = ""
     unit: bool = False
@@ -67,12 +68,16 @@ ALGORITHMS: Final[Mapping[str, Algorithm]] = MappingProxyType(
         "lcm": Algorithm("LCMScheduler", "lcm", draws="as drawn first", unit=True),
         "custom_lcm": Algorithm("CustomLCMScheduler of ai-toolkit", "lcm", draws="as drawn first", unit=True),
         "flowmatch": Algorithm("FlowMatchEulerDiscreteScheduler", "flow", unit=True),
+        "mean_flow": Algorithm("MeanFlowScheduler of ai-toolkit", "flow", unit=True),
+        "perflow": Algorithm("PeRFlowScheduler of SimpleTuner", "windows", unit=True),
     }
 )
 #: Those that end on the table's lowest sigma instead of 0.
 _END_LOW: Final = ("pndm", "plms", "dpmsolver")
 #: Timesteps that latent consistency models learn (original_inference_steps).
 _LCM_STEPS: Final = 50
+#: Time windows of piecewise rectified flow (num_time_windows); the fewest steps that it makes.
+WINDOWS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,9 @@ def levels(
     Args:
         table: the model's sigmas `[T]`, rising.
         sampler: a key of `ALGORITHMS`.
-        steps: number of steps, at most T.
-        spacing: diffusers' timestep_spacing; dpmsingle always has linspace; lcm, custom_lcm, flowmatch their own.
+        steps: number of steps, at most T; perflow makes 4 where there are fewer.
+        spacing: diffusers' timestep_spacing; dpmsingle always has linspace; lcm, custom_lcm, flowmatch, mean_flow and
+            perflow their own.
         offset: diffusers' steps_offset, used with "leading".
         karras: Karras et al. (2022) sigmas between the first and the last one; dpmsolver, dpmsolver++, dpmsingle and
             unipc take the ends of the table.
@@ -130,9 +136,11 @@ def levels(
         asked = _lcm(len(known), steps, to_the_last=sampler == "custom_lcm")
     elif kind.timesteps == "flow":
         asked = np.linspace(len(known), 1, steps)
+    elif kind.timesteps == "windows":
+        asked = _windows(len(known), max(steps, WINDOWS))
     else:
         asked = _spaced(kind, len(known), steps, "linspace" if sampler == "dpmsingle" else spacing, offset)
-    if asked[0] > len(known) - 1 and kind.timesteps != "flow":
+    if asked[0] > len(known) - 1 and kind.timesteps not in ("flow", "windows"):
         raise ValueError(f"offset: {steps} steps with offset {offset} lead past the last timestep {len(known) - 1}")
     sigmas = np.interp(asked, np.arange(len(known)), known)
     if karras:
@@ -176,6 +184,19 @@ def _lcm(train: int, steps: int, *, to_the_last: bool) -> F64:
     end = _LCM_STEPS - 1 if to_the_last else _LCM_STEPS
     chosen: F64 = learned[np.linspace(0, end, steps, endpoint=to_the_last).astype(np.int64)]
     return chosen
+
+
+def _windows(train: int, steps: int) -> F64:
+    """The first windows have a step more where they do not divide the steps. Source: SimpleTuner@bc8e6ab
+    helpers/training/custom_schedule.py, `PeRFlowScheduler.set_timesteps`, whose truncation makes 99 of 0.1.
+    """
+    each, more = divmod(steps, WINDOWS)
+    starts = [1.0 - i / WINDOWS for i in range(WINDOWS)]
+    parts = [
+        np.linspace(start, start - 1.0 / WINDOWS, each + (i < more), endpoint=False) for i, start in enumerate(starts)
+    ]
+    whole: F64 = (np.concatenate(parts) * train).astype(np.int64).astype(np.float64)
+    return whole
 
 
 def _karras(highest: float, lowest: float, steps: int, rho: float = 7.0) -> F64:

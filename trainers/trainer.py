@@ -268,12 +268,6 @@ DIFFUSION_WORDS: Final[Mapping[str, Change]] = {
 }
 
 
-def not_reproduced(*words: str) -> Mapping[str, Change]:
-    """Sampler words that the trainer knows and that are sampled with DDIM here."""
-    said = "Sampler {!r} is not among those reproduced here: DDIM is used instead."
-    return {word: Change({}, (Remark(said.format(word), ("sigmas",)),)) for word in words}
-
-
 #: For the word "dpmsolver". diffusers 0.25.0 `scheduling_dpmsolver_multistep.py:279`: the last sigma is the table's
 #: lowest; run beside 0.38 with final_sigmas_type sigma_min it gives the same bits.
 NO_SIGMA_ZERO: Final = Remark(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...errors import NodeInputError
 from ...families.profile import ANCESTRAL
-from ...samplers import diffusion, flow, multistep
+from ...samplers import borrowed_flow, diffusion, flow, multistep
 from ...samplers.ddim_plan import alphas_from
 from ...samplers.trainer_levels import ALGORITHMS, SCHEDULERS, Levels, levels, timestep_of
 from .samplers import (
@@ -46,6 +46,12 @@ _STOCK: Final[Mapping[str, Callable[..., Tensor]]] = {
     "sde-dpmsolver++": host.sample_dpmpp_2m_sde,
 }
 _OWN: Final = {"lms": multistep.lms, "dpmsingle": multistep.dpm_single, "unipc": multistep.unipc}
+#: Steps of flow models, on what the model predicts of latents of unit variance: (x, output, timestep, next, alphas).
+_FLOWS: Final[Mapping[str, Callable[[Tensor, Tensor, float, float, Tensor], Tensor]]] = {
+    "flowmatch": borrowed_flow.euler,
+    "mean_flow": borrowed_flow.mean_flow,
+    "perflow": borrowed_flow.perflow,
+}
 _RELATIVE: Final = 1e-6  # what float32 rounds of a sigma
 
 
@@ -133,10 +139,10 @@ def sample_trainer(
     if begins == 0 and starts_empty(model) and model.noise.shape == x.shape:
         x = model.noise.to(x) * made.start
     asked = _Asked(model, made, table, how.clip_sample)
-    if how.sampler in ("pndm", "plms", "flowmatch"):
+    if how.sampler in ("pndm", "plms", *_FLOWS):
         if len(sigmas) != len(made.sigmas):
             raise NodeInputError(f"sigmas: {how.sampler} samples its whole schedule, not a piece of it.")
-        as_one = _as_flow if how.sampler == "flowmatch" else _pndm
+        as_one = _as_flow if how.sampler in _FLOWS else _pndm
         return as_one(asked, x, sigmas, extra_args, callback, how, table, prediction)
     drawn = ALGORITHMS[how.sampler].draws
     if how.s_churn > 0:
@@ -286,13 +292,19 @@ def _as_flow(
     table: Any,
     prediction: str,
 ) -> Tensor:
-    """Flow matching's Euler on what the model predicts of latents of unit variance, whatever that is."""
-    told, train = _report(callback, sigmas), len(table.sigmas)
-    times = [*how.levels(table).timesteps, 0.0]
+    """A flow model's steps on what the model predicts of latents of unit variance, whatever that is."""
+    if how.sampler == "perflow" and prediction != "epsilon":
+        raise NodeInputError(
+            "sampler: perflow is for models that predict the noise; SimpleTuner stops at others. Choose another."
+        )
+    told, alphas = _report(callback, sigmas), alphas_from(table.sigmas)
+    times = how.levels(table).timesteps
+    # PeRFlow's last step goes nowhere: the trainer takes its timestep for the next one, too
+    ends = times[-1] if how.sampler == "perflow" else 0.0
     unit = seen = x / float(1.0 + sigmas[0] ** 2) ** 0.5
-    for i, (sigma, (here, after)) in enumerate(zip(sigmas.tolist(), pairwise(times), strict=False)):
+    for i, (sigma, (here, after)) in enumerate(zip(sigmas.tolist(), pairwise([*times, ends]), strict=False)):
         scaled = unit * (1.0 + sigma**2) ** 0.5
         seen = asked.at(extra_args, scaled, sigma)
         told(i, unit, seen)
-        unit = unit + (after - here) / train * raw_output(scaled, seen, sigma, prediction)
+        unit = _FLOWS[how.sampler](unit, raw_output(scaled, seen, sigma, prediction), here, after, alphas)
     return keep_unmasked(asked, unit, seen, sigmas, extra_args)

@@ -270,6 +270,8 @@ def test_a_scheduler_that_simpletuner_does_not_know_is_refused() -> None:
         spec_of(validation_noise_scheduler="eular")
     assert caught.value.field == "validation_noise_scheduler"
     assert spec_of(validation_noise_scheduler="dpm++").items[0].sampler == "dpm++"
+    with pytest.raises(SpecError, match="stops at the scheduler perflow with 'v_prediction'"):
+        spec_of(model_family="sdxl", validation_noise_scheduler="perflow", prediction_type="v_prediction")
 
 
 @pytest.mark.parametrize(

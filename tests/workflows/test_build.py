@@ -82,6 +82,8 @@ def test_sdxl_sampler_words(word: str, eta: float, final_alpha: str) -> None:
         ("ai-toolkit", "custom_lcm", {"sampler": "custom_lcm"}),
         ("ai-toolkit", "k_dpmsolver", {"sampler": "dpmsolver", "spacing": "leading", "karras": True}),
         ("kohya", "dpmsolver", {"sampler": "dpmsolver", "spacing": "linspace"}),
+        ("ai-toolkit", "mean_flow", {"sampler": "mean_flow"}),
+        ("simpletuner", "perflow", {"sampler": "perflow"}),
         ("simpletuner", "euler-a", {"sampler": "euler_a", "spacing": "trailing", "clip_sample": False}),
     ],
 )

@@ -160,7 +160,6 @@ def test_sdxl_euler_has_the_levels_of_diffusers(trainer: str, word: str) -> None
 def test_kohya_takes_ddim_for_words_it_does_not_know() -> None:
     for word in ("unipc", "Euler", "k_heun"):
         assert profile("kohya", "sdxl", word) == profile("kohya", "sdxl", "ddim")
-    assert any("not among those" in note for note in profile("ai-toolkit", "sdxl", "mean_flow").notes)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +169,12 @@ def test_a_word_at_which_the_trainer_stops_is_an_error(trainer: str, known: str)
     """ai-toolkit's get_sampler, OneTrainer's NoiseScheduler and SimpleTuner's SCHEDULER_NAME_MAP have no other."""
     with pytest.raises(WorkflowError, match=rf"sampler.*no sampler 'dpm\+\+ 2m'.*{known}"):
         profile(trainer, "sdxl", "dpm++ 2m")
+
+
+@pytest.mark.parametrize("word", ["flow_unipc", "rectified_flow_ab2", "twinflow", "flow_matching"])
+def test_schedulers_that_simpletuners_parser_does_not_take_are_errors(word: str) -> None:
+    with pytest.raises(WorkflowError, match=rf"no sampler '{word}'"):
+        profile("simpletuner", "sdxl", word)
 
 
 def test_diffusers_refuses_kohyas_dpmsolver() -> None:

@@ -145,18 +145,6 @@ def test_steps_that_the_hosts_schedule_does_not_have_are_named(host: Host, word:
     assert any(note in text for text in host.build(spec, "stock").notes) is (made != steps)
 
 
-@pytest.mark.parametrize(("trainer", "word"), [("ai-toolkit", "mean_flow"), ("simpletuner", "perflow")])
-def test_other_samplers_are_ddim_in_both_styles_and_the_notes_say_so(host: Host, trainer: str, word: str) -> None:
-    asked, plain = spec_of("sdxl", word, trainer), spec_of("sdxl", "ddim", trainer)
-    for style in ("eri", "stock"):
-        workflow = host.build(asked, style)
-        assert any(repr(word) in note and "DDIM is used instead" in note for note in workflow.notes)
-        found, expected = workflow.api(), host.build(plain, style).api()
-        for prompt in (found, expected):
-            prompt.pop("spec", None)  # the config itself, in which the trainer's word stands
-        assert found == expected
-
-
 @pytest.mark.parametrize(
     ("trainer", "word", "own"),
     [

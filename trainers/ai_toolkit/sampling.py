@@ -12,7 +12,6 @@ from ..claims import (
     EXCLAMATION,
     HALF_LATENTS,
     OF_SAMPLING,
-    differs,
     of_variant,
     ran,
     read,
@@ -29,7 +28,6 @@ from ..trainer import (
     Samplers,
     Sizes,
     Way,
-    not_reproduced,
     scheduler,
 )
 
@@ -56,6 +54,7 @@ _SCHEDULERS: Final[Mapping[str, Change]] = {
     **{f"k_{word}": scheduler(word, "leading", karras=True) for word in ("euler", "lms", "dpmsolver++")},
     "dpmsolver": scheduler("dpmsolver", "leading", remarks=(NO_SIGMA_ZERO,)),
     "flowmatch": scheduler("flowmatch", "leading"),  # shift 1, as for SD 3.5
+    "mean_flow": scheduler("mean_flow", "leading"),
     "k_dpmsolver": scheduler("dpmsolver", "leading", karras=True, remarks=(NO_SIGMA_ZERO,)),
 }
 
@@ -71,8 +70,6 @@ _LORA_SCALE: Final = read(
     "LoRA scale",
     text="lora_special.py: linear_alpha / linear, the file's alpha; 1 for files of PEFT's form, without one",
 )
-#: For models that learned another flow than SDXL's.
-_MEAN_FLOW: Final = "mean_flow"
 
 WAYS: Final = (
     Way(
@@ -119,7 +116,7 @@ WAYS: Final = (
         variants={},
         noise=_NOISE,
         sizes=SIZES["sdxl"],
-        samplers=Samplers({**DIFFUSION_WORDS, **_SCHEDULERS, **not_reproduced(_MEAN_FLOW)}, None, _plain),
+        samplers=Samplers({**DIFFUSION_WORDS, **_SCHEDULERS}, None, _plain),
         negative="CFG",
         remarks=(),
         claims=(
@@ -127,7 +124,6 @@ WAYS: Final = (
             *read("guidance", when=rescales),
             *ran("aitk_sdxl_euler", topics=("sigmas",), when=sampled_with("euler")),
             *ran("aitk_sdxl_ddpm", topics=("sigmas",), when=sampled_with("ddpm")),
-            *differs("sigmas", text="The sampler is sampled with DDIM", when=sampled_with(_MEAN_FLOW)),
             *read("sigmas", text=NO_SIGMA_ZERO.text, when=sampled_with("dpmsolver", "k_dpmsolver")),
             *scheduled(*_SCHEDULERS),
             *ran("aitk_sdxl_ddim", "aitk_sdxl_ddpm", "aitk_sdxl_euler"),

@@ -343,6 +343,12 @@ def _sampling(options: Options, family: str, flavour: str | None) -> dict[str, s
         if options.flag("rescale_betas_zero_snr"):
             changed["zero_snr"] = True
         predicts = options.text("prediction_type")
+        if predicts in ("v_prediction", "sample") and options.text("validation_noise_scheduler") == "perflow":
+            raise options.error(
+                "prediction_type",
+                f"SimpleTuner stops at the scheduler perflow with {predicts!r}",
+                "It is for models that predict the noise: choose another scheduler.",
+            )
         if predicts in ("epsilon", "v_prediction"):
             changed["prediction"] = predicts
     return changed

@@ -17,10 +17,9 @@ from ..claims import (
     of_variant,
     ran,
     read,
-    sampled_with,
     scheduled,
 )
-from ..trainer import FLOW_SAMPLERS, Change, Noise, Samplers, Sizes, Way, not_reproduced, scheduler
+from ..trainer import FLOW_SAMPLERS, Change, Noise, Samplers, Sizes, Way, scheduler
 
 ID: Final = "simpletuner"
 SIZE: Final = Sizes(16, "round", 16)
@@ -31,7 +30,8 @@ _NOISE: Final = Noise(
     "diffusers with a CPU generator, in the dtype of the prompt embeddings. With validation_seed_source gpu it is "
     "torch-cuda.",
 )
-#: What --validation_noise_scheduler takes (documentation/OPTIONS.md).
+#: What --validation_noise_scheduler takes: the choices of its parser (simpletuner_sdk/server/services/field_registry/
+#: sections/validation.py L872; helpers/configuration/cmd_args.py L519). SCHEDULER_NAME_MAP has more, for other models.
 SCHEDULER_WORDS: Final = ("ddim", "ddpm", "euler", "euler-a", "unipc", "dpm++", "perflow")
 #: setup_scheduler, from the scheduler config of SDXL base, with inference_scheduler_timestep_spacing.
 _SCHEDULERS: Final[Mapping[str, Change]] = {
@@ -40,13 +40,8 @@ _SCHEDULERS: Final[Mapping[str, Change]] = {
     "euler-a": scheduler("euler_a", "trailing"),
     "unipc": scheduler("unipc", "trailing"),
     "dpm++": scheduler("dpmsolver++", "trailing"),
+    "perflow": scheduler("perflow", "trailing"),
 }
-
-
-#: SCHEDULER_NAME_MAP; for models that learned other flows than SDXL's. Three more of it (flow_match_euler,
-#: flow_matching, sana) are diffusers' FlowMatchEulerDiscreteScheduler, whose missing init_noise_sigma ends a validation
-#: of SDXL (helpers/models/sdxl/pipeline.py L1168): they are errors here, too.
-_FLOWS: Final = ("flow_unipc", "rectified_flow_ab2", "perflow", "twinflow")
 
 
 #: helpers/models/common.py L1066, L1090.
@@ -114,11 +109,10 @@ WAYS: Final = (
         variants={},
         noise=_NOISE,
         sizes=SIZE,
-        samplers=Samplers({"ddim": Change({}), **_SCHEDULERS, **not_reproduced(*_FLOWS)}, None),
+        samplers=Samplers({"ddim": Change({}), **_SCHEDULERS}, None),
         negative="CFG",
         remarks=(),
         claims=(
-            *differs("sigmas", text="The sampler is sampled with DDIM", when=sampled_with(*_FLOWS)),
             *scheduled(*_SCHEDULERS),
             *_LORA_SCALE,
             *read(*OF_SAMPLING),
