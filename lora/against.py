@@ -21,7 +21,8 @@ _PARTS = (
     (re.compile(r"text_encoders\.(clip_l|clip_g|t5xxl)\.(?:transformer\.)?"), r"\1.transformer."),
     (re.compile(r"conditioner\.embedders\.0\.transformer\."), "clip_l.transformer."),
 )
-_NORM_SCALE = re.compile(r"((?:query|key)_norm)\.scale$")  # Flux' in its own files and ComfyUI 0.3.75
+#: Flux' and Chroma's in their own files and ComfyUI 0.3.75.
+_NORM_SCALE = re.compile(r"((?:query|key)_norm|distilled_guidance_layer\.norms\.\d+)\.scale$")
 
 
 def model_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:

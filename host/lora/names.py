@@ -64,8 +64,16 @@ def _names(module: Any, read: Any) -> Names:
         for path, layer in ((path, layer_of(found)) for path, found in module.named_modules()):
             if layer is not None and f"{path}.weight" in shapes:  # a quantised one may be stored in another shape
                 shapes[f"{path}.weight"] = (layer.rows, *layer.columns)
-        names = _KNOWN[module] = Names(read(module, {}), shapes)
+        norms = _norms_by_scale(shapes)
+        shapes |= {f"{norm}.weight": shapes[scale] for norm, scale in norms.items()}
+        names = _KNOWN[module] = Names(norms | read(module, {}), shapes)
     return names
+
+
+def _norms_by_scale(shapes: dict[str, tuple[int, ...]]) -> dict[str, Target]:
+    """Norms whose weight is `.scale` in ComfyUI 0.3.75, by their names: its own map has them under `.scale` only."""
+    scales = {name.removesuffix(".scale"): name for name in shapes if name.endswith(".scale")}
+    return {norm: name for norm, name in scales.items() if f"{norm}.weight" not in shapes}
 
 
 def _owner(key: str, key_map: dict[str, Target]) -> str | None:

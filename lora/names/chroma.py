@@ -15,7 +15,8 @@ from .table import NameTable, Rule, same
 #: Flux's modulation, and the embedders of time, pooled text and guidance that feed it.
 _GONE: Final = re.compile(r"mod\.lin$|modulation\.lin$|^(?:time|vector|guidance)_in\.|adaLN_modulation")
 _GUIDANCE: Final = "distilled_guidance_layer."
-_ENDS: Final = same(_GUIDANCE + "in_proj", _GUIDANCE + "out_proj")
+#: The norms carry no pairs; they can be trained whole.
+_ENDS: Final = same(*(_GUIDANCE + name for name in ("in_proj", "out_proj", "norms.{}")))
 _LAYERS: Final = (("linear_1", "in_layer"), ("linear_2", "out_layer"))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from comfyui_eridiffusion.lora import LoraError, merged_delta, read_lora, to_host_keys
-from comfyui_eridiffusion.lora.fit import misfits
+from comfyui_eridiffusion.lora.fit import check_fit, misfits
 from comfyui_eridiffusion.lora.suffixes import MAGNITUDE
-from comfyui_eridiffusion.tests.lora.host_models import HIDDEN, host_base, host_changes
+from comfyui_eridiffusion.tests.lora.host_models import HIDDEN, host_base, host_changes, host_model
 from comfyui_eridiffusion.tests.lora.lora_files import assert_same_changes, write
 
 H = HIDDEN
@@ -133,6 +134,31 @@ def test_norms(tmp_path: Path, family: str) -> None:
     lora = read_lora(write(tmp_path / "a.safetensors", tensors), family=family)
     assert lora.unmatched == ()
     assert_same_changes(host_changes(family, to_host_keys(lora)), expected)
+
+
+@pytest.mark.usefixtures("comfy_host")
+@pytest.mark.parametrize("prefix", ["diffusion_model.", "transformer.", "lora_unet_"])
+def test_norms_of_chromas_guidance(tmp_path: Path, prefix: str) -> None:
+    """ComfyUI 0.3.75 calls their weights `.scale`, which its own loader finds under no file's name."""
+    import comfy.lora
+
+    from comfyui_eridiffusion.host.lora.names import host_patches, model_names
+
+    base, module = host_base("chroma"), "distilled_guidance_layer.norms.1"
+    name = next(n for n in (f"{_M}{module}.weight", f"{_M}{module}.scale") if n in base)
+    change = rand(*base[name].shape)
+    key = prefix + (module.replace(".", "_") if prefix.endswith("_") else module)
+    lora = read_lora(write(tmp_path / "a.safetensors", {f"{key}.diff": change}), family="chroma")
+    assert lora.unmatched == ()
+    keys = to_host_keys(lora)
+    names = model_names(SimpleNamespace(model=host_model("chroma")))
+    patches, loaded = host_patches(keys, names)
+    assert loaded == set(keys)
+    applied = comfy.lora.calculate_weight([(1.0, patches[name], 1.0, None, None)], base[name].clone(), name)
+    assert_same_changes({name: applied - base[name]}, {name: change.double()})
+    wide = read_lora(write(tmp_path / "wide.safetensors", {f"{key}.diff": rand(7)}), family="chroma")
+    with pytest.raises(LoraError, match="does not fit the loaded model in 1 of 1"):
+        check_fit(wide, names.shapes)
 
 
 @pytest.mark.usefixtures("comfy_host")
