@@ -38,8 +38,11 @@ WAYS: Final = (
         claims=(
             *differs(
                 "model",
+                # training/trainer_base.py L913: the generator is seeded just before; 30c658c
                 text="musubi-tuner draws a control image's latent from the VAE's distribution (flux/flux_models.py, "
-                "DiagonalGaussian), ComfyUI takes its mean: the pictures differ slightly",
+                "DiagonalGaussian): the mean plus the deviation times noise, in vae_dtype, of the device's global "
+                "generator, which starts at the sample's seed. ComfyUI's VAE nodes give the mean, not the deviation: "
+                "the pictures differ slightly",
                 when=follows_images,
             ),
             *MISREAD,
