@@ -21,6 +21,7 @@ from ..images.thumbnails import thumbnails
 from ..whole_files import write_whole
 from .moving import FRAMES, moving_picture
 from .page import page
+from .verdicts import verdicts
 
 #: Longest sides of the small copies; `gallery/web/source.js` knows them.
 COPIES: Final = (288, 576)
@@ -100,20 +101,22 @@ def write_gallery(
             notes.append(f"{path.name} went meanwhile.")
     rows = _plan_moving(plan, found, folder, animation)
     files = {name for names in plan.jobs for name in names}
-    _mark(folder, found.name, before["files"] | files, plan.known)
+    _mark(folder, found.name, before["files"] | files, plan.known, before["verdicts"])
     linked, made, broken = _make(plan, folder, report)
     notes += sorted({problem for name, problem in broken.items() if not name.startswith("moving/")})
     shown = {path: name for path, name in plan.names.items() if name not in broken}
+    compared = verdicts(found, shown, folder / _FOLDERS[0], before["verdicts"], report)
+    notes += compared.notes
     data = _data(found, shown, [row for row in rows if row[2] not in broken], marks, title)
-    write_whole(folder / PAGE, page(data, title or found.name))
-    _mark(folder, found.name, files - set(broken), plan.known)
+    write_whole(folder / PAGE, page({**data, "verdicts": compared.rows}, title or found.name))
+    _mark(folder, found.name, files - set(broken), plan.known, compared.known)
     for name in before["files"] - files:  # made by an earlier writing, and no longer shown
         (folder / name).unlink(missing_ok=True)
     return Written(folder / PAGE, len(data["pictures"]) + len(data["theirs"]), made, link and linked, tuple(notes))
 
 
 def read_marker(folder: Path) -> dict[str, Any]:
-    """What a gallery's marker says: its run, its files, and the pictures that they are of.
+    """What a gallery's marker says: its run, its files, the pictures that they are of, and how far pairs are apart.
 
     Raises CompareError where the folder is no gallery that this version writes.
     """
@@ -122,6 +125,7 @@ def read_marker(folder: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
         version, run = document["version"], str(document["run"])
         files, known = {str(name) for name in document["files"]}, dict(document["known"])
+        apart = {pair: said for pair, said in dict(document.get("verdicts", {})).items() if isinstance(said, dict)}
     except FileNotFoundError as error:
         raise CompareError("this folder is no gallery", place=str(folder), remedy=_ELSEWHERE) from error
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -131,7 +135,7 @@ def read_marker(folder: Path) -> dict[str, Any]:
         remedy = "Use the version of the pack that wrote it, or write to another folder."
         problem = f"a gallery of version {version}, this program knows {VERSION}"
         raise CompareError(problem, place=str(path), remedy=remedy)
-    return {"run": run, "files": {name for name in files if _is_ours(name)}, "known": known}
+    return {"run": run, "files": {name for name in files if _is_ours(name)}, "known": known, "verdicts": apart}
 
 
 _ELSEWHERE: Final = "Nothing was changed. Name another folder with --output, or one that is empty."
@@ -148,7 +152,7 @@ def _opened(folder: Path, run: str) -> dict[str, Any]:
     if folder.exists() and not folder.is_dir():
         raise CompareError("this is a file, no folder", place=str(folder), remedy=_ELSEWHERE)
     if not folder.is_dir() or not any(folder.iterdir()):
-        before: dict[str, Any] = {"run": run, "files": set(), "known": {}}
+        before: dict[str, Any] = {"run": run, "files": set(), "known": {}, "verdicts": {}}
     else:
         before = read_marker(folder)
     if before["run"] != run:
@@ -300,6 +304,6 @@ def _data(
     }
 
 
-def _mark(folder: Path, run: str, files: set[str], known: Mapping[str, Any]) -> None:
-    document = {"version": VERSION, "run": run, "files": sorted(files), "known": known}
+def _mark(folder: Path, run: str, files: set[str], known: Mapping[str, Any], verdicts: Mapping[str, Any]) -> None:
+    document = {"version": VERSION, "run": run, "files": sorted(files), "known": known, "verdicts": verdicts}
     write_whole(folder / GALLERY_MARKER, json.dumps(document, ensure_ascii=False, indent=0).encode("utf-8", "replace"))

@@ -119,6 +119,19 @@ def compare_pictures(theirs: Image.Image, ours: Image.Image) -> Comparison:
     return Comparison(outcome, largest, mean, similar, shown_as, plain, shown, seen)
 
 
+def verdict_on(theirs: Path, ours: Path) -> dict[str, Any]:
+    """How far two files are apart, as the sidebar and a gallery show it; raises ImagesError for what is no picture."""
+    first, second = read_picture(theirs), read_picture(ours)
+    try:
+        found = compare_pictures(first, second)
+    except ImagesError as error:
+        if first.size == second.size:
+            raise
+        return {"verdict": "different", "text": "different", "why": error.problem}
+    numbers = {"largest": found.largest, "mean": round(found.mean, 4), "ssim": round(found.ssim, 5)}
+    return {"verdict": found.outcome, "text": found.text, "why": "", **numbers, "shown_as": found.shown_as}
+
+
 def structural_similarity(one: Image.Image, other: Image.Image) -> float:
     """SSIM of two RGB pictures of one size, mean over pixels and channels, with the paper's Gaussian window.
 

@@ -19,6 +19,7 @@ export class GallerySource {
     for (const [variant, step, item, file] of data.pictures) this.put(rows.get(`=${data.variants[variant].key}/${item}`), step, file);
     for (const [step, item, file] of data.theirs) this.put(rows.get(`${THEIRS}/${item}`), step, file);
     this.count = this.pictures.size;
+    this.verdicts = new Map(data.verdicts.map(([step, item, said]) => [`${step}/${item}`, said]));
   }
 
   put(row, step, file) {
@@ -76,6 +77,11 @@ export class GallerySource {
     const own = this.all.find(({ kind, item }) => kind === THEIRS && item === row.item);
     const url = own ? this.urlOf(own, step) : null;
     return url ? { url, problem: "" } : null;
+  }
+
+  /** How far the trainer's own and the one as trained are apart; null where they were not compared. */
+  verdict(row, step) {
+    return row.kind === "=" ? (this.verdicts.get(`${step}/${row.item}`) ?? null) : null;
   }
 
   /** The same sample under other settings. */

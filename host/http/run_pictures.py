@@ -11,7 +11,7 @@ import folder_paths
 from aiohttp import web
 
 from ...errors import ImagesError, NodeInputError, RequestError
-from ...images.compare import compare_pictures, read_picture
+from ...images.compare import verdict_on
 from ...images.thumbnails import SIZE, SIZES, thumbnail
 from ..paths import check_name
 from .routes import Routes
@@ -59,15 +59,7 @@ async def _verdict(request: web.Request) -> web.Response:
 
 @lru_cache(maxsize=10_000)
 def _compared(theirs: Path, _: int, ours: Path, __: int) -> dict[str, Any]:
-    first, second = read_picture(theirs), read_picture(ours)
-    try:
-        found = compare_pictures(first, second)
-    except ImagesError as error:
-        if first.size == second.size:
-            raise
-        return {"verdict": "different", "text": "different", "why": error.problem}
-    numbers = {"largest": found.largest, "mean": round(found.mean, 4), "ssim": round(found.ssim, 5)}
-    return {"verdict": found.outcome, "text": found.text, "why": "", **numbers, "shown_as": found.shown_as}
+    return verdict_on(theirs, ours)
 
 
 def _as_picture(work: Any) -> Any:

@@ -156,6 +156,7 @@ def test_large_view_with_keys_wipe_slider_and_moving_picture(page: Any) -> None:
     slider.fill("2")
     assert "Step 500" in heading.inner_text()
     assert slider.get_attribute("aria-valuetext") == "step 500"
+    viewer.locator(".eri-verdict").get_by_text("≠ Beside the trainer's: different").wait_for()
     choice = viewer.get_by_label("Compare with")
     assert choice.locator("option").all_inner_texts() == [
         "nothing", "The trainer's own", "No LoRA", "step 250", "step 1000", "step 2000", "strength 0.5",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,24 @@ def test_only_what_is_new_is_made_again(run: Path) -> None:
     changed = {name for name in after if after[name] != before.get(name)}
     assert {name.split("/")[0] for name in changed} == {"pictures", "small", "moving", "index.html", GALLERY_MARKER}
     assert sum(name.startswith("moving/") for name in after) == 3, "the old moving picture is gone"
+
+
+def test_the_trainers_own_get_a_verdict_once(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same picture, one that is three levels apart, one of another colour; an open seed gives none."""
+    for item, levels in enumerate((0, 3, 100)):
+        own = picture(tmp_path / "trained", spec_of(), 500, item)
+        with Image.open(own) as image:
+            image.convert("RGB").point([min(255, level + levels) for level in range(256)] * 3).save(own)
+    found = read_collection(run, tmp_path / "trained")
+    data = data_of(write_gallery(found).page)
+    told = [(step, item, said["verdict"], said["text"]) for step, item, said in data["verdicts"]]  # type: ignore[attr-defined]
+    words = (("same picture", "same picture"), ("close", "close (3 of 255)"), ("different", "different"))
+    assert told == [(500, item, *said) for item, said in enumerate(words)]
+    page = (run / "gallery" / "index.html").read_bytes()
+    monkeypatch.setattr("comfyui_eridiffusion.gallery.verdicts.verdict_on", None)
+    assert write_gallery(found).page.read_bytes() == page
+    drawn = replace(found, items=tuple(replace(item, seed=None) for item in found.items))
+    assert data_of(write_gallery(drawn).page)["verdicts"] == []
 
 
 def test_links_take_no_space_and_are_the_runs_files(run: Path) -> None:
