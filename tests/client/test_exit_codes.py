@@ -18,6 +18,7 @@ from PIL import Image
 
 from comfyui_eridiffusion.dev import local_host
 from comfyui_eridiffusion.tests.client.test_cli_table import DOWN, FLUX, LORA, ROOT, RUN, SAMPLES, VERBS, fails, run
+from comfyui_eridiffusion.tests.compare.sample_pictures import run_of_pictures, spec_of
 
 MISSING = "/nowhere/file.yaml"
 #: Verb, exit code, word of its cell in the page, arguments. {folder}: `a_file`, a broken `run/`, SDXL `models.yaml`, a
@@ -60,6 +61,9 @@ REACHED = (
     ("gallery", 2, "marks", "{samples} --marks {folder}/a_file"),
     ("gallery", 2, "no gallery", "{samples} -o {folder}"),
     ("rank", 2, "votes", "{run} --votes {folder}/a_file"),
+    ("rank", 2, "not there", "/nowhere/run"),
+    ("measure", 1, "ComfyUI", "{folder}/my_run --clip-vision vit.safetensors --host {down}"),
+    ("measure", 2, "pictures", "/nowhere/run"),
     ("demo", 1, "ComfyUI", "--host {down}"),
     ("host setup", 1, "fetched", ""),
     ("host start", 1, "started", ""),
@@ -97,6 +101,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "flux_lora_step50.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0[]" + b"x" * 100)
     (tmp_path / "other" / "samples_step_000050").mkdir(parents=True)
+    run_of_pictures(tmp_path / "my_run", spec_of(), (50,))
     Image.new("RGB", (32, 48)).save(tmp_path / "other" / "samples_step_000050" / "step_000050_sample_00.png")
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "no_comfyui"))
     monkeypatch.chdir(tmp_path)

@@ -168,7 +168,7 @@ class Canvas:
             self.page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
-@pytest.fixture(scope="package")  # no longer: while it is open, its event loop keeps other tests from running theirs
+@pytest.fixture(scope="package")  # no longer: while it is open, its event loop keeps others from running theirs
 def browser(chromium: str) -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as driver:

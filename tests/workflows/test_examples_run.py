@@ -18,7 +18,7 @@ from comfyui_eridiffusion.dev.local_host import LocalHost
 #: Sampling steps instead of the graphs' own: this is about graphs that run, not about good pictures.
 STEPS = 2
 EXAMPLES = {example.name: example for example in examples()}
-SHEETS = {"LoRA training steps side by side", "Guidance values side by side"}
+SHEETS = {"LoRA training steps side by side", "LoRA training steps by strengths", "Guidance values side by side"}
 
 
 def few_steps(prompt: Prompt) -> Prompt:

@@ -40,7 +40,8 @@ export class RunSource {
 
   verdict(item, step, wanted = () => true) {
     const key = keyOf(step, item.index);
-    return this.deeds.verdict(this.name, this.samples.get(key), this.own.get(key), wanted);
+    const [ours, theirs] = [this.samples.get(key), this.own.get(key)];
+    return ours && theirs ? this.deeds.verdict(this.name, ours, theirs, wanted) : null; // one may have gone meanwhile
   }
 
   actions(item, step) {
