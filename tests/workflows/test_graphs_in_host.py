@@ -41,7 +41,7 @@ TYPES = {"model": "MODEL", "clip": "CLIP", "vae": "VAE", "image": "IMAGE", "late
     "width": "INT", "height": "INT", "seed": "INT", "steps": "INT", "found_step": "INT", "cfg": "FLOAT",
     "guidance": "FLOAT", "prompt": "STRING", "prompt_2": "STRING", "prompt_3": "STRING", "negative": "STRING",
     "name": "STRING", "report": "STRING", "details": "STRING", "mask": "MASK", "step": "INT",
-    "label": "STRING",
+    "label": "STRING", "strength": "FLOAT", "strength_label": "STRING",
 }  # fmt: skip
 
 
