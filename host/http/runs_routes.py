@@ -18,9 +18,9 @@ from ...images.layouts import SampleFile, sample_name
 from ...images.trainer_samples import TrainerSample, own_samples
 from ...lora import Checkpoint
 from ...spec import SampleSpec
-from ...workflows.run_memory import RunMemory, notes_in, read_memory
+from ...workflows.run_memory import RunMemory, memory_file, notes_in, read_memory
 from ..lora.runs import find_run, list_runs, runs_version
-from ..paths import run_roots, without_folders
+from ..paths import leading_inside, run_roots, without_folders
 from .routes import PREFIX, Routes
 from .run_config import Place, choose, configs_in, place_of, shown_name
 
@@ -56,9 +56,22 @@ def _all_runs() -> list[dict[str, Any]]:
         by_run: dict[str, list[Checkpoint]] = {}
         for checkpoint in checkpoints if place.is_dir() else ():
             by_run.setdefault(f"{name}/{checkpoint.run}" if checkpoint.run else name, []).append(checkpoint)
-        entries += [{"name": run, **_steps(found), "newest": _newest(found)} for run, found in by_run.items()]
+        entries += [
+            {"name": run, **_steps(found), "newest": _newest(found), "favourites": _favourites(place, run, name)}
+            for run, found in by_run.items()
+        ]
     entries.sort(key=lambda entry: (-entry.get("newest", 0), entry["name"]))
     return list({entry["name"]: entry for entry in entries}.values())
+
+
+def _favourites(place: Path, run: str, name: str) -> int:
+    """How many samples of a run in the folder `name` are favourites; 0 where its file cannot be read, as it says."""
+    memory = memory_file(place / run[len(name) + 1 :])
+    try:
+        marks = read_memory(memory).marks if leading_inside([memory]) else {}
+    except RequestError:
+        return 0
+    return list(marks.values()).count("favourite")
 
 
 def _newest(checkpoints: list[Checkpoint]) -> int:

@@ -99,6 +99,22 @@ def test_grid_shows_prompts_steps_and_what_is_made(tab: Any, fresh: Canvas, fron
     assert fresh.complaints == []
 
 
+def test_the_list_of_runs_by_name_and_by_favourites(tab: Any, runs: Path) -> None:
+    """The first that is left is shown; what was chosen stays in the list."""
+    options = tab.locator("#eri-run option")
+    tab.get_by_label("Order of runs").select_option("By name")
+    names = options.evaluate_all("options => options.map(option => option.value)")
+    assert names == sorted(names)
+    marks = [{"step": 100, "item": 0, "mark": "reject"}, {"step": 100, "item": 1, "mark": "favourite"}]
+    (runs / "bare" / "eridiffusion.json").write_text(json.dumps({"version": 1, "marks": marks}), encoding="utf-8")
+    tab.get_by_label("Runs in the list").select_option("With favourites only")
+    tab.wait_for_function("() => document.querySelector('#eri-run').value === 'bare'")
+    assert {"large", "bare"} <= set(names)
+    assert "large" not in options.evaluate_all("options => options.map(option => option.value)")
+    tab.get_by_label("Runs in the list").select_option("All runs")
+    (runs / "bare" / "eridiffusion.json").unlink()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_texts_stand_out_in_both_themes(tab: Any, fresh: Canvas, theme: str) -> None:
     tab.evaluate("id => app.extensionManager.setting.set('Comfy.ColorPalette', id)", theme)

@@ -30,7 +30,7 @@ class RunsTab {
   constructor(root) {
     this.asked = 0;
     this.run = null;
-    this.listed = []; // [name, label] of all runs
+    this.listed = []; // name, label and favourites of all runs, the newest first
     this.grid = new Grid({
       text,
       thumbnail,
@@ -86,6 +86,10 @@ class RunsTab {
       oninput: () => this.listRuns(),
       onchange: () => this.searched(),
     });
+    this.order = make("select", { attributes: { "aria-label": text("order") }, onchange: () => this.listRuns() });
+    setOptions(this.order, [["newest", text("order_newest")], ["name", text("order_name")]]);
+    this.which = make("select", { attributes: { "aria-label": text("which") }, onchange: () => this.load(true).then(() => this.searched()) });
+    setOptions(this.which, [["all", text("all_runs")], ["favourites", text("with_favourites")]]);
     this.note = make("p", { className: "eri-note", attributes: { role: "status" } });
     this.refused = make("details", { hidden: true });
     const icon = make("i", { className: "pi pi-refresh", attributes: { "aria-hidden": "true" } });
@@ -115,6 +119,7 @@ class RunsTab {
     root.replaceChildren(make("div", { className: "eri-runs", onkeydown: keepFromCanvas },
       bar(make("h2", { textContent: text("runs") }), refresh),
       this.controls = make("div", { className: "eri-controls" }, this.search,
+        bar(this.order, this.which),
         bar(label(this.runs, "run"), this.runs),
         bar(label(this.configs, "config"), this.configs, browse, this.file),
         bar(label(this.slider, "step"), this.slider, this.at),
@@ -130,18 +135,25 @@ class RunsTab {
 
   /** List the runs whose names hold what is searched for, and the chosen one. */
   listRuns() {
-    const wanted = this.search.value.trim().toLowerCase();
     const chosen = this.runs.value || readKept().run;
-    setOptions(this.runs, this.listed.filter(([name]) => name === chosen || name.toLowerCase().includes(wanted)));
+    const wanted = new Set(this.wantedRuns());
+    const shown = this.listed.filter((run) => run.name === chosen || wanted.has(run));
+    if (this.order.value === "name") shown.sort((one, other) => one.name.localeCompare(other.name));
+    setOptions(this.runs, shown.map(({ name, label }) => [name, label]));
     this.runs.value = chosen;
+  }
+
+  /** The runs whose names hold what is searched for, with favourites where only these are wanted. */
+  wantedRuns() {
+    const wanted = this.search.value.trim().toLowerCase();
+    return this.listed.filter(({ name, favourites }) => name.toLowerCase().includes(wanted) && (favourites > 0 || this.which.value === "all"));
   }
 
   /** Show the newest run that was found, unless the chosen one is among those. */
   searched() {
-    const wanted = this.search.value.trim().toLowerCase();
-    const found = this.listed.filter(([name]) => name.toLowerCase().includes(wanted));
-    if (found.length === 0 || found.some(([name]) => name === this.runs.value)) return;
-    this.runs.value = found[0][0];
+    const found = this.wantedRuns();
+    if (found.length === 0 || found.some(({ name }) => name === this.runs.value)) return;
+    this.runs.value = found[0].name;
     this.showRun(this.runs.value);
   }
 
@@ -185,7 +197,7 @@ class RunsTab {
       this.version = version;
       const label = ({ name, steps, error }) =>
         error ? text("run_unreadable", { run: name }) : text("run_steps", { run: name, count: steps.length });
-      this.listed = runs.map((run) => [run.name, label(run)]);
+      this.listed = runs.map((run) => ({ name: run.name, label: label(run), favourites: run.favourites ?? 0 }));
       this.controls.hidden = runs.length === 0;
       if (!runs.length) {
         this.clear();
@@ -194,7 +206,7 @@ class RunsTab {
       }
       const last = readKept().run;
       const chosen = runs.some(({ name }) => name === last) ? last : runs[0].name;
-      setOptions(this.runs, this.listed);
+      setOptions(this.runs, this.listed.map(({ name, label }) => [name, label]));
       this.runs.value = chosen;
       this.listRuns();
       await this.showRun(this.runs.value, quiet && this.run?.name === this.runs.value);
