@@ -230,7 +230,7 @@ SAMPLE = [
     Case("EriSample", "nan", "sigmas must be finite", {"sigmas": sigmas(1.0, NAN, 0.0)}),
     Case("EriSample", "nan", "cfg is nan", {"cfg": linked(NAN)}),
     Case("EriSample", "range", "cfg is -1.*0 or more", {"cfg": linked(-1.0)}),
-    Case("EriSample", "range", "batch_size is 0.*1 or more", {"batch_size": linked(0)}),
+    Case("EriSample", "range", "batch_size is -1.*0 or more", {"batch_size": linked(-1)}),
     Case("EriSample", "range", "batch_size is 65.*64 or less", {"batch_size": linked(65)}),
     Case("EriSample", "missing", "positive has tokens of width 64, .* wants 128.*text encoders", {"positive": linked(lambda: clip_l_alone())}, family="sdxl"),
     Case("EriSample", "empty", "positive is empty.*Connect", {"positive": linked([])}),

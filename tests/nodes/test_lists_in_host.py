@@ -56,6 +56,10 @@ LISTS: dict[str, dict[str, Linked]] = {
     "EriMemoryPolicy": {"slice_size": linked(256, 512, 1024), "tile_size": linked(256, 512)},
     "EriFluxPatchify": {"latent": latents((1, 16, 8, 8), (1, 16, 8, 6), (2, 16, 8, 8)), "text_length": linked(4, 8)},
     "EriFluxUnpatchify": {"tokens": latents(*[(1, 16, 64)] * 3), "model_space": linked(False, True)},
+    "EriImageEmbedding": {
+        "name": linked("a", "b", "c"),
+        "embedding": Linked(lambda: [{"image_embeds": torch.ones(1, 4)}] * 2),
+    },
 }
 
 
@@ -130,4 +134,4 @@ def test_the_last_entry_of_a_shorter_list_is_repeated(
     assert len(calls) == len(Beside.GIVEN) == 3
     for ours, beside in zip(calls, Beside.GIVEN, strict=True):
         assert all(one is other or one == other for one, other in zip(ours, beside, strict=True))
-    assert len(sunk) >= 3
+    assert len(sunk) >= 3 or not node.RETURN_TYPES
