@@ -31,7 +31,7 @@ from ..protocol.events import (
 from ..protocol.refusals import failed, missing_node, refused
 from ..protocol.schemas import combo_choices
 from .event_socket import EventSocket
-from .outages import forgotten, no_comfyui, stayed_away, unreachable
+from .outages import forgotten, no_comfyui, no_record, stayed_away, unreachable
 from .saving import save_file
 
 #: Seconds of silence until ComfyUI's history is looked into: at first, as the prompt may have ended before it was
@@ -322,11 +322,7 @@ class HostClient:
                 images = {node: images_of(output) for node, output in outputs.items()}
                 return PromptResult(prompt_id, images, outputs)
             await asyncio.sleep(0.05)
-        raise HostError(
-            "ComfyUI finished the prompt, but its history has no record of it",
-            remedy="Somebody cleared the history; the images are in ComfyUI's output folder.",
-            kind="lost",
-        )
+        raise no_record()
 
     async def _connected(self) -> EventSocket:
         if self._socket is None:

@@ -48,3 +48,12 @@ def forgotten() -> HostError:
         remedy="It was restarted, or the queue was cleared: queue the graph again.",
         kind="lost",
     )
+
+
+def no_record() -> HostError:
+    """The error where ComfyUI told that a prompt is done and then knows nothing of it."""
+    return HostError(
+        "ComfyUI finished the prompt, but its history has no record of it",
+        remedy="Somebody cleared the history; the images are in ComfyUI's output folder.",
+        kind="lost",
+    )

@@ -103,3 +103,24 @@ def compare(viewer: Any) -> None:
     wipe.fill("30")
     clip = viewer.locator(".eri-other").evaluate("image => getComputedStyle(image).clipPath")
     assert clip == "inset(0px 70% 0px 0px)"
+
+
+def show_example(canvas: Canvas) -> Any:
+    """Open the tab on the Flux example, whose config lies in the input folder and one of whose samples is made."""
+    keep_config(EXAMPLES / "runs" / "flux_zorp", "mine.yaml")
+    page = show(canvas, "flux_zorp")
+    page.wait_for_function("() => document.querySelector('.eri-runs td img')?.complete")
+    return page
+
+
+def mark_and_note(page: Any, step: int, item: int) -> None:
+    """Make the sample that the large view shows a favourite, and take a note of it; both are kept with the run."""
+    viewer = page.locator(".eri-viewer")
+    viewer.get_by_role("button", name="Favourite").click()
+    viewer.locator("[aria-pressed=true]").wait_for()
+    viewer.get_by_label("Note", exact=True).fill("a good one")
+    with page.expect_response(lambda answer: "/run-notes/" in answer.url):
+        viewer.locator(".eri-stage").focus()
+    kept = json.loads((EXAMPLES / "runs" / "flux_zorp" / "eridiffusion.json").read_text(encoding="utf-8"))
+    assert kept["marks"] == [{"step": step, "item": item, "mark": "favourite"}]
+    assert kept["notes"] == [{"step": step, "item": item, "note": "a good one"}]

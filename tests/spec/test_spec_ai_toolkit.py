@@ -327,3 +327,15 @@ def test_a_process_cut_out_of_its_list() -> None:
     assert (spec.trainer, spec.family, spec.items) == ("ai-toolkit", "flux", alone.items)
     with pytest.raises(SpecError, match="no training config"):
         read_text(json.dumps([process, process]))
+
+
+def test_a_process_section_from_ai_toolkits_log() -> None:
+    """ostris/ai-toolkit@27a03a9 jobs/process/BaseProcess.py:26 prints the section of the process alone."""
+    text = """{
+    "type": "diffusion_trainer", "train": {"dtype": "bf16"},
+    "model": {"name_or_path": "D:\\\\models\\\\FLUX.1-dev", "arch": "flux"},
+    "sample": {"sampler": "flowmatch", "seed": 7, "samples": [{"prompt": "a pier"}]}
+}"""
+    spec = read_text(text)
+    assert (spec.trainer, spec.family, spec.precision, spec.items[0].seed) == ("ai-toolkit", "flux", "bfloat16", 7)
+    assert any("config.name" in note for note in spec.notes)

@@ -341,3 +341,25 @@ def test_any_text_ends_in_a_spec_or_spec_error(text: str, suffix: str, trainer: 
     except SpecError:
         return
     assert spec.items
+
+
+def test_of_a_key_that_json_gives_twice_the_last_counts() -> None:
+    """As Python's json, with which these trainers read: OneTrainer shipped presets with one."""
+    text = '{"model_family": "flux", "validation_seed": 3, "validation_prompt": "a",\n "validation_seed": 4}'
+    spec = read_text(text)
+    assert spec.items[1].seed == 4
+    assert [note for note in spec.notes if "'validation_seed' is given twice; the one in line 2" in note]
+    text = '[{"prompt": "a", "random_seed": false, "seed": 1, "seed": 2}]'
+    assert read_text(text, "onetrainer", "flux").items[0].seed == 2
+
+
+def test_of_a_key_that_yaml_gives_twice_the_last_counts() -> None:
+    """ai-toolkit reads with oyaml, PyYAML's SafeLoader; EriDiffusion with serde_yaml, which stops."""
+    model = "    model: {arch: flux, name_or_path: /m/flux1-dev.safetensors}\n"
+    text = f"config:\n  name: zorp\n  process:\n  - type: %s\n{model}    sample:\n      prompts: [a]\n"
+    text += "      seed: 3\n      seed: 4\n"
+    spec = read_text(text % "sd_trainer", "ai-toolkit")
+    assert spec.items[0].seed == 4
+    assert [note for note in spec.notes if "'seed' is given twice; the one in line 9" in note]
+    with pytest.raises(SpecError, match="'seed' is given twice"):
+        read_text(text % "flux_trainer", "eridiffusion")

@@ -382,40 +382,6 @@ def test_what_lora_scripts_exports() -> None:
         read_text(EXPORTED.replace("flux-lora", "sd-lora"), source="x.toml")
 
 
-def test_a_process_section_from_ai_toolkits_log() -> None:
-    """ostris/ai-toolkit@27a03a9 jobs/process/BaseProcess.py:26 prints the section of the process alone."""
-    text = """{
-    "type": "diffusion_trainer", "train": {"dtype": "bf16"},
-    "model": {"name_or_path": "D:\\\\models\\\\FLUX.1-dev", "arch": "flux"},
-    "sample": {"sampler": "flowmatch", "seed": 7, "samples": [{"prompt": "a pier"}]}
-}"""
-    spec = read_text(text)
-    assert (spec.trainer, spec.family, spec.precision, spec.items[0].seed) == ("ai-toolkit", "flux", "bfloat16", 7)
-    assert any("config.name" in note for note in spec.notes)
-
-
-def test_of_a_key_that_json_gives_twice_the_last_counts() -> None:
-    """As Python's json, with which these trainers read: OneTrainer shipped presets with one."""
-    text = '{"model_family": "flux", "validation_seed": 3, "validation_prompt": "a",\n "validation_seed": 4}'
-    spec = read_text(text)
-    assert spec.items[1].seed == 4
-    assert [note for note in spec.notes if "'validation_seed' is given twice; the one in line 2" in note]
-    text = '[{"prompt": "a", "random_seed": false, "seed": 1, "seed": 2}]'
-    assert read_text(text, "onetrainer", "flux").items[0].seed == 2
-
-
-def test_of_a_key_that_yaml_gives_twice_the_last_counts() -> None:
-    """ai-toolkit reads with oyaml, PyYAML's SafeLoader; EriDiffusion with serde_yaml, which stops."""
-    model = "    model: {arch: flux, name_or_path: /m/flux1-dev.safetensors}\n"
-    text = f"config:\n  name: zorp\n  process:\n  - type: %s\n{model}    sample:\n      prompts: [a]\n"
-    text += "      seed: 3\n      seed: 4\n"
-    spec = read_text(text % "sd_trainer", "ai-toolkit")
-    assert spec.items[0].seed == 4
-    assert [note for note in spec.notes if "'seed' is given twice; the one in line 9" in note]
-    with pytest.raises(SpecError, match="'seed' is given twice"):
-        read_text(text % "flux_trainer", "eridiffusion")
-
-
 @pytest.mark.parametrize(
     ("name", "line"),
     [
