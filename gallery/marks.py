@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +42,23 @@ class KeptMarks:
 
         CompareError where it is none of this run.
         """
+        self._keep([entry])
+        return {"kept": True}
+
+    def _keep(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Keep all of them, or none where one is none of this run."""
+        paths = [self._file_of(entry) for entry in entries]
+        with _WRITING:
+            before = {path: _read(path) for path in paths}
+            after = dict(before)
+            for path, entry in zip(paths, entries, strict=True):
+                after[path] = _changed(after[path], entry)
+            for path, memory in after.items():
+                if memory != before[path]:
+                    write_memory(path, memory)
+
+    def _file_of(self, entry: Mapping[str, Any]) -> Path:
+        """Where an entry belongs. CompareError where it is no mark or note of this run."""
         step, item, mark, note = entry.get("step"), entry.get("item"), entry.get("mark", ""), entry.get("note", "")
         path = self._files.get(str(entry.get("variant", "")))
         numbers = isinstance(step, int) and isinstance(item, int)
@@ -50,16 +67,7 @@ class KeptMarks:
         if path is None or not numbers or not is_mark or not is_note or not {"mark", "note"} & set(entry):
             said = json.dumps(dict(entry))[:120]
             raise CompareError(f"{said} is no mark of a picture of {self._run!r}", remedy="Open the gallery anew.")
-        with _WRITING:
-            memory = _read(path)
-            changed, place = memory, (int(step or 0), int(item or 0))
-            if "mark" in entry:
-                changed = changed.marked(*place, _MARKS[mark])
-            if "note" in entry:
-                changed = changed.noted(*place, note)
-            if changed != memory:
-                write_memory(path, changed)
-        return {"kept": True}
+        return path
 
     def take(self, path: Path) -> int:
         """Keep what a gallery saved in a file; for how many pictures. CompareError where it is none of this run."""
@@ -77,9 +85,15 @@ class KeptMarks:
         if run != self._run:
             remedy = f"Name the file that the gallery of {self._run!r} saved."
             raise CompareError(f"the marks of another run, {run!r}", place=str(path), remedy=remedy)
-        for entry in marks:
-            self.keep(entry if isinstance(entry, dict) else {})
+        self._keep([entry if isinstance(entry, dict) else {} for entry in marks])
         return len(marks)
+
+
+def _changed(memory: RunMemory, entry: Mapping[str, Any]) -> RunMemory:
+    place = entry["step"], entry["item"]
+    if "mark" in entry:
+        memory = memory.marked(*place, _MARKS[entry["mark"]])
+    return memory.noted(*place, entry["note"]) if "note" in entry else memory
 
 
 def _read(path: Path) -> RunMemory:

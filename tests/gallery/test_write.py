@@ -198,9 +198,10 @@ def test_marks_are_kept_beside_the_pictures(run: Path, tmp_path: Path) -> None:
     assert document["marks"] == [{"step": 500, "item": 1, "mark": "favourite"}]
     assert len(kept.all()) == 2
     saved = tmp_path / "saved.json"
-    saved.write_text(json.dumps({"version": 1, "run": "my_run", "marks": [{"step": 0, "item": 2, "mark": "reject"}]}))
+    reject = {"step": 0, "item": 2, "mark": "reject"}
+    saved.write_text(json.dumps({"version": 1, "run": "my_run", "marks": [reject]}))
     assert kept.take(saved) == 1
-    assert {"step": 0, "item": 2, "mark": "reject"} in kept.all()
+    assert reject in kept.all()
     for document in ({"version": 1, "run": "other", "marks": []}, {"version": 9, "run": "my_run", "marks": []}, []):
         saved.write_text(json.dumps(document))
         with pytest.raises(CompareError, match=r"saved\.json"):
@@ -208,6 +209,11 @@ def test_marks_are_kept_beside_the_pictures(run: Path, tmp_path: Path) -> None:
     for entry in ({}, {"step": 1, "item": 1, "mark": "great"}, {"variant": "../x", "step": 1, "item": 1, "mark": None}):
         with pytest.raises(CompareError, match="is no mark"):
             kept.keep(entry)
+        saved.write_text(json.dumps({"version": 1, "run": "my_run", "marks": [{**reject, "item": 0}, entry]}))
+        before = kept.all()
+        with pytest.raises(CompareError, match="is no mark"):
+            kept.take(saved)
+        assert kept.all() == before
 
 
 def test_the_command_finds_a_run_by_its_name(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
