@@ -78,7 +78,7 @@ def variants(values: Mapping[str, Sequence[Value]]) -> list[Variant]:
 
 
 def shown(value: Value) -> str:
-    """A value as people write it."""
+    """A value as people write it: 1.0 and 1 are the same."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

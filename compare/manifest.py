@@ -13,11 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, NoReturn
 
 from ..errors import CompareError
+from .axes import Value
 from .json_lines import VERSION, append_lines, read_lines
 
 FILE: Final = "manifest.jsonl"
-
-Value = str | int | float
 
 
 @dataclass(frozen=True)

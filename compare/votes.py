@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from ..errors import CompareError
+from .axes import shown
 from .json_lines import VERSION, append_lines, read_lines
 
 FILE: Final = "votes.jsonl"
@@ -27,7 +28,7 @@ class Candidate:
     @classmethod
     def of(cls, step: int | None, axes: Mapping[str, Any] | None = None) -> Candidate:
         """The candidate of these values, by name."""
-        values = sorted((name, _shown(value)) for name, value in (axes or {}).items())
+        values = sorted((name, shown(value)) for name, value in (axes or {}).items())
         return cls(-1 if step is None else step, tuple(values))
 
     @property
@@ -82,18 +83,24 @@ def read_votes(path: Path, run: str | None = None) -> list[Vote]:
     run: the only run that they may be of, None = that of the first. Raises CompareError, with file and line.
     """
     found: dict[tuple[str, str], Vote] = {}
-    for number, document in read_lines(path):
-        vote = vote_of(document, f"{path}, line {number}")
-        run = vote.run if run is None else run
-        if vote.run != run:
-            problem = f"the vote is of the run {vote.run!r}, and not of {run!r}"
-            raise CompareError(problem, place=f"{path}, line {number}", remedy="Give each run its own votes.")
+    for vote in _given(path, run):
         key = vote.voter, vote.made
         if vote.vote is None:
             found.pop(key, None)
         else:
             found[key] = vote
     return list(found.values())
+
+
+def _given(path: Path, run: str | None) -> Iterator[Vote]:
+    """All votes in a file as `read_votes` has them, those that take one back among them."""
+    for number, document in read_lines(path):
+        vote = vote_of(document, f"{path}, line {number}")
+        run = vote.run if run is None else run
+        if vote.run != run:
+            problem = f"the vote is of the run {vote.run!r}, and not of {run!r}"
+            raise CompareError(problem, place=f"{path}, line {number}", remedy="Give each run its own votes.")
+        yield vote
 
 
 def vote_of(document: Mapping[str, Any], place: str) -> Vote:
@@ -126,8 +133,7 @@ def add_votes(path: Path, votes: Iterable[Vote], run: str) -> int:
             f"the votes are of the run {other.run!r}, and this is {run!r}",
             place=str(path), remedy="Add them to the votes of their own run.",
         )  # fmt: skip
-    read_votes(path, run)
-    there = {vote_of(document, str(path)) for _, document in read_lines(path)}
+    there = set(_given(path, run))
     fresh = [vote for vote in dict.fromkeys(votes) if vote not in there]
     if fresh:
         append_lines(path, [vote.to_dict() for vote in fresh])
@@ -142,8 +148,3 @@ def _step(value: object) -> int | None:
     if value is None or (type(value) is int and value >= 0):
         return value
     raise ValueError(f"{value!r} is no training step")
-
-
-def _shown(value: object) -> str:
-    """A value of an axis as a text: 1.0 and 1 are the same."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
