@@ -80,18 +80,11 @@ class Scheduler:
         self._waiting = len(self._line)
         #: Times that something else had to be loaded, by level of `needs`, over all workers.
         self.loads = [0] * max((len(cell.needs) for cell in self._line), default=0)
-        #: Stretches that were looked at to find work for a worker that had none.
-        self.looks = 0
 
     @property
     def finished(self) -> bool:
         """Whether every cell has ended."""
         return len(self._ends) == len(self._line)
-
-    @property
-    def waiting(self) -> int:
-        """How many cells nobody has begun."""
-        return self._waiting
 
     @property
     def workers(self) -> tuple[Hashable, ...]:
@@ -179,7 +172,6 @@ class Scheduler:
 
     def _found(self, mine: _Worker) -> _Stretch:
         """Work for a worker that has none: a stretch that nobody has, else a part of another's."""
-        self.looks += len(self._nobodys) + len(self._workers)
         if self._nobodys:
             best = max(self._nobodys, key=lambda one: (_shared(self._line[one.start].needs, mine.loaded), one.size))
             self._nobodys.remove(best)
