@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,14 +70,13 @@ def measure(
     from ..images.pixels import on_white
 
     measured = []
-    for key, item in sorted({(place.key, place.item) for place in found.pictures}):
-        steps = sorted(place.step for place in found.pictures if (place.key, place.item) == (key, item))
+    in_order = sorted(found.pictures, key=lambda place: (place.key, place.item, place.step))
+    for _, row in groupby(in_order, key=lambda place: (place.key, place.item)):
         plain = before = None
-        for step in steps:
-            place = Place(key, step, item)
+        for place in row:
             picture = on_white(read_picture(found.pictures[place]))
             values = {"sharpness": sharpness(picture)}
-            plain = picture if step == 0 else plain
+            plain = picture if place.step == 0 else plain
             if plain is not None and plain.size == picture.size:
                 values |= _apart(plain, picture)
             if before is not None and before.size == picture.size:
