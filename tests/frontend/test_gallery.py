@@ -32,21 +32,20 @@ PROMPTS = (
 KEYS = {"": {}, "strength=0.5": {"strength": 0.5}}
 STEPS = (0, 250, 500, 1000, 2000)
 CELLS = "[role=gridcell]"
-#: Scroll the grid to its end and back, one move for each frame: [frames, most pictures at a time, cells left empty].
+#: Scroll the grid to its end and back, one move for each frame: the most pictures at a time.
 SCROLL = """async () => {
     const box = document.querySelector('.eri-scroll');
     const frame = () => new Promise(requestAnimationFrame);
-    let [frames, most] = [0, 0];
+    let most = 0;
     for (const to of [1, 0]) {
         for (let part = 1; part <= 30; part += 1) {
             const at = to ? part / 30 : 1 - part / 30;
             box.scrollTop = at * (box.scrollHeight - box.clientHeight);
             await frame();
-            frames += 1;
             most = Math.max(most, box.querySelectorAll('img').length);
         }
     }
-    return [frames, most];
+    return most;
 }"""
 SHOWN = """() => {
     const box = document.querySelector('.eri-scroll').getBoundingClientRect();
@@ -251,7 +250,7 @@ def test_a_served_gallery_keeps_marks_and_tells_of_new_pictures(opened: Opened, 
 
 
 def test_a_thousand_pictures_scroll(opened: Opened, tmp_path: Path) -> None:
-    """Only what is in view has a picture, every frame is drawn, and where the scroll ends nothing stays empty."""
+    """Only what is in view has a picture, and where the scroll ends nothing stays empty."""
     spec = spec_of(tuple(f"prompt {number}" for number in range(50)), name="large")
     root = run_of_pictures(tmp_path / "large", spec_of(PROMPTS, name="large"), (0,))
     files = sorted(root.rglob("*.png"))
@@ -261,9 +260,7 @@ def test_a_thousand_pictures_scroll(opened: Opened, tmp_path: Path) -> None:
     done = write_gallery(replace(small, items=items, steps=tuple(range(20)), pictures=cells), animation="none")
     assert done.pictures == 1000
     page = opened.open(done.page.as_uri())
-    frames, most = page.evaluate(SCROLL)
-    assert frames == 60
-    assert most < 250
+    assert page.evaluate(SCROLL) < 250
     page.wait_for_function(SHOWN)
     assert opened.said == []
     page.set_viewport_size({"width": 390, "height": 844})
