@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from ..configs.fields import Reading
-from ..configs.parse import parse
+from ..configs.parse import Notations, parse
 from ..configs.second_file import Folders
 from ..configs.tree import Document, check_length, find, named, open_source
 from ..errors import OtherModelError, SpecError, UnknownConfigError, WorkflowError
@@ -111,12 +111,10 @@ def read_opened(
     if family is not None and family not in FAMILIES:
         raise SpecError(f"there is no model family {family!r}", remedy=f"Families are {', '.join(FAMILIES)}.")
     notations = [entry.notations for entry in TRAINERS.values() if trainer in (None, entry.id)]
-    document = parse(text, name, suffix, notations, folders)
-    if isinstance(document.root.value, list) and len(document.root.value) == 1 and is_process(document.root.value[0]):
-        document = replace(document, root=document.root.value[0])  # a section cut out of `config.process`
+    document = _parsed(text, name, suffix, notations, folders)
     found = TRAINERS[trainer] if trainer else _recognised(document)
     if found.variables and env is not None:
-        document = parse(_substituted(text, name, env), name, suffix, notations, folders)
+        document = _parsed(_substituted(text, name, env), name, suffix, notations, folders)
     if found is not NATIVE:
         refuse_own_form(document)
     if document.repeated and not found.notations.repeated_keys:
@@ -142,6 +140,15 @@ def read_opened(
     if doubt is not None:
         spec.notes.append(doubt)
     return spec
+
+
+def _parsed(text: str, name: str, suffix: str, notations: Sequence[Notations], folders: Folders) -> Document:
+    """As `parse`; a section that was cut out of the list `config.process` is taken out of it."""
+    document = parse(text, name, suffix, notations, folders)
+    alone = document.root.value
+    if isinstance(alone, list) and len(alone) == 1 and is_process(alone[0]):
+        return replace(document, root=alone[0])
+    return document
 
 
 def _note_other_family(spec: SampleSpec, trainer: Trainer, document: Document) -> None:

@@ -323,8 +323,9 @@ def test_a_process_cut_out_of_its_list() -> None:
     model, sample = {"name_or_path": "a/FLUX.1-dev", "is_flux": True}, {"prompts": ["a pier"], "seed": 7}
     process = {"type": "sd_trainer", "model": model, "train": {"dtype": "bf16"}, "sample": sample}
     alone = read_text(json.dumps(process))
-    spec = read_text(json.dumps([process]))
-    assert (spec.trainer, spec.family, spec.items) == ("ai-toolkit", "flux", alone.items)
+    for env in (None, {"HOME": "/root"}):
+        spec = read_text(json.dumps([process]), env=env)
+        assert (spec.trainer, spec.family, spec.items) == ("ai-toolkit", "flux", alone.items)
     with pytest.raises(SpecError, match="no training config"):
         read_text(json.dumps([process, process]))
 
