@@ -10,7 +10,20 @@ import re
 from itertools import pairwise
 from typing import Final
 
-from .script import Command, Fault, Names, Opened, Unexpanded, Word, compared, no_file, part_of, unreadable
+from .script import (
+    DEEPEST,
+    Command,
+    Fault,
+    Names,
+    Opened,
+    Unexpanded,
+    Word,
+    compared,
+    no_file,
+    part_of,
+    placed,
+    unreadable,
+)
 
 _LINE: Final = re.compile(r"(?:[^\n^]|\^(?:\r?\n|.)|\^\Z)*(?:\n|\Z)")
 _CARET: Final = re.compile(r'"[^"\n]*"?|\^(?:\r?\n[ \t]*|\r?\Z|(.))', re.DOTALL)
@@ -25,7 +38,6 @@ _COMMENT: Final = re.compile(r"@?\s*(?:rem\b|::).*|@?echo[. ].*|:.*", re.IGNOREC
 _WORD: Final = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\.)*"?)+')
 _REDIRECT: Final = re.compile(r"(?<!\S)[0-9]?(?:>>?|<)\s*(?:&[0-9]|\"[^\"]*\"|\S+)")
 _CMD: Final = re.compile(r"(?:.*[\\/])?cmd(?:\.exe)? /[ck]", re.IGNORECASE)
-_DEEPEST: Final = 3  # shells that are started one by the other
 #: An argument of the script; conditions are told as if it had been started without any.
 _ARGUMENT: Final = re.compile(r"%~?[1-9]")
 #: The script's own folder and the one it is started in.
@@ -116,12 +128,12 @@ class _Script:
     def _inner_commands(self, words: list[str], at: int) -> list[Command]:
         """The commands of another cmd.exe that is started here (`cmd /c "..."`), empty where none is."""
         places = [place for place, (name, option) in enumerate(pairwise(words)) if _CMD.fullmatch(f"{name} {option}")]
-        if not places or self.depth == _DEEPEST:
+        if not places or self.depth == DEEPEST:
             return []
         inner = _Script(no_file, self.depth + 1)
         inner.names = self.names
         inner.follow(" ".join(words[places[0] + 2 :]))
-        return [Command([word._replace(at=at) for word in one.words], one.fault) for one in inner.commands]
+        return placed(inner.commands, at)
 
     def _words(self, text: str) -> tuple[list[tuple[str, int]], Fault | None]:
         text = _CARET.sub(lambda found: found[0] if found[0].startswith('"') else found[1] or " ", text)

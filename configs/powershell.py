@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from .script import Command, Names, Opened, Unexpanded, Value, Word, assumed, compared, joined, no_file
+from .script import DEEPEST, Command, Names, Opened, Unexpanded, Value, Word, assumed, compared, joined, no_file, placed
 
 _TEXT: Final = r"""'(?:[^']|'')*'|"(?:[^"`]|`.|"")*\""""
 _INSIDE: Final = r"`.|\$\{[^}]*\}|\$\([^()]*\)"
@@ -32,7 +32,6 @@ _PARAMETER: Final = re.compile(r"\s*(?:\[(?:[^\[\]]|\[\])*\]\s*)*\$(\w+)\s*(?:=\
 _JOIN_PATH: Final = re.compile(
     rf"\(?\s*Join-Path\s+(?:-Path\s+)?({_TEXT}|[^\s()]+)\s+(?:-ChildPath\s+)?({_TEXT}|[^\s()]+)\s*\)?", _FLAGS
 )
-_DEEPEST: Final = 3  # texts that are run one by the other
 _COMPARED: Final = re.compile(r"(.+?)\s+-(i?(?:eq|ne|gt|ge|lt|le|like)|notlike)\s+(.+)", _FLAGS)
 _JOINT: Final = re.compile(rf"{_TEXT}|[()]|(?<=[\s)])(-or|-and)(?=[\s(])", _FLAGS)
 _CHOICE: Final = re.compile(r"if\s*\((.*?)\)\s*\{(.*?)\}\s*else\s*\{(.*?)\}\s*", _FLAGS)
@@ -216,13 +215,12 @@ class _Script:
     def _evaluate(self, words: list[Word]) -> None:
         """Run a text as commands."""
         text = joined(word.text for word in words[1:][-1:])
-        if self.depth == _DEEPEST or isinstance(text, Unexpanded):
+        if self.depth == DEEPEST or isinstance(text, Unexpanded):
             return
         inner = _Script(self.opened, self.depth + 1)
         inner.names = self.names
         _follow(inner, text)
-        at = words[0].at if words else 0
-        self.commands += [Command([word._replace(at=at) for word in one.words], one.fault) for one in inner.commands]
+        self.commands += placed(inner.commands, words[0].at)
 
     def _parameters(self, text: str) -> None:
         """What the script's parameters hold unless it is started with others."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Unexpanded(str):
@@ -78,13 +78,19 @@ class Command:
     fault: Fault | None = None
 
 
+def placed(commands: Iterable[Command], at: int) -> list[Command]:
+    """Commands of a text within a script (`bash -c "..."`), where that text is run."""
+    return [Command([word._replace(at=at) for word in one.words], one.fault) for one in commands]
+
+
 Value = str | list[str]
 Opened = Callable[[str], str | None]
+#: Shells that are started, or texts that are run, one by the other.
+DEEPEST: Final = 3
 
 
 def no_file(name: str) -> None:
     """For scripts whose other files cannot be opened."""
-
 
 
 @dataclass

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from .script import (
+    DEEPEST,
     Command,
     Fault,
     Names,
@@ -21,6 +22,7 @@ from .script import (
     joined,
     no_file,
     part_of,
+    placed,
     unreadable,
 )
 from .shell_words import Part, Token, tokens
@@ -36,7 +38,6 @@ _PARAMETERS: Final = tuple(
     )
 )
 _DECLARING: Final = frozenset(("export", "declare", "typeset", "local", "readonly"))
-_DEEPEST: Final = 3  # shells that are started one by the other
 _SKIPPED: Final = frozenset(("{", "}", "time"))
 #: Where the script is started, which is where the trainers look first.
 _HERE: Final = frozenset(("$PWD", "${PWD}", "$(pwd)", "`pwd`"))
@@ -155,7 +156,7 @@ class _Script:
 
     def _source(self, file: str) -> None:
         """Take over the variables of a file that is read here; what else it does is left out."""
-        text = self.opened(file) if self.depth < _DEEPEST else None
+        text = self.opened(file) if self.depth < DEEPEST else None
         inner = _Script(self.opened, self.depth + 1)
         inner.names = self.names
         with suppress(Fault):
@@ -166,7 +167,7 @@ class _Script:
     def _inner_commands(self, words: list[Word]) -> list[Command]:
         """The commands of another shell that is started here, empty where none is or its text cannot be read."""
         text = _inner(words)
-        if text is None or self.depth == _DEEPEST:
+        if text is None or self.depth == DEEPEST:
             return []
         inner = _Script(self.opened, self.depth + 1)
         inner.names = replace(self.names, values=dict(self.names.values))
@@ -177,7 +178,7 @@ class _Script:
             return []
         inner.end("")
         self.names.left = inner.names.left
-        return [Command([word._replace(at=words[0].at) for word in one.words], one.fault) for one in inner.commands]
+        return placed(inner.commands, words[0].at)
 
     def _write(self, words: list[str], redirections: list[Token]) -> None:
         """Keep what `cat`, `tee`, `echo` and `printf` write into a file."""
