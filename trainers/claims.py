@@ -226,6 +226,8 @@ NOISE_NOT_RUN: Final = (
         when=computes_in("bfloat16", "float16"),
     ),
 )
+
+
 def _in_half(text: str, test: str, when: Callable[[str], Condition]) -> tuple[Claim, ...]:
     """A claim for each half precision, whose name stands for {dtype} in the text and is the test's parameter."""
     return tuple(

@@ -280,7 +280,6 @@ def _own_metadata(spec: SampleSpec, sample: _Sample, marks: list[str]) -> dict[s
 def _as_json(report: str) -> str:
     """The report as JSON. EriLoraAtStep's details already are; its report for people becomes a string."""
     try:
-        json.loads(report)
+        return json.dumps(json.loads(report))
     except (ValueError, RecursionError):
         return json.dumps(report)
-    return json.dumps(json.loads(report))

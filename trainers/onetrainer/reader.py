@@ -47,7 +47,6 @@ _PRECISIONS: Final = {"FLOAT_16": "float16", "FLOAT_32": "float32", "TFLOAT_32":
 _QUANTISED: Final = re.compile(r"FLOAT_8|INT_8|NFLOAT_4|(?:FLOAT|INT)_W8A8|GGUF")
 #: The version of a config from which its transformer stands in a section of that name (TrainConfig.py __migration_8).
 _TRANSFORMERS: Final = 9
-_ENCODERS: Final = {"sdxl": ("", "_2"), "flux": ("", "_2"), "sd35": ("", "_2", "_3"), "chroma": ("",)}
 _DEFAULT_FILE: Final = "training_samples/samples.json"
 _DEFAULT_T5: Final = 77
 _MAX_T5: Final = 512
@@ -168,7 +167,8 @@ def _note_weights(reading: Reading, root: Section, family: str) -> None:
     """
     own = root.text("weight_dtype") or ""
     parts = {"unet" if family == "sdxl" else _transformer(root): "base model", "vae": "VAE"}
-    parts |= {f"text_encoder{one}": f"text encoder{one.replace('_', ' ')}" for one in _ENCODERS[family]}
+    numbers = ("", "_2", "_3")[: len(FAMILIES[family].encoders)]
+    parts |= {f"text_encoder{one}": f"text encoder{one.replace('_', ' ')}" for one in numbers}
     for part, what in parts.items():
         node, flat = root.members.get(part), f"{part}_weight_dtype"
         inside = node.value.get("weight_dtype") if node is not None and isinstance(node.value, dict) else None
