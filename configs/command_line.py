@@ -65,12 +65,13 @@ class _Flag(NamedTuple):
 
 
 class _Start(NamedTuple):
-    """Where a program is started: its name, its place, the words behind it, and why they are not all."""
+    """Where a program is started: name, place, the words behind it, why they are not all, and its command's number."""
 
     name: str
     at: int
     words: list[Word]
     fault: Fault | None
+    number: int
 
 
 class Script:
@@ -103,7 +104,7 @@ class Script:
                 name, count = _named(command.words[position : position + _LONGEST_NAME], programs)
                 if name is not None and _runs(command.words[: min(position, 1)]):
                     fault = command.fault or _cut_off(self.commands[number + 1 : number + 2], self.joint)
-                    found.append(_Start(name, word.at, command.words[position + count :], fault))
+                    found.append(_Start(name, word.at, command.words[position + count :], fault, number))
                     break
         return found
 
@@ -115,10 +116,9 @@ class Script:
     def folder(self, programs: re.Pattern[str]) -> str:
         """The folder in which the first of these programs is started, as far as the script goes into one."""
         found = ""
-        for command in self.commands:
+        first = next((start.number for start in self.starts(programs)), 0)
+        for command in self.commands[:first]:
             words = [word.text for word in command.words]
-            if any(_named(command.words[place : place + _LONGEST_NAME], programs)[0] for place in range(len(words))):
-                break
             if len(words) > 1 and words[0].lower() in _CHANGES_FOLDER and not isinstance(words[-1], Unexpanded):
                 found = posixpath.normpath(posixpath.join(found, words[-1].replace("\\", "/")))
         return found

@@ -386,6 +386,7 @@ def test_what_lora_scripts_exports() -> None:
     ("name", "line"),
     [
         ("t.sh", "cd lists\n"),
+        ("t.sh", "echo starts flux_train_network.py\ncd lists\n"),
         ("t.sh", "pushd ./x/../lists > /dev/null\n"),
         ("t.bat", "cd /d lists\n"),
         ("t.ps1", "Set-Location lists\n"),
