@@ -17,7 +17,7 @@ from ...lora import Checkpoint
 from ...lora.file_names import read_name
 from ...spec import SampleSpec, read_spec
 from ...spec.readers import from_json
-from ...workflows.run_memory import RunMemory, memory_file
+from ...workflows.run_memory import RunMemory, memory_file, read_memory
 from ...workflows.run_overview import Configs, find_configs
 from ..lora.runs import find_run
 from ..paths import input_roots, leading_inside
@@ -88,6 +88,14 @@ def choose(run: Place, asked: str, memory: RunMemory, found: Configs) -> Chosen:
     output = Path(folder_paths.get_output_directory())
     recorded = recorded_spec(output / safe_name(own), run.name)
     return Chosen("", "" if recorded is None else "pictures", recorded, problem)
+
+
+def spec_of_run(run: Place) -> SampleSpec:
+    """The run's config, as `choose` finds it. RequestError 409 without one, 422 where the run's file cannot be read."""
+    spec = choose(run, "", read_memory(run.memory), configs_in(run)).spec
+    if spec is None:
+        raise RequestError(409, "no_config", "no config is known for this run", remedy="Choose the run's config.")
+    return spec
 
 
 def read_fitting(run: Place, config: str) -> SampleSpec:

@@ -12,16 +12,16 @@ from aiohttp import web
 
 from ...compare.axes import Variant
 from ...compare.collection import Collection, Place, Shot, read_collection
-from ...errors import CompareError, RequestError
+from ...errors import CompareError, ImagesError, RequestError
 from ...gallery.marks import KeptMarks
 from ...gallery.write import Written, write_gallery
 from ...images.template import safe_name
 from ...spec import SampleSpec
 from ...workflows.requests import GalleryRequest
-from ...workflows.run_memory import read_memory
 from ..paths import leading_inside, without_folders
-from . import run_config
 from .routes import Routes, read_body
+from .run_config import Place as Run
+from .run_config import place_of, spec_of_run
 from .runs_routes import own_of, pictures_of
 
 #: One gallery at a time: its pictures are made small by several threads.
@@ -37,10 +37,8 @@ async def _gallery(request: web.Request) -> web.Response:
 
 def _write(name: str, body: GalleryRequest) -> dict[str, Any]:
     """Write it; where it is. RequestError 404 without a run, 409 without pictures, 422 where it cannot be written."""
-    run = run_config.place_of(name)
-    spec = run_config.choose(run, "", read_memory(run.memory), run_config.configs_in(run)).spec
-    if spec is None:
-        raise RequestError(409, "no_config", "no config is known for this run", remedy="Choose the run's config.")
+    run = place_of(name)
+    spec = spec_of_run(run)
     output = Path(folder_paths.get_output_directory())
     root = output / safe_name(spec.name)
     folder = root / "gallery"
@@ -51,14 +49,14 @@ def _write(name: str, body: GalleryRequest) -> dict[str, Any]:
         marks = KeptMarks(found, run.memory).all()
         done = write_gallery(found, folder, link=True, animation=body.animation, marks=marks)
     except CompareError as error:
-        raise RequestError(409, "no_gallery", without_folders(str(error))) from error
+        raise RequestError(409, "no_gallery", str(error)) from error
     except OSError as error:
         remedy = "Free space on the disk, or let ComfyUI write into its output folder."
         raise RequestError(422, "not_written", f"the disk refuses it ({error.strerror})", remedy=remedy) from error
     return _told(done, output)
 
 
-def _found(run: run_config.Place, spec: SampleSpec, root: Path) -> Collection:
+def _found(run: Run, spec: SampleSpec, root: Path) -> Collection:
     """The run's pictures as the sidebar knows them, by name, further ones by what they say, and the trainer's own."""
     run_facts = {"run": spec.name, "trainer": spec.trainer, "family": spec.family}
     items = {item.index: vars(item) for item in spec.items}
@@ -69,8 +67,13 @@ def _found(run: run_config.Place, spec: SampleSpec, root: Path) -> Collection:
     found = read_collection(root, more=named)
     output = [Path(folder_paths.get_output_directory())]
     pictures = {place: path for place, path in found.pictures.items() if leading_inside([path], output)}
-    own = {place: sample.path for place, sample in own_of(run, spec).items() if not sample.problem}
-    return replace(found, pictures=pictures, theirs={at: path for at, path in own.items() if leading_inside([path])})
+    own, notes = {}, found.notes
+    try:
+        own = {place: sample.path for place, sample in own_of(run, spec).items() if not sample.problem}
+    except ImagesError as error:
+        notes = (*notes, f"The trainer's own samples were left out: {error}")
+    theirs = {place: path for place, path in own.items() if leading_inside([path])}
+    return replace(found, pictures=pictures, theirs=theirs, notes=notes)
 
 
 def _told(done: Written, output: Path) -> dict[str, Any]:

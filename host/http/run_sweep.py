@@ -17,10 +17,9 @@ from ...images.template import safe_name
 from ...lora import select_steps
 from ...spec import SampleSpec
 from ...workflows.requests import SweepRequest
-from ...workflows.run_memory import read_memory
 from ..paths import leading_inside
-from . import run_config
 from .routes import Routes, read_body
+from .run_config import place_of, spec_of_run
 
 #: A sweep of more pictures is `eri sweep`'s work.
 _MOST: Final = 10_000
@@ -34,10 +33,8 @@ async def _sweep(request: web.Request) -> web.Response:
 
 def _plan(name: str, body: SweepRequest) -> dict[str, Any]:
     """The variants, and the cells that lack a picture. RequestError 400 naming the field, 404 without a run."""
-    run = run_config.place_of(name)
-    spec = run_config.choose(run, "", read_memory(run.memory), run_config.configs_in(run)).spec
-    if spec is None:
-        raise RequestError(409, "no_config", "no config is known for this run", remedy="Choose the run's config.")
+    run = place_of(name)
+    spec = spec_of_run(run)
     try:
         steps = select_steps(run.checkpoints, body.steps)
     except LoraError as error:

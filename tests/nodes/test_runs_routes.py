@@ -17,6 +17,9 @@ from yarl import URL
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.images.found import samples_by_name
 from comfyui_eridiffusion.images.layouts import SampleFile
+from comfyui_eridiffusion.images.serenity_board import DATABASE
+from comfyui_eridiffusion.spec import read_spec
+from comfyui_eridiffusion.tests.compare.sample_pictures import picture as sample_picture
 from comfyui_eridiffusion.tests.nodes.test_routes import conforms
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -115,7 +118,12 @@ async def test_run_has_prompts_samples_and_the_reason_for_what_is_no_config(
         assert (answer.status, await answer.read()) == (200, place.read_bytes())
 
 
-async def test_a_sweep_is_planned_by_what_has_no_picture(web: aiohttp.ClientSession, runs_host: object) -> None:
+async def test_a_sweep_is_planned_by_what_has_no_picture(
+    web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path]
+) -> None:
+    root = runs_host[0].output_dir / "many"
+    made = sample_picture(root, read_spec(runs_host[1] / "train.yaml"), 700, 3, "strength=0.5")
+
     async def plan(**body: object) -> tuple[int, Any]:
         async with web.post("/eridiffusion/run-sweep/many", json=body) as answer:
             return answer.status, await answer.json()
@@ -124,7 +132,10 @@ async def test_a_sweep_is_planned_by_what_has_no_picture(web: aiohttp.ClientSess
     assert status == 200, document
     conforms(document, "SweepPlan")
     assert [variant["key"] for variant in document["variants"]] == ["strength=0.5", "strength=1"]
-    assert len(document["cells"]) + document["there"] == 2 * 100
+    missing = {(cell["variant"], cell["step"], cell["item"]) for cell in document["cells"]}
+    assert missing == {(variant, 700, item) for variant in (0, 1) for item in range(100)} - {(0, 700, 3)}
+    assert document["there"] == 1
+    made.unlink()
     request = {"config": (EXAMPLES / "configs" / "flux.yaml").read_text(encoding="utf-8"), "items": "0"}
     async with web.post("/eridiffusion/graph", json=request | {"step": 50, "axes": {"strength": "0.5"}}) as answer:
         graph = (await answer.json())["api"]
@@ -139,7 +150,7 @@ async def test_a_sweep_is_planned_by_what_has_no_picture(web: aiohttp.ClientSess
 async def test_a_gallery_is_written_into_the_output_folder(
     web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path], tmp_path: Path
 ) -> None:
-    host, _ = runs_host
+    host, run = runs_host
     root = host.output_dir / "many"
     place = root / "samples_step_000700" / "step_000700_sample_07.png"
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -147,10 +158,15 @@ async def test_a_gallery_is_written_into_the_output_folder(
     Image.new("RGB", (64, 48), (4, 5, 6)).save(tmp_path / "elsewhere.png")
     linked = place.with_name("step_000700_sample_08.png")
     linked.symlink_to(tmp_path / "elsewhere.png")
+    board = run / DATABASE
+    board.write_bytes(b"no database, as of a disk that was full")
     async with web.put("/eridiffusion/run-gallery/many", json={}) as answer:
         document = await answer.json()
         assert answer.status == 200, document
     conforms(document, "WrittenGallery")
+    board.unlink()
+    (note,) = [note for note in document["notes"] if "own samples" in note]
+    assert (DATABASE in note, str(run) in note) == (True, False)
     assert document["page"] == "many/gallery/index.html"
     folder = host.output_dir / "many" / "gallery"
     shown = {path.read_bytes() for path in (folder / "pictures").iterdir()}
