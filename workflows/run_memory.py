@@ -89,6 +89,11 @@ def _mark(text: object) -> Mark:
     raise ValueError(f"{text!r} is no mark")
 
 
+def marks_in(memory: RunMemory) -> list[dict[str, Any]]:
+    """The marks as the file, and the route, list them."""
+    return [{"step": step, "item": item, "mark": mark} for (step, item), mark in sorted(memory.marks.items())]
+
+
 def notes_in(memory: RunMemory) -> list[dict[str, Any]]:
     """The notes as the file, and the route, list them."""
     return [{"step": step, "item": item, "note": note} for (step, item), note in sorted(memory.notes.items())]
@@ -97,11 +102,10 @@ def notes_in(memory: RunMemory) -> list[dict[str, Any]]:
 def write_memory(path: Path, memory: RunMemory) -> None:
     """Replace the file by this, whole or not at all. RequestError 422 where the folder takes no files."""
     config: dict[str, Any] = {"file": memory.file} if memory.file else {"source": memory.source, "spec": memory.spec}
-    marks = [{"step": step, "item": item, "mark": mark} for (step, item), mark in sorted(memory.marks.items())]
     document = {
         "version": VERSION,
         "config": config if memory.file or memory.spec is not None else None,
-        "marks": marks,
+        "marks": marks_in(memory),
     }
     if memory.notes:
         document["notes"] = notes_in(memory)

@@ -18,7 +18,7 @@ from ...images.layouts import SampleFile, sample_name
 from ...images.trainer_samples import TrainerSample, own_samples
 from ...lora import Checkpoint
 from ...spec import SampleSpec
-from ...workflows.run_memory import RunMemory, memory_file, notes_in, read_memory
+from ...workflows.run_memory import RunMemory, marks_in, memory_file, notes_in, read_memory
 from ..lora.runs import find_run, list_runs, runs_version
 from ..paths import leading_inside, run_roots, without_folders
 from .routes import PREFIX, Routes
@@ -101,7 +101,7 @@ def _overview(name: str, config: str) -> dict[str, Any]:
         **_steps(run.checkpoints),
         "configs": [shown_name(path) for path in found.read],
         "unreadable": unreadable,
-        "marks": [{"step": step, "item": item, "mark": mark} for (step, item), mark in sorted(memory.marks.items())],
+        "marks": marks_in(memory),
         "notes": notes_in(memory),
         "problem": without_folders(chosen.problem),
     }
