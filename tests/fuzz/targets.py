@@ -117,7 +117,11 @@ def lora_seeds() -> Iterator[bytes]:
 
 # --- requests and messages --------------------------------------------------------------------------------------------
 
-_KINDS: Final = (requests.GraphRequest, requests.QueueRequest, requests.ConfigOfRun, requests.MarkRequest)
+#: A kind's place is a byte of inputs that were kept: further ones come last.
+_KINDS: Final = (
+    requests.GraphRequest, requests.QueueRequest, requests.ConfigOfRun, requests.MarkRequest, requests.NoteRequest,
+    requests.SweepRequest, requests.VoteRequest,
+)  # fmt: skip
 
 
 def read_body(data: bytes) -> bool:
@@ -135,9 +139,17 @@ def body_seeds() -> Iterator[bytes]:
     for form in FORMS.values():
         document: dict[str, Any] = {"config": form.text(), "source": f"a{form.suffix}"}
         document |= {key: value for key, value in form.arguments().items() if key in ("files", "family", "trainer")}
-        for kind, more in ((0, {"style": "stock"}), (1, {"run": "r", "step": 5, "front": True, "items": "0"}), (2, {})):
+        queued = {"run": "r", "step": 5, "front": True, "items": "0", "axes": {"strength": "0.5"}}
+        for kind, more in ((0, {"style": "stock"}), (1, queued), (2, {})):
             yield bytes([kind]) + json.dumps({**document, **more}).encode()
-    yield b"\x03" + json.dumps({"step": 500, "item": 0, "mark": "favourite"}).encode()
+    sides = {"left": {"step": 5}, "right": {"step": None, "axes": {"strength": 0.5}}}
+    vote = {"version": 1, "run": "r", "voter": "v", "made": "2026-01-01", "item": 0, "seed": 1, "vote": "left"}
+    others = [
+        {"step": 500, "item": 0, "mark": "favourite"}, {"step": 500, "item": 0, "note": "a"},
+        {"steps": "250, 500-", "axes": {"strength": "0.6, 1", "sampler": "ddim"}}, {**vote, **sides},
+    ]  # fmt: skip
+    for kind, body in enumerate(others, 3):
+        yield bytes([kind]) + json.dumps(body).encode()
 
 
 def read_message(data: bytes) -> bool:
@@ -205,7 +217,8 @@ def read_memory(data: bytes) -> bool:
 
 def memory_seeds() -> Iterator[bytes]:
     marks = [{"step": 500, "item": 0, "mark": "favourite"}, {"step": 0, "item": 1, "mark": "reject"}]
-    yield json.dumps({"version": 1, "config": {"file": "a.yaml"}, "marks": marks}).encode()
+    notes = [{"step": 500, "item": 0, "note": "a"}]
+    yield json.dumps({"version": 1, "config": {"file": "a.yaml"}, "marks": marks, "notes": notes}).encode()
     yield json.dumps({"version": 1, "config": {"source": "a", "spec": {"eri_spec": 1}}, "marks": []}).encode()
 
 
