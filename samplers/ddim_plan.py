@@ -123,7 +123,7 @@ def plan(sigmas: Tensor, table: Tensor, spacing: str = "auto", offset: int = 1) 
         spacing: the spacing that made the sigmas. "auto" finds it from the timesteps as far as they tell it. A linspace
             schedule down to sigma 0 has the numbers of ComfyUI's `normal` scheduler, and is stepped like that one, from
             each sigma to the next.
-        offset: the offset that made them; used with "leading".
+        offset: the offset that made them; used with leading ones.
 
     Raises:
         NodeInputError: when `sigmas` do not have the spacing that is named.
@@ -139,9 +139,10 @@ def plan(sigmas: Tensor, table: Tensor, spacing: str = "auto", offset: int = 1) 
         if found is not None:
             return Plan(_exact_steps(timesteps, alphas, table, last, found.stride), True, found.ends)
     if spacing != "auto":
+        by = f" of offset {offset}" if spacing.endswith("leading") else ""
         raise NodeInputError(
-            f"sigmas are not those of a {spacing} DDIM schedule{f' of offset {offset}' if spacing == 'leading' else ''}"
-            " on this model. Set spacing and offset as in EriDDIMSchedule, or spacing to auto for other sigmas."
+            f"sigmas are not those of a {spacing} DDIM schedule{by} on this model. Set spacing and offset as in "
+            "EriDDIMSchedule, or spacing to auto for other sigmas."
         )
     listed = [float(sigma) for sigma in sigmas]
     alphas_of = [1.0 / (1.0 + sigma * sigma) for sigma in listed]

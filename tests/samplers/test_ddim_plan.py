@@ -144,5 +144,6 @@ def test_another_spacing_than_the_sigmas_is_refused(made: str, told: str) -> Non
 
 
 def test_another_offset_than_the_sigmas_is_refused() -> None:
-    with pytest.raises(NodeInputError, match="offset 0"):
-        plan(ddim_sigmas(ALPHAS, 12, "leading", 1, "alpha[0]"), TABLE, "leading", 0)
+    for spacing in ("leading", LAST_FIRST):
+        with pytest.raises(NodeInputError, match="offset 0"):
+            plan(ddim_sigmas(ALPHAS, 12, spacing, 1, "alpha[0]"), TABLE, spacing, 0)
