@@ -385,7 +385,6 @@ def test_what_lora_scripts_exports() -> None:
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("t.sh", "cd lists\n"),
         ("t.sh", "echo starts flux_train_network.py\ncd lists\n"),
         ("t.sh", "pushd ./x/../lists > /dev/null\n"),
         ("t.bat", "cd /d lists\n"),
