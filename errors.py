@@ -151,6 +151,10 @@ class CompareError(EriError, ValueError):
     """Something that cannot be compared: an axis, a manifest, a folder or votes, each named in `place`."""
 
 
+class NoPicturesError(CompareError):
+    """A folder that does not hold the pictures of one run."""
+
+
 class NodeInputError(EriError, ValueError):
     """An input that a node cannot work with: which one, what is wrong with it, and what to connect or set instead."""
 

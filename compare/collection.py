@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..errors import CompareError, SpecError
+from ..errors import NoPicturesError, SpecError
 from ..images.inner_texts import KEY, parsed, read_texts
 from ..images.template import safe_name
 from ..images.trainer_samples import own_samples
@@ -110,19 +110,19 @@ def read_collection(folder: Path, samples: Path | None = None, more: Iterable[Sh
         samples: the trainer's folder of this run, for its own samples.
         more: pictures that are known from elsewhere.
 
-    Raises CompareError where there is no such folder, no picture in it, or a manifest that is none; ImagesError for
-    `samples`.
+    Raises NoPicturesError where there is no such folder or no picture of one run in it, CompareError for a manifest
+    that is none, and ImagesError for `samples`.
     """
     if not folder.is_dir():
-        raise CompareError("there is no such folder", place=str(folder), remedy=NAME_A_RUN)
+        raise NoPicturesError("there is no such folder", place=str(folder), remedy=NAME_A_RUN)
     if (folder / GALLERY_MARKER).is_file():
         remedy = "Name the run's folder that it was written of; usually it is the folder above."
-        raise CompareError("this is a gallery, whose pictures are copies", place=str(folder), remedy=remedy)
+        raise NoPicturesError("this is a gallery, whose pictures are copies", place=str(folder), remedy=remedy)
     listed = [*more, *_listed(folder)]
     known = {shot.path for shot in listed}
     shots = [*listed, *_shots(folder, (path for path in _pictures(folder) if path not in known))]
     if not shots:
-        raise CompareError("no picture here says which sample it is", place=str(folder), remedy=_remedy(folder))
+        raise NoPicturesError("no picture here says which sample it is", place=str(folder), remedy=_remedy(folder))
     return _collected(folder, shots, samples)
 
 
@@ -145,7 +145,7 @@ def _collected(folder: Path, shots: list[Shot], samples: Path | None) -> Collect
     kept = [shot for shot in shots if shot.facts.get("run", name) == name]
     inside = folder / safe_name(name)
     if folder.resolve().name != inside.name and all(shot.path.is_relative_to(inside) for shot in kept):
-        raise CompareError("the runs' own folders lie in this one", place=str(folder), remedy=_remedy(folder))
+        raise NoPicturesError("the runs' own folders lie in this one", place=str(folder), remedy=_remedy(folder))
     items, fitting = _items(kept)
     pictures: dict[Place, Path] = {}
     for shot in fitting:

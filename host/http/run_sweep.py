@@ -12,7 +12,7 @@ from aiohttp import web
 from ...compare.axes import PLAIN, Value, Variant, variants
 from ...compare.collection import Place, read_collection
 from ...compare.values import OPTIONS, axes_of, read_values
-from ...errors import CompareError, LoraError, RequestError
+from ...errors import CompareError, LoraError, NoPicturesError, RequestError
 from ...images.template import safe_name
 from ...lora import select_steps
 from ...spec import SampleSpec
@@ -74,11 +74,11 @@ def _variants(spec: SampleSpec, body: SweepRequest) -> list[Variant]:
 
 
 def _there(spec: SampleSpec) -> set[Place]:
-    """The cells of the run that have a picture."""
+    """The cells of the run that have a picture. CompareError where its manifest cannot be read."""
     output = Path(folder_paths.get_output_directory())
     try:
         found = read_collection(output / safe_name(spec.name))
-    except CompareError:
+    except NoPicturesError:
         return set()  # nothing was made so far
     return {place for place, path in found.pictures.items() if leading_inside([path], [output])}
 

@@ -135,7 +135,12 @@ async def test_a_sweep_is_planned_by_what_has_no_picture(
     missing = {(cell["variant"], cell["step"], cell["item"]) for cell in document["cells"]}
     assert missing == {(variant, 700, item) for variant in (0, 1) for item in range(100)} - {(0, 700, 3)}
     assert document["there"] == 1
-    made.unlink()
+    manifest = root / "manifest.jsonl"
+    manifest.write_text("{}\n", encoding="utf-8")
+    status, document = await plan(steps="700")
+    assert (status, document["error"]["kind"]) == (422, "compare")
+    for path in (made, manifest):
+        path.unlink()
     request = {"config": (EXAMPLES / "configs" / "flux.yaml").read_text(encoding="utf-8"), "items": "0"}
     async with web.post("/eridiffusion/graph", json=request | {"step": 50, "axes": {"strength": "0.5"}}) as answer:
         graph = (await answer.json())["api"]
