@@ -186,7 +186,6 @@ def plan_grid(
     Raises WorkflowError.
     """
     there = [] if again else pictures_below(samples_root(folder, spec))
-
     runs = {"": next(iter(runs.values())), **runs}
     plans: dict[str, Plan] = {}
     resolved = spec
@@ -194,7 +193,7 @@ def plan_grid(
         run = runs[str(variant.values.get("run", ""))]
         own = [step for step in steps if any(_made_as(one, step) == variant for one in variants)]
         plans[variant.key] = plan_sweep(
-            resolved, own, folder, models=models, run=run, again=again, batch=batch, variant=variant, there=there
+            resolved, own, folder, models=models, run=run, batch=batch, variant=variant, there=there
         )
         if len(plans) == 1:
             resolved = _resolved(spec, plans[variant.key])

@@ -33,7 +33,6 @@ class Plan:
         graphs: The graphs of every step; their spec has every seed drawn.
         notes: What the graphs and the images that are there need to have said of them.
         control_images: Files of this machine that samples follow, by their names in the graphs.
-        variant: What of a sweep with further axes this is.
     """
 
     samples: Samples
@@ -41,17 +40,11 @@ class Plan:
     graphs: StepGraphs
     notes: list[str]
     control_images: dict[str, Path]
-    variant: Variant = PLAIN
 
     @property
     def spec(self) -> SampleSpec:
         """What is sampled, with every seed drawn."""
         return self.graphs.spec
-
-    @property
-    def images(self) -> int:
-        """How many images are to be made."""
-        return sum(map(len, self.todo.values()))
 
 
 def plan_sweep(
@@ -61,7 +54,6 @@ def plan_sweep(
     *,
     models: Models = None,
     run: str | None = None,
-    again: bool = False,
     batch: int = 1,
     variant: Variant = PLAIN,
     there: Sequence[Found] | None = None,
@@ -75,32 +67,28 @@ def plan_sweep(
     Args:
         steps: As in `sweep`; None is the newest checkpoint, which is always sampled.
         run: A folder or a name, see `runs.host_run_name`.
-        again: Whether all images are made anew.
         batch: As in `sweep`. An image that was made with another one is not kept.
         variant: Of several that are planned, which this is: its values are put into the spec.
-        there: The images below the run's folder, where they were read already.
+        there: The images that may be kept, None = all below the run's folder.
 
     Raises WorkflowError.
     """
     spec, control = named_by_content(variant.of(spec))
-    there = pictures_below(samples_root(folder, spec)) if there is None and not again else there or ()
+    there = pictures_below(samples_root(folder, spec)) if there is None else there
     graphs = StepGraphs(spec, models, run, batch, variant.key)
     contents = CheckpointFiles(checkpoints_here(run))
-    if not again and any(item.seed is None for item in spec.items):
+    if any(item.seed is None for item in spec.items):
         seeds = samples_by_record(folder, spec, graphs.marks, contents, there).seeds()
         if seeds:
             items = [replace(item, seed=seeds.get(item.index)) if item.seed is None else item for item in spec.items]
             graphs = StepGraphs(replace(spec, items=items), models, run, batch, variant.key)
     notes = list(dict.fromkeys(note for step in steps for note in graphs.at(step).notes))
-    if again:
-        samples = Samples(samples_root(folder, spec), graphs.spec, None, contents)
-    else:
-        samples = samples_by_record(folder, graphs.spec, graphs.marks, contents, there)
+    samples = samples_by_record(folder, graphs.spec, graphs.marks, contents, there)
     notes += unsure_note(samples)
     every = [item.index for item in spec.items]
     todo = {step: every if step is None else samples.missing(step) for step in steps}
     todo = {step: indices for step, indices in todo.items() if indices}
-    return Plan(samples, todo, graphs, notes, control, variant)
+    return Plan(samples, todo, graphs, notes, control)
 
 
 def unsure_note(samples: Samples) -> list[str]:

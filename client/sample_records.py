@@ -58,10 +58,6 @@ class Samples:
         made = {at[1] for at, found in self._found.items() if at[0] == step and not _differ(found.content, now)}
         return [index for index in self._items if index not in made]
 
-    def steps(self) -> list[int]:
-        """Training steps with at least one image, ascending."""
-        return sorted({step for step, _ in self._found})
-
     def paths(self) -> dict[tuple[int, int], Path]:
         """All images, by training step and item index."""
         return {place: found.path for place, found in self._found.items()}
@@ -84,10 +80,6 @@ class Samples:
         return sum(
             found.content is None and self._contents(step) is not None for (step, _), found in self._found.items()
         )
-
-    def are_of_another(self, step: int, images: Collection[Path]) -> bool:
-        """Whether one of these says that it was made of another checkpoint than the one that is here."""
-        return any(self.is_another(step, checkpoint_of(read_texts(path))) for path in images)
 
     def is_another(self, step: int, content: str | None) -> bool:
         """Whether a checkpoint's content is not that of the one that is here."""
@@ -130,18 +122,18 @@ def pictures_below(root: Path) -> list[Found]:
 
 
 def samples_by_record(
-    folder: Path, spec: SampleSpec, marks: Marks, contents: Contents, there: Sequence[Found] | None = None
+    folder: Path, spec: SampleSpec, marks: Marks, contents: Contents, there: Sequence[Found]
 ) -> Samples:
     """The samples of `spec` below `folder`, the output folder of ComfyUI or of `eri`.
 
-    there: the images below the run's folder, where they were read already.
+    there: the images below the run's folder.
 
     An image counts where prompt, size, seed and all other settings are those of the spec (any seed where the spec draws
     one), the marks of its graph are among `marks`, and the content of its checkpoint is that of `contents`; see
     `Samples`. An image that cannot be read does not count.
     """
     found = Samples(samples_root(folder, spec), spec, marks, contents)
-    for path, texts in pictures_below(found.root) if there is None else there:
+    for path, texts in there:
         found.take(path, texts)
     return found
 

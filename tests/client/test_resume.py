@@ -213,7 +213,8 @@ def _other_graphs_are_not_kept(spec: SampleSpec, got: Path) -> None:
     assert todo() == {}
     assert todo(run="other_run") == everything
     assert todo(models=None) == everything
-    assert todo(again=True) == everything
+    again = plan_grid(spec, [0, 50], got, models=MODELS, runs={"": "flux_zorp"}, again=True)
+    assert {job.step: [*job.indices] for job in again.jobs} == everything
 
 
 @pytest.mark.parametrize("layout", ["eridiffusion", "ai-toolkit"])
