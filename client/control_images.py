@@ -25,18 +25,23 @@ def named_by_content(spec: SampleSpec) -> tuple[SampleSpec, dict[str, Path]]:
     for item in spec.items:
         path = None if item.control_image is None else _here(spec, item.control_image)
         if path is not None:
-            name = f"{UPLOADS}/{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}{path.suffix.lower()}"
+            name = content_name(path)
             files[name] = path
             item = replace(item, control_image=name)
         items.append(item)
     return (replace(spec, items=items), files) if files else (spec, files)
 
 
-async def upload(client: HostClient, files: Mapping[str, Path]) -> None:
-    """Put files into ComfyUI's input folder under these names; raises HostError, OSError."""
+def content_name(path: Path) -> str:
+    """What a file is called in ComfyUI's folders: by its content."""
+    return f"{UPLOADS}/{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}{path.suffix.lower()}"
+
+
+async def upload(client: HostClient, files: Mapping[str, Path], folder: str = "input") -> None:
+    """Put files into ComfyUI's folder "input" or "temp" under these names; raises HostError, OSError."""
     for name, path in files.items():
         target = PurePosixPath(name)
-        form = aiohttp.FormData({"subfolder": str(target.parent), "overwrite": "true"})
+        form = aiohttp.FormData({"subfolder": str(target.parent), "type": folder, "overwrite": "true"})
         form.add_field("image", path.read_bytes(), filename=target.name)
         await client.send_form("/upload/image", form)
 

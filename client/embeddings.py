@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
-
 from ..errors import HostError
+from .control_images import content_name, upload
 from .host_client import HostClient
 
 #: Pictures of one graph.
 _AT_ONCE: Final = 16
-_FOLDER: Final = "eridiffusion"
 
 
 async def embed(
@@ -65,9 +62,6 @@ async def _check(client: HostClient, clip_vision: str) -> None:
 
 async def _sent(client: HostClient, path: Path) -> str:
     """Put a picture into ComfyUI's temp folder, which it empties when it starts; what LoadImage calls it."""
-    data = path.read_bytes()
-    name = f"{hashlib.sha256(data).hexdigest()[:16]}{path.suffix.lower()}"
-    form = aiohttp.FormData({"subfolder": _FOLDER, "type": "temp", "overwrite": "true"})
-    form.add_field("image", data, filename=name)
-    await client.send_form("/upload/image", form)
-    return f"{_FOLDER}/{name} [temp]"
+    name = content_name(path)
+    await upload(client, {name: path}, "temp")
+    return f"{name} [temp]"
