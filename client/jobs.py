@@ -80,7 +80,10 @@ class Worker:
 
 def worker_name(url: str | None) -> str:
     """What the manifest calls the ComfyUI at `url`, None = one that was found or started on this machine."""
-    return "local" if url is None else urlsplit(url if "://" in url else f"//{url}").netloc.rpartition("@")[2]
+    if url is None:
+        return "local"
+    parts = urlsplit(url if "://" in url else f"//{url}")
+    return parts.netloc.rpartition("@")[2] + parts.path.rstrip("/")
 
 
 async def do_job(worker: Worker, recipe: Recipe, job: Job, report: Report | None = None) -> JobDone:
@@ -99,10 +102,10 @@ async def do_job(worker: Worker, recipe: Recipe, job: Job, report: Report | None
     graph = {index: marks.get(saver) for saver, items in workflow.saves.items() for index in items}
     lines = []
     for index, path in pictures.items():
+        facts: dict[str, Any] = {"checkpoint": checkpoint_of(read_texts(path)), "graph": graph[index]}
+        facts |= {"sigmas": clock.sigmas.get(index), "seconds": clock.seconds.get(index), "made": utc()}
         for variant in job.of:
             line = line_of(recipe.spec, variant, job.step, index, path.relative_to(root).as_posix())
-            facts: dict[str, Any] = {"checkpoint": checkpoint_of(read_texts(path)), "graph": graph[index]}
-            facts |= {"sigmas": clock.sigmas.get(index), "seconds": clock.seconds.get(index), "made": utc()}
             lines.append(replace(line, comfyui=worker.version, worker=worker.name, **facts))
     append(root, lines)
     return JobDone(pictures, tuple(lines), done.notes)

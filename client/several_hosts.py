@@ -11,7 +11,7 @@ from ..workflows import Workflow
 from .fitness import require_fit, require_version
 from .grid import Grid, Job, Recipe
 from .host_client import HostClient
-from .jobs import JobDone, Worker, do_job
+from .jobs import JobDone, Worker, do_job, worker_name
 from .sweep import Report, Tally
 from .workers import SoFar
 
@@ -27,7 +27,7 @@ class HostPlace:
 
     def __init__(self, url: str, folder: Path, timeout: float | None = None, patience: float = 30.0) -> None:
         self._client = HostClient(url, patience=patience)
-        self.name = self._client.url.partition("://")[2]
+        self.name = worker_name(url)
         self._worker = Worker(self._client, folder, None, self.name, timeout)
         self._info: Mapping[str, Any] = {}
 
