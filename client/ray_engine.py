@@ -250,14 +250,14 @@ async def _connected(ray: Any, address: str | None) -> None:
 
 def _init(ray: Any, address: str | None) -> None:
     # In a thread: in the main one Ray would take SIGTERM for itself.
-    _require_reachable(address or os.environ.get("RAY_ADDRESS") or "")
-    alone = {} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
+    named = address or os.environ.get("RAY_ADDRESS") or ""
+    _require_reachable(named)
+    alone = {} if named else {"include_dashboard": False}
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **alone)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        where = f"the Ray cluster {address or os.environ.get('RAY_ADDRESS') or 'of this machine'}"
         raise HostError(
-            f"{where} cannot be used: {' '.join(str(error).split())}",
+            f"the Ray cluster {named or 'of this machine'} cannot be used: {' '.join(str(error).split())}",
             remedy="Ray and Python must be the cluster's versions, and RAY_AUTH_TOKEN its token where it asks for one.",
             kind="down",
         ) from error

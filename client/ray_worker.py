@@ -135,6 +135,7 @@ class RayWorker:
 
     async def do(self, job: Job) -> Answer:
         """Do a job; gives the `JobDone` with paths as text, relative to the output folder, and the files there."""
+        self._made = 0
         self._doing = asyncio.ensure_future(self._do(job))
         return await _answered(self._doing)
 

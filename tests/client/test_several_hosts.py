@@ -18,9 +18,11 @@ from safetensors.torch import save_file
 from comfyui_eridiffusion.client.fitness import require_fit, require_version
 from comfyui_eridiffusion.client.grid import Grid, Job, Recipe, plan_grid
 from comfyui_eridiffusion.client.host_client import HostClient
-from comfyui_eridiffusion.client.jobs import JobDone, sample_grid
+from comfyui_eridiffusion.client.jobs import JobDone, sample_grid, worker_name
+from comfyui_eridiffusion.client.ray_worker import RayWorker
 from comfyui_eridiffusion.client.several_hosts import HostPlace
 from comfyui_eridiffusion.client.workers import SoFar, sample_on
+from comfyui_eridiffusion.compare.axes import PLAIN
 from comfyui_eridiffusion.compare.manifest import read
 from comfyui_eridiffusion.errors import HostError
 from comfyui_eridiffusion.host_version import FLOOR
@@ -179,3 +181,20 @@ def test_ray_is_not_needed_but_named(
     assert eri("sweep", EXAMPLES / "configs" / "flux.yaml", *words) == 1
     message = json.loads(capsys.readouterr().out)["error"]["message"]
     assert message == 'Ray is not installed. Install it: pip install "eridiffusion[cli,ray]"'
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [("http://anna:secret@127.0.0.1:8188/", "127.0.0.1:8188"), ("https://gpus.example/one", "gpus.example/one")],
+)
+def test_a_host_is_named_without_its_password(tmp_path: Path, url: str, name: str) -> None:
+    """In the manifest as in messages, and as one among several as alone."""
+    assert HostPlace(url, tmp_path).name == worker_name(url) == name
+
+
+async def test_a_ray_worker_counts_each_job_from_none() -> None:
+    worker = RayWorker(DOWN, None)
+    worker._count(3)  # as its last job left it
+    await worker.do(Job(PLAIN, 0, (0,), (PLAIN,)))
+    assert await worker.made() == 0
+    await worker.close()
