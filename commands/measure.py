@@ -58,7 +58,7 @@ def measure(
             from ..client.plots import plot_lines
 
             plot_lines([TITLES[name] for name in shown], list(shown.values()), plot)
-        _log(shown, options.open_logs(tensorboard, wandb, found.name, run))
+        _log(shown, options.open_logs(tensorboard, wandb, found.name, found.root))
     if as_json:
         show({"file": str(path), "pictures": len(values), "means": _as_json(shown)})
         return

@@ -170,13 +170,9 @@ def _config_in(run_dir: Path) -> Path:
 def _logs(
     spec: SampleSpec, run_dir: Path, tensorboard: Path | None, wandb: str | None, serenityboard: Path | None
 ) -> tuple[Log, ...]:
-    from ..client.training_logs import SerenityBoardLog, TensorBoardLog, WandbLog
+    from ..client.training_logs import SerenityBoardLog
 
-    logs: list[Log] = []
-    if tensorboard is not None:
-        logs.append(TensorBoardLog(tensorboard))
-    if wandb is not None:
-        logs.append(WandbLog(wandb, spec.name, run_dir))
+    logs: list[Log] = [*options.open_logs(tensorboard, wandb, spec.name, run_dir)]
     if serenityboard is not None:
         logs.append(SerenityBoardLog(serenityboard, spec.name))
     return tuple(logs)
