@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..client.sheets import axis_values
+from ..client.sheets import SHEET, axis_values
 from ..compare.axes import Variant, variants
 from ..compare.pages import choose
 from ..compare.values import read_values
@@ -114,9 +114,7 @@ def _asked(
         numbers, named = [*common], dict(several)
         every = [Variant({"run": label, **one.values}) for label in several for one in every]
     check_sheets(found, every, rows, columns)
-    return Asked(
-        found, numbers, named, models, output, every, again, batch, "contact_sheet.png", rows, columns, more
-    )  # fmt: skip
+    return Asked(found, numbers, named, models, output, every, again, batch, SHEET, rows, columns, more)
 
 
 def _steps(text: str, run: str) -> list[int | None]:
