@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 from typing import Any, Final
 
 import folder_paths
 from aiohttp import web
 
-from ...compare.axes import PLAIN, Value, Variant, variants
+from ...compare.axes import Value, variants
 from ...compare.collection import Place, read_collection
 from ...compare.values import OPTIONS, axes_of, read_values
 from ...errors import CompareError, LoraError, NoPicturesError, RequestError
@@ -39,12 +40,12 @@ def _plan(name: str, body: SweepRequest) -> dict[str, Any]:
         steps = select_steps(run.checkpoints, body.steps)
     except LoraError as error:
         raise RequestError(400, "steps", str(error), field="steps") from error
-    chosen = _variants(spec, body)
-    count = len(chosen) * len(steps) * len(spec.items)
+    values = _values(spec, body)
+    count = math.prod(map(len, values.values())) * len(steps) * len(spec.items)
     if count > _MOST:
         problem = f"{count} pictures are more than {_MOST}"
         raise RequestError(400, "large", problem, remedy="Take fewer steps or values.")
-    there = _there(spec)
+    there, chosen = _there(spec), variants(values)
     cells = [
         {"variant": number, "step": step, "item": item.index}
         for number, variant in enumerate(chosen)
@@ -59,7 +60,7 @@ def _plan(name: str, body: SweepRequest) -> dict[str, Any]:
     return {"variants": told, "steps": steps, "cells": cells, "there": count - len(cells)}
 
 
-def _variants(spec: SampleSpec, body: SweepRequest) -> list[Variant]:
+def _values(spec: SampleSpec, body: SweepRequest) -> dict[str, list[Value]]:
     values: dict[str, list[Value]] = {}
     for axis, text in body.axes.items():
         if OPTIONS[axis] not in axes_of(spec):
@@ -70,7 +71,7 @@ def _variants(spec: SampleSpec, body: SweepRequest) -> list[Variant]:
         except CompareError as error:
             problem = f"{text!r}: {error.problem}"
             raise RequestError(400, "axis", problem, field=axis, remedy=error.remedy or "") from error
-    return variants(values) if values else [PLAIN]
+    return values
 
 
 def _there(spec: SampleSpec) -> set[Place]:

@@ -150,6 +150,9 @@ async def test_a_sweep_is_planned_by_what_has_no_picture(
     for field, body in wrong.items():
         status, document = await plan(**body)
         assert (status, document["error"]["field"]) == (400, field), document
+    many = ",".join(map(str, range(1, 101)))
+    status, document = await plan(axes=dict.fromkeys(("strength", "seed", "cfg", "guidance"), many))
+    assert (status, document["error"]["kind"]) == (400, "large"), document
 
 
 async def test_a_gallery_is_written_into_the_output_folder(
