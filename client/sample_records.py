@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from ..compare.collection import pictures_in
 from ..errors import HostError
 from ..images.inner_texts import KEY, parsed, read_texts
 from ..protocol.graph_marks import saver_marks
@@ -17,13 +18,10 @@ from ..spec import SampleItem, SampleSpec
 _LORA: Final = "eridiffusion_lora"
 _GRAPH: Final = "prompt"
 _DEFAULTS: Final = {entry.name: entry.default for entry in fields(SampleItem) if entry.default is not MISSING}
-_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 #: Training step and item index -> marks of the graphs that make this sample now; none where it is none of the spec's.
 Marks = Callable[[int, int], Collection[str]]
 #: Training step -> fingerprint of its checkpoint as it is now, None = not known here.
 Contents = Callable[[int], str | None]
-
-
 #: An image, and the texts inside it.
 Found = tuple[Path, Mapping[str, str]]
 
@@ -116,9 +114,8 @@ class Samples:
 
 
 def pictures_below(root: Path) -> list[Found]:
-    """The images below a run's folder, and what they say of themselves."""
-    files = sorted(root.rglob("*")) if root.is_dir() else []
-    return [(path, read_texts(path)) for path in files if path.suffix.lower() in _SUFFIXES]
+    """The images below a run's folder, and what they say of themselves; not the copies in a gallery."""
+    return [(path, read_texts(path)) for path in sorted(pictures_in(root))]
 
 
 def samples_by_record(

@@ -93,9 +93,10 @@ def _embedded(
 
 def _pictures(folder: Path) -> list[Path]:
     """The pictures below a folder; CompareError where there are none."""
+    from ..compare.collection import pictures_in
     from ..errors import CompareError
 
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
+    found = sorted(pictures_in(folder))
     if not found:
         raise CompareError("there are no pictures", place=str(folder), remedy="Name the folder that was trained on.")
     return found

@@ -120,7 +120,7 @@ def read_collection(folder: Path, samples: Path | None = None, more: Iterable[Sh
         raise NoPicturesError("this is a gallery, whose pictures are copies", place=str(folder), remedy=remedy)
     listed = [*more, *_listed(folder)]
     known = {shot.path for shot in listed}
-    shots = [*listed, *_shots(folder, (path for path in _pictures(folder) if path not in known))]
+    shots = [*listed, *_shots(folder, (path for path in pictures_in(folder) if path not in known))]
     if not shots:
         raise NoPicturesError("no picture here says which sample it is", place=str(folder), remedy=_remedy(folder))
     return _collected(folder, shots, samples)
@@ -230,7 +230,7 @@ def _value(text: str) -> Value:
     return text if number is None else int(number) if text.lstrip("-").isdigit() else number
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
+def pictures_in(folder: Path) -> Iterator[Path]:
     """Pictures below a folder; not those of hidden folders and galleries. Links to folders are not followed."""
     for place, folders, names in os.walk(folder):
         if GALLERY_MARKER in names:
@@ -238,7 +238,7 @@ def _pictures(folder: Path) -> Iterator[Path]:
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.lower().endswith(_SUFFIXES) and not name.startswith("."):
+            if name.lower().endswith(_SUFFIXES):
                 yield Path(place, name)
 
 

@@ -21,12 +21,16 @@ from comfyui_eridiffusion.client.grid import Grid, plan_grid
 from comfyui_eridiffusion.client.jobs import document_of, sample_grid
 from comfyui_eridiffusion.client.recovery import fix_times
 from comfyui_eridiffusion.client.resume import plan_sweep
+from comfyui_eridiffusion.client.sample_records import pictures_below
 from comfyui_eridiffusion.commands.app import app
+from comfyui_eridiffusion.compare.collection import read_collection
+from comfyui_eridiffusion.gallery.write import write_gallery
 from comfyui_eridiffusion.images.inner_texts import read_texts
 from comfyui_eridiffusion.images.layouts import LAYOUTS, SampleFile, relative_path
 from comfyui_eridiffusion.protocol.graph_marks import saver_marks
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, FAMILIES, short
+from comfyui_eridiffusion.tests.compare.sample_pictures import run_of_pictures, spec_of
 from comfyui_eridiffusion.tests.waiting import PATIENCE, queue, wait_until, wait_until_idle
 from comfyui_eridiffusion.workflows import build
 
@@ -215,6 +219,15 @@ def _other_graphs_are_not_kept(spec: SampleSpec, got: Path) -> None:
     assert todo(models=None) == everything
     again = plan_grid(spec, [0, 50], got, models=MODELS, runs={"": "flux_zorp"}, again=True)
     assert {job.step: [*job.indices] for job in again.jobs} == everything
+
+
+def test_the_copies_in_a_gallery_do_not_count(tmp_path: Path) -> None:
+    root = run_of_pictures(tmp_path / "my_run", spec_of(), (50,), ("cfg=5",))
+    there = [path for path, _ in pictures_below(root)]
+    assert len(there) == 3
+    write_gallery(read_collection(root), animation="none")
+    there.pop().unlink()
+    assert [path for path, _ in pictures_below(root)] == there
 
 
 @pytest.mark.parametrize("layout", ["eridiffusion", "ai-toolkit"])
