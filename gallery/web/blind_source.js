@@ -1,6 +1,6 @@
 // A gallery as the source of a blind comparison (see web/js/blind.js).
 
-import { make } from "../../web/js/dom.js";
+import { saveFile } from "../../web/js/dom.js";
 import { nameOfStep } from "../../web/js/viewer.js";
 
 /** Settings that change nothing in a picture without LoRA. */
@@ -79,8 +79,6 @@ class OwnVotes {
   /** Save them as a file, which `eri rank RUN --votes FILE` adds. */
   save() {
     const lines = this.kept.list("votes").map((vote) => `${JSON.stringify(vote)}\n`);
-    const href = URL.createObjectURL(new Blob(lines, { type: "application/jsonl" }));
-    make("a", { href, download: `${this.run}.votes.jsonl` }).click();
-    URL.revokeObjectURL(href);
+    saveFile(`${this.run}.votes.jsonl`, lines.join(""), "application/jsonl");
   }
 }

@@ -1,6 +1,6 @@
 // What a person chose in a gallery: kept by the browser, or by the server where the gallery comes from one.
 
-import { make } from "../../web/js/dom.js";
+import { saveFile } from "../../web/js/dom.js";
 
 /** Small values that the browser keeps for this gallery; private windows may keep nothing. */
 export class Kept {
@@ -116,8 +116,6 @@ export class Marks {
       return { ...(variant && { variant }), step, item, ...(mark && { mark }), ...(note && { note }) };
     });
     const text = JSON.stringify({ version: 1, run: this.run, marks }, null, 1);
-    const href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-    make("a", { href, download: `${this.run}.eridiffusion.json` }).click();
-    URL.revokeObjectURL(href);
+    saveFile(`${this.run}.eridiffusion.json`, text, "application/json");
   }
 }

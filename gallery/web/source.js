@@ -1,6 +1,8 @@
 // What a gallery has, as the grid and the viewer ask for it. A row is a prompt under one choice of settings, or the
 // trainer's own samples of a prompt.
 
+import { markSwitches } from "../../web/js/viewer.js";
+
 const THEIRS = "theirs";
 /** Longest sides of the small copies in the folder. */
 const COPIES = [288, 576];
@@ -99,20 +101,15 @@ export class GallerySource {
     const { text } = this;
     const offered = row.moving ? [{ label: text("gallery_play"), run: () => this.deeds.play(row) }] : [];
     if (row.kind === THEIRS || this.urlOf(row, step) === null) return offered;
-    const mark = this.markOf(row, step);
-    const marks = [["favourite", text("favourite")], ["reject", text("reject")]];
-    return [...offered, ...marks.map(([name, label]) => ({
-      label,
-      pressed: mark === name,
-      run: async () => {
-        try {
-          await this.marks.set(row.kind.slice(1), step, row.item, { mark: mark === name ? null : name });
-          this.deeds.changed();
-        } catch (error) {
-          alert(`${text("not_marked")}: ${error.message}`);
-        }
-      },
-    }))];
+    const keep = async (mark) => {
+      try {
+        await this.marks.set(row.kind.slice(1), step, row.item, { mark });
+        this.deeds.changed();
+      } catch (error) {
+        alert(`${text("not_marked")}: ${error.message}`);
+      }
+    };
+    return [...offered, ...markSwitches(text, this.markOf(row, step), keep)];
   }
 
   /** What somebody wrote about a picture. */

@@ -25,3 +25,10 @@ export async function copy(text, beside = document.body) {
   document.execCommand("copy");
   field.remove();
 }
+
+/** Hand a text out as a file. */
+export function saveFile(name, text, type) {
+  const href = URL.createObjectURL(new Blob([text], { type }));
+  make("a", { href, download: name }).click();
+  URL.revokeObjectURL(href);
+}

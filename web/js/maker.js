@@ -2,13 +2,11 @@
 // person queues meanwhile runs before the next. It goes on while the tab is closed, and ends with the page.
 
 import { api } from "../../../scripts/api.js";
-import { fetchJson, RouteError } from "./lib.js";
+import { fetchJson, postJson, RouteError } from "./lib.js";
 import { text } from "./strings.js";
 
 /** Longest time for one answer on what became of a sample, in seconds. */
 const WAIT = 20;
-
-const post = (path, body) => ({ path, options: { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) } });
 
 class Maker extends EventTarget {
   wanted = []; // {run, spec, item, step, axes}, those that wait; axes: of a sweep's variant
@@ -69,8 +67,7 @@ class Maker extends EventTarget {
     const begun = performance.now();
     // Without client_id: the front end would take its nodes for those that are on the canvas.
     const body = { config: JSON.stringify(spec), source: `${spec.name}.json`, items: String(item.index), run, step, axes };
-    const { path, options } = post("/eridiffusion/queue", body);
-    const { prompt_id: id, result } = await fetchJson(path, options);
+    const { prompt_id: id, result } = await postJson("/eridiffusion/queue", body);
     this.running = id;
     if (!this.wanted.includes(cell)) await this.takeBack(id); // stopped while ComfyUI answered
     let state;
@@ -92,10 +89,10 @@ class Maker extends EventTarget {
   }
 
   async takeBack(id) {
-    for (const { path, options } of [post("/queue", { delete: [id] }), post("/interrupt", { prompt_id: id })]) {
-      if (path === "/interrupt" && (await this.stateOf(id)) !== "running") return;
-      await api.fetchApi(path, options);
-    }
+    // ComfyUI's own routes answer with an empty body.
+    const post = (path, body) => api.fetchApi(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    await post("/queue", { delete: [id] });
+    if ((await this.stateOf(id)) === "running") await post("/interrupt", { prompt_id: id });
   }
 
   async stateOf(id) {

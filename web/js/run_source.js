@@ -2,6 +2,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { text } from "./strings.js";
+import { markSwitches, nameOfStep } from "./viewer.js";
 
 const keyOf = (step, item) => `${step}/${item}`;
 const byCell = (entries) => new Map(entries.map((entry) => [keyOf(entry.step, entry.item), entry]));
@@ -52,13 +53,7 @@ export class RunSource {
     if (open.one > 0) offered.push({ label: text("make_one"), run: () => deeds.make(item, step) });
     if (open.row > open.one) offered.push({ label: text("make_prompt_count", { count: open.row }), run: () => deeds.make(item, null) });
     if (open.column > open.one) offered.push({ label: text("make_step_count", { step, count: open.column }), run: () => deeds.make(null, step) });
-    const marks = [["favourite", text("favourite")], ["reject", text("reject")]];
-    offered.push(...marks.map(([name, label]) => ({
-      label,
-      pressed: mark === name,
-      run: () => deeds.mark(item, step, mark === name ? null : name),
-    })));
-    return offered;
+    return [...offered, ...markSwitches(text, mark, (kept) => deeds.mark(item, step, kept))];
   }
 
   note(item, step) {
@@ -69,7 +64,7 @@ export class RunSource {
   /** The run as the source of a blind comparison (see blind.js). `deeds`: votes, vote and ranking there. */
   blind(name, deeds) {
     const made = this.steps.filter((step) => this.items.some((item) => this.ours(item, step)));
-    const candidates = made.map((step) => ({ step, axes: {}, label: step === 0 ? text("no_lora") : text("at_step", { step }) }));
+    const candidates = made.map((step) => ({ step, axes: {}, label: nameOfStep(text, step) }));
     const tasks = this.items.filter(({ seed }) => seed !== null)
       .map((item) => ({ item: item.index, seed: item.seed, prompt: item.prompt, urls: made.map((step) => this.ours(item, step)) }));
     return { text, name, candidates, tasks, ...deeds };

@@ -2,7 +2,7 @@
 // what it lacks is made one by one, as everything that is missing.
 
 import { make } from "./dom.js";
-import { fetchJson, RouteError, runPath } from "./lib.js";
+import { postJson, RouteError, runPath } from "./lib.js";
 import { maker } from "./maker.js";
 import { text } from "./strings.js";
 
@@ -52,8 +52,7 @@ class Sweep {
     this.start.disabled = true;
     let [said, failed] = ["", false];
     try {
-      const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ steps, axes }) };
-      const found = await fetchJson(`/eridiffusion/run-sweep/${runPath(this.run.name)}`, options);
+      const found = await postJson(`/eridiffusion/run-sweep/${runPath(this.run.name)}`, { steps, axes });
       if (asked !== this.asked) return;
       const items = new Map(this.run.spec.items.map((item) => [item.index, item]));
       this.cells = found.cells.map(({ variant, step, item }) => ({

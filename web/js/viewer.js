@@ -25,6 +25,12 @@ export function nameOfStep(text, step) {
   return step === 0 ? text("no_lora") : text("at_step", { step });
 }
 
+/** The switches that mark a sample, for `actions`; `keep` gets the mark that is chosen, null where it is taken away. */
+export function markSwitches(text, mark, keep) {
+  const names = [["favourite", text("favourite")], ["reject", text("reject")]];
+  return names.map(([name, label]) => ({ label, pressed: mark === name, run: () => keep(mark === name ? null : name) }));
+}
+
 /** A verdict's sign, which does not need its colour. */
 export const signOf = (verdict) => ICONS[verdict];
 
