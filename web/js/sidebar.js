@@ -8,6 +8,7 @@ import { Grid } from "./grid.js";
 import { keep, readKept } from "./kept.js";
 import { fetchJson, keepWithRun, openGraph, postGraph, postJson, RouteError, runPath, showError } from "./lib.js";
 import { maker } from "./maker.js";
+import { RunList } from "./run_list.js";
 import { RunSource, thumbnail } from "./run_source.js";
 import { text } from "./strings.js";
 import { openSweep } from "./sweep.js";
@@ -30,7 +31,6 @@ class RunsTab {
   constructor(root) {
     this.asked = 0;
     this.run = null;
-    this.listed = []; // name, label and favourites of all runs, the newest first
     this.grid = new Grid({
       text,
       thumbnail,
@@ -72,24 +72,14 @@ class RunsTab {
   }
 
   build(root) {
-    this.runs = make("select", { id: "eri-run", onchange: () => this.showRun(this.runs.value) });
+    this.list = new RunList((name) => this.showRun(name), () => this.load(true));
+    this.runs = this.list.choice;
     this.configs = make("select", { id: "eri-config", onchange: () => this.chooseConfig(this.configs.value) });
     this.file = make("input", { type: "file", accept: SUFFIXES, hidden: true, onchange: () => this.upload() });
     this.slider = make("input", { type: "range", id: "eri-step", min: "0", step: "1", oninput: () => this.markStep(true) });
     this.at = make("output", { htmlFor: "eri-step" });
     const size = String(readKept().size ?? 74);
     this.size = make("input", { type: "range", id: "eri-size", min: "48", max: "296", step: "4", value: size, oninput: () => this.resize() });
-    this.search = make("input", {
-      type: "search",
-      placeholder: text("search"),
-      attributes: { "aria-label": text("search") },
-      oninput: () => this.listRuns(),
-      onchange: () => this.searched(),
-    });
-    this.order = make("select", { attributes: { "aria-label": text("order") }, onchange: () => this.listRuns() });
-    setOptions(this.order, [["newest", text("order_newest")], ["name", text("order_name")]]);
-    this.which = make("select", { attributes: { "aria-label": text("which") }, onchange: () => this.load(true).then(() => this.searched()) });
-    setOptions(this.which, [["all", text("all_runs")], ["favourites", text("with_favourites")]]);
     this.note = make("p", { className: "eri-note", attributes: { role: "status" } });
     this.refused = make("details", { hidden: true });
     const icon = make("i", { className: "pi pi-refresh", attributes: { "aria-hidden": "true" } });
@@ -110,7 +100,8 @@ class RunsTab {
     this.sweep = plain(text("sweep"), () => openSweep(this.run));
     this.write = plain(text("gallery_write"), () => writeGallery(this.run.name, this.write));
     this.compareBlind = plain(text("blind"), () => this.openBlind());
-    this.makeAll.hidden = this.sweep.hidden = this.compareBlind.hidden = this.write.hidden = true; // there is no run yet
+    this.deeds = bar(this.makeAll, this.sweep, this.compareBlind, this.write);
+    this.offerNothing(); // there is no run yet
     this.progress = make("progress", { attributes: { "aria-label": text("making_name") } });
     this.made = make("span", { attributes: { role: "status" } });
     this.makingBar = bar(this.made, this.progress, plain(text("stop"), () => maker.stop()));
@@ -118,43 +109,19 @@ class RunsTab {
     root.style.height = "100%"; // the front end's element is as high as its content, which here is to scroll in itself
     root.replaceChildren(make("div", { className: "eri-runs", onkeydown: keepFromCanvas },
       bar(make("h2", { textContent: text("runs") }), refresh),
-      this.controls = make("div", { className: "eri-controls" }, this.search,
-        bar(this.order, this.which),
+      this.controls = make("div", { className: "eri-controls" }, this.list.search,
+        bar(this.list.order, this.list.which),
         bar(label(this.runs, "run"), this.runs),
         bar(label(this.configs, "config"), this.configs, browse, this.file),
         bar(label(this.slider, "step"), this.slider, this.at),
         bar(label(this.size, "size"), this.size)),
-      this.note, this.teach, bar(this.makeAll, this.sweep, this.compareBlind, this.write), this.makingBar, this.refused, this.grid.element));
+      this.note, this.teach, this.deeds, this.makingBar, this.refused, this.grid.element));
     this.grid.resize(Number(size));
   }
 
   resize() {
     keep({ size: Number(this.size.value) });
     this.grid.resize(Number(this.size.value));
-  }
-
-  /** List the runs whose names hold what is searched for, and the chosen one. */
-  listRuns() {
-    const chosen = this.runs.value || readKept().run;
-    const wanted = new Set(this.wantedRuns());
-    const shown = this.listed.filter((run) => run.name === chosen || wanted.has(run));
-    if (this.order.value === "name") shown.sort((one, other) => one.name.localeCompare(other.name));
-    setOptions(this.runs, shown.map(({ name, label }) => [name, label]));
-    this.runs.value = chosen;
-  }
-
-  /** The runs whose names hold what is searched for, with favourites where only these are wanted. */
-  wantedRuns() {
-    const wanted = this.search.value.trim().toLowerCase();
-    return this.listed.filter(({ name, favourites }) => name.toLowerCase().includes(wanted) && (favourites > 0 || this.which.value === "all"));
-  }
-
-  /** Show the newest run that was found, unless the chosen one is among those. */
-  searched() {
-    const found = this.wantedRuns();
-    if (found.length === 0 || found.some(({ name }) => name === this.runs.value)) return;
-    this.runs.value = found[0].name;
-    this.showRun(this.runs.value);
   }
 
   say(message, bad = false) {
@@ -195,20 +162,13 @@ class RunsTab {
     try {
       const { runs, version } = await fetchJson("/eridiffusion/runs");
       this.version = version;
-      const label = ({ name, steps, error }) =>
-        error ? text("run_unreadable", { run: name }) : text("run_steps", { run: name, count: steps.length });
-      this.listed = runs.map((run) => ({ name: run.name, label: label(run), favourites: run.favourites ?? 0 }));
+      this.list.take(runs);
       this.controls.hidden = runs.length === 0;
       if (!runs.length) {
         this.clear();
         this.teach.hidden = false;
         return this.say(text("no_runs"));
       }
-      const last = readKept().run;
-      const chosen = runs.some(({ name }) => name === last) ? last : runs[0].name;
-      setOptions(this.runs, this.listed.map(({ name, label }) => [name, label]));
-      this.runs.value = chosen;
-      this.listRuns();
       await this.showRun(this.runs.value, quiet && this.run?.name === this.runs.value);
     } catch (error) {
       this.version = null;
@@ -217,10 +177,16 @@ class RunsTab {
     }
   }
 
+  /** Hide what there is to do with a run, and where to learn of it. */
+  offerNothing() {
+    for (const part of [this.teach, ...this.deeds.children]) part.hidden = true;
+  }
+
   clear() {
     this.run = null;
     this.grid.clear();
-    this.refused.hidden = this.teach.hidden = this.makeAll.hidden = this.sweep.hidden = this.compareBlind.hidden = this.write.hidden = true;
+    this.refused.hidden = true;
+    this.offerNothing();
     this.configs.replaceChildren();
     this.slider.disabled = true;
     this.at.textContent = "";
@@ -292,7 +258,7 @@ class RunsTab {
     this.run = run;
     this.listConfigs(run);
     this.listRefused(run.unreadable);
-    this.teach.hidden = this.makeAll.hidden = this.sweep.hidden = this.compareBlind.hidden = this.write.hidden = true;
+    this.offerNothing();
     if (!run.spec) {
       this.grid.clear();
       this.teach.hidden = false;
