@@ -89,7 +89,7 @@ def _number(spec: SampleSpec, axis: str, text: str) -> Value:
 
 
 def _seed(spec: SampleSpec, axis: str, text: str) -> Value:
-    if not (text.isascii() and text.isdecimal() and int(text) <= MAX_SEED):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) <= MAX_SEED):
         _refuse(axis, text, "that is no seed", f"Write whole numbers from 0 to {MAX_SEED}.")
     return int(text)
 

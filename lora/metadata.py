@@ -177,7 +177,7 @@ def _first_step(candidates: Iterable[Any]) -> int | None:
             continue
         if isinstance(candidate, int):
             return candidate if candidate >= 0 else None
-        if candidate.strip().isdecimal():
+        if candidate.strip().isdecimal() and len(candidate) < 100:  # of more than 4300 digits Python makes no number
             return int(candidate)
     return None
 

@@ -11,6 +11,8 @@ from .checkpoints import Checkpoint, refuse_several_runs
 ALL = "all"
 _GRAMMAR = "Write 'all', steps like '0, 250, 500', or ranges like '250-1000', '500-' or '-500'"
 _RANGE = re.compile(r"(?P<first>\d*)\s*-\s*(?P<last>\d*)$")
+#: Most letters of a step or range; Python reads no number of more than 4300 digits.
+_LONGEST = 100
 
 
 def known_steps(checkpoints: Iterable[Checkpoint]) -> list[int]:
@@ -50,6 +52,8 @@ def spread(steps: Sequence[int], count: int) -> list[int]:
 def _part(part: str, steps: Sequence[int]) -> Sequence[int]:
     if part == ALL:
         return steps if steps else _none(steps, "no checkpoint of a known step")
+    if len(part) > _LONGEST:
+        raise LoraError(f"steps: cannot read {part[:_LONGEST]!r}...", remedy=_GRAMMAR)
     if part.isdecimal():
         wanted = int(part)
         return [wanted] if wanted == 0 or wanted in steps else _none(steps, f"no checkpoint of step {wanted}")

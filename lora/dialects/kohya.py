@@ -28,9 +28,8 @@ class Kohya(Dialect):
         stated = file.metadata.get("ss_network_alpha", "None")
         if file.metadata.get("ss_network_module") != _V1 or stated == "None":
             return None
-        alpha, dim = stated_alpha(file, stated, "header"), file.metadata.get("ss_network_dim", "")
-        of_rank = dim.isdecimal() and int(dim) > 0
-        return alpha._replace(effective=alpha.value * rank / int(dim)) if alpha is not None and of_rank else alpha
+        alpha, trained = stated_alpha(file, stated, "header"), _trained_rank(file)
+        return alpha._replace(effective=alpha.value * rank / trained) if alpha is not None and trained else alpha
 
     def warnings(self, file: LoraFile) -> tuple[str, ...]:
         if _trained_split(file):
@@ -41,15 +40,21 @@ class Kohya(Dialect):
         return ()
 
 
+def _trained_rank(file: LoraFile) -> int:
+    """The rank that the header states; 0 without one, as for what is longer than a rank can be."""
+    rank = file.metadata.get("ss_network_dim", "")
+    return int(rank) if rank.isdecimal() and len(rank) < 10 else 0
+
+
 def _trained_split(file: LoraFile) -> bool:
     """Whether qkv was trained as separate pairs and saved merged: the header says so, or the ranks are multiples."""
     arguments = file.header.json_value("ss_network_args")
     if isinstance(arguments, dict) and "split_qkv" in arguments:
         return str(arguments["split_qkv"]).lower() == "true"
-    trained = file.metadata.get("ss_network_dim", "")
-    if not trained.isdecimal():
+    trained = _trained_rank(file)
+    if not trained:
         return False
-    merged = {"_qkv": 3 * int(trained), "_linear1": 4 * int(trained)}
+    merged = {"_qkv": 3 * trained, "_linear1": 4 * trained}
     return any(
         part.kind == DOWN and part.module.endswith(ending) and file.header.shapes[name][:1] == (rank,)
         for name, part in file.parts.items()

@@ -48,6 +48,7 @@ def test_values(family: str, axis: str, text: str, values: list[Value]) -> None:
         (spec("flux"), "strength", "", "a value is empty"),
         (spec("flux"), "seed", "1.5", "--seeds 1.5: that is no seed"),
         (spec("flux"), "seed", "²", "no seed"),
+        (spec("flux"), "seed", "9" * 5000, "no seed"),
         (spec("flux"), "seed", str(2**64), "from 0 to 18446744073709551615"),
         (spec("flux"), "cfg", "x", "--cfg x: that is no number"),
     ],

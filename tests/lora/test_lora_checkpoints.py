@@ -141,6 +141,11 @@ def test_simpletuner_run(tmp_path: Path) -> None:
     assert find_checkpoints(tmp_path)[1].trainer == "simpletuner"
 
 
+def test_a_step_that_is_too_long_for_a_number_is_unknown(tmp_path: Path) -> None:
+    lora(tmp_path / "char.safetensors", ss_steps="9" * 5000)
+    assert found(tmp_path) == [(None, "char.safetensors")]
+
+
 def test_kohya_steps_epochs_and_final(tmp_path: Path) -> None:
     """`-000002` is an epoch: its step stands in the header."""
     lora(tmp_path / "char-000001.safetensors", ss_steps="120", ss_epoch="1")

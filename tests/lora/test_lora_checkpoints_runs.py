@@ -119,7 +119,7 @@ def test_lists_of_steps(text: str, expected: list[int]) -> None:
 @pytest.mark.parametrize(("text", "message"), [
     ("300", "no checkpoint of step 300.*250, 500, 750, 1000"), ("251-499", "range 251-499.*250, 500"),
     ("", "Write 'all'"), ("-", "Write 'all'"), ("1e3", "Write 'all'"), ("250;500", "Write 'all'"),
-    ("500,", "Write 'all'"), ("²", "Write 'all'"),
+    ("500,", "Write 'all'"), ("²", "Write 'all'"), ("9" * 5000, "Write 'all'"), ("0-" + "9" * 5000, "Write 'all'"),
 ])  # fmt: skip
 def test_mistakes_in_lists_of_steps(text: str, message: str) -> None:
     with pytest.raises(LoraError, match=message):

@@ -146,7 +146,8 @@ def _model_files(root: Section, family: str) -> dict[str, str]:
 def _transformer(root: Section) -> str:
     """The section of the transformer."""
     version = root.members.get("__version")
-    known = version is not None and str(version.value).isdigit() and int(str(version.value)) >= _TRANSFORMERS
+    text = "" if version is None else str(version.value)
+    known = text.isdecimal() and len(text) < 100 and int(text) >= _TRANSFORMERS
     return "transformer" if known or root.members.get("prior") is None else "prior"
 
 
