@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ class Asked:
     sheet: str | None = None
     rows: str | None = None
     columns: str | None = None
-    notes: Sequence[str] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
     def plan(self, models: Models) -> Grid:
         """The plan with these models; raises WorkflowError."""

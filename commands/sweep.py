@@ -65,7 +65,9 @@ def sweep(
         where, one = several(host, engine, address, workers), host[0] if host else None
         found = read_config(file, trainer, family, prompts, expand, wildcards).select(items)
         every = chosen(found, strengths, seeds, cfg, guidance, sampler)
-        asked = _asked(found, steps, run, runs, every, (models, output, again, batch, rows, columns))
+        numbers, named, every, more = _cells(found, steps, run, runs, every)
+        check_sheets(found, every, rows, columns)
+        asked = Asked(found, numbers, named, models, output, every, again, batch, SHEET, rows, columns, more)
         grid = asked.plan(models)
         plan = plan_of(grid, asked, one)
         if dry_run:
@@ -91,30 +93,22 @@ def check_sheets(found: SampleSpec, every: Sequence[Variant], rows: str | None, 
     choose({axis: len(of) for axis, of in axis_values(found, [], every).items()}, rows, columns)
 
 
-def _asked(
-    found: SampleSpec, steps: str, run: str | None, runs: str | None, every: Sequence[Variant],
-    rest: tuple[Path | None, Path, bool, int, str | None, str | None],
-) -> Asked:  # fmt: skip
-    """What the options mean. Raises CompareError, LoraError."""
+def _cells(
+    found: SampleSpec, steps: str, run: str | None, runs: str | None, every: list[Variant]
+) -> tuple[list[int | None], dict[str, str | None], list[Variant], list[str]]:
+    """Steps, runs (as for `Asked`), variants and notes that the options mean. Raises CompareError, LoraError."""
     from ..client.runs import check_family, common_steps, named_runs
 
-    models, output, again, batch, rows, columns = rest
-    more: list[str] = []
     if runs is None:
-        named: dict[str, str | None] = {"": run or found.name}
-        numbers = _steps(steps, run or found.name)
-    else:
-        if run is not None:
-            raise CompareError("there is --run, too", place=f"--runs {runs}", remedy="Give one of the two.")
-        several = named_runs(runs)
-        for one in several.values():
-            check_family(one, found.family)
-        _check_steps(steps)
-        common, more = common_steps(several, steps)
-        numbers, named = [*common], dict(several)
-        every = [Variant({"run": label, **one.values}) for label in several for one in every]
-    check_sheets(found, every, rows, columns)
-    return Asked(found, numbers, named, models, output, every, again, batch, SHEET, rows, columns, more)
+        return _steps(steps, run or found.name), {"": run or found.name}, every, []
+    if run is not None:
+        raise CompareError("there is --run, too", place=f"--runs {runs}", remedy="Give one of the two.")
+    named = named_runs(runs)
+    for one in named.values():
+        check_family(one, found.family)
+    _check_steps(steps)
+    common, more = common_steps(named, steps)
+    return [*common], {**named}, [Variant({"run": label, **one.values}) for label in named for one in every], more
 
 
 def _steps(text: str, run: str) -> list[int | None]:
