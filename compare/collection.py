@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -201,28 +202,38 @@ def _listed(folder: Path) -> Iterator[Shot]:
     """The pictures that the folder's manifest names and that are there; one may be of several variants."""
     for line in read(folder):
         path = folder / line.file
-        if path.is_file():
+        changed = _changed(path)
+        if changed is not None:
             variant, step = Variant(line.axes), NEWEST if line.step is None else line.step
-            yield Shot(path, Place(variant.key, step, line.item), vars(line), variant, path.stat().st_mtime_ns)
+            yield Shot(path, Place(variant.key, step, line.item), vars(line), variant, changed)
 
 
 def _shots(folder: Path, paths: Iterable[Path]) -> Iterator[Shot]:
     """Those of the pictures below a folder that say themselves what they show; their variant is a folder's name."""
     for path in paths:
         record = parsed(read_texts(path).get(KEY))
-        step, index = record.get("step"), record.get("index")
-        if not (isinstance(step, int) and isinstance(index, int)):
+        step, index, changed = record.get("step"), record.get("index"), _changed(path)
+        if not (isinstance(step, int) and isinstance(index, int)) or changed is None:
             continue
         parts = path.relative_to(folder).parts[:-1]
         key = next((part for part in parts if _KEY.fullmatch(part)), "")
         pairs = (part.partition("=") for part in key.split(",") if part)
         variant = Variant({axis: _value(value) for axis, _, value in pairs})
-        shot = Shot(path, Place(key, step, index), record, variant, path.stat().st_mtime_ns)
+        shot = Shot(path, Place(key, step, index), record, variant, changed)
         try:
             shot.item()
         except (KeyError, TypeError, ValueError):
             continue
         yield shot
+
+
+def _changed(path: Path) -> int | None:
+    """When a file was written, in nanoseconds; None = there is none, as pictures may go while their folder is read."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns if stat.S_ISREG(status.st_mode) else None
 
 
 def _value(text: str) -> Value:

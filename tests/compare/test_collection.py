@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from comfyui_eridiffusion.compare import collection
 from comfyui_eridiffusion.compare.collection import GALLERY_MARKER, NEWEST, Place, read_collection
 from comfyui_eridiffusion.compare.manifest import ManifestLine, append
 from comfyui_eridiffusion.errors import CompareError
+from comfyui_eridiffusion.images.inner_texts import read_texts
 from comfyui_eridiffusion.tests.compare.sample_pictures import PROMPTS, picture, run_of_pictures, spec_of
 
 
@@ -111,3 +113,17 @@ def test_the_folder_above_those_of_runs_is_refused(tmp_path: Path) -> None:
         run_of_pictures(tmp_path / name, spec_of(name=name), (500,))
     with pytest.raises(CompareError, match=r"own folders.*my_run, other"):
         read_collection(tmp_path)
+
+
+def test_a_picture_that_goes_while_the_folder_is_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = run_of_pictures(tmp_path / "my_run", spec_of(), (500,))
+    going, *others = sorted(root.rglob("*.png"))
+
+    def read(path: Path) -> dict[str, str]:
+        texts = read_texts(path)
+        if path == going:
+            path.unlink()
+        return texts
+
+    monkeypatch.setattr(collection, "read_texts", read)
+    assert sorted(read_collection(root).pictures.values()) == others

@@ -218,7 +218,8 @@ def opened(browser: Any, url: str, front_end: zipfile.ZipFile | None = None) -> 
 
 @pytest.fixture
 def fresh(canvas: Canvas) -> Canvas:
-    """The canvas without what earlier tests, or the front end's own start, complained about."""
+    """The canvas without what earlier tests, or the front end's own start, complained about or told."""
     canvas.close_dialogs()
+    canvas.page.evaluate("() => app.extensionManager.toast.removeAll()")
     canvas.clear()
     return canvas

@@ -15,8 +15,6 @@ from PIL import Image
 from yarl import URL
 
 from comfyui_eridiffusion.dev.local_host import LocalHost
-from comfyui_eridiffusion.images.found import samples_by_name
-from comfyui_eridiffusion.images.layouts import SampleFile
 from comfyui_eridiffusion.images.serenity_board import DATABASE
 from comfyui_eridiffusion.spec import read_spec
 from comfyui_eridiffusion.tests.compare.sample_pictures import picture as sample_picture
@@ -376,28 +374,3 @@ async def test_the_trainers_own_samples_are_shown_and_compared(
             assert (file, answer.status) == (file, status)
     async with web.get("/eridiffusion/run-picture", params={"run": "..", "file": "x.png"}) as answer:
         assert answer.status == 403
-
-
-@pytest.mark.parametrize(
-    ("trainer", "path"),
-    [
-        ("eridiffusion-v2", "r/step_250/castle.png"),  # --output castle.png, in a folder for each step
-        ("eritrainer", "r/sample_step250_p2.png"),
-        ("ai-toolkit", "r/samples/1700000000000__000000250_1.jpg"),
-        ("kohya", "r/sample/r_000250_01_20240102030405_7.png"),
-        ("musubi", "r/sample/r_000250_01_20240102030405_7_000.png"),
-        ("simpletuner", "r/validation_images/step_250_castle.png"),
-        ("onetrainer", "r/samples/1 - a castle/2024-01-02_03-04-05-training-sample-250-0-250.jpg"),
-        ("native", "r/step_000250/sample_01.png"),
-    ],
-)
-def test_files_in_each_trainers_own_names_are_found(tmp_path: Path, trainer: str, path: str) -> None:
-    """Names as the trainers' sources write them, not as ours does."""
-    place = tmp_path / path
-    place.parent.mkdir(parents=True)
-    place.write_bytes(b"")
-    samples = [
-        SampleFile("r", 0, i, f"sample_{i:02}", 2, prompt=text, seed=7, label=text.split()[1])
-        for i, text in enumerate(("a tower", "a castle"))
-    ]
-    assert samples_by_name(tmp_path, trainer, samples) == {(250, 1): place}
