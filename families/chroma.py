@@ -60,8 +60,13 @@ def _stock_sampler(stock: Stock, profile: Profile, item: SampleItem) -> tuple[st
     if profile.t5_padding not in ("all", "one"):
         stock.note("T5 sees one padding token with stock nodes, and not what the trainer's sees: the pictures differ.")
     if profile.shifted:
-        return FLUX.stock.sampler(stock, replace(profile, shift=0.0), item)
-    return SD35.stock.sampler(stock, profile, item)
+        sampler, scheduler = FLUX.stock.sampler(stock, replace(profile, shift=0.0), item)
+    else:
+        sampler, scheduler = SD35.stock.sampler(stock, profile, item)
+    if profile.sampler == "dpmpp_2m":
+        stock.note("ComfyUI's 'dpmpp_2m' counts in log sigma, the trainer in a flow model's log SNR: pictures differ.")
+        return profile.sampler, scheduler
+    return sampler, scheduler
 
 
 def _stock_guided(stock: Stock, conditioning: Link, guidance: float | None) -> Link:

@@ -48,7 +48,7 @@ class Profile:
     zero_snr, last_first (DDIM begins at the last timestep), clip_sample, eta;
     sampler (a word of samplers.trainer_levels.ALGORITHMS, "" = DDIM, which alone has
     final_alpha and zero_snr), karras, start (one of samplers.trainer_levels.STARTS); prediction ("v_prediction", "" =
-    as ComfyUI tells from the model's file). Of the others, sampler is "" (Euler) or "ddim".
+    as ComfyUI tells from the model's file). Of the others, sampler is "" (Euler), "ddim" or "dpmpp_2m".
     eta: share of fresh noise in the steps. s_churn, s_tmin, s_tmax: noise added before the steps of Euler; s_noise
     scales the noise of steps.
     rescale: phi of classifier-free guidance (Lin et al. 2023). lora_scale: what a LoRA is multiplied by in place of its

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..host.inputs import in_range
 from ..host.sampling.noise import PROFILES
 from ..host.sampling.sample import sample_inputs
-from ..host.sampling.samplers import flow_euler, sample_ddim
+from ..host.sampling.samplers import FLOW_METHODS, flow_euler, sample_ddim
 from ..host.sampling.told import told_sigmas
 from ..host.sampling.trainer_sampler import TrainerSampler
 from ..host.schema import SAMPLING_MENU, schema
@@ -32,14 +32,14 @@ def _problem_with(noise: str | None) -> str:
 
 
 class EriFlowEulerSampler(io.ComfyNode):
-    """Flow-matching Euler with variance-correct churn."""
+    """Flow-matching Euler with variance-correct churn, or DPM-Solver++ (2M)."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="EriFlowEulerSampler",
             category=SAMPLING_MENU,
-            search_aliases=["euler", "flow matching"],
+            search_aliases=["euler", "flow matching", "dpmpp_2m"],
             inputs=[
                 io.Float.Input("s_churn", default=0.0, min=0.0, max=100.0, step=0.01, round=False),
                 io.Float.Input("s_tmin", default=0.0, min=0.0, max=1.0, step=0.01, round=False),
@@ -48,6 +48,7 @@ class EriFlowEulerSampler(io.ComfyNode):
                 io.Float.Input("eta", default=0.0, min=0.0, max=10.0, step=0.01, round=False, optional=True),
                 io.Combo.Input("noise", options=PROFILES, default=PROFILES[0], optional=True),
                 io.Combo.Input("latent_dtype", options=list(DTYPES), default=DTYPES[0], optional=True),
+                io.Combo.Input("method", options=list(FLOW_METHODS), default=FLOW_METHODS[0], optional=True),
             ],
             outputs=[io.Sampler.Output()],
         )

@@ -107,14 +107,14 @@ class Chain:
         )
 
     def flow_sampler(self) -> Node:
-        """Add flow-matching Euler, or DDIM, with the noise of the profile's steps."""
+        """Add flow-matching Euler, DPM-Solver++ (2M) or DDIM, with the noise of the profile's steps."""
         profile = self.profile
         if profile.sampler == "ddim":
             return self.ddim(spacing="auto", offset=1)
         return self.add(
             "sampler",
             "EriFlowEulerSampler",
-            "Euler",
+            "DPM++ 2M" if profile.sampler else "Euler",
             s_churn=profile.s_churn,
             s_tmin=profile.s_tmin,
             s_tmax=min(profile.s_tmax, 1.0),
@@ -122,6 +122,8 @@ class Chain:
             eta=profile.eta,
             noise=profile.noise if profile.eta or profile.s_churn else FALLBACK_NOISE,
             latent_dtype=(self.spec.precision or "bfloat16") if profile.half_steps else "float32",
+            # only where it is not the node's default: a graph of before counts for `eri sweep`
+            **({"method": profile.sampler} if profile.sampler else {}),
         )
 
     def ddim(self, spacing: str, offset: int) -> Node:

@@ -23,6 +23,9 @@ from ...spec.model import DTYPES
 #: What ComfyUI draws its noise with.
 OWN_NOISE: Final = "torch-cpu/nchw/float32"
 
+#: How `sample_flow_euler` steps.
+FLOW_METHODS: Final = ("euler", "dpmpp_2m")
+
 Callback = Callable[[dict[str, Any]], None]
 
 
@@ -61,15 +64,20 @@ def check_step_noise(profile: str) -> None:
         raise NodeInputError(f"noise is {profile!r}: {error}. Choose another profile.") from error
 
 
-def flow_euler(noise: str = OWN_NOISE, latent_dtype: str = "float32", **options: float) -> Any:
-    """SAMPLER of `sample_flow_euler`; NodeInputError for what cannot be the noise of its steps, or their dtype."""
-    if latent_dtype not in DTYPES:
-        raise NodeInputError(f"latent_dtype is {latent_dtype!r}. Choose one of: {', '.join(DTYPES)}.")
+def flow_euler(
+    noise: str = OWN_NOISE, latent_dtype: str = "float32", method: str = FLOW_METHODS[0], **options: float
+) -> Any:
+    """SAMPLER of `sample_flow_euler`; NodeInputError for another method or dtype, and for noise that no step has."""
+    for name, chosen, known in (("latent_dtype", latent_dtype, DTYPES), ("method", method, FLOW_METHODS)):
+        if chosen not in known:
+            raise NodeInputError(f"{name} is {chosen!r}. Choose one of: {', '.join(known)}.")
     draws = options.get("eta", 0.0) > 0 or options.get("s_churn", 0.0) > 0
+    if draws and method != FLOW_METHODS[0]:
+        raise NodeInputError(f"method {method} draws no noise. Set eta and s_churn to 0, or choose euler.")
     if draws:
         check_step_noise(noise)
-    numbers = {"noise": noise if draws else "", "latent_dtype": latent_dtype}
-    return comfy.samplers.KSAMPLER(sample_flow_euler, {**options, **numbers})
+    words = {"noise": noise if draws else "", "latent_dtype": latent_dtype, "method": method}
+    return comfy.samplers.KSAMPLER(sample_flow_euler, {**options, **words})
 
 
 @torch.no_grad()
@@ -87,6 +95,7 @@ def sample_flow_euler(
     eta: float = 0.0,
     noise: str = OWN_NOISE,
     latent_dtype: str = "float32",
+    method: str = FLOW_METHODS[0],
 ) -> Tensor:
     """Sample with flow-matching Euler. With eta and s_churn 0 it is bit-equal to ComfyUI's `euler`.
 
@@ -95,7 +104,8 @@ def sample_flow_euler(
     `samplers.flow.churn`. s_tmin, s_tmax: the sigmas within which noise is added. s_noise: scales the drawn noise. eta:
     above 0 every step goes below its sigma and adds noise up to it, as ComfyUI's `euler_ancestral`. noise: profile of
     the initial noise, with whose generator the steps go on. latent_dtype: what the latent is rounded to between the
-    steps, and with Flux the timestep too, as in Flux' own code; "float32" rounds nothing.
+    steps, and with Flux the timestep too, as in Flux' own code; "float32" rounds nothing. method: "dpmpp_2m" takes
+    second-order steps instead, see `samplers.flow.dpmpp_2m_from_denoised`.
 
     Raises NodeInputError for noise on a model that is no flow model, and for sigmas from which no step can be made.
     """
@@ -108,6 +118,7 @@ def sample_flow_euler(
         )
     fresh = StepNoise(x, extra_args.get("seed"), noise) if drawn_by else None
     half = None if latent_dtype == "float32" else getattr(torch, latent_dtype)
+    before: tuple[Tensor, Tensor] | None = None
     ones = x.new_ones([x.shape[0]])
     steps = len(sigmas) - 1
     for i in trange(steps, disable=disable):
@@ -118,7 +129,10 @@ def sample_flow_euler(
         level = sigma if half is None else _model_level(model, sigma, half)
         denoised = model(x, level * ones, **extra_args)
         _report(callback, x, i, sigmas[i], sigma, denoised)
-        if half is not None and eta == 0:
+        if method != FLOW_METHODS[0]:
+            x = flow.dpmpp_2m_from_denoised(x, denoised, sigma, sigmas[i + 1], before)
+            x, before = (x if half is None else x.to(half).to(x)), (denoised, sigma)
+        elif half is not None and eta == 0:
             x = flow.half_step(x, (x - denoised) / level, sigma, sigmas[i + 1], half)
         elif fresh is None or eta == 0:
             x = flow.euler_from_denoised(x, denoised, sigma, sigmas[i + 1])

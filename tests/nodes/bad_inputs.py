@@ -186,6 +186,8 @@ SAMPLERS = [
     Case("EriFlowEulerSampler", "range", "noise is 'torch-cpu/patches.*torch-cuda or rust-stdrng-box-muller in nchw", {"s_churn": 1.0, "noise": "torch-cpu/patches/float32"}),
     Case("EriFlowEulerSampler", "range", "eta: 5 is too large.*Set eta to 1 or less", {"eta": 5.0}, user="SamplerCustom", use={"sigmas": sigmas(0.9, 0.1, 0.0)}),
     Case("EriFlowEulerSampler", "range", "latent_dtype is 'int8'.*Choose one of", {"latent_dtype": linked("int8")}),
+    Case("EriFlowEulerSampler", "range", "method is 'heun'.*Choose one of: euler, dpmpp_2m", {"method": linked("heun")}),
+    Case("EriFlowEulerSampler", "range", "method dpmpp_2m draws no noise.*or choose euler", {"method": "dpmpp_2m", "eta": 1.0}),
     Case("EriFlowEulerSampler", "range", "s_churn is -1", {"s_churn": linked(-1.0)}),
     Case("EriFlowEulerSampler", "nan", "s_noise is nan", {"s_noise": linked(NAN)}),
     Case("EriDDIMSampler", "range", "eta is 2", {"eta": linked(2.0)}),

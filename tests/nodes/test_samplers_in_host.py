@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from comfyui_eridiffusion.samplers.schedules import flux_sigmas
 from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
 
 FLOW_SIGMAS = torch.tensor([1.0, 0.97, 0.83, 0.6, 0.31, 0.0])
@@ -147,6 +150,21 @@ def test_flow_noise_keeps_the_level(comfy_host: Any) -> None:
         assert abs(float((out * x).mean())) < 0.5  # fresh noise replaced part of the first
     out = sampling.sample_flow_euler(zero, x, sigmas, {"seed": 5}, disable=True, s_churn=0.5, s_tmin=0.1)
     assert float(out.std()) == pytest.approx(0.5, rel=5e-3)
+
+
+def test_dpmpp_2m_through_the_node_is_the_programs(comfy_host: Any) -> None:
+    """EriDiffusion V2's own loop, compiled, on a made-up velocity; tests/samplers/test_eridiffusion_v2.py tells how."""
+    slope, offset = torch.tensor([0.9, 0.5, 0.1, -0.2, 0.7, 0.3]), torch.tensor([0.4, -0.8, 0.6, 1.0, -0.5, 0.2])
+
+    class Made(ZeroModel):
+        def __call__(self, x: Tensor, sigma: Tensor, **_: Any) -> Tensor:
+            return x - (slope * x + offset * sigma**2) * sigma
+
+    sampler = h.flow_euler(comfy_host, method="dpmpp_2m")
+    x, sigmas = torch.tensor([[[[1.2, -0.7, 0.3, -1.5, 0.05, 2.0]]]]), flux_sigmas(26, 4096)
+    found = sampler.sampler_function(Made(comfy_host), x, sigmas, disable=True, **sampler.extra_options)
+    printed = json.loads((Path(__file__).parents[1] / "samplers/data/eridiffusion_v2.json").read_text("utf-8"))
+    assert torch.allclose(found.flatten(), torch.tensor(printed["dpmpp_2m 1024 1024 26"]), rtol=2e-6, atol=2e-6)
 
 
 class ZeroModel:

@@ -2,12 +2,15 @@
 
 The functions are those of CodeAlexx/EriDiffusion@8f1309b (branch master): `timesteps` and `compute_alpha_bar` of
 crates/eridiffusion-core/src/sampler/sdxl_sampler.rs (L56-86), `schedule` of flux_sampler.rs (L21-49), and
-`sample_normal` of crates/eridiffusion-cli/src/bin/sample_sdxl.rs (L303-318), here in one stream of draws of 36 values.
+`sample_normal` of crates/eridiffusion-cli/src/bin/sample_sdxl.rs (L303-318), here in one stream of draws of 36 values;
+`dpmpp_2m_step` and what it calls (flux_sampler.rs L122-231), in the loop of sample_chroma.rs L301-358 on six values,
+whose velocity is `A * x + B * t * t`.
 """
 
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from comfyui_eridiffusion.samplers import flow
 from comfyui_eridiffusion.samplers._rust_rng import box_muller
 from comfyui_eridiffusion.samplers.noise import initial_noise
 from comfyui_eridiffusion.samplers.schedules import alphas_cumprod, flux_sigmas
@@ -34,14 +38,25 @@ def printed(kind: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(("size", "steps"), printed("flux"))
-@pytest.mark.parametrize("variant", ["dev", "schnell"])
-def test_flux_sigmas_are_the_programs(size: int, steps: int, variant: str) -> None:
+@pytest.mark.parametrize("program", ["flux --variant dev", "flux --variant schnell", "chroma"])
+def test_flux_sigmas_are_the_programs(size: int, steps: int, program: str) -> None:
     """schnell's are shifted, too: the program only leaves out its guidance (sample_flux.rs L225-237, L308)."""
-    command = f"sample_flux --prompt 'a fox' --size {size} --steps {steps} --variant {variant}"
+    sides = f"--width {size} --height {size}" if program == "chroma" else f"--size {size}"
+    command = f"sample_{program} --prompt 'a fox' --steps {steps} {sides}"
     profile = profile_for(read_text(command))
     assert profile.shifted
     ours = flux_sigmas(steps, (size // 16) ** 2, profile.base_shift, profile.max_shift)
     assert torch.allclose(ours, torch.tensor(PRINTED[f"flux {size} {steps}"]), rtol=0.0, atol=1.4e-7)
+
+
+@pytest.mark.parametrize(("width", "height", "steps"), printed("dpmpp_2m"))
+def test_dpmpp_2m_is_the_programs(width: int, height: int, steps: int) -> None:
+    slope, offset = torch.tensor([0.9, 0.5, 0.1, -0.2, 0.7, 0.3]), torch.tensor([0.4, -0.8, 0.6, 1.0, -0.5, 0.2])
+    x, before = torch.tensor([1.2, -0.7, 0.3, -1.5, 0.05, 2.0]), None
+    for sigma, after in pairwise(flux_sigmas(steps, width * height // 256)):
+        denoised = x - (slope * x + offset * sigma * sigma) * sigma
+        x, before = flow.dpmpp_2m_from_denoised(x, denoised, sigma, after, before), (denoised, sigma)
+    assert torch.allclose(x, torch.tensor(PRINTED[f"dpmpp_2m {width} {height} {steps}"]), rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("steps", [steps.values[0] for steps in printed("sdxl")])

@@ -189,7 +189,9 @@ def test_the_v2_program_takes_multiples_of_16_and_may_use_another_sampler() -> N
     assert (item.width, item.height, item.steps, item.cfg_scale, item.seed) == (1024, 1024, 20, 4.0, 42)
     two = read_text(command.format("--sampler dpmpp_2m --cfg 0.5"), source="a.sh")
     assert two.items[0].cfg_scale == 0.5
-    assert any("dpmpp_2m" in note for note in profile_for(two, two.items[0].sampler).notes)
+    assert profile_for(two, two.items[0].sampler).sampler == "dpmpp_2m"
+    with pytest.raises(SpecError, match=r"there is no sampler 'heun'.*euler or dpmpp_2m"):
+        read_text(command.format("--sampler heun"), source="a.sh")
     with pytest.raises(SpecError, match="multiples of 16"):
         read_text(command.format("--height 1000"), source="a.sh")
 

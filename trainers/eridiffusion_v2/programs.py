@@ -13,7 +13,7 @@ from ...configs.fields import Section
 from ...configs.parse import Notations, Programs
 from ...families import FAMILIES
 from ...spec.model import MAX_PIXELS, MAX_SEED, MAX_STEPS
-from .sampling import SDXL_SCHEDULERS
+from .sampling import CHROMA_SAMPLERS, SDXL_SCHEDULERS
 
 #: Its programs, as a command line starts them; only there it says what it samples.
 _MODELS: Final = (
@@ -116,6 +116,11 @@ _TRAIN_FLAGS: Final[Mapping[str, tuple[str, ...]]] = {
     "negative": ("sample_neg_prompt",),
     "every": ("sample_every",),
 }
+#: Families whose program takes a word for the sampler: its flag, the words, and two of them for people.
+_WORDS: Final = {
+    "sdxl": ("scheduler", SDXL_SCHEDULERS, "euler_a or ddim"),
+    "chroma": ("sampler", CHROMA_SAMPLERS.words, "euler or dpmpp_2m"),
+}
 _FLAGS: Final = {"chroma": _CHROMA_FLAGS, "sdxl": _SDXL_FLAGS}
 _T5_TOKENS: Final = 77
 _CHROMA_MULTIPLE: Final = 16
@@ -158,6 +163,7 @@ def from_flags(root: Section, family: str | None) -> Settings:
     else:
         stem, kind = _output(root, model)
         found = replace(found, lora_scale=_lora_scale(root, model), stem=stem, image_format=kind)
+    _check_sampler(root, found)
     if model == "sdxl":
         found = replace(found, v_prediction=root.get("v_prediction") is not None)
         _check_sdxl(root, found)
@@ -187,12 +193,15 @@ def _output(root: Section, family: str) -> tuple[str, str | None]:
     return said.stem or _OUTPUTS.get(family, "output"), _FORMATS.get(said.suffix.lower())
 
 
+def _check_sampler(root: Section, settings: Settings) -> None:
+    """Refuse a word at which the program stops."""
+    flag, known, remedy = _WORDS.get(settings.family, ("", {}, ""))
+    if settings.sampler is not None and settings.sampler not in known:
+        raise root.error(flag, f"there is no {flag} {settings.sampler!r}", f"Write {remedy}; the program stops.")
+
+
 def _check_sdxl(root: Section, settings: Settings) -> None:
     """Refuse what stops sample_sdxl, and a rescale beyond what it means."""
-    if settings.sampler is not None and settings.sampler not in SDXL_SCHEDULERS:
-        raise root.error(
-            "scheduler", f"there is no scheduler {settings.sampler!r}", "Write euler_a or ddim; the program stops."
-        )
     if settings.rescale > 1:
         raise root.error("cfg_rescale", f"{settings.rescale:g} is no share of the guidance", "Write 0 to 1.")
     if settings.steps > 1000:
