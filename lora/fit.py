@@ -37,7 +37,9 @@ def check_fit(lora: Lora, shapes: Shapes) -> tuple[Misfit, ...]:
     LoRA was then trained on another model.
     """
     found = misfits(lora, shapes)
-    parts = {adapter.module: adapter.target.part for adapter in lora.adapters if _has_weight(adapter, shapes)}
+    parts = {
+        adapter.module: adapter.target.part for adapter in lora.adapters if f"{adapter.target.weight}.weight" in shapes
+    }
     matching, strange = Counter(parts.values()), Counter(parts[misfit.module] for misfit in found)
     for part, count in strange.items():
         if 2 * count >= matching[part]:
@@ -69,10 +71,6 @@ def misfits(lora: Lora, shapes: Shapes) -> tuple[Misfit, ...]:
         if reason is not None:
             found.append((prod(weight), Misfit(adapter.module, reason)))
     return tuple(misfit for _, misfit in sorted(found, key=lambda one: -one[0]))
-
-
-def _has_weight(adapter: Adapter, shapes: Shapes) -> bool:
-    return f"{adapter.target.weight}.weight" in shapes
 
 
 def _misfit(adapter: Adapter, weight: tuple[int, ...], bias: Sequence[int] | None) -> str | None:

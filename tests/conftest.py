@@ -26,11 +26,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from comfyui_eridiffusion.dev.dynamic_vram import load_library
 from comfyui_eridiffusion.dev.host_install import WORKSPACE, HostInstall, find_host, write_shim
 from comfyui_eridiffusion.dev.host_links import link_custom_nodes, write_model_paths
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.tests.by_host import ByHost, rank
+from comfyui_eridiffusion.tests.dynamic_vram import load_library
 from comfyui_eridiffusion.tests.published import copy_files, published_files
 
 #: As ComfyUI does on a GPU. On a CPU it would cut attention into parts itself, which takes five times as long.

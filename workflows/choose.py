@@ -138,10 +138,6 @@ def _keep(title: str, named: Named, file: str, others: Sequence[str], notes: lis
     notes.append(f"{missing}; {_to_download(file)}.")
 
 
-def _base(file: str) -> str:
-    return PurePosixPath(file.replace("\\", "/")).name.lower()
-
-
 def _to_download(file: str) -> str:
     """What to do about a file that the host lacks."""
     entry = download(file)
@@ -171,7 +167,7 @@ def _pick(part: _Part, offered: Offered, notes: list[str]) -> str:
 
 
 def _is_stand_in(file: str) -> bool:
-    return _STAND_IN.search(_base(file)) is not None
+    return _STAND_IN.search(PurePosixPath(file.replace("\\", "/")).name.lower()) is not None
 
 
 def _less_exact(file: str) -> int:

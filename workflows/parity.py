@@ -137,10 +137,6 @@ def _differs(topic: str, why: str) -> Match:
     return Match(topic, "different", why, cause=why)
 
 
-def _noise(case: Case) -> str:
-    return case.profile.noise
-
-
 def _sigmas(case: Case) -> str:
     profile = case.profile
     schedule = FAMILIES[case.spec.family].schedule(profile)
@@ -179,10 +175,6 @@ def _negative(case: Case) -> str:
     return f"Encoded like the prompt, {empty}; acts in every step"
 
 
-def _size(case: Case) -> str:
-    return ", ".join(dict.fromkeys(f"{item.width} × {item.height}" for item in case.spec.items))
-
-
 def _guidance(case: Case) -> str:
     items = case.spec.items
     scales = ", ".join(dict.fromkeys(f"{item.cfg_scale:g}" for item in items))
@@ -211,19 +203,15 @@ def _precision(case: Case) -> str:
     return f"Steps in {steps}; model and VAE compute as ComfyUI loads them"
 
 
-def _model(case: Case) -> str:
-    return "ComfyUI's own network, from the base model's file"
-
-
 _DETAILS: Final[dict[str, Callable[[Case], str]]] = {
-    "noise": _noise,
+    "noise": lambda case: case.profile.noise,
     "sigmas": _sigmas,
     "token lengths": _tokens,
     "negative": _negative,
-    "size": _size,
+    "size": lambda case: ", ".join(dict.fromkeys(f"{item.width} × {item.height}" for item in case.spec.items)),
     "guidance": _guidance,
     "file layout": _layout,
     "LoRA scale": _lora,
     "precision": _precision,
-    "model": _model,
+    "model": lambda case: "ComfyUI's own network, from the base model's file",
 }

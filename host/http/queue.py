@@ -6,7 +6,7 @@ import itertools
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -107,13 +107,9 @@ def state(prompt_id: str) -> dict[str, Any] | None:
             return result_of(prompt_id, record)
         running, waiting = prompts.get_current_queue_volatile()
         for status, entries in (("running", running), ("queued", waiting)):
-            if _holds(entries, prompt_id):
+            if any(entry[1] == prompt_id for entry in entries):
                 return {"prompt_id": prompt_id, "status": status, "files": []}
     return None
-
-
-def _holds(entries: Sequence[Sequence[Any]], prompt_id: str) -> bool:
-    return any(entry[1] == prompt_id for entry in entries)
 
 
 def result_of(prompt_id: str, record: Mapping[str, Any]) -> dict[str, Any]:

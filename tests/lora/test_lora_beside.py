@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
-from peft.tuners.lora.layer import Conv2d as PeftConv2d
-from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -64,7 +61,10 @@ def pair(rows: int = OUT, target: Target = WHOLE, seed: int = 3, **more: Tensor)
 
 def with_peft(layer: nn.Module, found: Adapter, **config: Any) -> Any:
     """PEFT's own layer around `layer`, with the adapter's tensors."""
-    kind = PeftConv2d if isinstance(layer, nn.Conv2d) else PeftLinear
+    import peft  # here: it takes seconds, which no other test should pay
+    from peft.tuners.lora.layer import Conv2d, Linear
+
+    kind = Conv2d if isinstance(layer, nn.Conv2d) else Linear
     settings = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, **config)  # type: ignore[arg-type]
     wrapped = kind(layer, "default", config=settings, r=RANK, lora_alpha=ALPHA)
     wrapped.lora_A["default"].weight.data = found.tensors["lora_down.weight"].clone()
@@ -109,6 +109,8 @@ def test_a_convolution_is_pefts_forward() -> None:
 
 
 def test_stacked_loras_are_pefts_adapters_one_after_the_other() -> None:
+    import peft
+
     layer, x, first, second = linear(torch.float32), random(3, WIDTH), pair(), pair(seed=9)
     wrapped = with_peft(layer, first)
     wrapped.update_layer("b", config=peft.LoraConfig(r=RANK, lora_alpha=ALPHA), r=RANK, lora_alpha=ALPHA)  # type: ignore[arg-type]
@@ -165,6 +167,7 @@ def test_dora_of_columns_is_its_formula() -> None:
 
 def lycoris(kind: str) -> Iterator[tuple[Any, Tensor, Adapter, Any]]:
     """Layer, input, adapter and PEFT's own layer of that kind, for linear layers and convolutions."""
+    import peft
     from peft.tuners import loha, lokr
 
     package, prefix = {"loha": (loha.layer, "hada"), "lokr": (lokr.layer, "lokr")}[kind]

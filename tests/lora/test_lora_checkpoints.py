@@ -267,7 +267,7 @@ def test_any_steps_come_back_in_numeric_order(
     assert [entry.path for entry in entries] == [run / layout.format(step) for step in sorted(steps)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     steps=st.lists(st.one_of(st.none(), st.integers(0, 500)), min_size=1, max_size=8, unique=True),
     wanted=st.integers(0, 600),

@@ -147,7 +147,7 @@ ENTRIES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from("abc"), ENTRIES, max_size=3) | st.just(GOOD), st.sampled_from([0, 64, 128]))
 def test_what_the_library_refuses_is_refused(tmp_path: Path, header: dict[str, Any], size: int) -> None:
     path = put(tmp_path / "a.safetensors", header, bytes(size))

@@ -253,7 +253,7 @@ ENTRIES = st.fixed_dictionaries({"dtype": st.sampled_from(["F32", "F8_E4M3", "X"
                                  "data_offsets": st.just([0, 0]) | JSON_VALUES})  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(
     header=JSON_VALUES | st.dictionaries(NAMES, JSON_VALUES | ENTRIES, max_size=4),
     data=st.binary(max_size=16),

@@ -54,7 +54,7 @@ def module(comfy_host: Any) -> Any:
     return comfy_host.pack("host.text.cache_store")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(value=values)
 def test_round_trip(module: Any, value: Any) -> None:
     assert equal(module.unpack(module.pack(value, "k"), "k"), value)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
@@ -31,6 +30,8 @@ def fluxs_own(predict: Any, noise: Tensor, dtype: torch.dtype) -> tuple[Tensor, 
 
 def of_diffusers(predict: Any, noise: Tensor, dtype: torch.dtype) -> Tensor:
     """The loop of diffusers' pipelines: a latent in the dtype of the noise, what its scheduler's steps make of it."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
     scheduler = FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(sigmas=BINARY[:-1])
     latents = noise

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
-from peft.tuners.lora.layer import Linear as PeftLinear
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -123,10 +121,13 @@ def as_kohya(scene: Scene, step: int) -> None:
 
 def as_peft(scene: Scene, step: int) -> None:
     """Each layer within PEFT's own LoRA layer, its matrices of the type that the layer computes in."""
+    import peft  # here: it takes seconds, which no other test should pay
+    from peft.tuners.lora.layer import Linear
+
     compute = torch.float32 if scene.dtype == torch.float32 else torch.bfloat16
     for path, module, down, up in list(modules_of(scene, step)):
         config = peft.LoraConfig(r=RANK, lora_alpha=2 * RANK)
-        layer = PeftLinear(module, "default", config=config, r=RANK, lora_alpha=2 * RANK)
+        layer = Linear(module, "default", config=config, r=RANK, lora_alpha=2 * RANK)
         layer.lora_A["default"].weight.data, layer.lora_B["default"].weight.data = down.to(compute), up.to(compute)
         scene.model.model.set_submodule(path, layer.requires_grad_(False))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from comfyui_eridiffusion.dev.dynamic_vram import switch_on
+from comfyui_eridiffusion.tests.dynamic_vram import switch_on
 from comfyui_eridiffusion.tests.nodes.lora_runs import folders, same
 from comfyui_eridiffusion.tests.nodes.memory_helpers import policy
 from comfyui_eridiffusion.tests.nodes.test_lora_node_beside import INTO, Scene

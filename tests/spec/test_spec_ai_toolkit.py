@@ -299,7 +299,7 @@ SECTIONS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(SECTIONS, st.sampled_from([None, "tok", "", "t [name]"]), st.sampled_from(["flux", "sdxl"]), st.booleans())
 def test_random_sections_follow_the_restated_rules(
     section: dict[str, Any], trigger: str | None, family: str, as_json: bool

@@ -278,7 +278,7 @@ def outcome(text: str, arguments: dict[str, Any]) -> SampleSpec | None:
     return None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(FORMS)), st.integers(0), st.integers(0, 10), st.text(max_size=6))
 def test_damaged_anywhere(name: str, at: int, cut: int, put: str) -> None:
     form = FORMS[name]
@@ -291,7 +291,7 @@ def test_damaged_anywhere(name: str, at: int, cut: int, put: str) -> None:
         outcome(form.text(), {**form.arguments(), "files": damaged})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(sorted(FORMS)), st.binary(max_size=60))
 def test_any_bytes(name: str, data: bytes) -> None:
     trainer = max((entry for entry in TRAINERS if name.startswith(entry)), key=len)
@@ -305,7 +305,7 @@ def test_any_bytes(name: str, data: bytes) -> None:
     assert error.remedy
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from([name for name, form in FORMS.items() if form.suffix == ".json"]),
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),

@@ -83,7 +83,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(written=st.lists(PIECES, min_size=1, max_size=9).map("".join))
 def test_what_is_read_is_what_a_shell_hands_over(written: str, shell: Shell) -> None:
     try:

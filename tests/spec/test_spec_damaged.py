@@ -83,7 +83,7 @@ def test_undamaged(name: str) -> None:
     assert {"a fox", "a fox in fog", 'a fox, "red"'} & {item.prompt for item in spec.items}
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=125, deadline=None)
 @given(st.sampled_from(sorted(TEXTS)), st.integers(0), st.integers(0, 10), st.text(max_size=6))
 def test_any_damage(name: str, at: int, cut: int, put: str) -> None:
     text = TEXTS[name]
@@ -91,7 +91,7 @@ def test_any_damage(name: str, at: int, cut: int, put: str) -> None:
     attempt(text[:start] + put + text[start + cut :], family="flux")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.sampled_from(sorted(TEXTS)), st.integers(0))
 def test_any_cut(name: str, at: int) -> None:
     """A file that was not written to its end never gives fewer images than it says: it is refused, or still whole."""
@@ -108,7 +108,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(sorted(JSONS)), st.data())
 def test_any_value_in_any_field(name: str, data: st.DataObject) -> None:
     document = json.loads(json.dumps(JSONS[name]))

@@ -96,7 +96,7 @@ LINE = st.lists(PIECE, max_size=5).flatmap(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(LINE, st.sampled_from(["flux", "sd35", "sdxl"]))
 def test_lines_are_read_by_the_trainers_rules(line: str, family: str) -> None:
     text = line.strip()

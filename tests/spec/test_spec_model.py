@@ -61,7 +61,7 @@ SPECS = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(SPECS, st.sampled_from([None, 0, 1, 2]))
 def test_json_round_trip(spec: SampleSpec, indent: int | None) -> None:
     text = spec.to_json(indent)

@@ -81,7 +81,7 @@ def seed_of(word: str, trainer: str) -> int | None:
     return found.items[0].seed if isinstance(found, SampleSpec) else None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.text("0123456789", min_size=1, max_size=20)
     | st.text("0123456789abcdefxXob+-_.:e", min_size=1, max_size=8)
@@ -208,5 +208,5 @@ def test_braces_without_end_are_looked_through_once(prompt: str) -> None:
     ("sample_sd35 --prompt a ", "$(", "eridiffusion-v2"),
 ])  # fmt: skip
 def test_long_texts_are_looked_through_once(start: str, unit: str, trainer: str) -> None:
-    """1.5 MB of what begins like something and never ends: hours, where each beginning is followed to the end."""
-    check(outcome(start + unit * (1_500_000 // len(unit)), trainer, "flux", env={}, files={"p.txt": "a"}))
+    """300 KB of what begins like something and never ends: minutes, where each beginning is followed to the end."""
+    check(outcome(start + unit * (300_000 // len(unit)), trainer, "flux", env={}, files={"p.txt": "a"}))

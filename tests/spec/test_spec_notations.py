@@ -83,7 +83,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.one_of(st.lists(st.sampled_from(STATEMENTS), max_size=8), st.lists(st.sampled_from(PIECES), max_size=9)))
 def test_toml_is_accepted_and_read_as_the_standard_library_does(pieces: list[str]) -> None:
     text = "".join(pieces)
@@ -161,7 +161,7 @@ def test_without_a_toml_parser_it_says_what_to_install(monkeypatch: pytest.Monke
     assert read_text('{"model_family": "flux", "validation_prompt": "a"}').items
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_survives_toml(text: str) -> None:
     basic = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
@@ -208,14 +208,14 @@ def test_toml_traps(text: str, line: int, message: str) -> None:
         ("a = " + "{a = " * 60, 255),
         (".".join("a" * 60) + " = 1\n", 1),
         ("[" + ".".join("a" * 60) + "]\n", 2),
-        *((start + unit * (3_000_000 // len(unit)), None) for start, unit in (
+        *((start + unit * (600_000 // len(unit)), None) for start, unit in (
             ("", "["), ("", "a."), ("", '"a" . '), ("a = ", "{b = "), ("a = '", "'x'"), ("a = ", '"""x"\\'),
         )),
     ],
     ids=range(10),
 )  # fmt: skip
 def test_deep_toml_is_refused_before_it_is_parsed(text: str, column: int | None) -> None:
-    """Python's parser follows brackets until its stack ends, and looks through a long key once per part: for hours."""
+    """Python's parser follows brackets until its stack ends, and reads a long key once per part: for minutes."""
     with pytest.raises(SpecError) as caught:
         parse_toml(text, "x.toml")
     assert caught.value.line == 1
@@ -237,7 +237,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(VALUES, st.sampled_from([None, 1]), st.booleans())
 def test_json_is_read_as_the_standard_library_does(value: Any, indent: int | None, ascii_only: bool) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
@@ -328,7 +328,7 @@ def test_json_saved_as_text_is_no_prompt_file() -> None:
         assert read_text(form, source="c.txt") == spec
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.text(max_size=80),
     st.sampled_from(["", ".toml", ".json", ".env", ".txt", ".yaml"]),

@@ -190,7 +190,7 @@ SAMPLES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(SAMPLES, min_size=1, max_size=4), st.sampled_from(list(KINDS)))
 def test_any_sample_is_read_as_the_trainer_does(samples: list[dict[str, Any]], family: str) -> None:
     spec = inline(*samples, model_type=KINDS[family])

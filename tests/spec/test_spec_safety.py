@@ -190,7 +190,7 @@ def test_jsonc() -> None:
     )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5), st.sampled_from(["yaml", "json", "ascii json"]))
 def test_any_prompt_survives_verbatim(prompts: list[str], form: str) -> None:
     document = yaml.safe_load(NEUTRAL)
@@ -218,20 +218,20 @@ def accepts(source: Any) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_end_in_spec_error(data: bytes) -> None:
     assert not accepts(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text(alphabet=st.sampled_from("{}[]\"',:&*!|>-?#%@`~ \n\tab01.\\/"), max_size=60))
 def test_any_yaml_punctuation_ends_in_spec_error(text: str) -> None:
     accepts(text)
     accepts("config:\n  process:\n  - " + text)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=125, deadline=None)
 @given(st.sampled_from(FILES), st.integers(0), st.integers(0, 12), st.binary(max_size=8))
 def test_damaged_configs_end_in_a_spec_or_spec_error(path: Path, at: int, cut: int, put: bytes) -> None:
     data = path.read_bytes()
@@ -246,7 +246,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(FILES), st.data())
 def test_any_value_in_any_field_ends_in_a_spec_or_spec_error(path: Path, data: st.DataObject) -> None:
     document = yaml.safe_load(path.read_text(encoding="utf-8").replace("\t", " "))

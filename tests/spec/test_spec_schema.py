@@ -154,7 +154,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data(), VALUES)
 def test_what_an_editor_finds_valid_is_read(data: st.DataObject, value: Any) -> None:
     """The other way round, the reader is milder: null stands for an absent field, a number for its text."""

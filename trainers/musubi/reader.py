@@ -14,7 +14,7 @@ from ...configs.command_line import PROGRAM
 from ...configs.fields import Reading, Section
 from ...configs.limits import Place
 from ...configs.prompt_flags import MUSUBI
-from ...configs.tree import Document, argument_names, find, matches
+from ...configs.tree import Document
 from ...families.others import other_by_name, other_by_program
 from ...spec.model import SampleItem, SampleSpec
 from ..kohya.prompts import Entry, is_prompt_file, read_entries
@@ -137,11 +137,3 @@ def _item(reading: Reading, entry: Entry, index: int) -> SampleItem:
         shift=_shift(place, given.get("discrete_flow_shift", SHIFT)),
         control_image=control,
     )
-
-
-def is_musubi(document: Document) -> bool:
-    """True for musubi-tuner's training arguments: they name a `dit` where sd-scripts' name a checkpoint."""
-    if document.kind == "command":
-        return matches(find(document.root, PROGRAM), "flux_kontext_train.*")
-    names = argument_names(document)
-    return "dit" in names and "pretrained_model_name_or_path" not in names

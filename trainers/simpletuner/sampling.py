@@ -12,7 +12,6 @@ from ..claims import (
     EXCLAMATION,
     HALF_LATENTS,
     OF_SAMPLING,
-    Case,
     differs,
     of_variant,
     ran,
@@ -49,10 +48,6 @@ _LORA_SCALE: Final = read(
     "LoRA scale",
     text="PEFT: lora_alpha / lora_rank, 1 without a lora_alpha; LyCORIS: alpha / dim of its own config",
 )
-
-
-def _skips_layers(case: Case) -> bool:
-    return bool(case.profile.skip_layers)
 
 
 WAYS: Final = (
@@ -94,7 +89,7 @@ WAYS: Final = (
             *differs(
                 "guidance",
                 text="The window of skip-layer guidance is counted in noise levels here and in steps in the trainer",
-                when=_skips_layers,
+                when=lambda case: bool(case.profile.skip_layers),
             ),
             *read("model", when=of_variant("large", "3-medium")),
             *HALF_LATENTS,
