@@ -12,11 +12,13 @@ from urllib.parse import urlsplit
 
 from ..compare.estimate import Pace, estimate, work
 from ..compare.manifest import ManifestLine, append, read
+from ..errors import HostError
 from ..images.inner_texts import read_texts
 from ..protocol.events import PICTURES, SIGMAS, Event, Executed
 from ..protocol.graph_marks import saver_marks
 from ..workflows import Workflow
 from .control_images import upload
+from .failures import Content, named, not_made, of_the_pictures, replaced
 from .grid import Grid, Job, Made, Recipe, line_of, utc
 from .host_client import HostClient
 from .runs import host_run_name
@@ -35,6 +37,10 @@ class JobDone:
     pictures: Mapping[int, Path]
     lines: tuple[ManifestLine, ...]
     notes: tuple[str, ...]
+
+    def contents(self, job: Job) -> list[Content]:
+        """Of which checkpoint each picture is."""
+        return [(job, index, content) for index, content in {line.item: line.checkpoint for line in self.lines}.items()]
 
 
 class Worker:
@@ -154,28 +160,41 @@ async def sample_grid(
         local_output, name, timeout: As for `Worker`.
         console: Where progress is shown.
 
-    Raises HostError, WorkflowError, CompareError, OSError.
+    Pictures that fail by themselves, as those of a checkpoint that is cut off, do not keep the others from being made.
+    Those of a checkpoint that is another one by now are named in the grid's notes.
+
+    Raises HostError, for pictures that failed once all others are made; WorkflowError, CompareError, OSError.
     """
     grid.record_kept()
     made: Made = {}
+    contents: list[Content] = []
+    failed: dict[Job, HostError] = {}
     async with HostClient(url) as client:
         worker = Worker(client, folder, local_output, name, timeout)
         await worker.ready(grid.recipe, grid.control_images)
         with _progress(console, grid, name) as report:
             for job in grid.jobs:
-                done = await do_job(worker, grid.recipe, job, report)
-                made |= made_by(grid, job, done)
+                try:
+                    done = await do_job(worker, grid.recipe, job, report)
+                except HostError as error:
+                    if not of_the_pictures(error) or len(grid.jobs) == 1:
+                        raise
+                    failed[job] = error
+                    _tell_failed(console, job, error)
+                    continue
+                made |= made_by(job, done)
+                contents += done.contents(job)
+    notes = replaced(grid, contents)
+    if failed:
+        parts = [(job, job.indices) for job in failed]
+        raise not_made(parts, [*map(str, failed.values()), *notes], next(iter(failed.values())).kind)
+    grid.notes.extend(notes)
     return made, worker.version
 
 
-def made_by(grid: Grid, job: Job, done: JobDone) -> Made:
-    """What a job made of a grid; a note where ComfyUI sampled another checkpoint than the one that is here."""
+def made_by(job: Job, done: JobDone) -> Made:
+    """What a job made of a grid."""
     shown = -1 if job.step is None else job.step
-    for line in done.lines:
-        if job.step is not None and grid.plans[job.variant.key].samples.is_another(job.step, line.checkpoint):
-            run = grid.recipe.run(job.variant)
-            note = f"step {job.step}: ComfyUI sampled another checkpoint than the one in {run} here."
-            grid.notes.extend([note] if note not in grid.notes else [])
     return {(variant.key, shown, index): path for variant in job.of for index, path in done.pictures.items()}
 
 
@@ -222,6 +241,14 @@ def document_of(
         "notes": grid.notes,
         "instead": list(dict.fromkeys(instead)),
     }
+
+
+def _tell_failed(console: Console | None, job: Job, error: HostError) -> None:
+    from rich.markup import escape
+
+    if console is not None:
+        told = escape(f"{named([(job, job.indices)])}: {error}")
+        console.print(f"[red]failed:[/] {told}", highlight=False, soft_wrap=True)
 
 
 def _progress(console: Console | None, grid: Grid, worker: str) -> AbstractContextManager[Report | None]:

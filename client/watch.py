@@ -21,10 +21,11 @@ from ..spec import SampleSpec
 from ..spec.model import draw_seeds
 from ..workflows.models import Models
 from .control_images import named_by_content
+from .failures import no_checkpoint, of_the_pictures
 from .graphs import models_offered
 from .grid import Job, Recipe, record
 from .host_client import HostClient
-from .jobs import Worker, do_job
+from .jobs import JobDone, Worker, do_job
 from .resume import CheckpointFiles, unsure_note
 from .sample_records import Samples, pictures_below, samples_by_record, samples_root
 from .sheets import write_sheets
@@ -32,8 +33,6 @@ from .sweep import Report
 
 #: The most training steps on one contact sheet: the first and the newest are always among them.
 SHEET_COLUMNS: Final = 12
-#: The fault of one checkpoint or of its moment; anything else (host down, graph refused) is not.
-_OF_ONE_CHECKPOINT: Final = ("execution", "out_of_memory")
 #: A host that may come back.
 _AWAY: Final = ("down", "timeout", "lost")
 
@@ -62,7 +61,8 @@ class Log(Protocol):
 
 @dataclass(frozen=True)
 class Told:
-    """One thing to tell: "sampled", "replaced", "waiting", "broken", "failed", "skipped", "models", "host", "ended"."""
+    """One thing to tell: "sampled", "replaced", "waiting", "broken", "failed", "skipped", "models", "host", "folder",
+    "ended"."""
 
     what: str
     text: str
@@ -178,24 +178,29 @@ class Watch:
     async def forever(self, client: HostClient, interval: float, timeout: float | None = None) -> None:
         """`once` at every change of the folder and at least every `interval` seconds, until cancelled.
 
-        A host that is away is waited for.
+        A host that is away is waited for, and so is a folder that was there before.
 
         Args:
             timeout: Seconds without a new checkpoint after which it ends, None = never.
         """
-        files: object = None
-        since, away = time.monotonic(), None
+        files: dict[Path, Stamp | None] | None = None
+        since, away, there = time.monotonic(), None, True
         async for _ in changes(self.run, interval if timeout is None else min(interval, timeout)):
-            before, files = files, {entry.path: _stamp(entry.path) for entry in self._checkpoints()}
+            before, away = files, None
             made = sum(map(len, self.summary.made.values()))
-            away = None
             try:
+                files = {entry.path: _stamp(entry.path) for entry in self._checkpoints()}
+                there = True
                 await self.once(client)
-            except HostError as error:
-                if error.kind not in _AWAY:
+            except (HostError, LoraError, OSError) as error:
+                if isinstance(error, HostError) and error.kind in _AWAY:
+                    away = error
+                    self._tell_once("host", f"{error} Trying again every {interval:g} s.")
+                elif before is None or self._is_there():
                     raise
-                away = error
-                self._tell_once("host", f"{error} Trying again every {interval:g} s.")
+                elif there:  # a network drive, or a trainer that makes its folder anew
+                    there = False
+                    self.tell(Told("folder", f"{self.run} is not there any more. Looking again every {interval:g} s."))
             if files != before or made != sum(map(len, self.summary.made.values())):
                 since = time.monotonic()
             if timeout is not None and time.monotonic() - since >= timeout:
@@ -231,6 +236,13 @@ class Watch:
         refuse_several_runs(found)
         self._files.update(found)
         return found
+
+    def _is_there(self) -> bool:
+        try:
+            find_checkpoints(self.run)
+        except (LoraError, OSError):
+            return False
+        return True
 
     def _usable(self, path: Path) -> bool:
         """Whether the file is complete; tells why not."""
@@ -275,29 +287,41 @@ class Watch:
             missing = tuple(samples.missing(step))
             if not missing:
                 continue
-            try:
-                title = ", ".join([f"step {step}", *([variant.title] if variant.title else [])])
-                with self.progress(
-                    title, self.spec.part([one for one in self.spec.items if one.index in missing])
-                ) as tell:
-                    done = await do_job(worker, self._recipe, Job(variant, step, missing, (variant,)), tell)
-            except HostError as error:
-                if error.kind not in _OF_ONE_CHECKPOINT:
-                    raise
-                self._judge(entry.path, stamp, "failed", str(error))
-                return
+            done = await self._do(worker, entry, stamp, Job(variant, step, missing, (variant,)))
+            if done is None:
+                break
             samples.add(step, done.pictures)
-            another = any(samples.is_another(step, line.checkpoint) for line in done.lines)
-            if another and stamp == _stamp(entry.path):
-                name = await worker.run_name(str(self.run))
-                self._judge(entry.path, stamp, "failed", f"ComfyUI's run {name} holds another file of this name")
-                return
+            if any(samples.is_another(step, line.checkpoint) for line in done.lines):
+                if stamp == _stamp(entry.path):
+                    name = await worker.run_name(str(self.run))
+                    self._judge(entry.path, stamp, "failed", f"ComfyUI's run {name} holds another file of this name")
+                    return
+                self.summary.waiting.append(str(entry.path))
+                self.tell(Told("waiting", f"{entry.path} was replaced while it was sampled: it is sampled again", step))
             self.summary.made.setdefault(step, []).extend(done.pictures.values())
             notes = dict.fromkeys([*self._drawn, *done.notes])
             self.summary.notes += [note for note in notes if note not in self.summary.notes]
             made |= {(variant, index): path for index, path in done.pictures.items()}
-        self.summary.failed.pop(str(entry.path), None)
-        await self._tell_step(step, made)
+        else:
+            self.summary.failed.pop(str(entry.path), None)
+        if made:
+            await self._tell_step(step, made)
+
+    async def _do(self, worker: Worker, entry: Checkpoint, stamp: Stamp | None, job: Job) -> JobDone | None:
+        """Have ComfyUI do a job; None where the checkpoint cannot be used, which is told. stamp: the file as it was."""
+        title = ", ".join(filter(None, [f"step {job.step}", job.variant.title]))
+        items = self.spec.part([one for one in self.spec.items if one.index in job.indices])
+        try:
+            with self.progress(title, items) as tell:
+                return await do_job(worker, self._recipe, job, tell)
+        except HostError as error:
+            if not of_the_pictures(error):
+                raise
+            if no_checkpoint(error) and _stamp(entry.path) is None:
+                self._tell_once("skipped", f"{entry.path} was deleted before all of it was sampled")
+            else:
+                self._judge(entry.path, stamp, "failed", str(error))
+        return None
 
     async def _tell_step(self, step: int, made: Mapping[tuple[Variant, int], Path]) -> None:
         """Draw the sheets anew, and write a step's new pictures into the logs."""

@@ -9,12 +9,11 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from ..compare.scheduler import Cell, Scheduler
-from ..errors import HostError, shorten
+from ..errors import HostError
+from .failures import Content, Part, is_gone, named, no_checkpoint, not_made, of_the_pictures, replaced
 from .grid import Grid, Job, Made, Recipe
 from .jobs import JobDone, made_by
 
-#: Kinds of HostError that are the pictures' own: another worker would fail, too.
-_OF_THE_PICTURES: Final = ("execution", "out_of_memory")
 #: Kinds that are the worker's: it is gone, hangs, or is no longer what it was.
 _OF_THE_WORKER: Final = ("down", "lost", "timeout", "missing_node", "validation", "protocol")
 
@@ -82,6 +81,7 @@ class _Work:
         self._grid: Grid | None = None
         self._scheduler = Scheduler(())
         self._made: Made = {}
+        self._contents: list[Content] = []
         self._fit = 0
         self._begun: dict[str, int] = {}
         self._done = 0
@@ -98,12 +98,11 @@ class _Work:
         trouble = " ".join(dict.fromkeys(self._trouble))
         if not self._fit:
             raise HostError(f"No worker can make these pictures. {trouble}", kind="down")
+        notes = replaced(self._planned(), self._contents)
         left = [*self._scheduler.failures(), *self._scheduler.unfinished()]
         if left:
-            raise HostError(
-                f"{self._named(left)} could not be made. {trouble}",
-                remedy="All others are there. Repeat the command when this is mended: it makes what is missing.",
-            )
+            raise not_made(self._parts(left), [*self._trouble, *notes])
+        self._planned().notes.extend(notes)
 
     def result(self) -> Shared:
         """What was made."""
@@ -153,7 +152,7 @@ class _Work:
         try:
             await self._do(place, cells)
         except HostError as error:
-            if error.kind in _OF_THE_PICTURES:
+            if of_the_pictures(error) and (not no_checkpoint(error) or is_gone(*self._job(cells))):
                 self._scheduler.failed(place.name, cells)
                 self._say(f"{self._named(cells)} failed on {place.name}: {error}")
             elif error.kind in _OF_THE_WORKER:
@@ -167,13 +166,18 @@ class _Work:
         return True
 
     async def _do(self, place: Place, cells: Sequence[Any]) -> None:
-        grid = self._planned()
-        job = replace(grid.jobs[cells[0][0]], indices=tuple(index for _, index in cells))
-        done = await place.do(grid.recipe, job, partial(self._count, place.name))
+        recipe, job = self._job(cells)
+        done = await place.do(recipe, job, partial(self._count, place.name))
         if counted := self._scheduler.done(place.name, cells):
             self._done += len(counted)
-            self._made |= made_by(grid, job, done)
+            self._made |= made_by(job, done)
+            self._contents += done.contents(job)
             self._versions |= {line.comfyui for line in done.lines if line.comfyui}
+
+    def _job(self, cells: Sequence[Any]) -> tuple[Recipe, Job]:
+        """What makes some cells of one job."""
+        grid = self._planned()
+        return grid.recipe, replace(grid.jobs[cells[0][0]], indices=tuple(index for _, index in cells))
 
     def _count(self, name: str, so_far: int) -> None:
         """A worker has made so many pictures of the job that it is at."""
@@ -192,16 +196,13 @@ class _Work:
 
     def _named(self, cells: Sequence[Any]) -> str:
         """Pictures as people know them."""
+        return named(self._parts(cells))
+
+    def _parts(self, cells: Sequence[Any]) -> list[Part]:
         found: dict[int, list[int]] = {}
         for number, index in cells:
             found.setdefault(number, []).append(index)
-        names = []
-        for number, indices in found.items():
-            job = self._planned().jobs[number]
-            step = "the newest checkpoint" if job.step is None else f"step {job.step}"
-            title = f" ({job.variant.title})" if job.variant.values else ""
-            names.append(f"{step}{title}, samples {', '.join(map(str, indices))}")
-        return shorten(names)
+        return [(self._planned().jobs[number], indices) for number, indices in found.items()]
 
 
 async def _together(tasks: Sequence[asyncio.Future[None]]) -> None:
