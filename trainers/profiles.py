@@ -137,6 +137,7 @@ def _with_step_noise(profile: Profile, spec: SampleSpec) -> Profile:
     """
     steps_down = FAMILIES[spec.family].schedule(profile) == "timesteps"
     asked = profile.sampler or ("ddim" if steps_down else "euler")
+    _check_step_noise(profile, asked, 1.0 if not steps_down else 1000.0)
     if profile.s_churn > 0 and profile.eta > 0 and steps_down:
         raise WorkflowError(
             f"eta is {profile.eta:g} and s_churn {profile.s_churn:g}, but SDXL's samplers draw one of the two",
@@ -153,6 +154,25 @@ def _with_step_noise(profile: Profile, spec: SampleSpec) -> Profile:
     if profile.eta > 0 and "eta" in spec.sampling and asked not in ("ddim", "euler", *ANCESTRAL):
         raise _no_noise("eta", asked, ", ".join(("ddim", "euler", *ANCESTRAL)))
     return profile
+
+
+def _check_step_noise(profile: Profile, sampler: str, highest: float) -> None:
+    """Refuse what the nodes do not take. highest: the largest sigma."""
+    limits = {"eta": 1.0 if sampler == "ddim" else 10.0, "s_churn": 100.0, "s_noise": 10.0, "s_tmin": highest}
+    for name, limit in limits.items():
+        value = getattr(profile, name)
+        if not 0.0 <= value <= limit:
+            raise WorkflowError(
+                f"{name} is {value:g}, with the sampler {sampler} it is 0 to {limit:g}",
+                field=f"sampling.{name}",
+                remedy="Correct it, or leave it out.",
+            )
+    if profile.s_churn > 0 and profile.s_tmin > profile.s_tmax:
+        raise WorkflowError(
+            f"no sigma is above s_tmin, {profile.s_tmin:g}, and below s_tmax, {profile.s_tmax:g}: s_churn never acts",
+            field="sampling.s_tmin",
+            remedy="Correct it, or leave it out.",
+        )
 
 
 def _no_noise(setting: str, sampler: str, known: str) -> WorkflowError:

@@ -260,6 +260,11 @@ def test_batch_size_and_memory_switches() -> None:
         ("flux", {"sampler": "ddim", "s_churn": 1.0}, "sample.s_churn", "s_churn does not act on the sampler ddim"),
         ("sdxl", {"sampler": "dpm++", "eta": 1.0}, "sample.eta", r"eta does not act.*dpmsolver\+\+.*euler_a"),
         ("sdxl", {"eta": 0.5, "s_churn": 1.0}, "sample.s_churn", "eta is 0.5 and s_churn 1.*one of them to 0"),
+        ("sdxl", {"eta": 1.5}, "sample.eta", "eta is 1.5, with the sampler ddim it is 0 to 1"),
+        ("sd35", {"sampler": "ddim", "eta": 2.0}, "sample.eta", "with the sampler ddim it is 0 to 1"),
+        ("flux", {"eta": 0.5, "s_noise": 50.0}, "sample.s_noise", "it is 0 to 10"),
+        ("flux", {"s_churn": 1.0, "s_tmin": 5.0}, "sample.s_tmin", "it is 0 to 1"),
+        ("sdxl", {"s_churn": 1.0, "s_tmin": 3.0, "s_tmax": 2.0}, "sample.s_tmin", "s_churn never acts"),
         ("sdxl", {"batch_size": 0}, "sample.batch_size", "out of range"),
         ("sdxl", {"cfg_scale": "high"}, "sample.cfg_scale", "no finite number"),
     ],
@@ -271,6 +276,14 @@ def test_bad_input_names_the_field_and_what_is_known(
         read(family, **fields)
     assert caught.value.field == field
     assert caught.value.line
+
+
+@pytest.mark.parametrize("around", ["{}", "config: {{name: r, process: [{{type: sd_trainer, {}}}]}}"])
+def test_a_sample_section_in_another_one_is_named(around: str) -> None:
+    text = around.format("model: {name_or_path: sd_xl.safetensors}, train: {steps: 9, sample: {prompts: [a]}}")
+    with pytest.raises(SpecError, match=r"below train.*Move it beside train") as caught:
+        read_text(text if "config" in text else f"{{{text}}}", trainer="eridiffusion")
+    assert caught.value.field.endswith("train.sample")
 
 
 @pytest.mark.parametrize("family", MODELS)

@@ -53,6 +53,8 @@ def read_eridiffusion(document: Document, family: str | None) -> SampleSpec:
         )
     if root.has("sample"):
         return read_sections(reading, root, root.text("name"), family)
+    if not root.has("validation"):
+        _refuse_misplaced(root)
     return read_flat(reading, root, family)
 
 
@@ -74,6 +76,7 @@ def read_sections(reading: Reading, process: Section, name: str | None, family: 
     model, train, sample = (process.section(key) for key in ("model", "train", "sample"))
     validation = process.section("validation") if sample is None else None
     if sample is None and validation is None:
+        _refuse_misplaced(process)
         raise process.missing("sample", "Add a sample section with prompts; without one there is nothing to sample.")
     if model is None and family is None:
         raise process.missing("model", "Add the model section; it tells the family.")
@@ -100,6 +103,15 @@ def read_sections(reading: Reading, process: Section, name: str | None, family: 
         sampling=reading.sampling,
         model_files=texts_of(model, MODEL_FILES),
     )
+
+
+def _refuse_misplaced(process: Section) -> None:
+    """SpecError for a sample section that stands in another section, where it would be looked for in vain."""
+    for key in ("model", "network", "save", "train", "training", "dataset"):
+        node = process.get(key)
+        section = process.section(key) if node is not None and isinstance(node.value, dict) else None
+        if section is not None and section.has("sample"):
+            raise section.error("sample", f"it stands below {key}, where nothing is sampled", f"Move it beside {key}.")
 
 
 def _family(model: Section, train: Section | None) -> str:
