@@ -6,6 +6,8 @@ them is imported before Ctrl-C and SIGTERM are heard.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 
 from .commands import interrupts
@@ -14,6 +16,8 @@ from .commands import interrupts
 def main() -> None:
     """Entry point of `eri`; ends the program with its exit code."""
     interrupts.hear()
+    atexit.register(gc.freeze)  # looking for garbage at the very end takes as long as `import typer`
+    gc.disable()
     try:
         from .commands.app import app
         from .commands.shared import print_any_text
@@ -25,6 +29,8 @@ def main() -> None:
             f"eri needs the package {package!r}, part of the extra 'cli'. "
             'Install it with: pip install "eridiffusion[cli]", in a clone: pip install -e ".[cli]"'
         ) from None
+    gc.freeze()  # modules are no garbage: only what a command makes is looked through
+    gc.enable()
     print_any_text()
     try:
         app()

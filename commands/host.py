@@ -12,14 +12,15 @@ from rich.markup import escape
 from . import options
 from .shared import err, out, reported, show
 
-host_app = typer.Typer(
+host = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Set up, start, stop and look at a local ComfyUI.\n\nExample: eri host start",
 )
 
 
-@host_app.command("setup")
+@host.command("setup")
 def host_setup(as_json: options.AsJson = False) -> None:
     """Find a ComfyUI, or fetch one, and make it ready.
 
@@ -38,7 +39,7 @@ def host_setup(as_json: options.AsJson = False) -> None:
     out.print(f"ready: {escape(str(install.path))}", highlight=False, soft_wrap=True)
 
 
-@host_app.command("start")
+@host.command("start")
 def host_start(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port to answer at.", show_default="a free one")
@@ -64,7 +65,7 @@ def host_start(
     out.print(f"running at {state.url} (process {state.pid}), images in {state.output_dir}", soft_wrap=True)
 
 
-@host_app.command("stop")
+@host.command("stop")
 def host_stop(as_json: options.AsJson = False) -> None:
     """Stop the ComfyUI that `eri host start` started.
 
@@ -80,7 +81,7 @@ def host_stop(as_json: options.AsJson = False) -> None:
     out.print("stopped" if stopped else "no ComfyUI was running")
 
 
-@host_app.command("status")
+@host.command("status")
 def host_status(as_json: options.AsJson = False) -> None:
     """Say whether a ComfyUI started by `eri host start` is running. Exit code 1 when none is.
 

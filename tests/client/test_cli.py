@@ -191,6 +191,16 @@ def test_lora_against_a_model(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert eri("lora", flux_lora(tmp_path), "--against", tmp_path / "none") == 2
 
 
+def test_a_command_imports_the_file_of_no_other() -> None:
+    code = (
+        "import sys; from comfyui_eridiffusion.commands.app import NAMES, app; app(['explain', '--help'], "
+        "standalone_mode=False); here = 'comfyui_eridiffusion.commands.'; "
+        "print(*(name for name in NAMES if here + name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "explain"
+
+
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_missing_extra_is_named(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; from comfyui_eridiffusion.cli import main; main()"
