@@ -6,7 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..host.http.register import register
 from .control import EriControlImages
-from .each import EriEachSample, EriEachSave
+from .each import EriEachList, EriEachSample, EriEachSave, EriEachShow
 from .flux import EriFluxPatchify, EriFluxUnpatchify
 from .guidance import EriGuidance
 from .lora import EriLoraAtStep, EriLoraSteps
@@ -45,7 +45,7 @@ NODES: list[type[io.ComfyNode]] = [
     EriImageEmbedding,
 ]
 #: What nodes of the pack put into a running graph; no graph that is saved holds them.
-BRANCHES: list[type[io.ComfyNode]] = [EriEachSample, EriEachSave]
+BRANCHES: list[type[io.ComfyNode]] = [EriEachList, EriEachSample, EriEachSave, EriEachShow]
 
 
 class EriExtension(ComfyExtension):

@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host.inputs import check_filled, in_range, single
-from ..host.output.each import branches, fingerprint, one_by_one
+from ..host.output.each import fingerprint, line_here, list_here
 from ..host.output.embedding import embedding_of
 from ..host.output.save import SaveSettings, save_samples
 from ..host.output.sheet import make_sheet
@@ -70,13 +70,13 @@ class EriSaveSamples(io.ComfyNode):
 
     @classmethod
     def check_lazy_status(cls, name: list[str] | None = None, **_lists: Any) -> list[str]:
-        return [] if one_by_one(name) else ["images"]
+        return [] if (name is None or len(name) > 1) and line_here() else ["images"]
 
     @classmethod
     @in_range(but=("step",))
     def execute(cls, images: list[Any], name: list[str] | None = None, **lists: list[Any]) -> io.NodeOutput:
-        if name and images[0] is None:  # they were not asked for
-            return io.NodeOutput(None, expand=branches(len(name)))
+        if images and images[0] is None:  # they were not asked for
+            return io.NodeOutput(None, expand=list_here(len(name or ()))[0])
         return saved(cls.hidden, images, {"name": name, **lists})
 
 
@@ -90,21 +90,29 @@ class EriContactSheet(io.ComfyNode):
             category=OUTPUT_MENU,
             search_aliases=["grid", "xy plot", "compare pictures", "compare lora", "side by side"],
             is_input_list=True,
+            enable_expand=True,
             inputs=[
                 io.String.Input("rows", multiline=True, default=""),
                 io.String.Input("columns", multiline=True, default=""),
                 io.String.Input("title", default=""),
                 io.Int.Input("cell", default=0, min=0, max=2048),
-                io.Image.Input("images"),
+                io.Image.Input("images", lazy=True),
             ],
             outputs=[io.Image.Output()],
         )
+
+    @classmethod
+    def check_lazy_status(cls, **_lists: Any) -> list[str]:
+        return [] if line_here() else ["images"]
 
     @classmethod
     @in_range()
     def execute(
         cls, rows: list[str], columns: list[str], title: list[str], cell: list[int], images: list[Any]
     ) -> io.NodeOutput:
+        if images and images[0] is None:  # they were not asked for
+            graph, sheet = list_here()
+            return io.NodeOutput(sheet, expand=graph)
         check_filled({"images": images, "rows": rows, "columns": columns})
         once = single({"title": title, "cell": cell})
         return io.NodeOutput(make_sheet(images, rows, columns, once["title"], once["cell"]))

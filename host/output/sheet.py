@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Any, overload
 
 import comfy.model_management
 import comfy.utils
 import torch
+from comfy_api.latest import ui
 from PIL import Image
 from torch import Tensor
 
 from ...errors import ImagesError, NodeInputError
 from ...images.pixels import to_array, to_image
 from ...images.sheet import contact_sheet
+from ...protocol.events import PICTURES, PICTURES_OF
+from ..sampling.sample import Batch
 
 
 class _Pictures(Sequence[Image.Image]):
@@ -71,3 +74,16 @@ def labels(given: Sequence[str], pictures: int) -> list[str]:
     if len(texts) == 1 and pictures > 1:
         texts = texts[0].splitlines()
     return [] if not any(text.strip() for text in texts) else texts
+
+
+def previews(node: Any, images: Sequence[Tensor], part: str) -> dict[str, Any]:
+    """The UI output that shows pictures of a list, which lie in ComfyUI's temp folder, as Preview Image's do.
+
+    Args:
+        node: the class of the node that is running.
+        images: IMAGE batches.
+        part: which they are, as `Batch.part` says it.
+    """
+    entries = [entry for batch in images for entry in ui.PreviewImage(batch, cls=node).values]
+    which = {PICTURES: Batch(part).numbers, PICTURES_OF: [int(part.partition(" of ")[2])]} if part else {}
+    return {"images": entries, **which}

@@ -56,50 +56,66 @@ def sample_inputs(inputs: Mapping[str, Any]) -> Any:
     _check_rows(table, range(len(table)))
     results: dict[int, dict[str, Any]] = {}
     plan = _plan(table, limit, say=True)
-    for number in range(len(plan)):
-        results.update(_sample_batch(table, plan, number))
+    for number, numbers in enumerate(plan):
+        results.update(_sample_batch(table, numbers, _progress(table, plan[:number])))
     return [results[number] for number in range(len(table))]
 
 
-class Part(NamedTuple):
-    """Some pictures of a list. latents: theirs; text: which they are, "2 of 4", "" = all; rows: their numbers."""
+class Batch(NamedTuple):
+    """Some pictures of a list.
 
-    latents: list[dict[str, Any]]
-    text: str
-    rows: Sequence[int]
+    Args:
+        part: which they are, from 1, and how many there are in all: "1,3 of 4"; "" = all.
+        begun: how many steps of the list come before theirs.
+    """
+
+    part: str = ""
+    begun: int = 0
+
+    @property
+    def numbers(self) -> list[int]:
+        """Which they are, from 0; none for all."""
+        return [int(number) - 1 for number in self.part.partition(" of ")[0].split(",") if number]
 
 
-def sample_part(inputs: Mapping[str, Any], number: int, count: int, vae: Any = None) -> Part | None:
-    """Sample one batch of a list's rows, the `number`th from 1 on; None where there are fewer batches.
+def batches_of(inputs: Mapping[str, Any], count: int, vae: Any = None) -> list[Batch]:
+    """What to sample one after the other: the batches of a list, or the list as a whole.
+
+    It is one whole where it has one row, where a row is not one picture, and where decoding would push the model off.
 
     Args:
         inputs: as for `sample_inputs`, lists.
-        count: how many pictures the list makes.
-        vae: what decodes them. Where it has no room beside the model, or where a row is not one picture, the first part
-            is the whole list.
+        count: how many pictures there have to be, else the list is one whole; 0 = any number.
+        vae: what decodes them.
 
-    Raises NodeInputError as `sample_inputs`; faults of other rows with the first part.
+    Raises NodeInputError as `sample_inputs`.
     """
     table, limit = _table(inputs)
-    if number == 1:
-        _check_rows(table, range(len(table)))
-    if not _apart(table, count, vae):
-        return Part(sample_inputs(inputs), "", range(len(table))) if number == 1 else None
-    plan = _plan(table, limit, say=number == 1)
-    if number > len(plan):
-        return None
-    if number > 1:
-        _check_rows(table, plan[number - 1])
-        before, whole = _progress(table, plan, number - 1)  # ComfyUI begins at 0 here
-        comfy.utils.ProgressBar(whole).update_absolute(before)
-    made = _sample_batch(table, plan, number - 1)
-    return Part(list(made.values()), f"{','.join(str(row + 1) for row in made)} of {count}", list(made))
+    _check_rows(table, range(len(table)))
+    if len(table) == 1 or count not in (0, len(table)) or not _apart(table, vae):
+        return [Batch()]
+    plan = _plan(table, limit, say=True)
+    parts = [f"{_listed(numbers, ',')} of {len(table)}" for numbers in plan]
+    return [Batch(part, _progress(table, plan[:number]).before) for number, part in enumerate(parts)]
 
 
-def _apart(table: Sequence[Mapping[str, Any]], count: int, vae: Any) -> bool:
-    """Whether every row is one picture of `count`, and decoding it leaves the model where it is."""
+def sample_batch(inputs: Mapping[str, Any], batch: Batch) -> tuple[list[dict[str, Any]], Sequence[int]]:
+    """Sample a batch of a list: its latents, and the numbers of their rows, from 0. Raises as `sample_inputs`."""
+    table, _ = _table(inputs)
+    numbers = batch.numbers
+    if not numbers:
+        return sample_inputs(inputs), range(len(table))
+    progress = _progress(table, [])._replace(before=batch.begun)
+    if batch.begun:  # ComfyUI begins at 0 here
+        comfy.utils.ProgressBar(progress.whole).update_absolute(progress.before)
+    made = _sample_batch(table, numbers, progress)
+    return list(made.values()), list(made)
+
+
+def _apart(table: Sequence[Mapping[str, Any]], vae: Any) -> bool:
+    """Whether every row is one picture, and decoding it leaves the model where it is."""
     latents = [row["latent"]["samples"] for row in table]
-    if len(table) != count or any(len(samples) != 1 for samples in latents):
+    if any(len(samples) != 1 for samples in latents):
         return False
     return vae is None or room_for_both(table[0]["model"], vae, max(latents, key=torch.numel))
 
@@ -128,11 +144,10 @@ def _plan(table: Sequence[Mapping[str, Any]], limit: int, *, say: bool) -> list[
 
 
 def _sample_batch(
-    table: Sequence[Mapping[str, Any]], plan: Sequence[Sequence[int]], number: int
+    table: Sequence[Mapping[str, Any]], numbers: Sequence[int], progress: Progress
 ) -> dict[int, dict[str, Any]]:
-    """The latents of a batch (from 0), by row."""
+    """The latents of a batch of these rows, by row."""
     comfy.model_management.throw_exception_if_processing_interrupted()
-    numbers = plan[number]
     if len(table) > 1:
         show(f"picture{'s' if numbers[1:] else ''} {_listed(numbers)} of {len(table)}")
     starts = []
@@ -141,12 +156,13 @@ def _sample_batch(
             row = table[row_number]
             starts.append(start_of(row["model"], row["noise"], row["sigmas"], row["latent"]))
     with _named(numbers, len(table)):
-        made = denoised([table[row] for row in numbers], starts, _progress(table, plan, number))
+        made = denoised([table[row] for row in numbers], starts, progress)
     return dict(zip(numbers, made, strict=True))
 
 
-def _progress(table: Sequence[Mapping[str, Any]], plan: Sequence[Sequence[int]], number: int) -> Progress:
-    before = sum(len(table[row]["sigmas"]) - 1 for batch in plan[:number] for row in batch)
+def _progress(table: Sequence[Mapping[str, Any]], done: Sequence[Sequence[int]]) -> Progress:
+    """How far a list is after these batches of it."""
+    before = sum(len(table[row]["sigmas"]) - 1 for batch in done for row in batch)
     return Progress(before, sum(len(row["sigmas"]) - 1 for row in table))
 
 
@@ -165,8 +181,8 @@ def _entries(numbers: Sequence[int]) -> str:
     return f"{'entry' if len(numbers) == 1 else 'entries'} {_listed(numbers)}"
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(str(number + 1) for number in numbers)
+def _listed(numbers: Sequence[int], between: str = ", ") -> str:
+    return between.join(str(number + 1) for number in numbers)
 
 
 def _keys(table: Sequence[Mapping[str, Any]], limit: int, say: bool = True) -> list[Hashable | None]:

@@ -129,6 +129,62 @@ def test_what_was_stopped_goes_on(made: list[Any], tmp_path: Path, told: Told) -
     assert told.steps == []
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_contact_sheet_shows_each_picture_when_it_is_done(
+    made: list[Any], tmp_path: Path, told: Told, batch_size: int
+) -> None:
+    """A stopped one goes on, and is that of the whole list, each picture in its place."""
+    import comfy.model_management as management
+    import folder_paths
+
+    steps = (2, 3, 2)  # with batches of two the last is sampled with the first
+    loads = Loads([made[0], made[1].patcher, made[2].patcher])
+    told.at = lambda value: management.interrupt_current_processing() if value == 6 else None
+    executor = run(sheet(steps, batch_size))
+    assert any(event == "execution_interrupted" for event, _ in executor.status_messages)
+    outputs = shown_on_sheet(executor)
+    told.at, told.steps = lambda value: None, []
+    succeed(sheet(steps, batch_size), executor)
+    assert min(value for value, _, _ in told.steps) == (5, 4)[batch_size - 1]
+    assert [name for name in loads.order if name != "FluxClipModel_"] == ["Flux", "AutoencoderKL"]
+    outputs += shown_on_sheet(executor)
+    assert [output["pictures"] for output in outputs] == ([[0], [1], [2]] if batch_size == 1 else [[0, 2], [1]])
+    files = {
+        number: Path(folder_paths.get_temp_directory()) / image["filename"]
+        for output in outputs
+        for number, image in zip(output["pictures"], output["images"], strict=True)
+    }
+    on_sheet = pixels(tmp_path)
+    succeed(sheet(steps, batch_size, whole=True))
+    assert list(on_sheet.values()) == [list(pixels(tmp_path).values())[-1]]
+    succeed({**listed(steps, whole=True), "sample": sheet(steps, batch_size)["sample"]})
+    saved = pixels(tmp_path)
+    for number, file in files.items():
+        with Image.open(file) as picture:
+            assert picture.tobytes() == saved[FILES[number]]
+
+
+def shown_on_sheet(executor: Any) -> list[Any]:
+    record = executor.history_result
+    return [output for name, output in record["outputs"].items() if record["meta"][name]["display_node"] == "sheet"]
+
+
+def sheet(steps: tuple[int, ...], batch_size: int, *, whole: bool = False) -> dict[str, Any]:
+    prompt = listed(steps, whole=whole)
+    prompt["sample"]["inputs"]["batch_size"] = batch_size
+    prompt["sheet"] = node("EriContactSheet", images=["decode", 0], rows="", columns=["spec", 8], title="t", cell=64)
+    prompt["save"] = node("SaveImage", images=["sheet", 0], filename_prefix="sheet")
+    return prompt
+
+
+def test_pictures_without_names_are_saved_one_by_one_too(made: list[Any], tmp_path: Path, told: Told) -> None:
+    prompt = listed()
+    del prompt["save"]["inputs"]["name"]
+    succeed(prompt)
+    assert list(pixels(tmp_path)) == FILES
+    assert told.steps[-1][2] == 2
+
+
 def test_an_error_leaves_the_pictures_before_it(made: list[Any], tmp_path: Path) -> None:
     taken = tmp_path / "output" / "graph_run" / "samples_step_000000" / FILES[1]
     taken.parent.mkdir(parents=True)

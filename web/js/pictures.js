@@ -1,10 +1,11 @@
-// Save Samples makes the pictures of a list one by one, in branches that it adds to the running graph. ComfyUI shows what
+// Save Samples and Contact Sheet make a list of pictures one by one, in branches of the running graph. ComfyUI shows what
 // a node reported last, and reports an error in a branch at the node that added it. Here the pictures are put together,
 // so that the node shows all that are done, and an error stands at the node that it is of: the sampler, the decoder.
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 
+const TAKERS = ["EriSaveSamples", "EriContactSheet"];
 /** What each node has shown of its running prompt: `prompt` (its id) and `images` by number. */
 const shown = new Map();
 /** The id of the node that ComfyUI shows as running. */
@@ -33,6 +34,6 @@ api.addEventListener("executing", ({ detail }) => {
   if (detail) running = detail;
 });
 api.addEventListener("execution_error", ({ detail }) => {
-  const node = detail.node_type === "EriSaveSamples" ? nodeOf(running) : null;
+  const node = TAKERS.includes(detail.node_type) ? nodeOf(running) : null;
   if (node) Object.assign(detail, { node_id: running, node_type: node.comfyClass ?? node.type });
 }, { capture: true }); // before ComfyUI's own listeners
