@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from PIL import Image
 from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.dev import blueprints
 from comfyui_eridiffusion.dev.example_graphs import examples
-from comfyui_eridiffusion.dev.example_pictures import FOLDER, MODELS, packed_latent, put_inputs, swap
+from comfyui_eridiffusion.dev.example_pictures import FOLDER, MODELS, Prompt, packed_latent, put_inputs, swap
 from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.families import FAMILIES
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec, read_text
@@ -151,18 +153,43 @@ def from_class(value: Any, prompt: dict[str, Any]) -> Any:
     return (prompt[value[0]]["class_type"], value[1]) if isinstance(value, list) else value
 
 
+#: Trainers by the families that their blueprints are tried with.
+BLUEPRINTS = {"flux": "ai-toolkit", "sd35": "kohya", "sdxl": "simpletuner", "chroma": "onetrainer"}
+
+
+async def same_picture(url: str, found: Prompt, wanted: Prompt, family: str) -> None:
+    """Both prompts make the same picture, each in a host that kept nothing of the other."""
+    made = []
+    async with HostClient(url) as client:
+        for prompt in (found, wanted):
+            await forget(client)
+            small = few_steps(swap(prompt, family))
+            (decode,) = (key for key, node in small.items() if node["class_type"] == "VAEDecode")
+            savers = [key for key, node in small.items() if node["class_type"] in ("EriSaveSamples", "PreviewImage")]
+            for key in savers:
+                del small[key]
+            small["show"] = {"class_type": "PreviewImage", "inputs": {"images": [decode, 0]}}
+            (image,) = (await client.run(small)).images["show"]
+            made.append(Image.open(io.BytesIO(await client.view(image))).convert("RGB"))
+    assert made[0].size == (64, 64)
+    assert made[0].tobytes() == made[1].tobytes(), family
+    assert max(high - low for low, high in made[0].getextrema()) > 30  # not black, as pictures of NaN are
+
+
 def test_blueprints_are_listed_and_sample_as_the_graphs_do(fresh: Canvas, frontend_host: LocalHost) -> None:
-    """One of each family, added by hand and wired to the built graph's loaders: what is inside is that graph's."""
+    """One of each family, added by hand and wired to the built graph's loaders: what is inside is that graph's, and so
+    is the picture that it makes on the small models, for the families that have some.
+    """
     with urllib.request.urlopen(f"{frontend_host.url}/global_subgraphs", timeout=PATIENCE) as answer:
         offered = json.load(answer).items()
     ours = {entry["name"]: number for number, entry in offered if "eridiffusion" in entry["info"]["node_pack"]}
     assert sorted(ours) == sorted(path.stem for path in blueprints.FOLDER.glob("*.json"))
-    trainer = TRAINERS["ai-toolkit"]
-    for name in trainer.families:
-        family = FAMILIES[name]
+    for name, one in BLUEPRINTS.items():
+        trainer, family = TRAINERS[one], FAMILIES[name]
         wanted = build(blueprints.everyday(trainer, family)).api()
         boxed = {key: node for key, node in wanted.items() if key not in ("model", "clip", "vae", "decode", "save")}
-        sources = {"clip": boxed["positive"]["inputs"]["clip"], "model": boxed["sample"]["inputs"]["model"]}
+        ends = [(end, node["inputs"].get(end)) for node in boxed.values() for end in ("clip", "model")]
+        sources = {end: link for end, link in ends if link and link[0] not in boxed}
         loaders = [[wanted[source]["class_type"], slot, end] for end, (source, slot) in sources.items()]
         found = fresh.page.evaluate(ADD_BLUEPRINT, [ours[blueprints.name_of(trainer, family)], loaders])
         fresh.screenshot(f"blueprint_{name}")
@@ -174,6 +201,8 @@ def test_blueprints_are_listed_and_sample_as_the_graphs_do(fresh: Canvas, fronte
             assert other["class_type"] == node["class_type"]
             for end, value in node["inputs"].items():
                 assert from_class(other["inputs"][end], found) == from_class(value, wanted), (name, end)
+        if (MODELS / f"{name}.yaml").is_file():
+            in_thread(partial(same_picture, frontend_host.url, found, wanted, name))
     assert fresh.complaints == []
     fresh.page.evaluate("() => app.graph.clear()")
 
