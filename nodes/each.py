@@ -9,7 +9,8 @@ from comfy_api.latest import io
 from ..host.inputs import in_range
 from ..host.output.each import branches, in_order, new_fingerprint
 from ..host.output.sheet import previews
-from ..host.sampling.sample import Batch, sample_batch
+from ..host.sampling.batches import Batch
+from ..host.sampling.sample import sample_batch
 from ..host.sampling.told import told_sigmas
 from ..host.schema import OUTPUT_MENU, SAMPLING_MENU, schema
 from .output import save_node_inputs, saved

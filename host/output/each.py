@@ -16,7 +16,8 @@ from comfy.cli_args import args
 from comfy_execution.graph_utils import GraphBuilder, is_link
 
 from ..notice import running
-from ..sampling.sample import Batch, batches_of
+from ..sampling.batches import Batch
+from ..sampling.sample import batches_of
 
 _DECODERS: Final = ("VAEDecode", "VAEDecodeTiled")
 _SAMPLER: Final = "EriSample"

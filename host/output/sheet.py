@@ -16,7 +16,7 @@ from ...errors import ImagesError, NodeInputError
 from ...images.pixels import to_array, to_image
 from ...images.sheet import contact_sheet
 from ...protocol.events import PICTURES, PICTURES_OF
-from ..sampling.sample import Batch
+from ..sampling.batches import Batch
 
 
 class _Pictures(Sequence[Image.Image]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import comfy.sample
 import comfy.samplers
@@ -32,6 +32,23 @@ QUIET_SAMPLERS: Final = (
 _DRAWING: Final = ("s_churn", "eta", "noise")
 #: What of a conditioning's options is a tensor with one row an image.
 _POOLED: Final = "pooled_output"
+
+
+class Batch(NamedTuple):
+    """Some pictures of a list.
+
+    Args:
+        part: which they are, from 1, and how many there are in all: "1,3 of 4"; "" = all.
+        begun: how many steps of the list come before theirs.
+    """
+
+    part: str = ""
+    begun: int = 0
+
+    @property
+    def numbers(self) -> list[int]:
+        """Which they are, from 0; none for all."""
+        return [int(number) - 1 for number in self.part.partition(" of ")[0].split(",") if number]
 
 
 class Alone(Exception):  # noqa: N818 - an answer, not an error

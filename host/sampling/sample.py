@@ -24,7 +24,7 @@ from ..memory.backoff import sample_with_backoff
 from ..memory.fitting import fitting_images
 from ..memory.room import room_for_both
 from ..notice import announce, show
-from .batches import Alone, batch_key, batches, joined_conditioning, joined_mask
+from .batches import Alone, Batch, batch_key, batches, joined_conditioning, joined_mask
 from .samplers import check_flow_start, shown
 
 log = logging.getLogger(__name__)
@@ -59,23 +59,6 @@ def sample_inputs(inputs: Mapping[str, Any]) -> Any:
     for number, numbers in enumerate(plan):
         results.update(_sample_batch(table, numbers, _progress(table, plan[:number])))
     return [results[number] for number in range(len(table))]
-
-
-class Batch(NamedTuple):
-    """Some pictures of a list.
-
-    Args:
-        part: which they are, from 1, and how many there are in all: "1,3 of 4"; "" = all.
-        begun: how many steps of the list come before theirs.
-    """
-
-    part: str = ""
-    begun: int = 0
-
-    @property
-    def numbers(self) -> list[int]:
-        """Which they are, from 0; none for all."""
-        return [int(number) - 1 for number in self.part.partition(" of ")[0].split(",") if number]
 
 
 def batches_of(inputs: Mapping[str, Any], count: int, vae: Any = None) -> list[Batch]:
