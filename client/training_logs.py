@@ -77,6 +77,12 @@ class SerenityBoardLog:
             for name in images:
                 serenity_board.add_text(board, f"prompts/{name}", step, prompts.get(name, ""))
 
+    def numbers(self, step: int, values: Mapping[str, float]) -> None:
+        """Write numbers of a step, tag -> value."""
+        with serenity_board.opened_board(self._folder) as board:
+            for tag, value in values.items():
+                serenity_board.add_number(board, tag, step, value)
+
     def close(self) -> None:
         """Say that the run is complete."""
         with serenity_board.opened_board(self._folder) as board:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,11 @@ from ..lora.step_lists import spread
 from ..spec import SampleSpec
 from ..spec.model import draw_seeds
 from ..workflows.models import Models
+from .changes import changes
 from .control_images import named_by_content
 from .failures import no_checkpoint, of_the_pictures
 from .graphs import models_offered
-from .grid import Job, Recipe, record
+from .grid import Job, Recipe, plan_grid, record
 from .host_client import HostClient
 from .jobs import JobDone, Worker, do_job
 from .resume import CheckpointFiles, unsure_note
@@ -54,6 +54,9 @@ class Log(Protocol):
 
         A name is the item's number ("00"), of a sweep with further axes with the variant's key ("00/strength=0.8").
         """
+
+    def numbers(self, step: int, values: Mapping[str, float]) -> None:
+        """Take numbers of a training step, by name."""
 
     def close(self) -> None:
         """Write out what is pending."""
@@ -104,6 +107,7 @@ class Watch:
         variants: Of every checkpoint.
         rows, columns: Axes of the contact sheets, see `sheets.write_sheets`.
         worker: What the manifest calls the ComfyUI.
+        plain: Whether the first checkpoint is preceded by pictures without LoRA, where these are not there.
         after: Called when a checkpoint is done.
 
     Raises LoraError for a folder with checkpoints of several runs.
@@ -124,6 +128,7 @@ class Watch:
         rows: str | None = None,
         columns: str | None = None,
         worker: str = "local",
+        plain: bool = False,
         after: Callable[[], object] = lambda: None,
         logs: tuple[Log, ...] = (),
         tell: Callable[[Told], None] = lambda told: None,
@@ -137,7 +142,7 @@ class Watch:
         self.logs, self.tell, self.progress = logs, tell, progress
         self.summary = Summary() if summary is None else summary
         self.variants, self.rows, self.columns = list(variants), rows, columns
-        self.worker, self.after = worker, after
+        self.worker, self.after, self._plain = worker, after, plain
         self._files = CheckpointFiles()
         self.root = samples_root(self.folder, spec)
         self._samples = {variant: Samples(self.root, variant.of(spec), None, self._files) for variant in self.variants}
@@ -173,6 +178,8 @@ class Watch:
             self._looked = self._again  # images made with other model files do not count
             self._look()
         for entry, step in self.pending():
+            if self._plain:
+                await self._sample_plain(client)
             await self._sample(client, entry, step)
 
     async def forever(self, client: HostClient, interval: float, timeout: float | None = None) -> None:
@@ -272,6 +279,31 @@ class Watch:
             self._told.add((what, text))
             self.tell(Told(what, text))
 
+    async def _sample_plain(self, client: HostClient) -> None:
+        """Sample once without LoRA, with the seeds that the config tells."""
+        self._plain = False
+        spec = self.spec.part([item for item in self.spec.items if item.seed is not None])
+        if not spec.items:
+            return
+        runs = {"": str(self.run)}
+        grid = plan_grid(spec, [0], self.folder, self.variants, models=self.models, runs=runs, batch=self.batch)
+        grid.record_kept()
+        worker = Worker(client, self.folder, self.local_output, self.worker)
+        await worker.ready(grid.recipe, grid.control_images)
+        for job in grid.jobs:
+            try:
+                with self.progress("without LoRA", grid.spec) as tell:
+                    done = await do_job(worker, grid.recipe, job, tell)
+            except HostError as error:
+                self._plain = not of_the_pictures(error)
+                if self._plain:
+                    raise
+                self._tell_once("failed", f"without LoRA: {error}")
+                continue
+            if job.variant in self._samples:
+                self._samples[job.variant].add(0, done.pictures)
+            self.summary.made.setdefault(0, []).extend(done.pictures.values())
+
     async def _sample(self, client: HostClient, entry: Checkpoint, step: int) -> None:
         """Sample what a checkpoint lacks, variant by variant."""
         stamp = _stamp(entry.path)
@@ -351,23 +383,3 @@ def _stamp(path: Path) -> Stamp | None:
     except OSError:
         return None
     return stat.st_size, stat.st_mtime_ns
-
-
-def sees_changes() -> bool:
-    """Whether the package watchfiles is there; without it folders are only looked at from time to time."""
-    return importlib.util.find_spec("watchfiles") is not None
-
-
-async def changes(folder: Path, interval: float) -> AsyncIterator[None]:
-    """Yield at once, then at every change below `folder` and after every `interval` seconds without one."""
-    yield
-    if not sees_changes():
-        while True:
-            await asyncio.sleep(interval)
-            yield
-    from watchfiles import awatch
-
-    # Network drives send no events: the timeout is their rescan.
-    watched = folder if folder.is_dir() else folder.parent
-    async for _ in awatch(watched, rust_timeout=max(1, int(interval * 1000)), yield_on_timeout=True, step=200):
-        yield

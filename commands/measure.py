@@ -41,6 +41,7 @@ def measure(
 
     Example: eri measure eri_samples/my_run --plot measures.svg
     """
+    from ..client.numbers import of_measures
     from ..compare.collection import read_collection
     from ..compare.measures import TITLES, means, write_measures
     from ..compare.measures import measure as measured
@@ -58,7 +59,7 @@ def measure(
             from ..client.plots import plot_lines
 
             plot_lines([TITLES[name] for name in shown], list(shown.values()), plot)
-        _log(shown, options.open_logs(tensorboard, wandb, found.name, found.root))
+        options.log_numbers(of_measures(shown), options.open_logs(tensorboard, wandb, found.name, found.root))
     if as_json:
         show({"file": str(path), "pictures": len(values), "means": _as_json(shown)})
         return
@@ -100,16 +101,6 @@ def _pictures(folder: Path) -> list[Path]:
     if not found:
         raise CompareError("there are no pictures", place=str(folder), remedy="Name the folder that was trained on.")
     return found
-
-
-def _log(shown: Means, logs: options.Logs) -> None:
-    for log in logs:
-        for name, variants in shown.items():
-            for key, steps in variants.items():
-                for step, value in steps.items():
-                    if step >= 0:
-                        log.numbers(step, {"/".join(filter(None, ("measures", key, name))): value})
-        log.close()
 
 
 def _as_json(shown: Means) -> dict[str, dict[str, dict[str, float]]]:

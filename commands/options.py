@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,3 +127,11 @@ def open_logs(tensorboard: Path | None, wandb: str | None, name: str, run: Path)
         yield TensorBoardLog(tensorboard)
     if wandb is not None:
         yield WandbLog(wandb, name, run)
+
+
+def log_numbers(numbers: Mapping[int, Mapping[str, float]], logs: Logs) -> None:
+    """Write numbers of training steps into logs, and close these."""
+    for log in logs:
+        for step, values in sorted(numbers.items()):
+            log.numbers(step, values)
+        log.close()

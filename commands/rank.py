@@ -31,6 +31,7 @@ def rank(
 
     Example: eri rank eri_samples/my_run --votes votes_of_anna.jsonl
     """
+    from ..client.numbers import of_ranking
     from ..compare.collection import NAME_A_RUN
     from ..compare.ranking import rank as ranked
     from ..compare.votes import add_votes, read_votes, votes_file
@@ -49,13 +50,7 @@ def rank(
             from ..client.plots import plot_ranking
 
             plot_ranking(found, plot)
-        for log in options.open_logs(tensorboard, wandb, _name(run, path), run):
-            for place in found.places:
-                tags = {"preferred": place.preferred, "probability_of_best": place.best}
-                part = "".join(f"/{name}={value}" for name, value in place.candidate.axes)
-                if place.candidate.step >= 0:
-                    log.numbers(place.candidate.step, {f"ranking{part}/{tag}": value for tag, value in tags.items()})
-            log.close()
+        options.log_numbers(of_ranking(found), options.open_logs(tensorboard, wandb, _name(run, path), run))
     if as_json:
         show(found.to_dict())
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +32,9 @@ _Timeout = Annotated[
 _Interval = Annotated[
     float, typer.Option(min=0.2, max=3600, help="Seconds between looks at the folder where no change is seen.")
 ]
+_Measure = Annotated[
+    bool, typer.Option("--measure", help="Sample without LoRA once, and measure what each checkpoint changes.")
+]
 _Board = Annotated[Path | None, typer.Option(help="Also write into this run folder of SerenityBoard (board.db).")]
 
 
@@ -47,6 +51,7 @@ def watch(
     tensorboard: Annotated[Path | None, typer.Option(help="Also write TensorBoard events into this folder.")] = None,
     wandb: Annotated[str | None, typer.Option(help="Also log to this W&B project.")] = None,
     serenityboard: _Board = None,
+    measure: _Measure = False,
     strengths: options.Strengths = None,
     seeds: options.Seeds = None,
     cfg: options.Cfg = None,
@@ -80,16 +85,15 @@ def watch(
 
         found = read_config(config or _config_in(run_dir), trainer, family, prompts, expand, wildcards).select(items)
         read_models(models, found)  # a mistake there is told before a host is started
-        every = chosen(found, strengths, seeds, cfg, guidance, sampler)
-        check_sheets(found, every, rows, columns)
+        check_sheets(found, every := chosen(found, strengths, seeds, cfg, guidance, sampler), rows, columns)
         _say_how(None if once else interval)
-        logs = _logs(found, run_dir, tensorboard, wandb, serenityboard)
         watcher = Watch(
             found, run_dir, output, models=models, new_only=new_only, again=again, batch=batch, variants=every,
-            rows=rows, columns=columns, worker=_worker(host), logs=logs, tell=_tell,
-            progress=no_progress if as_json else _bar,
+            rows=rows, columns=columns, worker=_worker(host), plain=measure, tell=_tell,
+            progress=no_progress if as_json else _bar, logs=_logs(found, run_dir, tensorboard, wandb, serenityboard),
         )  # fmt: skip
         served = _gallery(watcher, serve_host, port) if serve else None
+        watcher.after = _after(watcher, measure, served)
         stopped = _watch(watcher, served, host, None if once else interval, timeout, as_json)
     _print_summary(watcher.summary, as_json)
     if stopped or watcher.summary.failed:
@@ -98,7 +102,7 @@ def watch(
 
 def _say_how(interval: float | None) -> None:
     """Tell of looks at the folder where its changes cannot be seen. interval: seconds between them, None = one look."""
-    from ..client.watch import sees_changes
+    from ..client.changes import sees_changes
 
     if interval is not None and not sees_changes():
         notes([f"watchfiles is not installed: the folder is looked at every {interval:g} s"])
@@ -116,6 +120,24 @@ def _gallery(watcher: Watch, host: str, port: int | None) -> WatchedGallery:
     return WatchedGallery(watcher.root, watcher.run, host, port)
 
 
+def _after(watcher: Watch, measure: bool, served: WatchedGallery | None) -> Callable[[], None]:
+    """What is done when a checkpoint is."""
+    from ..client.numbers import WatchedNumbers
+    from ..client.watch import Told
+
+    def tell(problem: str) -> None:
+        _tell(Told("not measured" if measure else "not ranked", problem))
+
+    numbers = WatchedNumbers(watcher.root, watcher.run, measure, watcher.logs, watcher.summary.made, tell)
+
+    def work() -> None:
+        numbers.write()
+        if served is not None:
+            served.write()
+
+    return work
+
+
 def _watch(
     watcher: Watch, served: WatchedGallery | None, host: str | None, interval: float | None, timeout: float | None,
     quiet: bool,
@@ -127,7 +149,6 @@ def _watch(
     try:
         with served or contextlib.nullcontext():
             if served is not None:
-                watcher.after = served.write
                 served.write()
             if interval is None and not any(watcher.pending()):
                 notes(["nothing to sample, so no host was asked"])

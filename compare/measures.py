@@ -6,7 +6,7 @@ docs/choosing.md tells what each can and cannot say.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -46,6 +46,10 @@ class Measured:
     nearest: str = ""
 
 
+#: What was measured: a place, the pictures that were compared and their times -> its measures.
+Known = dict[Hashable, Measured]
+
+
 @dataclass(frozen=True)
 class Embeddings:
     """What a CLIP vision model makes of pictures, each of length 1.
@@ -60,35 +64,61 @@ class Embeddings:
 
 
 def measure(
-    found: Collection, embeddings: Embeddings | None = None, report: Callable[[], None] = lambda: None
+    found: Collection,
+    embeddings: Embeddings | None = None,
+    report: Callable[[], None] = lambda: None,
+    known: Known | None = None,
 ) -> list[Measured]:
     """Measure all pictures of a collection, in the order of variants, items and steps.
 
-    report: is called after each picture. Raises ImagesError for a picture that is not whole.
-    """
-    from ..images.compare import read_picture
-    from ..images.pixels import on_white
+    Args:
+        report: is called after each picture.
+        known: what was measured before, which is not measured again; takes what is new. None = nothing.
 
+    Raises ImagesError for a picture that is not whole.
+    """
+    kept: dict[Path, Any] = {}  # of the row: the picture without LoRA, and that of the step before
+    before_now = {} if known is None else known
     measured = []
     in_order = sorted(found.pictures, key=lambda place: (place.key, place.item, place.step))
     for _, row in groupby(in_order, key=lambda place: (place.key, place.item)):
         plain = before = None
         for place in row:
-            picture = on_white(read_picture(found.pictures[place]))
-            values = {"sharpness": sharpness(picture)}
-            plain = picture if place.step == 0 else plain
-            if plain is not None and plain.size == picture.size:
-                values |= _apart(plain, picture)
-            if before is not None and before.size == picture.size:
-                values["change_before"] = mean_difference(before, picture)
-            nearest = ""
-            if embeddings is not None:
-                nearest, more = _alike(place, embeddings)
-                values |= more
-            measured.append(Measured(place, values, nearest))
-            before = picture
+            path = found.pictures[place]
+            plain = path if place.step == 0 else plain
+            state = place, *((one, one.stat().st_mtime_ns) for one in (path, plain, before) if one is not None)
+            if embeddings is not None or state not in before_now:
+                kept = {one: kept.get(one) or _opened(one) for one in (path, plain, before) if one is not None}
+                before_now[state] = _measured(place, path, plain, before, kept, embeddings)
+            measured.append(before_now[state])
+            before = path
             report()
     return measured
+
+
+def _opened(path: Path) -> Any:
+    from ..images.compare import read_picture
+    from ..images.pixels import on_white
+
+    return on_white(read_picture(path))
+
+
+def _measured(
+    place: Place, path: Path, plain: Path | None, before: Path | None, pictures: Mapping[Path, Any],
+    embeddings: Embeddings | None,
+) -> Measured:  # fmt: skip
+    """Measure one picture, beside the one without LoRA and that of the step before, where there are any."""
+    picture = pictures[path]
+    values = {"sharpness": sharpness(picture)}
+    if plain is not None and pictures[plain].size == picture.size:
+        values |= _apart(pictures[plain], picture)
+    if before is not None and pictures[before].size == picture.size:
+        values["change_before"] = mean_difference(pictures[before], picture)
+    nearest = ""
+    if embeddings is not None:
+        nearest, more = _alike(place, embeddings)
+        values |= more
+    return Measured(place, values, nearest)
 
 
 def mean_difference(one: Any, other: Any) -> float:

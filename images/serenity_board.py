@@ -167,6 +167,14 @@ def add_text(board: Connection, tag: str, step: int, text: str) -> None:
     )
 
 
+def add_number(board: Connection, tag: str, step: int, value: float) -> None:
+    """Put a number under a tag and training step, in the place of one that is there."""
+    board.execute(
+        "INSERT OR REPLACE INTO scalars (tag, step, wall_time, value) VALUES (?, ?, ?, ?)",
+        (tag, step, time.time(), value),
+    )
+
+
 class BoardImage(NamedTuple):
     """A picture on a board: its tag, training step and file, and the text under its tag in `prompts/`, if any."""
 

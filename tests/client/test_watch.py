@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from comfyui_eridiffusion.client.changes import sees_changes
 from comfyui_eridiffusion.client.host_client import HostClient
-from comfyui_eridiffusion.client.watch import Told, Watch, sees_changes
+from comfyui_eridiffusion.client.watch import Told, Watch
 from comfyui_eridiffusion.spec import SampleSpec
 from comfyui_eridiffusion.tests.client.relay import Relay
 from comfyui_eridiffusion.tests.client.watched import MODELS, Place, checkpoint, short, stamps

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from comfyui_eridiffusion.compare.manifest import FILE, read
+from comfyui_eridiffusion.tests.client.test_cli_choose import vote, write_votes
 from comfyui_eridiffusion.tests.client.wandb_files import wandb_records
 from comfyui_eridiffusion.tests.client.watched import MODELS, Place, checkpoint, short
 from comfyui_eridiffusion.tests.waiting import PATIENCE, queue, wait_until, wait_until_idle
@@ -47,14 +48,16 @@ def test_once_needs_no_host_where_all_is_made(place: Place, tmp_path: Path) -> N
 
 
 def test_command_once_with_training_logs(place: Place, tmp_path: Path) -> None:
-    """TensorBoard's own reader, W&B's own record of an offline run and SerenityBoard have the images at their steps."""
+    """TensorBoard's own reader, W&B's own record of an offline run and SerenityBoard have the images at their steps,
+    the measures, and the ranking of the votes that are there."""
     for step in (50, 100):
         shutil.copy(checkpoint(step), place.run)
     (place.run / checkpoint(200).name).write_bytes(b"\x02\0\0\0\0\0\0\0[]")
+    write_votes(place.run / "votes.jsonl", vote(1, 50, 100, "left"), vote(2, 50, 100, "left"))
     logs, wandb = tmp_path / "logs", tmp_path / "wandb_logs"
     wandb.mkdir()
     done = subprocess.run(
-        command(place, tmp_path, "--once", "--tensorboard", str(logs), "--wandb", "eri_test",
+        command(place, tmp_path, "--once", "--measure", "--tensorboard", str(logs), "--wandb", "eri_test",
                 "--serenityboard", str(tmp_path / "board")),
         capture_output=True, text=True, timeout=PATIENCE,
         env={**os.environ, "WANDB_MODE": "offline", "WANDB_DIR": str(wandb)},
@@ -63,20 +66,36 @@ def test_command_once_with_training_logs(place: Place, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     document = json.loads(done.stdout)
     assert [Path(path).name for path in document["failed"]] == [checkpoint(200).name]
-    assert list(document["steps"]) == ["50", "100"]
-    _in_tensorboard(logs, document)
-    _in_wandb(wandb, document)
+    assert list(document["steps"]) == ["0", "50", "100"]
+    change = {step: _change(document, step) for step in (0, 50, 100)}
+    _in_tensorboard(logs, document, change)
+    _in_wandb(wandb, document, change)
     with contextlib.closing(sqlite3.connect(tmp_path / "board" / "board.db")) as board:
         held = board.execute("SELECT tag, step FROM artifacts ORDER BY tag, step").fetchall()
+        numbers = board.execute("SELECT step, value FROM scalars WHERE tag = 'measures/change'").fetchall()
+    assert dict(numbers) == pytest.approx(change)
     assert held == [(tag, step) for tag in ("contact_sheet", "samples/00", "samples/02") for step in (50, 100)]
 
 
-def _in_tensorboard(logs: Path, document: dict[str, Any]) -> None:
+def _change(document: dict[str, Any], step: int) -> float:
+    """By PIL, the mean difference of a step's pictures to those without LoRA."""
+    apart = []
+    for plain, path in zip(document["steps"]["0"], document["steps"][str(step)], strict=True):
+        with Image.open(plain) as one, Image.open(path) as other:
+            apart += ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB"))).mean
+    return sum(apart) / len(apart)
+
+
+def _in_tensorboard(logs: Path, document: dict[str, Any], change: dict[int, float]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(logs), size_guidance={"images": 0}).Reload()
     assert set(events.Tags()["images"]) == {"samples/00", "samples/02", "contact_sheet"}
     assert [event.step for event in events.Images("contact_sheet")] == [50, 100]
+    assert {event.step: event.value for event in events.Scalars("measures/change")} == pytest.approx(change)
+    assert set(events.Tags()["scalars"]) >= {"measures/change_ssim", "measures/change_before", "measures/sharpness"}
+    best = {event.step: event.value for event in events.Scalars("ranking/probability_of_best")}
+    assert best[50] > 0.5 > best[100]
     for position, tag in enumerate(("samples/00", "samples/02")):
         for event in events.Images(tag):
             file = logs / f"{tag[8:]}_{event.step}.png"
@@ -85,7 +104,7 @@ def _in_tensorboard(logs: Path, document: dict[str, Any]) -> None:
                 assert logged.tobytes() == saved.convert("RGB").tobytes()
 
 
-def _in_wandb(folder: Path, document: dict[str, Any]) -> None:
+def _in_wandb(folder: Path, document: dict[str, Any], change: dict[int, float]) -> None:
     records = list(wandb_records(next(folder.rglob("*.wandb"))))
     assert [record.run.project for record in records if record.HasField("run")] == ["eri_test"]
     assert next((m.metric.glob_name, m.metric.step_metric) for m in records if m.HasField("metric")) == (
@@ -94,9 +113,14 @@ def _in_wandb(folder: Path, document: dict[str, Any]) -> None:
     )
     history = [record.history for record in records if record.HasField("history")]
     prompts = {item.index: item.prompt for item in short().items}
-    for entry, step in zip(history, (50, 100), strict=True):
-        told = {(*item.nested_key, item.key): json.loads(item.value_json) for item in entry.item}
-        told = {tuple(part for part in key if part): value for key, value in told.items()}
+    entries = [
+        {tuple(filter(None, (*item.nested_key, item.key))): json.loads(item.value_json) for item in entry.item}
+        for entry in history
+    ]
+    numbers = {told["train_step",]: told["measures/change",] for told in entries if ("measures/change",) in told}
+    assert numbers == pytest.approx(change)
+    pictures = [told for told in entries if ("contact_sheet", "_type") in told]
+    for told, step in zip(pictures, (50, 100), strict=True):
         assert told["train_step",] == step
         for index, path in zip((0, 2), document["steps"][str(step)], strict=True):
             name = f"samples/{index:02}"
