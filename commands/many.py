@@ -71,7 +71,7 @@ class Several:
             places = [HostPlace(url, output, timeout) for url in self.hosts]
             return await sample_on(places, plan, tell, progress)
         from ..client.ray_engine import ray_places
-        from ..dev.workers import own_host
+        from ..dev.local_host import own_host
 
         async with ray_places(self.address, self.hosts, self.workers, own_host, output, timeout) as workers:
             return await sample_on(workers, plan, tell, progress)

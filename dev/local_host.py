@@ -338,3 +338,8 @@ def _prune(runs: Path, logs: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     for log in sorted(logs.glob("host-*.log"), key=lambda path: path.stat().st_mtime)[:-KEPT_LOGS]:
         log.unlink(missing_ok=True)
+
+
+def own_host(loras: Path, output: Path) -> LocalHost:
+    """A worker's own ComfyUI on a machine of a Ray cluster, not started yet."""
+    return LocalHost(output_dir=output, model_paths={"loras": [loras]})

@@ -5,16 +5,14 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..host.http.register import register
-from .control import EriControlImages
 from .each import EriEachList, EriEachSample, EriEachSave, EriEachShow
-from .flux import EriFluxPatchify, EriFluxUnpatchify
+from .flux import EriControlImages, EriFluxPatchify, EriFluxUnpatchify
 from .guidance import EriGuidance
 from .lora import EriLoraAtStep, EriLoraSteps
 from .memory import EriMemoryPolicy
-from .model import EriTrainerModel
 from .noise import EriTrainerNoise
 from .output import EriContactSheet, EriImageEmbedding, EriSaveSamples
-from .sampling import EriDDIMSampler, EriFlowEulerSampler, EriSample, EriTrainerSampler
+from .sampling import EriDDIMSampler, EriFlowEulerSampler, EriSample, EriTrainerModel, EriTrainerSampler
 from .schedules import EriDDIMSchedule, EriFlowSchedule, EriFluxSchedule
 from .spec import EriSampleSpec
 from .text import EriCacheConditioning, EriTripleTextEncode

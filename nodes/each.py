@@ -11,7 +11,7 @@ from ..host.output.each import branches, in_order, new_fingerprint
 from ..host.output.sheet import previews
 from ..host.sampling.batches import Batch
 from ..host.sampling.sample import sample_batch
-from ..host.sampling.told import told_sigmas
+from ..host.sampling.schedules import told_sigmas
 from ..host.schema import OUTPUT_MENU, SAMPLING_MENU, schema
 from .output import save_node_inputs, saved
 from .sampling import sample_node_inputs

@@ -1,4 +1,4 @@
-"""Flux's packed latents."""
+"""Flux's packed latents, and the control images of Kontext."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..families.profile import CONTROL_FITS
 from ..host import tensor_files as _tensor_files
+from ..host.control import control_images
 from ..host.inputs import in_range
 from ..host.sampling.flux import patchify_latent, unpatchify_latent
-from ..host.schema import FLUX_MENU, MAX_RESOLUTION, schema
+from ..host.schema import FLUX_MENU, MAX_RESOLUTION, SPEC, SPEC_MENU, schema
 
 
 class EriFluxPatchify(io.ComfyNode):
@@ -74,3 +76,24 @@ class EriFluxUnpatchify(io.ComfyNode):
         cls, width: int, height: int, tokens: dict[str, Any] | None = None, file: str = "", model_space: bool = False
     ) -> io.NodeOutput:
         return io.NodeOutput(unpatchify_latent(tokens, width, height, file, model_space))
+
+
+class EriControlImages(io.ComfyNode):
+    """A run's control images, fitted as its trainer fits them."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="EriControlImages",
+            category=SPEC_MENU,
+            search_aliases=["kontext", "ctrl_img", "control_image_path", "reference image"],
+            inputs=[
+                io.Combo.Input("fit", options=list(CONTROL_FITS), default=CONTROL_FITS[0]),
+                SPEC.Input("spec"),
+            ],
+            outputs=[io.Image.Output(is_output_list=True)],
+        )
+
+    @classmethod
+    def execute(cls, fit: str, spec: Any) -> io.NodeOutput:
+        return io.NodeOutput(control_images(spec, fit))

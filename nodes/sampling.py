@@ -1,4 +1,4 @@
-"""SAMPLERs with the trainers' steps, and sampling itself."""
+"""SAMPLERs with the trainers' steps, sampling itself, and models as trainers run them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..host.inputs import in_range
+from ..host.sampling.model import PUBLISHED, SECOND_ATTENTION, trainers_model
 from ..host.sampling.noise import PROFILES
 from ..host.sampling.sample import sample_inputs
 from ..host.sampling.samplers import FLOW_METHODS, flow_euler, sample_ddim
-from ..host.sampling.told import told_sigmas
+from ..host.sampling.schedules import told_sigmas
 from ..host.sampling.trainer_sampler import TrainerSampler
 from ..host.schema import SAMPLING_MENU, schema
 from ..samplers.noise import NoiseProfile
@@ -160,3 +161,24 @@ class EriSample(io.ComfyNode):
     @in_range()
     def execute(cls, **inputs: Any) -> io.NodeOutput:
         return io.NodeOutput(sample_inputs(inputs), ui=told_sigmas(inputs["sigmas"]))
+
+
+class EriTrainerModel(io.ComfyNode):
+    """A MODEL that is run as a trainer's own code runs it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="EriTrainerModel",
+            category=SAMPLING_MENU,
+            search_aliases=["attn2", "MMDiT-X", "sd-scripts", "kohya"],
+            inputs=[
+                io.Combo.Input("second_attention", options=list(SECOND_ATTENTION), default=PUBLISHED),
+                io.Model.Input("model"),
+            ],
+            outputs=[io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls, second_attention: str, model: Any) -> io.NodeOutput:
+        return io.NodeOutput(trainers_model(model, second_attention))

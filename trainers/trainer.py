@@ -12,8 +12,7 @@ from typing import Any, Final, Literal, get_args
 from ..configs.parse import Notations
 from ..configs.tree import Document
 from ..families.profile import ANCESTRAL, Profile, Remark
-from ..images.saved_names import SavedName
-from ..images.template import Layout
+from ..images.template import Layout, SavedName
 from ..lora.schemes import Beside, Scheme
 from ..spec.model import SampleSpec
 from .claims import Claim

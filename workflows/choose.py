@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple
 
-from ..families import FAMILIES
+from ..families import FAMILIES, download
 from ..families.encoders import Like
 from ..spec import SampleSpec
-from .downloads import download
 from .models import instead_of, usual_files
 from .named import Named, Same, named_parts, names_part, same_model
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ..families import ENCODERS, FAMILIES
+from ..families import DOWNLOADS, ENCODERS, FAMILIES
 from ..spec import SampleSpec
 from ..trainers import TRAINERS
-from .downloads import DOWNLOADS
 
 #: How a file is the named one: by its very name, as a copy in other precision, or as a quantised copy.
 Same = Literal["exact", "copy", "quantised"]

@@ -13,7 +13,7 @@ import folder_paths
 
 from ...errors import LoraError, NodeInputError, shorten
 from ...lora import Checkpoint, find_checkpoints, select_checkpoint, select_steps
-from ...lora.run_names import run_names
+from ...lora.file_names import run_names
 from ...lora.step_lists import spread
 from ..paths import ALLOW, RUNS_KIND, candidates, leading_inside, run_kinds, run_roots
 

@@ -90,9 +90,7 @@ class TrainerSampler:
                 "for SDXL; use EriFlowEulerSampler with EriFluxSchedule or EriFlowSchedule."
             )
         try:
-            return levels(
-                sampling.sigmas, self.sampler, self.steps, self.spacing, self.offset, self.karras, self.start
-            )
+            return levels(sampling.sigmas, self.sampler, self.steps, self.spacing, self.offset, self.karras, self.start)
         except ValueError as error:
             raise NodeInputError(f"{error}.") from error
 
@@ -139,63 +137,115 @@ def sample_trainer(
     if begins == 0 and starts_empty(model) and model.noise.shape == x.shape:
         x = model.noise.to(x) * made.start
     asked = _Asked(model, made, table, how.clip_sample)
+    run = _Run(asked, x, sigmas, extra_args, callback, how, table, prediction)
     if how.sampler in ("pndm", "plms", *_FLOWS):
         if len(sigmas) != len(made.sigmas):
             raise NodeInputError(f"sigmas: {how.sampler} samples its whole schedule, not a piece of it.")
-        as_one = _as_flow if how.sampler in _FLOWS else _pndm
-        return as_one(asked, x, sigmas, extra_args, callback, how, table, prediction)
+        return run.as_flow() if how.sampler in _FLOWS else run.pndm()
     drawn = ALGORITHMS[how.sampler].draws
     if how.s_churn > 0:
-        return _churned_euler(asked, x, sigmas, extra_args, callback, how)
+        return run.churned_euler()
     if how.sampler in _STOCK:
         dtype = "float32" if drawn == "float32" else None
         more: dict[str, Any] = {"eta": how.eta, "s_noise": how.s_noise} if how.sampler in ANCESTRAL else {}
-        more |= {"noise_sampler": StepNoise(x, extra_args.get("seed"), how.noise, dtype)} if drawn else {}
+        more |= {"noise_sampler": run.fresh(dtype)} if drawn else {}
         return _STOCK[how.sampler](asked, x, sigmas, extra_args, callback, disable, **more)
-    ask, told = partial(asked.at, extra_args), _report(callback, sigmas)
     if how.sampler == "dpmsolver":
-        return _dpmsolver(asked, x, sigmas, extra_args, told, whole=begins + len(sigmas) == len(made.sigmas))
+        return run.dpmsolver(whole=begins + len(sigmas) == len(made.sigmas))
     if how.sampler in _OWN:
-        return _OWN[how.sampler](ask, x, sigmas, told)
-    fresh = StepNoise(x, extra_args.get("seed"), how.noise)
-    return multistep.lcm(ask, x, sigmas, told, made.timesteps[begins : begins + len(sigmas) - 1], fresh)
+        return _OWN[how.sampler](run.ask, x, sigmas, run.told)
+    timesteps = made.timesteps[begins : begins + len(sigmas) - 1]
+    return multistep.lcm(run.ask, x, sigmas, run.told, timesteps, run.fresh())
 
 
-def _dpmsolver(
-    asked: _Asked, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], told: multistep.Report, *, whole: bool
-) -> Tensor:
-    """DPM-Solver, which ends above sigma 0: on a latent of unit variance, where the run goes to the end (`whole`)."""
-    seen = x
+@dataclass(frozen=True)
+class _Run:
+    """A run's arguments, and the samplers that ComfyUI does not have or that give other numbers there."""
 
-    def report(i: int, latent: Tensor, denoised: Tensor) -> None:
-        nonlocal seen
-        seen = denoised
-        told(i, latent, denoised)
+    asked: _Asked
+    x: Tensor
+    sigmas: Tensor
+    extra_args: dict[str, Any]
+    callback: Callback | None
+    how: TrainerSampler
+    table: Any
+    prediction: str
 
-    end = multistep.dpm_multi(partial(asked.at, extra_args), x, sigmas, report)
-    if not whole:
-        return end
-    return keep_unmasked(asked, end / float(1.0 + sigmas[-1] ** 2) ** 0.5, seen, sigmas, extra_args)
+    def fresh(self, dtype: str | None = None) -> StepNoise:
+        return StepNoise(self.x, self.extra_args.get("seed"), self.how.noise, dtype)
 
+    def ask(self, x: Tensor, sigma: float) -> Tensor:
+        """The predicted latent for all of a batch at one sigma."""
+        return self.asked(x, x.new_full([x.shape[0]], sigma), **self.extra_args)
 
-def _churned_euler(
-    asked: _Asked,
-    x: Tensor,
-    sigmas: Tensor,
-    extra_args: dict[str, Any],
-    callback: Callback | None,
-    how: TrainerSampler,
-) -> Tensor:
-    """ComfyUI's `euler` with churn, whose noise is the trainer's; its own draws from the global generator."""
-    told, fresh = _report(callback, sigmas), StepNoise(x, extra_args.get("seed"), how.noise)
-    steps = len(sigmas) - 1
-    for i, (sigma, after) in enumerate(pairwise(sigmas.tolist())):
-        noise = fresh() if how.s_tmin <= sigma <= how.s_tmax else None
-        x, raised = diffusion.churn(x, sigma, steps, how.s_churn, how.s_tmin, how.s_tmax, how.s_noise, noise)
-        denoised = asked.at(extra_args, x, raised)
-        told(i, x, denoised)
-        x = flow.euler_from_denoised(x, denoised, raised, after)
-    return x
+    def told(self, i: int, x: Tensor, denoised: Tensor) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if self.callback is not None:
+            sigma = self.sigmas[i]
+            self.callback({"x": x, "i": i, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
+
+    def kept(self, end: Tensor, seen: Tensor) -> Tensor:
+        """The end of the run, and outside of a mask what came in."""
+        return keep_unmasked(self.asked, end, seen, self.sigmas, self.extra_args)
+
+    def dpmsolver(self, *, whole: bool) -> Tensor:
+        """DPM-Solver, which ends above sigma 0: on a latent of unit variance, where the run goes to the end."""
+        seen = self.x
+
+        def report(i: int, latent: Tensor, denoised: Tensor) -> None:
+            nonlocal seen
+            seen = denoised
+            self.told(i, latent, denoised)
+
+        end = multistep.dpm_multi(self.ask, self.x, self.sigmas, report)
+        return self.kept(end / float(1.0 + self.sigmas[-1] ** 2) ** 0.5, seen) if whole else end
+
+    def churned_euler(self) -> Tensor:
+        """ComfyUI's `euler` with churn, whose noise is the trainer's; its own draws from the global generator."""
+        x, how, fresh = self.x, self.how, self.fresh()
+        steps = len(self.sigmas) - 1
+        for i, (sigma, after) in enumerate(pairwise(self.sigmas.tolist())):
+            noise = fresh() if how.s_tmin <= sigma <= how.s_tmax else None
+            x, raised = diffusion.churn(x, sigma, steps, how.s_churn, how.s_tmin, how.s_tmax, how.s_noise, noise)
+            denoised = self.ask(x, raised)
+            self.told(i, x, denoised)
+            x = flow.euler_from_denoised(x, denoised, raised, after)
+        return x
+
+    def pndm(self) -> Tensor:
+        """PNDM works on latents of unit variance, and may end above sigma 0 (alpha[0])."""
+        alphas, seen = alphas_from(self.table.sigmas), self.x
+
+        def predict(latent: Tensor, timestep: int) -> Tensor:
+            nonlocal seen
+            sigma = float(self.table.sigmas[timestep])
+            scaled = latent * (1.0 + sigma**2) ** 0.5
+            seen = self.ask(scaled, sigma)
+            return raw_output(scaled, seen, sigma, self.prediction)
+
+        timesteps = [int(timestep) for timestep in self.how.levels(self.table).timesteps]
+        solver = multistep.PNDM(predict, self.prediction, alphas, len(alphas) // self.how.steps)
+        unit = self.x / float(1.0 + self.sigmas[0] ** 2) ** 0.5
+        end = solver.run(unit, timesteps, lambda i, latent, _: self.told(i, latent, seen), self.how.sampler == "pndm")
+        return self.kept(end, seen)
+
+    def as_flow(self) -> Tensor:
+        """A flow model's steps on what the model predicts of latents of unit variance, whatever that is."""
+        perflow = self.how.sampler == "perflow"
+        if perflow and self.prediction != "epsilon":
+            raise NodeInputError(
+                "sampler: perflow is for models that predict the noise; SimpleTuner stops at others. Choose another."
+            )
+        alphas, times = alphas_from(self.table.sigmas), self.how.levels(self.table).timesteps
+        # PeRFlow's last step goes nowhere: the trainer takes its timestep for the next one, too
+        pairs = pairwise([*times, times[-1] if perflow else 0.0])
+        unit = seen = self.x / float(1.0 + self.sigmas[0] ** 2) ** 0.5
+        for i, (sigma, (here, after)) in enumerate(zip(self.sigmas.tolist(), pairs, strict=False)):
+            scaled = unit * (1.0 + sigma**2) ** 0.5
+            seen = self.ask(scaled, sigma)
+            self.told(i, unit, seen)
+            unit = _FLOWS[self.how.sampler](unit, raw_output(scaled, seen, sigma, self.prediction), here, after, alphas)
+        return self.kept(unit, seen)
 
 
 def _place(sigmas: Tensor, known: Tensor) -> int:
@@ -207,15 +257,6 @@ def _place(sigmas: Tensor, known: Tensor) -> int:
     raise NodeInputError(
         "sigmas are not those of this EriTrainerSampler on this model. Connect its own SIGMAS, whole or split."
     )
-
-
-def _report(callback: Callback | None, sigmas: Tensor) -> multistep.Report:
-    def told(i: int, x: Tensor, denoised: Tensor) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        if callback is not None:
-            callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
-
-    return told
 
 
 class _Asked:
@@ -245,66 +286,6 @@ class _Asked:
         denoised: Tensor = self._model(x, sigma, model_options=options, **more)
         return denoised.clamp(-1.0, 1.0) if self._clip else denoised
 
-    def at(self, extra_args: Mapping[str, Any], x: Tensor, sigma: float) -> Tensor:
-        """The predicted latent for all of a batch at one sigma."""
-        return self(x, x.new_full([x.shape[0]], sigma), **extra_args)
-
 
 def _at_timestep(timestep: float, executor: Any, x: Tensor, timesteps: Tensor, *args: Any, **more: Any) -> Any:
     return executor(x, torch.full_like(timesteps, timestep), *args, **more)
-
-
-def _pndm(
-    asked: _Asked,
-    x: Tensor,
-    sigmas: Tensor,
-    extra_args: dict[str, Any],
-    callback: Callback | None,
-    how: TrainerSampler,
-    table: Any,
-    prediction: str,
-) -> Tensor:
-    """PNDM works on latents of unit variance, and may end above sigma 0 (alpha[0])."""
-    told, alphas = _report(callback, sigmas), alphas_from(table.sigmas)
-    seen = x
-
-    def predict(latent: Tensor, timestep: int) -> Tensor:
-        nonlocal seen
-        sigma = float(table.sigmas[timestep])
-        scaled = latent * (1.0 + sigma**2) ** 0.5
-        seen = asked.at(extra_args, scaled, sigma)
-        return raw_output(scaled, seen, sigma, prediction)
-
-    timesteps = [int(timestep) for timestep in how.levels(table).timesteps]
-    solver = multistep.PNDM(predict, prediction, alphas, len(alphas) // how.steps)
-    unit = x / float(1.0 + sigmas[0] ** 2) ** 0.5
-    end = solver.run(unit, timesteps, lambda i, latent, _: told(i, latent, seen), how.sampler == "pndm")
-    return keep_unmasked(asked, end, seen, sigmas, extra_args)
-
-
-def _as_flow(
-    asked: _Asked,
-    x: Tensor,
-    sigmas: Tensor,
-    extra_args: dict[str, Any],
-    callback: Callback | None,
-    how: TrainerSampler,
-    table: Any,
-    prediction: str,
-) -> Tensor:
-    """A flow model's steps on what the model predicts of latents of unit variance, whatever that is."""
-    if how.sampler == "perflow" and prediction != "epsilon":
-        raise NodeInputError(
-            "sampler: perflow is for models that predict the noise; SimpleTuner stops at others. Choose another."
-        )
-    told, alphas = _report(callback, sigmas), alphas_from(table.sigmas)
-    times = how.levels(table).timesteps
-    # PeRFlow's last step goes nowhere: the trainer takes its timestep for the next one, too
-    ends = times[-1] if how.sampler == "perflow" else 0.0
-    unit = seen = x / float(1.0 + sigmas[0] ** 2) ** 0.5
-    for i, (sigma, (here, after)) in enumerate(zip(sigmas.tolist(), pairwise([*times, ends]), strict=False)):
-        scaled = unit * (1.0 + sigma**2) ** 0.5
-        seen = asked.at(extra_args, scaled, sigma)
-        told(i, unit, seen)
-        unit = _FLOWS[how.sampler](unit, raw_output(scaled, seen, sigma, prediction), here, after, alphas)
-    return keep_unmasked(asked, unit, seen, sigmas, extra_args)

@@ -23,7 +23,7 @@ from comfyui_eridiffusion.client.ray_engine import RayPlace, ray_places
 from comfyui_eridiffusion.client.ray_worker import RayWorker
 from comfyui_eridiffusion.client.workers import Place, SoFar, sample_on
 from comfyui_eridiffusion.compare.manifest import read
-from comfyui_eridiffusion.dev.workers import own_host
+from comfyui_eridiffusion.dev.local_host import own_host
 from comfyui_eridiffusion.errors import HostError
 from comfyui_eridiffusion.tests.client.test_cli import eri
 from comfyui_eridiffusion.tests.client.test_several_hosts import DOWN, shown

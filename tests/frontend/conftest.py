@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 from comfyui_eridiffusion.dev.example_pictures import start_picture
 from comfyui_eridiffusion.dev.host_install import FRONT_END, WORKSPACE, HostInstall, download
 from comfyui_eridiffusion.dev.local_host import LocalHost
+from comfyui_eridiffusion.families import DOWNLOADS
 from comfyui_eridiffusion.tests.conftest import ATTENTION
 from comfyui_eridiffusion.tests.frontend.browser import FLAGS, find_chromium, install_chromium
 from comfyui_eridiffusion.tests.waiting import PATIENCE
-from comfyui_eridiffusion.workflows.downloads import DOWNLOADS
 
 #: As a person has it who opened ComfyUI before: no tour, no release notes.
 SETTINGS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfyui_eridiffusion.lora import find_checkpoints
-from comfyui_eridiffusion.lora.run_names import run_names
+from comfyui_eridiffusion.lora.file_names import run_names
 from comfyui_eridiffusion.tests.lora.run_folders import lay
 
 # Files below a loras folder; what may be chosen as a run, with the steps that it must give.

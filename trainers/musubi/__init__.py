@@ -6,8 +6,7 @@ from typing import Final
 
 from ...configs.command_line import PROGRAM
 from ...configs.tree import Document, argument_names, find, matches
-from ...images.saved_names import PICTURE, SavedName
-from ...images.template import Layout
+from ...images.template import PICTURE, Layout, SavedName
 from ..claims import Claim
 from ..kohya.prompts import NOTATIONS
 from ..trainer import Trainer, no_placeholder, nobody_else

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...errors import WorkflowError
-from ..downloads import download
+from ...families import download
 from ..graph import Graph, Link, Literal, Node
 from .schemas import NodeSchema, Output, node_schema
 from .sizes import node_size
