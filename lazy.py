@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
 
-def attach(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
+def attach(package: str, modules: Mapping[str, Iterable[str]]) -> Callable[[str], Any]:
     """Return the `__getattr__` (PEP 562) of a package that offers names of its modules without importing them.
 
     Args:
         package: the package's `__name__`.
-        places: name that the package offers -> module that holds it, relative to the package (`".reader"`).
+        modules: module, relative to the package (`".reader"`) -> names that the package offers of it.
     """
+    places = {name: module for module, names in modules.items() for name in names}
 
     def load(name: str) -> Any:
         if name not in places:

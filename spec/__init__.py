@@ -17,12 +17,9 @@ __all__ = ["SampleItem", "SampleSpec", "SpecError", "expand_prompts", "from_json
 __getattr__ = attach(
     __name__,
     {
-        "SampleItem": ".model",
-        "SampleSpec": ".model",
-        "SpecError": "..errors",
-        "expand_prompts": ".templating",
-        "from_json": ".readers",
-        "read_spec": ".readers",
-        "read_text": ".readers",
+        "..errors": ("SpecError",),
+        ".model": ("SampleItem", "SampleSpec"),
+        ".readers": ("from_json", "read_spec", "read_text"),
+        ".templating": ("expand_prompts",),
     },
 )

@@ -50,7 +50,7 @@ def profile_for(spec: SampleSpec, sampler: str | None = None, shift: float | Non
         if profile.sampler and name in spec.sampling:
             profile = profile.remarked(f"{name} acts with DDIM only, not with {profile.sampler}.", "sigmas")
     _check_sd35(profile, spec)
-    _check_control(profile, spec)
+    _check_control(spec)
     _check_choices(profile, spec.family)
     return replace(profile, remarks=tuple(remark for remark in profile.remarks if _applies(remark, profile, spec)))
 
@@ -88,14 +88,8 @@ def _with_words(profile: Profile, spec: SampleSpec, way: Way, sampler: str | Non
     return profile if variant is None else _changed(profile, variant.values, variant.remarks)
 
 
-def _check_control(profile: Profile, spec: SampleSpec) -> None:
-    """Refuse control images of models that follow none, and a fit that nobody knows."""
-    if profile.control_fit not in CONTROL_FITS:
-        raise WorkflowError(
-            f"{profile.control_fit!r} is no way to fit a control image",
-            field="sampling.control_fit",
-            remedy=f"Known ones: {', '.join(CONTROL_FITS)}.",
-        )
+def _check_control(spec: SampleSpec) -> None:
+    """Refuse control images of models that follow none."""
     if (spec.family, spec.variant) == ("flux", "kontext"):
         return
     for item in spec.items:
@@ -211,20 +205,15 @@ def _applies(remark: Remark, profile: Profile, spec: SampleSpec) -> bool:
 
 def _check_choices(profile: Profile, family: str) -> None:
     """Refuse a word that there is not; what is known is said."""
-    known = FAMILIES[family].spacings
-    if profile.spacing not in known:
-        raise WorkflowError(
-            f"there is no schedule {profile.spacing!r} for {family}",
-            field="sampling.spacing",
-            remedy=f"Known ones: {', '.join(known)}.",
-        )
-    unknown = [mode for mode in profile.memory_modes if mode not in MEMORY_MODES]
-    if unknown:
-        raise WorkflowError(
-            f"there is no memory switch {unknown[0]!r}",
-            field="sampling.memory",
-            remedy=f"Known ones: {', '.join(MEMORY_MODES)}.",
-        )
+    spacings, fit = FAMILIES[family].spacings, profile.control_fit
+    for field, word, known, problem in (
+        ("control_fit", fit, CONTROL_FITS, f"{fit!r} is no way to fit a control image"),
+        ("spacing", profile.spacing, spacings, f"there is no schedule {profile.spacing!r} for {family}"),
+        *(("memory", mode, MEMORY_MODES, f"there is no memory switch {mode!r}") for mode in profile.memory_modes),
+    ):
+        if word not in known:
+            remedy = f"Known ones: {', '.join(known)}."
+            raise WorkflowError(problem, field=f"sampling.{field}", remedy=remedy)
 
 
 def _check_sd35(profile: Profile, spec: SampleSpec) -> None:

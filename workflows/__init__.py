@@ -21,9 +21,8 @@ __all__ = [
 __getattr__ = attach(
     __name__,
     {
-        "Workflow": ".builder",
-        "WorkflowError": "..errors",
-        "build": ".builder",
-        "choose_models": ".choose",
+        "..errors": ("WorkflowError",),
+        ".builder": ("Workflow", "build"),
+        ".choose": ("choose_models",),
     },
 )

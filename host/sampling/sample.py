@@ -25,7 +25,7 @@ from ..memory.fitting import fitting_images
 from ..memory.room import room_for_both
 from ..notice import announce, show
 from .batches import Alone, Batch, batch_key, batches, joined_conditioning, joined_mask
-from .samplers import check_flow_start, shown
+from .samplers import check_flow_range, check_flow_start, shown
 
 log = logging.getLogger(__name__)
 
@@ -377,9 +377,4 @@ def check_sigmas(model: Any, sigmas: Tensor) -> None:
             f"sigmas: only the last may be 0, got {shown(values)}: nothing is left to do after it. Use a scheduler "
             "node, or cut them off there with SplitSigmas."
         )
-    is_flow = isinstance(model.get_model_object("model_sampling"), comfy.model_sampling.CONST)
-    if is_flow and values[0] > 1.0 + 1e-4:
-        raise NodeInputError(
-            f"sigmas start at {values[0]:.4g}, but this is a flow model, whose sigmas lie in 0..1. Use "
-            "EriFluxSchedule or EriFlowSchedule instead of an SDXL schedule."
-        )
+    check_flow_range(model.get_model_object("model_sampling"), values)

@@ -143,8 +143,7 @@ def sample_flow_euler(
 
 def _model_level(model: Any, sigma: Tensor, dtype: torch.dtype) -> Tensor:
     """The sigma at which Flux's own code, that keeps timesteps in `dtype`, runs its model; others take float32."""
-    sampling = model.inner_model.inner_model.model_sampling
-    if float(sampling.timestep(torch.ones(()))) != 1.0:
+    if float(_sampling(model).timestep(torch.ones(()))) != 1.0:
         return sigma
     return (1000.0 * sigma.to(dtype)).to(sigma) / 1000.0
 
@@ -357,12 +356,17 @@ def check_levels(model: Any, sigmas: Tensor, drawn_by: str | None = None) -> Non
         )
     if drawn_by is not None and any(after > before for before, after in pairwise(values)):
         raise NodeInputError(f"sigmas rise, got {shown(values)}: set {drawn_by} to 0 or use falling sigmas.")
-    if _is_flow(model) and max(values) > 1.0 + 1e-4:
+    check_flow_range(_sampling(model), values)
+    check_flow_start(_sampling(model), values[0], lambda: starts_empty(model))
+
+
+def check_flow_range(sampling: Any, values: list[float]) -> None:
+    """Raise NodeInputError for sigmas above 1 on a flow model. sampling: ComfyUI's model_sampling."""
+    if isinstance(sampling, comfy.model_sampling.CONST) and max(values) > 1.0 + 1e-4:
         raise NodeInputError(
             f"sigmas start at {values[0]:.4g}, but this is a flow model, whose sigmas lie in 0..1. Use EriFluxSchedule "
             "or EriFlowSchedule instead of an SDXL schedule."
         )
-    check_flow_start(_sampling(model), values[0], lambda: starts_empty(model))
 
 
 def check_flow_start(sampling: Any, first: float, starts_empty: Callable[[], bool]) -> None:

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from typer.main import get_command
 
 from comfyui_eridiffusion.commands.app import app
 from comfyui_eridiffusion.spec import from_json, read_spec
 from comfyui_eridiffusion.tests.waiting import PATIENCE
 from comfyui_eridiffusion.workflows import build
 
+#: Made once: Typer makes all commands anew at each call of the app.
+COMMAND = get_command(app)
 CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
 COMMANDS = (["spec"], ["explain"], ["graph"], ["sample"], ["sweep"], ["watch"], ["lora"], ["demo"])
 HOST_COMMANDS = (["host", "setup"], ["host", "start"], ["host", "stop"], ["host", "status"])
@@ -25,7 +28,7 @@ HOST_COMMANDS = (["host", "setup"], ["host", "start"], ["host", "stop"], ["host"
 def eri(*arguments: object) -> int:
     """Run a command in this process; its exit code."""
     with pytest.raises(SystemExit) as done:
-        app([str(argument) for argument in arguments])
+        COMMAND([str(argument) for argument in arguments])
     code = done.value.code
     return code if isinstance(code, int) else 0
 

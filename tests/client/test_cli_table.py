@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import typer
+from click.testing import CliRunner
 from rich.console import Console
-from typer.testing import CliRunner
 
 from comfyui_eridiffusion.client import describe
 from comfyui_eridiffusion.client.console import sweep_progress
@@ -25,6 +25,8 @@ from comfyui_eridiffusion.dev import host_install, local_host
 from comfyui_eridiffusion.errors import HostError
 from comfyui_eridiffusion.tests.waiting import PATIENCE
 
+#: Typer makes all commands anew at each call of the app, which takes longer than most of what they do here.
+COMMAND = typer.main.get_command(app)
 ROOT = Path(__file__).parents[2]
 FLUX = str(ROOT / "examples" / "configs" / "flux.yaml")
 RUN = str(ROOT / "examples" / "runs" / "flux_zorp")
@@ -77,7 +79,7 @@ def no_host_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def run(*arguments: str) -> Any:
     """Run a command; what is no exit code but an exception is a traceback for the user, and fails here."""
-    done = CliRunner().invoke(app, list(arguments))
+    done = CliRunner().invoke(COMMAND, list(arguments))
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert "Traceback" not in done.output
@@ -103,7 +105,7 @@ def verb(name: str, *more: str) -> list[str]:
 
 
 def test_the_table_has_every_verb() -> None:
-    assert sorted(verbs_of(typer.main.get_command(app))) == sorted(VERBS)
+    assert sorted(verbs_of(COMMAND)) == sorted(VERBS)
 
 
 @pytest.mark.parametrize("name", VERBS)

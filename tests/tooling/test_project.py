@@ -142,13 +142,14 @@ def imports(path: Path) -> list[tuple[tuple[str, ...], str]]:
 
 @cache
 def lazy_names(package: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Where the names come from that a package's `attach(__name__, {name: module})` gives."""
+    """Where the names come from that a package's `attach(__name__, {module: names})` gives."""
     found = {}
     for node in ast.walk(ast.parse(MODULES[package].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "attach":
-            for name, module in ast.literal_eval(node.args[1]).items():
+            for module, names in ast.literal_eval(node.args[1]).items():
                 above = len(module) - len(module.lstrip(".")) - 1
-                found[name] = (*package[: len(package) - above], *module.lstrip(".").split("."))
+                place = (*package[: len(package) - above], *module.lstrip(".").split("."))
+                found |= dict.fromkeys(names, place)
     return found
 
 
