@@ -33,7 +33,8 @@ _JOIN_PATH: Final = re.compile(
     rf"\(?\s*Join-Path\s+(?:-Path\s+)?({_TEXT}|[^\s()]+)\s+(?:-ChildPath\s+)?({_TEXT}|[^\s()]+)\s*\)?", _FLAGS
 )
 _COMPARED: Final = re.compile(r"(.+?)\s+-(i?(?:eq|ne|gt|ge|lt|le|like)|notlike)\s+(.+)", _FLAGS)
-_JOINT: Final = re.compile(rf"{_TEXT}|[()]|(?<=[\s)])(-or|-and)(?=[\s(])", _FLAGS)
+_JOINT: Final = re.compile(rf"{_TEXT}|[()]|(?<=[\s)])(?:-or|-and)(?=[\s(])", _FLAGS)
+_COMMA: Final = re.compile(rf"{_TEXT}|[()\[\]{{}},]", re.DOTALL)
 _CHOICE: Final = re.compile(r"if\s*\((.*?)\)\s*\{(.*?)\}\s*else\s*\{(.*?)\}\s*", _FLAGS)
 _VARIABLE: Final = re.compile(rf"`(.)|\$\{{?{_SCOPE}(\w+)\}}?|\$\([^()]*\)|\"\"", _FLAGS)
 _QUOTED: Final = re.compile(rf"""{_TEXT}|(?:{_INSIDE}|[^'"`$]|\$)+""", re.DOTALL)
@@ -89,23 +90,12 @@ def _opened(piece: str) -> int:
     return bare.count("(") + bare.count("{") - bare.count(")") - bare.count("}")
 
 
-def _listed(text: str) -> list[str]:
-    """A list cut at the commas outside quotes and brackets."""
+def _parted(text: str, signs: re.Pattern[str], joint: str) -> list[str]:
+    """A list or a condition cut at each joint outside quotes and brackets. signs: finds all of these."""
     parts, start, depth = [], 0, 0
-    for match in re.finditer(rf"{_TEXT}|[()\[\]{{}},]", text, re.DOTALL):
+    for match in signs.finditer(text):
         depth += (match[0] in "([{") - (match[0] in ")]}")
-        if match[0] == "," and depth == 0:
-            parts.append(text[start : match.start()])
-            start = match.end()
-    return [*parts, text[start:]]
-
-
-def _parted(text: str, joint: str) -> list[str]:
-    """A condition cut at each `-or` or `-and` outside brackets."""
-    parts, start, depth = [], 0, 0
-    for match in _JOINT.finditer(text):
-        depth += (match[0] == "(") - (match[0] == ")")
-        if depth == 0 and (match[1] or "").lower() == joint:
+        if depth == 0 and match[0].lower() == joint:
             parts.append(text[start : match.start()])
             start = match.end()
     return [*parts, text[start:]]
@@ -157,7 +147,7 @@ class _Script:
     def _condition(self, text: str) -> bool | None:
         text = text.strip()
         for joint, decides in (("-or", True), ("-and", False)):
-            parts = _parted(text, joint)
+            parts = _parted(text, _JOINT, joint)
             if len(parts) > 1:
                 answers = [self._condition(part) for part in parts]
                 return decides if decides in answers else None if None in answers else not decides
@@ -203,7 +193,7 @@ class _Script:
             kept = [word for word in statement.words if not _REDIRECT.fullmatch(word[0])]
             program = kept[0][0].lower() if kept else ""
             if program == "start-process":  # its list of arguments has commas
-                kept = [(piece, at) for word, at in kept for piece in _listed(word) if piece]
+                kept = [(piece, at) for word, at in kept for piece in _parted(word, _COMMA, ",") if piece]
             words = [Word(value, at) for word, at in kept for value in self._word(word)]
             if program in ("invoke-expression", "iex"):
                 self._evaluate(words)
@@ -224,7 +214,7 @@ class _Script:
 
     def _parameters(self, text: str) -> None:
         """What the script's parameters hold unless it is started with others."""
-        for piece in _listed(text):
+        for piece in _parted(text, _COMMA, ","):
             match = _PARAMETER.fullmatch(piece)
             value = self._expression(match[2]) if match is not None and match[2] is not None else None
             if match is not None and isinstance(value, str):

@@ -13,6 +13,8 @@ _BLANK: Final = re.compile(r"(?:[ \t\r]+|\\\r?\n|\\\Z)*")
 _PLAIN: Final = re.compile(r"""[^ \t\r\n;&|()<>'"\\`$]+""")
 _INSIDE_DOUBLE: Final = re.compile(r"""[^"\\`$]+""")
 _INSIDE_DOCUMENT: Final = re.compile(r"[^\\`$]+")
+#: A line that goes on in the next one.
+_JOINED: Final = re.compile(r"\\\r?\n")
 _COMMENT: Final = re.compile(r"#[^\n]*")
 _MARK: Final = re.compile(r";;&?|;&|&&|\|\||\|&|[;&|()\n]")
 _REDIRECT: Final = re.compile(r"&>>?|<<<|<<-?|<>|>>|>\||[<>]&|[<>]")
@@ -129,20 +131,23 @@ class _Lexer:
 
     def document(self) -> list[Part]:
         """The text of a here-document, in which variables are replaced and quotes mean nothing."""
-        parts: list[Part] = []
         try:
-            while self.at < len(self.text):
-                if self.text[self.at] in "$`":
-                    parts.append(self._open(quoted=True))
-                    continue
-                match = _INSIDE_DOCUMENT.match(self.text, self.at)
-                piece = match[0] if match else self.text[self.at : self.at + 2]
-                self.at += len(piece)
-                if match is None:
-                    piece = "" if piece == "\\\n" else piece[1:] if piece[1:] in tuple("$`\\") else piece
-                parts.append(Part("text", piece, quoted=True))
+            return self._replaced(_INSIDE_DOCUMENT, "$`\\", "")
         except Fault:  # no text that is known; the script itself goes on
             return [Part("open", self.text, quoted=True)]
+
+    def _replaced(self, inside: re.Pattern[str], escaped: str, end: str) -> list[Part]:
+        """The parts up to a character, "" = to the end of the text; `\\` escapes few characters there."""
+        parts: list[Part] = []
+        while self.at < len(self.text) and self.text[self.at] != end:
+            if self.text[self.at] in "$`":
+                parts.append(self._open(quoted=True))
+            elif not self._skip(_JOINED):
+                match = inside.match(self.text, self.at)
+                piece = match[0] if match else self.text[self.at : self.at + 2]
+                self.at += len(piece)
+                escapes = match is None and piece[1:] in tuple(escaped)
+                parts.append(Part("text", piece[1:] if escapes else piece, quoted=True))
         return parts
 
     def _word(self) -> Token:
@@ -182,23 +187,9 @@ class _Lexer:
         return found
 
     def _double(self) -> list[Part]:
-        """The parts between double quotes; `\\` escapes few characters there."""
-        parts: list[Part] = []
+        """The parts between double quotes."""
         self.at += 1
-        while self.at < len(self.text) and self.text[self.at] != '"':
-            if self.text[self.at] in "$`":
-                parts.append(self._open(quoted=True))
-                continue
-            match = _INSIDE_DOUBLE.match(self.text, self.at)
-            piece = match[0] if match else self.text[self.at : self.at + 2]
-            self.at += len(piece)
-            if match is None and piece == "\\\r" and self.text[self.at : self.at + 1] == "\n":
-                self.at += 1
-            elif match is None and piece != "\\\n":
-                piece = piece[1:] if piece[1:] in tuple('$`"\\') else piece
-                parts.append(Part("text", piece, quoted=True))
-            elif match is not None:
-                parts.append(Part("text", piece, quoted=True))
+        parts = self._replaced(_INSIDE_DOUBLE, '$`"\\', '"')
         if self.at >= len(self.text):
             raise unreadable('a " is left open')
         self.at += 1
