@@ -71,6 +71,13 @@ def differing(found: dict[str, dict[str, Any]], *, sizes: bool = True) -> dict[s
     return kept
 
 
+def drawn(graph: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """What is drawn of a graph, notes aside: each node's class, or that it is a box, its place and its size."""
+    boxes = {box["id"]: "box" for box in graph.get("definitions", {}).get("subgraphs", ())}
+    nodes = (node for node in graph["nodes"] if node["type"] != "MarkdownNote")
+    return sorted((boxes.get(node["type"], node["type"]), *node["pos"], *node["size"]) for node in nodes)
+
+
 def faults(canvas: Canvas, found: dict[str, dict[str, Any]], inside: Collection[str] = (), vue: bool = False) -> Any:
     """What is wrong with how these graphs are drawn, and, of those in `inside`, with how their boxes' insides are."""
     told = {}
@@ -94,7 +101,12 @@ def insides(*, sizes: bool = True) -> Collection[str]:
 
 
 def test_nothing_lies_over_anything(fresh: Canvas) -> None:
-    assert faults(fresh, graphs(), insides()) == {}
+    """Of graphs that are drawn alike, whoever trains, the one with the longest titles."""
+    inside, every = insides(), graphs()
+    longest = sorted(every, key=lambda name: sum(len(node.get("title", "")) for node in every[name]["nodes"]))
+    alike = {str(drawn(every[name])): name for name in longest}
+    some = {name: every[name] for name in every if name in {*inside, *alike.values()}}
+    assert faults(fresh, some, inside) == {}
 
 
 @pytest.fixture
