@@ -37,8 +37,8 @@ class Layer(NamedTuple):
 
     @property
     def channels(self) -> int:
-        """Which dimension of the output the rows of the weight are."""
-        return -1 if self.convolution is None else 1
+        """Which dimension of the output the rows of the weight are, counted from the last one."""
+        return -len(self.columns)
 
     def spread(self, values: Tensor) -> Tensor:
         """One number a channel, shaped to be multiplied with an output or input of the layer."""
@@ -47,13 +47,13 @@ class Layer(NamedTuple):
     def on(self, x: Tensor, weight: Tensor, kernel: bool = True) -> Tensor:
         """x through another weight of this layer's kind; kernel: with the layer's own, else point by point."""
         if self.convolution is None:
-            return functional.linear(x, weight.flatten(1))
+            return functional.linear(x, weight if weight.ndim == 2 else weight.flatten(1))
         size, how = (self.columns[1:], self.convolution) if kernel else ([1] * (len(self.columns) - 1), {})
         return _CONVOLUTIONS[len(size)](x, weight.reshape(weight.shape[0], -1, *size), **how)
 
 
 class Call(NamedTuple):
-    """One forward of a layer, as a term sees it."""
+    """One forward of a layer, as a term sees it that is no sum."""
 
     x: Tensor
     tensors: Sequence[Tensor]  # the term's, of the input's type and on its device
@@ -76,42 +76,56 @@ class Term:
     count: int = 0
     swapped: bool = False
 
-    def change(self, call: Call) -> Tensor:
-        """What is added to the rows, unscaled."""
-        raise NotImplementedError
-
     def after(self, part: Tensor, call: Call) -> Tensor:
         """The rows with the adapter; `part` may be written to."""
-        change = self.change(call)
+        raise NotImplementedError
+
+    def scaled(self, change: Tensor) -> Tensor:
+        """The change, written to, at its scale and strength."""
         for factor in (self.strength, self.scale):  # one after the other, as kohya's forward rounds
-            change = change if factor == 1.0 else change.mul_(factor)
-        return part.add_(change)
+            if factor != 1.0:
+                change.mul_(factor)
+        return change
 
 
-class Pair(Term):
+class Sum(Term):
+    """An adapter that adds what it makes of the layer's input alone. Nearly all are, and every layer of every step has
+    one: `add_to` does nothing but its arithmetic."""
+
+    def change(self, x: Tensor, tensors: Sequence[Tensor], layer: Layer) -> Tensor:
+        """What is added to the rows, unscaled. tensors: the term's, of the input's type and on its device."""
+        raise NotImplementedError
+
+    def add_to(self, y: Tensor, x: Tensor, tensors: Sequence[Tensor], layer: Layer) -> None:
+        """Write the adapter into `y`, the layer's output for `x`."""
+        change = self.scaled(self.change(x, tensors, layer))
+        part = y if self.start is None else y.narrow(layer.channels, self.start, self.count)
+        part.add_(_swap(change, layer.channels) if self.swapped else change)
+
+
+class Pair(Sum):
     """up(down(x)), of a convolution with its kernel in down or, in Tucker form, in a middle."""
 
-    def change(self, call: Call) -> Tensor:
-        up, down, *mid = call.tensors
-        inner = call.layer.on(call.x, down, kernel=not mid)
+    def change(self, x: Tensor, tensors: Sequence[Tensor], layer: Layer) -> Tensor:
+        up, down, *mid = tensors
+        inner = layer.on(x, down, kernel=not mid)
         for core in mid:
-            inner = call.layer.on(inner, core)
-        return call.layer.on(inner, up, kernel=False)
+            inner = layer.on(inner, core)
+        return layer.on(inner, up, kernel=False)
 
 
-class Whole(Term):
+class Whole(Sum):
     """A change of the whole weight, where it has no smaller form (LoHa of high rank or in Tucker form)."""
 
-    def change(self, call: Call) -> Tensor:
-        return call.layer.on(call.x, call.tensors[0])
+    def change(self, x: Tensor, tensors: Sequence[Tensor], layer: Layer) -> Tensor:
+        return layer.on(x, tensors[0])
 
 
-class Kronecker(Term):
+class Kronecker(Sum):
     """kron(w1, w2) x (LoKr): w2 on groups of the input's channels, then w1 across the groups."""
 
-    def change(self, call: Call) -> Tensor:
-        first, second = call.tensors
-        x, layer = call.x, call.layer
+    def change(self, x: Tensor, tensors: Sequence[Tensor], layer: Layer) -> Tensor:
+        first, second = tensors
         if layer.convolution is None:
             inner = functional.linear(x.unflatten(-1, (first.shape[1], -1)), second.flatten(1))
             return torch.einsum("oj,...jp->...op", first, inner).flatten(-2)
@@ -124,17 +138,17 @@ class Kronecker(Term):
 class Magnitude(Term):
     """DoRA: the rows of W + change, or its columns, times a ratio (tensors[0], of the file's rows); see `inner`."""
 
-    inner: Term = field(kw_only=True)
+    inner: Sum = field(kw_only=True)
     by_column: bool = field(kw_only=True)
 
     def after(self, part: Tensor, call: Call) -> Tensor:
         ratio, *own = call.tensors
         ratio = call.layer.spread(ratio)
         if self.by_column:  # W' x = (W + change)(ratio · x)
-            changed = self.inner.change(call._replace(x=call.x * ratio, tensors=own)).mul_(self.inner.scale)
+            changed = self.inner.change(call.x * ratio, own, call.layer).mul_(self.inner.scale)
             return part + self.strength * (call.again(call.x * (ratio - 1)) + changed)
         plain = part if call.bias is None else part - call.layer.spread(call.bias)
-        changed = self.inner.change(call._replace(tensors=own)).mul_(self.inner.scale)
+        changed = self.inner.change(call.x, own, call.layer).mul_(self.inner.scale)
         return part + self.strength * ((ratio - 1) * plain + ratio * changed)
 
 
@@ -169,18 +183,19 @@ class Rotation(Term):
 class Generalised(Term):
     """GLoRA: W(x + s·A x) + s·B x."""
 
-    def change(self, call: Call) -> Tensor:
+    def after(self, part: Tensor, call: Call) -> Tensor:
         a_up, a_down, b_up, b_down = call.tensors
         layer = call.layer
         inside = layer.on(layer.on(call.x, a_down, kernel=False), a_up, kernel=False)
-        return call.again(inside) + layer.on(layer.on(call.x, b_down), b_up, kernel=False)
+        change = call.again(inside) + layer.on(layer.on(call.x, b_down), b_up, kernel=False)
+        return part.add_(self.scaled(change))
 
 
-class Bias(Term):
+class Bias(Sum):
     """A change of the bias."""
 
-    def change(self, call: Call) -> Tensor:
-        return call.layer.spread(call.tensors[0]).clone()
+    def change(self, x: Tensor, tensors: Sequence[Tensor], layer: Layer) -> Tensor:
+        return layer.spread(tensors[0]).clone()
 
 
 def terms_of(adapter: Adapter, strength: float, layer: Layer, weight: Tensor | None = None) -> list[Term] | None:
@@ -258,7 +273,7 @@ def _hadamard(adapter: Adapter, made: Callable[..., Term]) -> Term:
 
 
 def _with_magnitude(term: Term, adapter: Adapter, weight: Tensor | None) -> Term | None:
-    if weight is None or weight.dtype not in _PLAIN:
+    if weight is None or weight.dtype not in _PLAIN or not isinstance(term, Sum):
         return None
     start = term.start or 0
     part = weight[start : start + term.count].float()
@@ -278,16 +293,19 @@ def _whole_change(adapter: Adapter) -> Tensor:
     return change
 
 
+#: A term, and its tensors of an input's type and on its device.
+_Cast = tuple[Term, tuple[Tensor, ...]]
+
+
 class Beside:
     """What several LoRAs, one after the other, do to one layer."""
 
     def __init__(self, terms: Sequence[Term], layer: Layer) -> None:
-        """terms: in the order of the LoRAs."""
-        self.terms = [term for term in terms if not isinstance(term, Bias)]
-        self.biases = [term for term in terms if isinstance(term, Bias)]
+        """terms: in the order of the LoRAs; their changes of the bias come last."""
+        self.terms = sorted(terms, key=lambda term: isinstance(term, Bias))
         self.layer = layer
-        self._bias_matters = any(isinstance(term, Rotation | Magnitude | Generalised) for term in self.terms)
-        self._cast: dict[tuple[int, torch.device, torch.dtype], tuple[Tensor, ...]] = {}
+        self._bias_matters = not all(isinstance(term, Sum) for term in terms)
+        self._cast: dict[tuple[torch.device, torch.dtype], list[_Cast]] = {}
 
     def forget(self) -> None:
         """Give back the copies of the tensors on other devices and of other types."""
@@ -298,37 +316,35 @@ class Beside:
 
         forward: the layer without them. bias: the layer's own, of the type and on the device of the tensor it is given.
         """
-        y = self._through(self.terms, forward, x, forward(x), bias(x) if self._bias_matters else None)
-        for term in self.biases:
-            y = self._applied(term, y, x, None, forward)
-        return y
+        return self._through(self._terms_for(x), forward, x, forward(x), bias(x) if self._bias_matters else None)
 
     def _through(
-        self, terms: Sequence[Term], forward: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, bias: Tensor | None
+        self, terms: Sequence[_Cast], forward: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, bias: Tensor | None
     ) -> Tensor:
-        for number, term in enumerate(terms):
-            earlier = terms[:number]
+        for number, (term, tensors) in enumerate(terms):
+            if isinstance(term, Sum):
+                term.add_to(y, x, tensors, self.layer)
+                continue
 
-            def linear(z: Tensor, earlier: Sequence[Term] = earlier) -> Tensor:
+            def linear(z: Tensor, earlier: Sequence[_Cast] = terms[:number]) -> Tensor:
                 plain = forward(z)
                 plain = plain if bias is None else plain - self.layer.spread(bias)
                 return self._through(earlier, forward, z, plain, None)
 
-            y = self._applied(term, y, x, bias, linear)
+            y = self._applied(term, y, Call(x, tensors, self.layer, bias, linear))
         return y
 
-    def _applied(
-        self, term: Term, y: Tensor, x: Tensor, bias: Tensor | None, linear: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def _applied(self, term: Term, y: Tensor, whole: Call) -> Tensor:
+        """whole: with all rows of the layer's bias and of its output for another input."""
+
         def rows(values: Tensor, dim: int) -> Tensor:
             part = values if term.start is None else values.narrow(dim, term.start, term.count)
             return _swap(part, dim) if term.swapped else part
 
         channels = self.layer.channels
         part = rows(y, channels)
-        own_bias = None if bias is None else rows(bias, 0)
-        call = Call(x, self._tensors(term, x), self.layer, own_bias, lambda z: rows(linear(z), channels))
-        after = term.after(part, call)
+        bias = None if whole.bias is None else rows(whole.bias, 0)
+        after = term.after(part, whole._replace(bias=bias, again=lambda z: rows(whole.again(z), channels)))
         if term.swapped:
             after = _swap(after, channels)
         if term.start is None:
@@ -337,11 +353,12 @@ class Beside:
             y.narrow(channels, term.start, term.count).copy_(after)
         return y
 
-    def _tensors(self, term: Term, x: Tensor) -> tuple[Tensor, ...]:
-        key = (id(term), x.device, x.dtype)
-        if key not in self._cast:
-            self._cast[key] = tuple(tensor.to(device=x.device, dtype=x.dtype) for tensor in term.tensors)
-        return self._cast[key]
+    def _terms_for(self, x: Tensor) -> list[_Cast]:
+        found = self._cast.get((x.device, x.dtype))
+        if found is None:
+            found = [(term, tuple(tensor.to(x.device, x.dtype) for tensor in term.tensors)) for term in self.terms]
+            self._cast[x.device, x.dtype] = found
+        return found
 
 
 def _swap(values: Tensor, dim: int) -> Tensor:

@@ -51,7 +51,8 @@ class _Adapter:
         """The layer's output with the LoRAs; without them where another's wrapper has kept this one too long."""
         if not self.active:
             return org_forward(x, *args, **kwargs)
-        return self.beside.output(lambda z: org_forward(z, *args, **kwargs), x, self._bias)
+        forward = (lambda z: org_forward(z, *args, **kwargs)) if args or kwargs else org_forward
+        return self.beside.output(forward, x, self._bias)
 
     def _bias(self, like: Tensor) -> Tensor | None:
         bias = self.module.bias
