@@ -218,6 +218,12 @@ class SavedName:
         if unknown:
             raise ValueError(f"{self.pattern}: there is no group {', '.join(sorted(unknown))}")
 
+    @property
+    def shared_folder(self) -> str:
+        """The folder of names that tell their run, so that several runs may lie in it; "" = they do not tell it."""
+        folder, _, name = self.pattern.partition("/")
+        return folder if folder.isidentifier() and "(?P<run>" in name else ""
+
     def read(self, path: str) -> dict[str, str] | None:
         """What a path says, by group; None where it is not of this form."""
         match = re.fullmatch(self.pattern, path)

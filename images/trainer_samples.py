@@ -104,13 +104,16 @@ def own_by_step(
 
 
 def own_samples(
-    folder: Path, spec: SampleSpec, checkpoints: Sequence[Checkpoint]
+    folder: Path, spec: SampleSpec, checkpoints: Sequence[Checkpoint], *, shared: bool = False
 ) -> dict[tuple[int, int], TrainerSample]:
     """(step, item index) -> the trainer's own sample of this run; of several the newest that fits the config.
 
+    shared: samples of other runs lie there, too, so that only those count whose names tell their run.
+
     Raises ImagesError as `trainer_samples` does.
     """
-    found = [sample for sample in trainer_samples(folder, spec) if sample.run in (None, spec.name)]
+    runs = (spec.name,) if shared else (None, spec.name)
+    found = [sample for sample in trainer_samples(folder, spec) if sample.run in runs]
     own: dict[tuple[int, int], TrainerSample] = {}
     for step, samples in own_by_step(found, checkpoints).items():
         for sample in sorted(samples, key=lambda sample: bool(sample.problem)):

@@ -19,10 +19,11 @@ from ...images.template import safe_name
 from ...spec import SampleSpec
 from ...workflows.requests import GalleryRequest
 from ..paths import leading_inside, without_folders
+from .own_samples import own_of
 from .routes import Routes, read_body
 from .run_config import Place as Run
 from .run_config import place_of, spec_of_run
-from .runs_routes import own_of, pictures_of
+from .runs_routes import pictures_of
 
 #: One gallery at a time: its pictures are made small by several threads.
 _WRITING: Final = asyncio.Lock()
@@ -67,12 +68,11 @@ def _found(run: Run, spec: SampleSpec, root: Path) -> Collection:
     found = read_collection(root, more=named)
     output = [Path(folder_paths.get_output_directory())]
     pictures = {place: path for place, path in found.pictures.items() if leading_inside([path], output)}
-    own, notes = {}, found.notes
+    theirs, notes = {}, found.notes
     try:
-        own = {place: sample.path for place, sample in own_of(run, spec).items() if not sample.problem}
+        theirs = {place: sample.path for place, sample in own_of(run, spec).items() if not sample.problem}
     except ImagesError as error:
         notes = (*notes, f"The trainer's own samples were left out: {error}")
-    theirs = {place: path for place, path in own.items() if leading_inside([path])}
     return replace(found, pictures=pictures, theirs=theirs, notes=notes)
 
 

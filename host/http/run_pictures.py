@@ -14,6 +14,7 @@ from ...errors import ImagesError, NodeInputError, RequestError
 from ...images.compare import verdict_on
 from ...images.thumbnails import SIZE, SIZES, thumbnail
 from ..paths import check_name
+from .own_samples import folder_and_file
 from .routes import Routes
 from .run_config import place_of
 
@@ -82,8 +83,8 @@ def _ours(query: Any) -> Path:
 
 
 def _theirs(query: Any) -> Path:
-    """A picture below a run's folder; RequestError 403 outside or no picture's name, 404 missing."""
-    return _picture(place_of(query.get("run", "")).folder, Path(query.get("file", "")), "file")
+    """A sample that a trainer saved, by its name in addresses; RequestError 403 outside or no picture, 404 missing."""
+    return _picture(*folder_and_file(place_of(query.get("run", "")), query.get("file", "")), "file")
 
 
 def _picture(folder: Path, name: Path, field: str) -> Path:

@@ -15,12 +15,12 @@ from aiohttp import web
 from ...errors import ImagesError, LoraError, NodeInputError, RequestError
 from ...images.found import samples_by_name
 from ...images.layouts import SampleFile, sample_name
-from ...images.trainer_samples import TrainerSample, own_samples
 from ...lora import Checkpoint
 from ...spec import SampleSpec
 from ...workflows.run_memory import RunMemory, marks_in, memory_file, notes_in, read_memory
 from ..lora.runs import find_run, list_runs, runs_version
-from ..paths import leading_inside, run_roots, without_folders
+from ..paths import leading_inside, without_folders
+from .own_samples import name_of_file, own_of
 from .routes import PREFIX, Routes
 from .run_config import Place, choose, configs_in, place_of, shown_name
 
@@ -117,19 +117,12 @@ def _overview(name: str, config: str) -> dict[str, Any]:
     return {**answer, **config_from, "spec": spec.to_dict(), "samples": _samples(spec), "theirs": theirs}
 
 
-def own_of(run: Place, spec: SampleSpec) -> dict[tuple[int, int], TrainerSample]:
-    """The trainer's own samples in the run's folder, by step and item; ImagesError where they cannot be looked up."""
-    if run.folder in run_roots():  # a run of files in no folder of its own: what else lies there is not its
-        return {}
-    return own_samples(run.folder, spec, run.checkpoints)
-
-
 def _theirs(run: Place, spec: SampleSpec) -> list[dict[str, Any]]:
     """The trainer's own samples as the route tells them."""
     drawn = {item.index for item in spec.items if item.seed is None}
     entries = []
     for (step, index), sample in own_of(run, spec).items():
-        file = sample.path.relative_to(run.folder).as_posix()
+        file = name_of_file(run, sample.path)
         entry = {
             "step": step,
             "item": index,

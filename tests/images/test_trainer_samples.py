@@ -12,7 +12,7 @@ import pytest
 from comfyui_eridiffusion.errors import ImagesError
 from comfyui_eridiffusion.images import serenity_board
 from comfyui_eridiffusion.images.template import SavedName
-from comfyui_eridiffusion.images.trainer_samples import trainer_samples
+from comfyui_eridiffusion.images.trainer_samples import own_samples, trainer_samples
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.trainers import TRAINERS
 
@@ -150,3 +150,17 @@ def test_refusals(tmp_path: Path) -> None:
         trainer_samples(tmp_path, replace(spec("kohya"), layout="nobody"))
     with pytest.raises(ValueError, match="no group colour"):
         SavedName("(?P<colour>red)")
+
+
+def test_of_a_folder_of_several_runs_only_names_that_tell_the_run(tmp_path: Path) -> None:
+    """`sample` of sd-scripts and musubi-tuner lies in output_dir, which may be that of all runs."""
+    told = {trainer.id: {name.shared_folder for name in trainer.saved} - {""} for trainer in TRAINERS.values()}
+    assert {layout for layout, folders in told.items() if folders} == {"kohya", "musubi"}
+    assert told["kohya"] == told["musubi"] == {"sample"}
+    spec = SampleSpec("flux", "kohya", ITEMS, name="cat", layout="kohya")
+    folder = tmp_path / "sample"
+    folder.mkdir()
+    for name in ("cat_000500_01_20260304050607_7", "dog_000500_00_20260304050607_42", "000750_01_20260304050607"):
+        (folder / f"{name}.png").touch()
+    assert set(own_samples(folder, spec, [])) == {(500, 1), (750, 1)}
+    assert set(own_samples(folder, spec, [], shared=True)) == {(500, 1)}

@@ -361,12 +361,30 @@ async def test_the_trainers_own_samples_are_shown_and_compared(
     Image.new("RGB", (64, 64)).save(ours)
     async with web.get("/eridiffusion/verdict", params=pair) as answer:
         assert (await answer.json())["verdict"] == "different"
+    # and in another allowed folder that is called as the run is; the run's own folder goes first
+    elsewhere = host.input_dir / "many"
+    for step in (300, 400):
+        place = elsewhere / f"samples_step_{step:06}" / f"step_{step:06}_sample_07.png"
+        place.parent.mkdir(parents=True)
+        picture.resize((48, 32)).save(place)
+    (elsewhere / "samples_step_000500").symlink_to(EXAMPLES / "runs")
+    document = conforms((await get(web, "/eridiffusion/runs/many"))[1], "Run")
+    assert [(one["step"], one["file"]) for one in document["theirs"]] == [
+        (300, found["file"]), (400, "allowed:0/many/samples_step_000400/step_000400_sample_07.png")
+    ]  # fmt: skip
+    async with web.get(document["theirs"][1]["url"]) as answer:
+        assert (answer.status, await answer.read()) == (200, place.read_bytes())
+    shutil.rmtree(elsewhere)
     (run / "linked.png").symlink_to(EXAMPLES.parent / "docs" / "rooms.svg")
     for file, status in (
         ("train.yaml", 403),
         ("../growing/step_000300_sample_07.png", 403),
         ("/etc/hostname", 403),
         ("linked.png", 403),
+        ("allowed:0/../output/x.png", 403),
+        ("allowed:0//etc/hostname", 403),
+        ("allowed:99/x.png", 404),
+        ("allowed:x/x.png", 404),
         ("gone.png", 404),
         ("a\0b.png", 404),
     ):
