@@ -54,7 +54,8 @@ app.registerExtension({
     const { onExecuted } = node;
     node.onExecuted = function (output, ...rest) {
       onExecuted?.call(this, output, ...rest);
-      if (output?.text) loaded.value = output.text[0].split("\n")[0];
+      // of a list one line for each step
+      if (output?.text) loaded.value = [...new Set(output.text.map((report) => report.split("\n")[0]))].join("\n");
     };
   },
 });

@@ -60,7 +60,9 @@ NOTE_WIDTH: Final = 340.0
 FOLDED: Final = (225.0, 4.0)
 
 #: Nodes that show pictures: what they save, what they load, and how far sampling is.
-_PREVIEWS: Final = ("SaveImage", "PreviewImage", "EriSaveSamples", "LoadImage", "EriSample", "KSampler")
+_PREVIEWS: Final = (
+    "SaveImage", "PreviewImage", "EriSaveSamples", "EriContactSheet", "LoadImage", "EriSample", "KSampler",
+)  # fmt: skip
 #: What the pack's scripts add to a node: the button with the steps, and the box that says what was loaded (lora.js).
 _ADDED: Final = {"EriLoraAtStep": VUE_WIDGET + VUE_TEXT_BOX}
 #: ComfyUI's own that say so at their foot.
