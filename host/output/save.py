@@ -148,7 +148,10 @@ def _samples(
     settings: SaveSettings,
     part: tuple[Sequence[int], int],
 ) -> list[_Sample]:
-    """All pictures of a list. part: the numbers of those in `batches`, and how many there are in all."""
+    """The pictures of a list. part: the numbers of those in `batches`, and how many there are in all.
+
+    With the first picture come all others, whose names are checked then; a later part is told by itself.
+    """
     pictures = [picture for batch in batches for picture in batch]
     numbers, total = part
     if not pictures:
@@ -166,13 +169,16 @@ def _samples(
         )
     counts, seen = Counter(all_steps), Counter[int]()
     here = dict(zip(numbers, pictures, strict=True))
+    by_name = {sample_name(item.index): item for item in reversed(spec.items)}
     samples = []
     for number, step in enumerate(all_steps):
         picture = here.get(number)
         position = seen[step]  # without names a step's pictures are counted from 0
         seen[step] += 1
+        if 0 not in here and number not in here:
+            continue
         name = names[number] if names else sample_name(position)
-        item = _item(spec, name, None if names else position)
+        item = by_name.get(name) if names else next(iter(spec.items[position : position + 1]), None)
         height, width = (pictures[0] if picture is None else picture).shape[:2]
         place = SampleFile(
             run=settings.run or spec.name,
@@ -235,12 +241,6 @@ def _check_picture(number: int, pixels: Tensor, rounding: str) -> None:
 
 def _picture(pixels: Tensor, rounding: str) -> Any:
     return to_image(pixels.detach().cpu().float().numpy(), rounding)
-
-
-def _item(spec: SampleSpec, name: str, position: int | None) -> SampleItem | None:
-    if position is not None:
-        return spec.items[position] if position < len(spec.items) else None
-    return next((item for item in spec.items if sample_name(item.index) == name), None)
 
 
 def _format(settings: SaveSettings, spec: SampleSpec) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -269,6 +270,25 @@ def test_nothing_is_written_when_one_picture_of_several_is_bad(comfy_host: Any, 
     with pytest.raises(ValueError, match="exists already"):
         save(comfy_host, pictures(3), name=["a", "b", "c"], existing=["error"])
     assert [path.name for path in output.rglob("*.png")] == ["c.png"]
+
+
+def test_a_part_names_itself_and_the_first_one_all_pictures(
+    comfy_host: Any, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a list whose pictures are saved one by one: what a later one costs does not grow with the list."""
+    node = with_hidden(comfy_host.nodes["EriEachSave"], {})
+    files = sys.modules[f"{node.__module__.removesuffix('.nodes.each')}.host.output.save"]
+    named: list[str] = []
+    path = files.relative_path
+    monkeypatch.setattr(files, "relative_path", lambda *given: named.append(given[1].name) or path(*given))
+    every = {"step": [500], "layout": ["auto"], "run": [""], "images": pictures(1)}
+    node.execute(name=["a", "b", "c"], part=["1 of 3"], **every)
+    assert named == ["a", "b", "c"]
+    node.execute(name=["a", "b", "c"], part=["2 of 3"], **every)
+    assert named[3:] == ["b"]
+    with pytest.raises(ValueError, match="the same name twice"):
+        node.execute(name=["d", "e", "D"], part=["1 of 3"], **every)
+    assert sorted(path.name for path in output.rglob("*.png")) == ["a.png", "b.png"]
 
 
 def test_a_template_and_a_quality(comfy_host: Any, output: Path) -> None:
