@@ -11,7 +11,7 @@ from .comfy_diffusers import ComfyDiffusers
 from .diffsynth import DiffSynth
 from .diffusers_old import DiffusersOld
 from .eridiffusion_v1_flux import EriDiffusionV1Flux
-from .eridiffusion_v1_flux_split import EriDiffusionV1FluxSplit
+from .eridiffusion_v1_flux_split import EriDiffusionV1FluxListed, EriDiffusionV1FluxSplit
 from .eridiffusion_v1_generic import EriDiffusionV1Generic
 from .eridiffusion_v1_sdxl import EriDiffusionV1Sdxl
 from .eridiffusion_v2 import EriDiffusionV2
@@ -28,6 +28,7 @@ from .xflux import XFlux
 # Those that are told by something only they have come first; of two prefixes the more particular one.
 DIALECTS: tuple[Dialect, ...] = (
     EriDiffusionV1Flux(),
+    EriDiffusionV1FluxListed(),
     EriDiffusionV1FluxSplit(),
     EriDiffusionV1Sdxl(),
     DiffSynth(),

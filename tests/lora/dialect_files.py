@@ -117,6 +117,24 @@ HOST_TEXT = {
 }  # fmt: skip
 
 
+def eridiffusion_v1_flux_listed() -> list[Place]:
+    """The names of generate_parameter_names beside the layers of get_trainable_params, two tensors each."""
+    written = [f"{stream}_attn.to_{c}" for stream in ("img", "txt") for c in ("q", "k", "v", "out.0")]
+    layers = ("img_attn.qkv", "img_attn.proj", "txt_attn.qkv", "txt_attn.proj", "img_mlp.0", "img_mlp.2", "txt_mlp.0",
+              "txt_mlp.2")  # fmt: skip
+    sizes = {"qkv": (3 * H, H), "proj": (H, H), "0": (4 * H, H), "2": (H, 4 * H)}
+    places = [
+        Place(f"double_blocks.{i}.{name}", f"{_M}double_blocks.{i}.{layer}", sizes[layer.rpartition(".")[2]])
+        for i in range(2)
+        for name, layer in zip(written, layers, strict=True)
+    ]
+    for i in range(4):
+        linear = f"{_M}single_blocks.{i}.linear1"
+        places.append(Place(f"single_blocks.{i}.attn.to_q", linear, (7 * H, H), 0, 3 * H))
+        places.append(Place(f"single_blocks.{i}.attn.to_v", linear, (7 * H, H), 3 * H, 4 * H))
+    return places
+
+
 def eridiffusion_v1_flux() -> list[Place]:
     """`lora.block00.…`: the image stream of the two double blocks."""
     places = []
@@ -228,6 +246,9 @@ def _eridiffusion() -> Iterator[Case]:
              for p in tables.flux_hybrid() if "attn." in p.key]  # fmt: skip
     yield Case("eridiffusion-v1-flux-split", "flux", "src", split, (".lora_a", ".lora_b"), alpha=2.0,
                metadata={"format": "flux-lora", "rank": "4", "alpha": "2", "step": "300"},
+               file_name="flux_lora.safetensors")  # fmt: skip
+    yield Case("eridiffusion-v1-flux-listed", "flux", "src", eridiffusion_v1_flux_listed(), (".lora_a", ".lora_b"),
+               alpha=2.0, metadata={"format": "flux-lora", "rank": "4", "alpha": "2", "step": "300"},
                file_name="flux_lora.safetensors")  # fmt: skip
     yield Case("kohya", "sdxl", "EriDiffusion V1", tables.renamed(tables.sdxl("native"), "lora_unet_", "_"), alpha=2.0,
                metadata={"ss_network_module": "networks.lora", "ss_network_dim": "4", "ss_network_alpha": "2"},
