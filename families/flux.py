@@ -37,10 +37,8 @@ def _followed(chain: Chain, node_id: str, conditioning: Link) -> Link:
     """A conditioning with Kontext's control images, where the items have some."""
     if chain.spec.items[0].control_image is None:
         return conditioning
-    encoded = chain.control_latent()
-    node = chain.add(
-        node_id, "ReferenceLatent", "Follow the control image", conditioning=conditioning, latent=encoded.out("latent")
-    )
+    latent = chain.control_latent()
+    node = chain.add(node_id, "ReferenceLatent", "Follow the control image", conditioning=conditioning, latent=latent)
     return node.out("conditioning")
 
 

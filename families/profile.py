@@ -59,7 +59,7 @@ class Profile:
     swapped_heads: SD 3.5 Medium's second self-attention runs with heads and head size swapped.
     half_steps: latents, and Flux's timesteps, are kept in the dtype that the trainer computes in.
     control_fit: Kontext, one of CONTROL_FITS: a control image is scaled to the sample's size, or cut at its right and
-    lower edge to multiples of 16.
+    lower edge to multiples of 16. control_drawn: its latent is drawn from the VAE's distribution, at the sample's seed.
     remarks: what a person should know about the match; notes: their texts.
     """
 
@@ -97,6 +97,7 @@ class Profile:
     swapped_heads: bool = False
     half_steps: bool = False
     control_fit: str = "the sample's size"
+    control_drawn: bool = False
     batch_size: int = 1
     memory: str = ""
     slice_size: int = 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ..errors import NodeInputError, OutsideError
 from ..families.profile import CONTROL_FITS
+from ..samplers.noise import initial_noise
 from ..spec import SampleItem, SampleSpec
 from .paths import candidates, input_roots
+from .sampling.noise import problem_with
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,6 +36,55 @@ def control_images(spec: SampleSpec, fit: str) -> list[Tensor]:
     if fit not in CONTROL_FITS:
         raise NodeInputError(f"fit is {fit!r}. Choose one of: {', '.join(CONTROL_FITS)}.")
     return [_fitted(spec, item, fit) for item in spec.items]
+
+
+#: For `draw`: no noise.
+MEAN: Final = "the mean"
+
+
+def control_latents(spec: SampleSpec, images: list[Tensor], vae: Any, draw: str) -> list[dict[str, Tensor]]:
+    """The latents of the items' control images, as VAEEncode gives them, or drawn from the VAE's distribution.
+
+    Args:
+        spec: whose items have the images; a random seed counts as 0.
+        images: `control_images` of it.
+        vae: a VAE of ComfyUI.
+        draw: MEAN, or the profile text (samplers.noise) of the noise that starts at an item's seed and is multiplied by
+            the deviation, as in musubi-tuner.
+
+    Raises NodeInputError for an unknown profile, and for a VAE without a distribution, or that had to encode in tiles.
+    """
+    if draw == MEAN:
+        return [{"samples": _encoded(vae, image)} for image in images]
+    problem = problem_with(draw)
+    if problem:
+        raise NodeInputError(f"draw is {draw!r}: {problem}.")
+    return [{"samples": _drawn(vae, image, draw, item)} for item, image in zip(spec.items, images, strict=True)]
+
+
+def _encoded(vae: Any, image: Tensor) -> Tensor:
+    encoded: Tensor = vae.encode(image)
+    return encoded
+
+
+def _drawn(vae: Any, image: Tensor, draw: str, item: SampleItem) -> Tensor:
+    """mean + deviation · noise. The deviation is seen where ComfyUI's autoencoder takes the mean of both."""
+    seen: list[Tensor] = []
+    regularization = getattr(vae.first_stage_model, "regularization", None)
+    if regularization is None:
+        raise NodeInputError(f"draw is {draw!r}, but this VAE has no distribution to draw from. Set it to {MEAN!r}.")
+    hook = regularization.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    try:
+        mean = _encoded(vae, image)
+    finally:
+        hook.remove()
+    if len(seen) != 1 or seen[0].shape[1] != 2 * mean.shape[1] or seen[0].shape[2:] != mean.shape[2:]:
+        raise NodeInputError(
+            f"draw is {draw!r}, but the VAE gave no deviation for the whole image (it encodes in tiles where memory is "
+            f"short). Make room, or set it to {MEAN!r}."
+        )
+    deviation = (0.5 * seen[0].chunk(2, dim=1)[1].float().clamp(-30.0, 20.0)).exp().to(mean)
+    return mean + deviation * initial_noise(draw, item.seed or 0, *mean.shape).to(mean)
 
 
 def control_files(spec: SampleSpec) -> list[Path]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from comfy_api.latest import io
+from comfy_execution.graph import ExecutionBlocker
 
 from ..families.profile import CONTROL_FITS
 from ..host import tensor_files as _tensor_files
-from ..host.control import control_images
+from ..host.control import MEAN, control_images, control_latents
 from ..host.inputs import in_range
 from ..host.sampling.flux import patchify_latent, unpatchify_latent
+from ..host.sampling.noise import PROFILES, problem_with
 from ..host.schema import FLUX_MENU, MAX_RESOLUTION, SPEC, SPEC_MENU, schema
+
+#: What the latent of a control image can be drawn with, in the order of its values.
+_NCHW: Final = tuple(profile for profile in PROFILES if "/nchw/" in profile)
 
 
 class EriFluxPatchify(io.ComfyNode):
@@ -90,10 +95,19 @@ class EriControlImages(io.ComfyNode):
             inputs=[
                 io.Combo.Input("fit", options=list(CONTROL_FITS), default=CONTROL_FITS[0]),
                 SPEC.Input("spec"),
+                io.Combo.Input("draw", options=[MEAN, *_NCHW], default=MEAN, optional=True),
+                io.Vae.Input("vae", optional=True),
             ],
-            outputs=[io.Image.Output(is_output_list=True)],
+            outputs=[io.Image.Output(is_output_list=True), io.Latent.Output(is_output_list=True)],
         )
 
     @classmethod
-    def execute(cls, fit: str, spec: Any) -> io.NodeOutput:
-        return io.NodeOutput(control_images(spec, fit))
+    def validate_inputs(cls, draw: str | None = None) -> bool | str:
+        return problem_with(None if draw == MEAN else draw) or True
+
+    @classmethod
+    def execute(cls, fit: str, spec: Any, draw: str = MEAN, vae: Any = None) -> io.NodeOutput:
+        images = control_images(spec, fit)
+        if vae is None:
+            return io.NodeOutput(images, [ExecutionBlocker("Control Images has no vae connected.")])
+        return io.NodeOutput(images, control_latents(spec, images, vae, draw))

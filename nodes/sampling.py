@@ -9,27 +9,16 @@ from comfy_api.latest import io
 
 from ..host.inputs import in_range
 from ..host.sampling.model import PUBLISHED, SECOND_ATTENTION, trainers_model
-from ..host.sampling.noise import PROFILES
+from ..host.sampling.noise import PROFILES, problem_with
 from ..host.sampling.sample import sample_inputs
 from ..host.sampling.samplers import FLOW_METHODS, flow_euler, sample_ddim
 from ..host.sampling.schedules import told_sigmas
 from ..host.sampling.trainer_sampler import TrainerSampler
 from ..host.schema import SAMPLING_MENU, schema
-from ..samplers.noise import NoiseProfile
 from ..samplers.schedules import DDIM_SPACINGS, LAST_FIRST
 from ..samplers.trainer_levels import ALGORITHMS, SPACINGS, STARTS
 from ..spec.model import DTYPES
 from ..workflows.batch import MAX_BATCH
-
-
-def _problem_with(noise: str | None) -> str:
-    """What is wrong with the text of a noise profile, "" = nothing; None = it is linked."""
-    try:
-        if noise is not None:
-            NoiseProfile.parse(noise)
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 class EriFlowEulerSampler(io.ComfyNode):
@@ -56,7 +45,7 @@ class EriFlowEulerSampler(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, noise: str | None = None) -> bool | str:
-        return _problem_with(noise) or True
+        return problem_with(noise) or True
 
     @classmethod
     @in_range()
@@ -120,7 +109,7 @@ class EriTrainerSampler(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, noise: str | None = None) -> bool | str:
-        return _problem_with(noise) or True
+        return problem_with(noise) or True
 
     @classmethod
     @in_range()

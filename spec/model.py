@@ -68,6 +68,7 @@ SETTINGS: Final[dict[str, tuple[type, str]]] = {
     ),
     "half_steps": (bool, "Latents, and Flux's timesteps, are kept in the dtype that the trainer computes in."),
     "control_fit": (str, "Flux Kontext: how a control image is fitted: the sample's size, or its own size."),
+    "control_drawn": (bool, "Flux Kontext: a control image's latent is drawn from the VAE's distribution at the seed."),
     "batch_size": (int, "Samples to denoise at once; at most 64 are."),
     "memory": (str, "Memory switches, with commas between them: offload, sequential, attention slicing, VAE tiling."),
     "slice_size": (int, "Attention slicing: queries at a time."),

@@ -90,21 +90,20 @@ class Chain:
         kind = self.family.empty_latent
         return self.add("latent", kind, "Empty latents", width=width, height=height, batch_size=1)
 
-    def control_latent(self) -> Node:
+    def control_latent(self) -> Link:
         """The latents of the items' control images, which are added once."""
-        made = self.graph.nodes.get("control_latent" + self.suffix)
-        if made is not None:
-            return made
-        images = self.add(
-            "control",
-            "EriControlImages",
-            "Control images",
-            fit=self.profile.control_fit,
-            spec=self.source.out("spec"),
-        )
-        return self.add(
-            "control_latent", "VAEEncode", "Encode control images", pixels=images.out("image"), vae=self.vae
-        )
+        drawn = self.profile.control_drawn
+        made = self.graph.nodes.get(("control" if drawn else "control_latent") + self.suffix)
+        if made is None:
+            # by the generator of the initial noise, in the latent's order and the dtype of musubi-tuner's VAE
+            draw = f"{self.profile.noise.split('/')[0]}/nchw/bfloat16"
+            own: dict[str, Literal | Link] = {"draw": draw, "vae": self.vae} if drawn else {}
+            spec, fit = self.source.out("spec"), self.profile.control_fit
+            made = self.add("control", "EriControlImages", "Control images", fit=fit, spec=spec, **own)
+            if not drawn:
+                pixels = made.out("image")
+                made = self.add("control_latent", "VAEEncode", "Encode control images", pixels=pixels, vae=self.vae)
+        return made.out("latent")
 
     def flow_sampler(self) -> Node:
         """Add flow-matching Euler, DPM-Solver++ (2M) or DDIM, with the noise of the profile's steps."""

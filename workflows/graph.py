@@ -22,7 +22,7 @@ OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "EriFlowEulerSampler": ("sampler",),
     "EriDDIMSampler": ("sampler",),
     "EriTrainerSampler": ("sampler", "sigmas"),
-    "EriControlImages": ("image",),
+    "EriControlImages": ("image", "latent"),
     "EriTrainerModel": ("model",),
     "EriTrainerNoise": ("noise",),
     "EriLoraAtStep": ("model", "clip", "found_step", "report", "details"),

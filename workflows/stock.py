@@ -107,6 +107,8 @@ def _add_item(stock: Stock, profile: Profile, item: SampleItem, file: str) -> st
 
 def _control_latent(stock: Stock, profile: Profile, item: SampleItem, name: str) -> Link:
     """The latent of a control image, which LoadImage takes from ComfyUI's input folder."""
+    if profile.control_drawn:
+        stock.note("VAEEncode gives the mean of the VAE's distribution, the trainer draws: pictures differ slightly.")
     file = PurePosixPath(name.replace("\\", "/")).name
     image = stock.shared("control", "LoadImage", "Control image", image=file)
     if profile.control_fit == CONTROL_FITS[0]:

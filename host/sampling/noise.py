@@ -19,6 +19,18 @@ from ..tensor_files import read_tensor
 #: The plain profile texts of samplers.noise, ComfyUI's own (torch-cpu/nchw/float32) first.
 PROFILES: Final = [f"{g}/{layout}/{dtype}" for g in GENERATORS for layout in LAYOUTS for dtype in DTYPES]
 
+
+
+def problem_with(profile: str | None) -> str:
+    """What is wrong with the text of a noise profile, "" = nothing; None = it is linked."""
+    try:
+        if profile is not None:
+            NoiseProfile.parse(profile)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 #: How the seed goes on through a batch.
 WALKS: Final = ("one draw", "seed + index", "same seed")
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from comfyui_eridiffusion.spec import read_text
 from comfyui_eridiffusion.tests.nodes import sampling_helpers as h
 from comfyui_eridiffusion.tests.nodes.host_calls import outputs
+from comfyui_eridiffusion.tests.nodes.memory_helpers import small_vae
 from comfyui_eridiffusion.tests.nodes.small_models import CONTEXT, flux_model
 from comfyui_eridiffusion.tests.workflows.test_ui import every_node
 from comfyui_eridiffusion.workflows import build
@@ -65,6 +66,27 @@ def test_an_image_is_found_beside_the_config_and_by_its_bare_name(comfy_host: An
     bare = images(comfy_host, r"a --ci C:\data\bare.png", "its own size")
     assert torch.equal(beside[0], bare[0])
     Path(folder.parent, "bare.png").unlink()
+
+
+@pytest.mark.parametrize("size", [(96, 64), (48, 80)])
+def test_a_drawn_latent_is_that_of_diffusers_distribution(comfy_host: Any, folder: Path, size: tuple[int, int]) -> None:
+    """musubi-tuner's DiagonalGaussian is mean + exp(logvar / 2) * randn_like(mean), as diffusers' with a generator."""
+    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+    vae, (width, height) = small_vae(16), size
+    spec = read_text(f"a --ci kontext_run/fox.png --w {width} --h {height} --d 7", trainer="musubi")
+    given = {"fit": "the sample's size", "spec": spec, "vae": vae}
+    (image,), (drawn,) = outputs(comfy_host, "EriControlImages", **given, draw="torch-cpu/nchw/float32")
+    (mean,) = outputs(comfy_host, "EriControlImages", **given)[1]
+    assert torch.equal(mean["samples"], comfy_host.nodes["VAEEncode"]().encode(vae, image)[0]["samples"])
+    with torch.inference_mode():
+        model = vae.first_stage_model
+        pixels = vae.process_input(image.movedim(-1, 1)).to(vae.device, vae.vae_dtype)
+        theirs = DiagonalGaussianDistribution(model.quant_conv(model.encoder(pixels)).float().cpu())
+    assert torch.allclose(theirs.sample(torch.Generator().manual_seed(7)), drawn["samples"], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(theirs.mean, drawn["samples"], atol=1e-2)
+    assert "regularization" in dict(model.named_modules())
+    assert not model.regularization._forward_hooks
 
 
 @pytest.mark.parametrize(
@@ -143,6 +165,10 @@ def test_the_graph_of_a_file_with_and_without_images(comfy_host: Any) -> None:
     nodes = workflow.api()
     assert workflow.saves == {"save": (0, 2), "save_2": (1,)}
     assert nodes["control"]["inputs"]["fit"] == "its own size"
+    assert (nodes["control"]["inputs"]["draw"], nodes["reference"]["inputs"]["latent"]) == (
+        "torch-cuda/nchw/bfloat16",
+        ["control", 1],
+    )
     assert nodes["guidance"]["inputs"]["conditioning"] == ["reference", 0]
     assert nodes["guidance_2"]["inputs"]["conditioning"] == ["positive_2", 0]
     assert nodes["model"]["inputs"]["unet_name"] == "flux1-kontext-dev.safetensors"

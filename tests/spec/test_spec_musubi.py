@@ -102,7 +102,8 @@ def test_the_first_control_image_is_followed() -> None:
     spec = lines("a --d 1 --ci  x/fox.png --ci owl.png\nb --d 2\n")
     assert [item.control_image for item in spec.items] == ["x/fox.png", None]
     told = {match.topic: match for match in explain(spec)}
-    assert (told["model"].kind, told["noise"].kind) == ("different", "as its source says")
+    assert (told["model"].kind, told["noise"].kind) == ("as its source says", "as its source says")
+    assert "Control Images draws the same" in told["model"].detail
     listed = read_text('[{"prompt": "a", "control_image_path": ["y.png", "z.png"]}]', trainer="musubi")
     assert from_json(listed.to_json()).items[0].control_image == "y.png"
     other = SampleSpec("sdxl", "native", [SampleItem(0, "a", 64, 64, 2, seed=1, control_image="x.png")])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from ..claims import HALF_KEPT, OF_SAMPLING, differs, follows_images, read
+from ..claims import HALF_KEPT, OF_SAMPLING, follows_images, read
 from ..kohya.sampling import LORA_SCALE, MISREAD
 from ..trainer import FLOW_SAMPLERS, GPU_NOTE, Change, Noise, Sizes, Way
 
@@ -27,6 +27,7 @@ WAYS: Final = (
             **dict.fromkeys(("base_shift", "max_shift"), math.log(SHIFT)),
             "text_rules": "kohya",
             "control_fit": "its own size",
+            "control_drawn": True,
             "half_steps": True,
         },
         variants={"schnell": Change({"shifted": False})},
@@ -36,13 +37,12 @@ WAYS: Final = (
         negative="never",
         remarks=(),
         claims=(
-            *differs(
+            *read(
                 "model",
-                # training/trainer_base.py L913: the generator is seeded just before; 30c658c
+                # training/trainer_base.py L913-917: the global generator is seeded just before; 30c658c
                 text="musubi-tuner draws a control image's latent from the VAE's distribution (flux/flux_models.py, "
-                "DiagonalGaussian): the mean plus the deviation times noise, in vae_dtype, of the device's global "
-                "generator, which starts at the sample's seed. ComfyUI's VAE nodes give the mean, not the deviation: "
-                "the pictures differ slightly",
+                "DiagonalGaussian): the mean plus the deviation times noise of the device's global generator, which "
+                "starts at the sample's seed; Control Images draws the same",
                 when=follows_images,
             ),
             *MISREAD,
