@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from .stages import STAGES
 
@@ -36,8 +36,7 @@ VIEW: Final = 2.0
 Wire = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A node to place.
 
     Attributes:
@@ -178,7 +177,7 @@ def _columns(inside: Sequence[Box], feeds: Mapping[int, list[int]]) -> list[list
 
 def _split(part: Sequence[Box], count: int) -> Iterator[list[Box]]:
     """`part` in at most `count` pieces, in its order."""
-    size = math.ceil(len(part) / count)
+    size = -(-len(part) // count)
     for start in range(0, len(part), size):
         yield list(part[start : start + size])
 

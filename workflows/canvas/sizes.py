@@ -7,7 +7,7 @@ pages: front ends 1.49.6 and 1.58.1 draw every node class of the table in equal 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ..graph import Link, Literal
@@ -74,31 +74,47 @@ def note_size(text: str) -> tuple[float, float]:
     return NOTE_WIDTH, max(NOTE, 64.0 + 18.0 * _lines(text, NOTE_WIDTH - 30.0))
 
 
-def node_size(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link]) -> tuple[float, float]:
-    """Width and height of a node whose inputs hold `inputs`, without its title bar."""
-    width = _width(schema, title, inputs)
-    texts = [inputs.get(entry.name, entry.default) for entry in schema.widgets if entry.multiline]
-    box = max((_text_box(value, width) for value in texts), default=0.0)
-    height = max(_classic(schema, len(texts), box), _vue(schema, len(texts), box))
-    preview = LOADED if schema.class_type == "LoadImage" else PREVIEW if schema.class_type in _PREVIEWS else 0.0
-    return width, height + preview + _ADDED.get(schema.class_type, 0.0)
+class NodeSizes:
+    """How large the nodes of one class are; what they have in common is added up once."""
+
+    def __init__(self, schema: NodeSchema) -> None:
+        self._texts = [entry for entry in schema.widgets if entry.multiline]
+        self._rows = [entry for entry in schema.widgets if not entry.multiline]
+        self._classic, self._vue = _classic(schema, self._rows), _vue(schema, self._rows)
+        preview = LOADED if schema.class_type == "LoadImage" else PREVIEW if schema.class_type in _PREVIEWS else 0.0
+        self._more = preview + _ADDED.get(schema.class_type, 0.0)
+        self._width = max(
+            VUE_WIDTH, CHARACTER * schema.socket_letters + 70.0, TEXT_WIDTH if self._texts else 0.0,
+            300.0 if schema.class_type in _PREVIEWS else 0.0,
+            *(SWITCH_CHARACTER * len(entry.name) + SWITCH for entry in self._rows if entry.type == "BOOLEAN"),
+        )  # fmt: skip
+
+    def of(self, title: str, inputs: Mapping[str, Literal | Link]) -> tuple[float, float]:
+        """Width and height of a node whose inputs hold `inputs`, without its title bar."""
+        width = max(self._width, CHARACTER * len(title) + 80.0)
+        if self._rows:
+            width = max(width, _rows_width(self._rows, inputs))
+        if not self._texts:
+            return width, max(self._classic, self._vue) + self._more
+        box = max(_text_box(inputs.get(entry.name, entry.default), width) for entry in self._texts)
+        vue = self._vue + len(self._texts) * max(VUE_TEXT_BOX, box + VUE_TEXT_BOX - TEXT_BOX)
+        return width, max(self._classic + len(self._texts) * box, vue) + self._more
 
 
-def _classic(schema: NodeSchema, texts: int, box: float) -> float:
-    """The classic renderer's height. Text boxes are equally high: it shares what the node has among them."""
+def _classic(schema: NodeSchema, lines: Sequence[Input]) -> float:
+    """The classic renderer's height without text boxes. These are equally high: it shares what the node has."""
     rows = max(len(schema.sockets), len(schema.outputs), 1 if schema.widgets else 0)
     if not schema.widgets:
         return rows * SLOT + FOOT
-    lines = sum((not entry.multiline) + (entry.control or entry.upload) for entry in schema.widgets)
-    return rows * SLOT + FOOT + WIDGETS_FOOT + texts * box + lines * WIDGET
+    added = sum(entry.control or entry.upload for entry in schema.widgets)
+    return rows * SLOT + FOOT + WIDGETS_FOOT + (len(lines) + added) * WIDGET
 
 
-def _vue(schema: NodeSchema, texts: int, box: float) -> float:
-    """The Vue renderer's height."""
+def _vue(schema: NodeSchema, lines: Sequence[Input]) -> float:
+    """The Vue renderer's height without text boxes."""
     rows = max(len(schema.sockets), len(schema.outputs), 1)
-    lines = sum(_row(entry) for entry in schema.widgets if not entry.multiline)
     badge = 0.0 if schema.pack == CORE and schema.class_type not in _EXPERIMENTAL else VUE_BADGE
-    return VUE_FRAME + rows * VUE_SLOT + lines + texts * max(VUE_TEXT_BOX, box + VUE_TEXT_BOX - TEXT_BOX) + badge
+    return VUE_FRAME + rows * VUE_SLOT + sum(map(_row, lines)) + badge
 
 
 def _row(entry: Input) -> float:
@@ -114,25 +130,25 @@ def _text_box(value: Any, width: float) -> float:
 def _lines(text: str, width: float) -> int:
     """Lines a text takes; a text of a thousand prompts is not counted to its end."""
     columns = int(width / 6.5)
-    return sum(max(1, len(textwrap.wrap(line, columns))) for line in text[:4000].splitlines()[:40]) or 1
+    return sum(_wrapped(line, columns) for line in text[:4000].splitlines()[:40]) or 1
 
 
-def _width(schema: NodeSchema, title: str, inputs: Mapping[str, Literal | Link]) -> float:
-    width = max(VUE_WIDTH, CHARACTER * len(title) + 80.0, CHARACTER * schema.socket_letters + 70.0)
-    names = values = 0
-    for entry in schema.widgets:
-        if entry.multiline:
-            width = max(width, TEXT_WIDTH)
-            continue
+def _wrapped(line: str, columns: int) -> int:
+    if len(line) <= columns and "\t" not in line:  # most are: textwrap takes as long as the rest of a node
+        return 1
+    return max(1, len(textwrap.wrap(line, columns)))
+
+
+def _rows_width(rows: Sequence[Input], inputs: Mapping[str, Literal | Link]) -> float:
+    """The width that names and values of widgets other than text boxes take."""
+    width, names, values = 0.0, 0, 0
+    for entry in rows:
         value = inputs.get(entry.name, entry.default)
-        shown = min(len(str(entry.blank if isinstance(value, Link) else value)), LETTERS)
+        letters, shown = len(entry.name), min(len(str(entry.blank if isinstance(value, Link) else value)), LETTERS)
         if entry.type == "BOOLEAN":
-            width = max(width, SWITCH_CHARACTER * len(entry.name) + SWITCH)
             shown = 2 * max(map(len, entry.words)) + 4 if any(entry.words) else 0
-        names, values = max(names, len(entry.name)), max(values, shown)
+        names, values = max(names, letters), max(values, shown)
         if entry.type != "STRING":
-            width = max(width, SMALL_CHARACTER * (len(entry.name) + shown) + ROW_MARGIN)
-    if names:
-        value_width = max(VUE_VALUE, SMALL_CHARACTER * values + VUE_ROW_MARGIN)
-        width = max(width, SMALL_CHARACTER * names + value_width + VUE_MARGIN)
-    return max(width, 300.0) if schema.class_type in _PREVIEWS else width
+            width = max(width, SMALL_CHARACTER * (letters + shown) + ROW_MARGIN)
+    value_width = max(VUE_VALUE, SMALL_CHARACTER * values + VUE_ROW_MARGIN)
+    return max(width, SMALL_CHARACTER * names + value_width + VUE_MARGIN)

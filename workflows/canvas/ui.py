@@ -5,16 +5,17 @@ Source of the format: the front end's own workflow schema (version 0.4) and what
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ..graph import Graph
 from . import layout
 from .schemas import CORE, Input, NodeSchema, Output
-from .sizes import FOLDED, node_size, note_size
+from .sizes import FOLDED, NodeSizes, note_size
 from .stages import OUTSIDE, SHOWN, STAGES, stage_of
 from .subgraph import Subgraph, enclose
 from .ui_nodes import CanvasLink, CanvasNodes
@@ -31,6 +32,20 @@ READABLE: Final = 0.6
 Placed = tuple[list[dict[str, Any]], list[dict[str, Any]], tuple[float, float, float, float]]
 
 
+@contextlib.contextmanager
+def _all_stays() -> Iterator[None]:
+    """Let no garbage be looked for: the many small objects of a large graph all stay, and each look takes in all that
+    the program holds, ComfyUI with its libraries, which takes longer than to write the graph."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+@_all_stays()
 def write(
     graph: Graph,
     *,
@@ -60,7 +75,7 @@ def write(
         last += 1
         part = enclose(canvas, links, members, box + (labels or {}).get(band, ""), last, SHOWN)
         inside = [nodes.pop(number) for number in members]
-        placed = _placed(inside, [replace(boxes.pop(one), band=0) for one in members], part.inside, layout.arrange, {})
+        placed = _placed(inside, [boxes.pop(one)._replace(band=0) for one in members], part.inside, layout.arrange, {})
         definitions.append(part.definition(*placed))
         size = _outer_size(canvas, part)
         nodes[last], links = part.instance(definitions[-1]["id"], size), part.outside
@@ -127,7 +142,8 @@ def _outer_size(canvas: CanvasNodes, part: Subgraph) -> tuple[float, float]:
         values[widget] = node.inputs.get(widget, inputs[-1].blank)
     sockets = [Input(slot["name"], slot["type"], widget=False) for slot in part.inputs.values()]
     outputs = tuple(Output(slot["name"], slot["type"]) for slot in part.outputs.values())
-    return node_size(NodeSchema("", part.name, (*sockets, *inputs), outputs, "subgraph"), part.name, values)
+    schema = NodeSchema("", part.name, (*sockets, *inputs), outputs, "subgraph")
+    return NodeSizes(schema).of(part.name, values)
 
 
 def _boxes(canvas: CanvasNodes, *, boxed: bool) -> list[layout.Box]:

@@ -8,8 +8,8 @@ from typing import Any, Final
 from ...errors import WorkflowError
 from ...families import download
 from ..graph import Graph, Link, Literal, Node
-from .schemas import NodeSchema, Output, node_schema
-from .sizes import node_size
+from .schemas import Input, NodeSchema, Output, node_schema
+from .sizes import NodeSizes
 
 #: The front end keeps numbers as doubles: larger integers would change when it loads them.
 MAX_INTEGER: Final = 2**53 - 1
@@ -37,6 +37,8 @@ class CanvasNodes:
         self.graph = graph
         classes = dict.fromkeys(node.class_type for node in graph.nodes.values())
         self.schemas = {class_type: node_schema(class_type, object_info) for class_type in classes}
+        self._slots = {kind: [_slot(entry) for entry in schema.slots] for kind, schema in self.schemas.items()}
+        self._sizes = {kind: NodeSizes(schema) for kind, schema in self.schemas.items()}
         self.links: list[CanvasLink] = []
         self.fed: set[int] = set()
         self.written: list[dict[str, Any]] = []
@@ -59,7 +61,7 @@ class CanvasNodes:
     def _write(self, node: Node, schema: NodeSchema) -> dict[str, Any]:
         """A node as the canvas's JSON has it; makes the links that end in it."""
         number = self._numbers[node.id]
-        entries, values = self._inputs(node, schema)
+        entries, values = self._inputs(node, number, schema)
         properties: dict[str, Any] = {"cnr_id": schema.pack, "Node name for S&R": schema.class_type}
         models = _models(node) if number not in self.fed else []
         if models:
@@ -68,7 +70,7 @@ class CanvasNodes:
             "id": number,
             "type": node.class_type,
             "pos": None,
-            "size": [round(side) for side in node_size(schema, node.title, node.inputs)],
+            "size": [round(side) for side in self._sizes[node.class_type].of(node.title, node.inputs)],
             "flags": {},
             "order": number - 1,
             "mode": 0,
@@ -81,13 +83,13 @@ class CanvasNodes:
             written["title"] = node.title
         return written
 
-    def _inputs(self, node: Node, schema: NodeSchema) -> tuple[list[dict[str, Any]], list[Any]]:
+    def _inputs(self, node: Node, number: int, schema: NodeSchema) -> tuple[list[dict[str, Any]], list[Any]]:
         """Socket inputs, then widget inputs, as the front end lists them; and `widgets_values`.
 
         These have one entry per widget in order, linked ones too, and one per widget the front end adds.
         """
-        unknown = [name for name in node.inputs if name not in schema.names]
-        if unknown:
+        if not schema.names.issuperset(node.inputs):
+            unknown = [name for name in node.inputs if name not in schema.names]
             raise WorkflowError(
                 f"{node.class_type} has no input {unknown[0]!r}",
                 field=node.id,
@@ -95,38 +97,48 @@ class CanvasNodes:
             )
         entries: list[dict[str, Any]] = []
         values: list[Any] = []
-        for slot, entry in enumerate(schema.slots):
-            made: dict[str, Any] = {"name": entry.name, "type": entry.type, "link": None}
-            if entry.optional:
-                made["shape"] = _OPTIONAL_SHAPE
-            value = node.inputs.get(entry.name)
+        given = node.inputs
+        for slot, (entry, unlinked) in enumerate(zip(schema.slots, self._slots[node.class_type], strict=True)):
+            made = unlinked.copy()
+            value = given.get(entry.name)
             if isinstance(value, Link):
-                made["link"] = self._link(value, node, slot, entry.name)
+                made["link"] = self._link(value, number, slot)
                 value = None
             if entry.widget:
                 made["widget"] = {"name": entry.name}
-                values.append(entry.blank if value is None else _kept(value, f"{node.id}.{entry.name}"))
-                values += ["fixed"] * entry.control + ["image"] * entry.upload
+                values.append(entry.blank if value is None else _kept(value, node, entry.name))
+                if entry.control:
+                    values.append("fixed")
+                if entry.upload:
+                    values.append("image")
             entries.append(made)
         return entries, values
 
-    def _link(self, value: Link, target: Node, slot: int, name: str) -> int:
+    def _link(self, value: Link, target: int, slot: int) -> int:
         source = self._numbers[value.node]
         outputs = self.written[source - 1]["outputs"]
         if value.slot >= len(outputs):
+            node = list(self.graph.nodes.values())[target - 1]
             raise WorkflowError(
                 f"output {value.slot} does not exist on {self.graph.nodes[value.node].class_type}",
-                field=f"{target.id}.{name}",
+                field=f"{node.id}.{self.schemas[node.class_type].slots[slot].name}",
                 remedy=f"It has {len(outputs)} outputs; correct the model description.",
             )
         output = outputs[value.slot]
         number = len(self.links) + 1
-        self.links.append((number, source, value.slot, self._numbers[target.id], slot, output["type"]))
+        self.links.append((number, source, value.slot, target, slot, output["type"]))
         if output["links"] is None:
-            output["links"] = []
-        output["links"].append(number)
-        self.fed.add(self._numbers[target.id])
+            output["links"] = [number]
+        else:
+            output["links"].append(number)
+        self.fed.add(target)
         return number
+
+
+def _slot(entry: Input) -> dict[str, Any]:
+    """A slot of an input without its link and its widget."""
+    shape = {"shape": _OPTIONAL_SHAPE} if entry.optional else {}
+    return {"name": entry.name, "type": entry.type, "link": None, **shape}
 
 
 def _output(slot: int, output: Output) -> dict[str, Any]:
@@ -134,12 +146,12 @@ def _output(slot: int, output: Output) -> dict[str, Any]:
     return {"name": output.name, "type": output.type, "slot_index": slot, **shape, "links": None}
 
 
-def _kept(value: Literal, field: str) -> Literal:
+def _kept(value: Literal, node: Node, name: str) -> Literal:
     """A widget's value; WorkflowError where the canvas cannot keep it."""
     if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
         raise WorkflowError(
             f"{value} is larger than 2^53 - 1, the largest whole number that the canvas keeps exactly",
-            field=field,
+            field=f"{node.id}.{name}",
             remedy="Use style 'eri', whose numbers travel as text, or the API form.",
         )
     return value
