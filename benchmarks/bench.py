@@ -29,6 +29,9 @@ END: Final = "<!-- bench.py: end -->"
 CONFIG: Final = str(ROOT / "examples" / "configs" / "flux.yaml")
 
 Work = Callable[[], object]
+Clock = Callable[[], float]
+#: Of work that several cores share.
+CLOCK: Final[Clock] = time.perf_counter
 
 
 @dataclass(frozen=True)
@@ -57,23 +60,25 @@ def _shown(seconds: float) -> str:
     return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
 
 
-def seconds(work: Work, least: float = 0.02) -> float:
-    """Processor time of one call: of as many as take `least` seconds."""
+def seconds(work: Work, clock: Clock = time.process_time, least: float = 0.02) -> float:
+    """Processor time (or another clock's) of one call: of as many as take `least` seconds."""
     calls, took = 0, 0.0
-    began = time.process_time()
+    began = clock()
     while took < least:
         work()
         calls += 1
-        took = time.process_time() - began
+        took = clock() - began
     return took / calls
 
 
-def row(work: str, other: str, aim: str, ours: Work, others: Work | None, repeats: int) -> Row:
+def row(
+    work: str, other: str, aim: str, ours: Work, others: Work | None, repeats: int, clock: Clock = time.process_time
+) -> Row:
     """Both in turns, after one call of each that does not count."""
     ours()
     if others is not None:
         others()
-    pairs = [(seconds(ours), seconds(others) if others else 0.0) for _ in range(repeats)]
+    pairs = [(seconds(ours, clock), seconds(others, clock) if others else 0.0) for _ in range(repeats)]
     return Row(work, other, aim, [one for one, _ in pairs], [two for _, two in pairs] if others else [])
 
 
@@ -177,7 +182,7 @@ def long_work(repeats: int) -> list[Row]:
     return [
         row("1,000 prompts → graph, canvas form, stock", "–", "< 100 ms", thousand, None, repeats),
         row("10,000 prompts → the same", "ten times 1,000", "≤ 1", graph(10_000), ten_times, 2),
-        row("contact sheet of 500 pictures, 1024²", "–", "< 2 s", sheet, None, 3),
+        row("contact sheet of 500 pictures, 1024², on all cores, by the clock", "–", "< 2 s", sheet, None, 3, CLOCK),
     ]
 
 

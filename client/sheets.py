@@ -107,8 +107,7 @@ class _Pictures(Sequence["Image.Image | None"]):
         path = self._paths[number]
         if path is None:
             return None
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
+        return Image.open(path)  # which reads the file, and closes it, when the picture is scaled
 
 
 def _size(path: Path) -> tuple[int, int]:

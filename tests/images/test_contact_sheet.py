@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pytest
@@ -104,11 +105,13 @@ def test_fifty_by_fifty_and_one_by_one() -> None:
 
 
 class OneAtATime(Sequence[Image.Image]):
-    """Pictures that are made when asked for; remembers how often."""
+    """Pictures that are made when asked for; remembers how often, and how many were there at once."""
 
     def __init__(self, count: int) -> None:
         self.asked: list[int] = []
         self.count = count
+        self.held: WeakValueDictionary[int, Image.Image] = WeakValueDictionary()
+        self.most = 0
 
     def __len__(self) -> int:
         return self.count
@@ -117,13 +120,26 @@ class OneAtATime(Sequence[Image.Image]):
         if number >= self.count:
             raise IndexError
         self.asked.append(number)
-        return Image.new("RGB", (64, 64), "red")
+        image = Image.new("RGB", (64, 64), "red")
+        self.held[number] = image
+        self.most = max(self.most, len(self.held))
+        return image
 
 
-def test_a_lazy_sequence_is_asked_for_each_picture_once() -> None:
-    images = OneAtATime(6)
-    contact_sheet(images, ["a", "b"], ["c", "d", "e"], sizes=[(64, 64)] * 6)
-    assert images.asked == list(range(6))
+def test_a_lazy_sequence_is_asked_for_each_picture_once_and_few_are_held() -> None:
+    images = OneAtATime(40)
+    contact_sheet(images, columns=["a", "b", "c", "d"], sizes=[(64, 64)] * 40)
+    assert images.asked == list(range(40))
+    assert images.most <= 8
+
+
+def test_a_shrunk_picture_is_nearly_what_pillow_makes_of_it_in_one_go() -> None:
+    """Black and white rings, the hardest edges there are: 40 dB, where eyes see no difference any more."""
+    x, y = np.meshgrid(np.arange(1024), np.arange(1024))
+    rings = Image.fromarray((np.hypot(x - 500, y - 300) // 40 % 2 * 255).astype(np.uint8)).convert("RGB")
+    shown = np.asarray(contact_sheet([rings], cell=349), np.float32)[20:369, 20:369]
+    whole = np.asarray(rings.resize((349, 349), Image.Resampling.LANCZOS), np.float32)
+    assert 10 * np.log10(255**2 / np.mean((shown - whole) ** 2)) > 40
 
 
 @pytest.mark.parametrize("cell", [48, 160, 512, 1024, 2048])
