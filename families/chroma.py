@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from ..lora.names import chroma as names
 from ..spec.model import SampleItem
@@ -76,10 +75,6 @@ def _stock_guided(stock: Stock, conditioning: Link, guidance: float | None) -> L
     return stock.add("guidance", "FluxGuidance", title, conditioning=conditioning, guidance=guidance)
 
 
-def _widths(config: Mapping[str, Any]) -> Widths:
-    return Widths(config.get("context_in_dim"), None)
-
-
 FAMILY = Family(
     id="chroma",
     title="Chroma",
@@ -102,7 +97,7 @@ FAMILY = Family(
     model_like=Like(r"chroma", never=r"radiance|zeta|control|lora|vae"),
     vae_like=FLUX.vae_like,
     model_classes=("Chroma",),
-    conditioning_widths=_widths,
+    conditioning_widths=lambda config: Widths(config.get("context_in_dim"), None),
     batches=True,
     reference=Profile(t5_length=512, t5_padding="one unseen", spacing="linear"),
     spacings=FLOW_SPACINGS,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from ..lora.names import flux as names
 from ..spec.model import SampleItem
@@ -128,11 +127,6 @@ def _stock_guided(stock: Stock, conditioning: Link, guidance: float | None) -> L
     return stock.add("guidance", "FluxGuidance", "Embedded guidance", conditioning=conditioning, guidance=guidance)
 
 
-def _widths(config: Mapping[str, Any]) -> Widths:
-    """T5 has one width for Flux and SD 3.5; the pooled vector tells them apart."""
-    return Widths(config.get("context_in_dim"), config.get("vec_in_dim"))
-
-
 FAMILY = Family(
     id="flux",
     title="Flux",
@@ -178,7 +172,8 @@ FAMILY = Family(
     model_like=Like(r"flux", never=rf"kontext|fill|{_NEVER}"),
     vae_like=Like(r"^ae\.|flux.*(vae|ae\.)", never=r"flux[._-]?2"),
     model_classes=("Flux",),
-    conditioning_widths=_widths,
+    # T5 has one width for Flux and SD 3.5; the pooled vector tells them apart.
+    conditioning_widths=lambda config: Widths(config.get("context_in_dim"), config.get("vec_in_dim")),
     batches=True,
     reference=Profile(t5_length=512, spacing="linear", shift=0.0),
     spacings=("linear", "timesteps"),

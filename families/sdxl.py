@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from ..lora.names import sdxl as names
 from ..spec.model import SampleItem
@@ -146,10 +146,6 @@ def _stock_sampler(stock: Stock, profile: Profile, item: SampleItem) -> tuple[st
     return sampler, "ddim_uniform"
 
 
-def _widths(config: Mapping[str, Any]) -> Widths:
-    return Widths(config.get("context_dim"), None)
-
-
 FAMILY = Family(
     id="sdxl",
     title="SDXL",
@@ -168,7 +164,7 @@ FAMILY = Family(
     model_like=Like(r"sd[._-]?xl|[._-]?xl[._-]", never=r"refiner|turbo|lightning|inpaint|vae|control|lora"),
     vae_like=Like(r"sdxl.*vae|sd[._-]?xl.*vae"),
     model_classes=("SDXL",),
-    conditioning_widths=_widths,
+    conditioning_widths=lambda config: Widths(config.get("context_dim"), None),
     batches=True,
     reference=Profile(spacing="leading"),
     spacings=("leading", "trailing", "linspace"),
