@@ -33,7 +33,10 @@ class EriError(Exception):
         problem: what is wrong.
         place: the file, line, field or node at fault, "" when there is none.
         remedies: what to do instead, by caller; empty when the problem says it already.
+        kind: what sort of error it is, in one word for programs.
     """
+
+    kind = "input"
 
     def __init__(self, problem: str, *, place: str = "", remedy: Remedy = None) -> None:
         self.problem, self.place = problem, place
@@ -65,6 +68,8 @@ class SpecError(EriError, ValueError):
         field: dotted name, such as ``config.process[0].sample.width``.
     """
 
+    kind = "config"
+
     def __init__(
         self,
         problem: str,
@@ -88,9 +93,13 @@ class SpecError(EriError, ValueError):
 class UnknownConfigError(SpecError):
     """A text that reads well but is no known trainer's config; a program may leave such a file to others."""
 
+    kind = "not_config"
+
 
 class FamilyUnknownError(SpecError):
     """A list of prompts that does not tell the model family: to be read again with one. Any text file looks like it."""
+
+    kind = "family_unknown"
 
 
 class OtherModelError(SpecError):
@@ -99,6 +108,8 @@ class OtherModelError(SpecError):
 
 class FamilyOpenError(SpecError):
     """A config that is one, but does not tell the model family: to be read again with one."""
+
+    kind = "family_open"
 
 
 class LoraError(EriError, ValueError):
@@ -109,6 +120,8 @@ class LoraError(EriError, ValueError):
         keys: names of all tensors concerned; the text shows the first few.
         retryable: True only when the file looks half written, so that reading it again in a moment may succeed.
     """
+
+    kind = "lora"
 
     def __init__(
         self,
@@ -138,6 +151,8 @@ class LoraError(EriError, ValueError):
 class WorkflowError(EriError, ValueError):
     """A graph that cannot be built. `field` is the spec item or models field at fault, None where no single one is."""
 
+    kind = "graph"
+
     def __init__(self, problem: str, *, remedy: Remedy, field: str | None = None) -> None:
         self.field = field
         super().__init__(problem, place=field or "", remedy=remedy)
@@ -146,9 +161,13 @@ class WorkflowError(EriError, ValueError):
 class ImagesError(EriError, ValueError):
     """A picture that cannot be placed, converted or written."""
 
+    kind = "images"
+
 
 class CompareError(EriError, ValueError):
     """Something that cannot be compared: an axis, a manifest, a folder or votes, each named in `place`."""
+
+    kind = "compare"
 
 
 class NoPicturesError(CompareError):
@@ -168,7 +187,6 @@ class RequestError(EriError, ValueError):
 
     Attributes, beside those of EriError:
         status: the HTTP status.
-        kind: one word for programs.
         field: dotted name of the field at fault, None = the whole request.
     """
 

@@ -15,15 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from ..errors import (
-    EriError,
-    FamilyOpenError,
-    FamilyUnknownError,
-    HostError,
-    SpecError,
-    UnknownConfigError,
-    WorkflowError,
-)
+from ..errors import EriError, HostError
 from ..spec import SampleSpec, expand_prompts, read_spec
 from . import interrupts
 
@@ -58,29 +50,16 @@ def fail(error: BaseException, as_json: bool = False) -> NoReturn:
 def described(error: BaseException) -> dict[str, Any]:
     """An error as JSON types: `kind` in one word, `message`, and where it is as far as that is known.
 
-    The kinds of configs and graphs are those of the trainers' routes, of hosts `HostError`'s; further "lora", "images",
-    "compare", "file" (the system refuses one), "usage" (the command line) and "interrupted".
+    The kinds are the errors' own; further "file" (the system refuses one), "usage" (the command line), "interrupted".
     """
-    kind = next(word for errors, word in _kinds().items() if isinstance(error, errors))
-    if isinstance(error, HostError):
-        kind = error.kind
+    others = {OSError: "file", UsageError: "usage", KeyboardInterrupt: "interrupted"}
     if isinstance(error, EriError):
-        error.told_to("cli")
+        kind = error.told_to("cli").kind
+    else:
+        kind = next(word for errors, word in others.items() if isinstance(error, errors))
     message = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
     places = {name: getattr(error, name, None) for name in ("source", "line", "column", "field", "node", "class_type")}
     return {"kind": kind, "message": message, **{name: place for name, place in places.items() if place is not None}}
-
-
-def _kinds() -> dict[type[BaseException], str]:
-    from ..errors import CompareError, ImagesError, LoraError
-
-    return {
-        UnknownConfigError: "not_config", FamilyUnknownError: "family_unknown",
-        FamilyOpenError: "family_open", SpecError: "config",
-        WorkflowError: "graph", LoraError: "lora", ImagesError: "images",
-        CompareError: "compare", HostError: "host", OSError: "file",
-        UsageError: "usage", KeyboardInterrupt: "interrupted",
-    }  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -88,7 +67,7 @@ def reported(as_json: bool = False) -> Iterator[None]:
     """Turn the package's errors into messages and exit codes; Ctrl-C is told by `EriGroup`, wherever it comes."""
     try:
         yield
-    except tuple(kind for kind in _kinds() if kind not in (UsageError, KeyboardInterrupt)) as error:
+    except (EriError, OSError) as error:
         fail(error, as_json)
 
 

@@ -27,7 +27,6 @@ from ...errors import (
     NodeInputError,
     RequestError,
     SpecError,
-    UnknownConfigError,
     WorkflowError,
 )
 from ...families import FAMILIES
@@ -59,36 +58,27 @@ def answered(handler: Handler) -> Handler:
             _check_site(request)
             return await handler(request)
         except RequestError as error:
-            return _error(error.status, error.kind, error, field=error.field)
+            return _error(error.status, error, field=error.field)
         except SpecError as error:
             source = None if error.source is None else without_folders(error.source)
             places: dict[str, Any] = {"line": error.line, "column": error.column, "source": source}
             places["field"] = error.field
             if isinstance(error, FamilyOpenError | FamilyUnknownError):
                 places["families"] = [{"id": family.id, "title": family.title} for family in FAMILIES.values()]
-            return _error(400, _config_kind(error), error, **places)
+            return _error(400, error, **places)
         except WorkflowError as error:
-            return _error(400, "graph", error, field=error.field)
+            return _error(400, error, field=error.field)
         except CompareError as error:
-            return _error(422, "compare", error)
+            return _error(422, error)
         except HostError as error:
             return web.json_response({"error": described(error)}, status=422)
 
     return answer
 
 
-def _config_kind(error: SpecError) -> str:
-    """What is wrong with a config, in one word: not_config and family_unknown tell that it may be no config at all."""
-    if isinstance(error, UnknownConfigError):
-        return "not_config"
-    if isinstance(error, FamilyOpenError):
-        return "family_open"
-    return "family_unknown" if isinstance(error, FamilyUnknownError) else "config"
-
-
-def _error(status: int, kind: str, error: EriError, **places: Any) -> web.Response:
+def _error(status: int, error: EriError, **places: Any) -> web.Response:
     message, on_canvas = (without_folders(str(error.told_to(caller))) for caller in ("http", "canvas"))
-    entry = {"kind": kind, "message": message, "on_canvas": None if on_canvas == message else on_canvas, **places}
+    entry = {"kind": error.kind, "message": message, "on_canvas": None if on_canvas == message else on_canvas, **places}
     return web.json_response(
         {"error": {key: value for key, value in entry.items() if value is not None}}, status=status
     )
