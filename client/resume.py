@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..compare.axes import PLAIN, Variant
 from ..errors import LoraError
+from ..images.layouts import template_in
 from ..lora import Checkpoint
 from ..lora.fingerprint import fingerprint
 from ..protocol.graph_marks import saver_marks
@@ -15,7 +16,6 @@ from ..spec import SampleSpec
 from ..workflows import Workflow, build
 from ..workflows.graph import Literal, Node
 from ..workflows.models import Models
-from ..workflows.placed import template_in
 from ..workflows.stock import averaged
 from .control_images import named_by_content
 from .runs import checkpoints_here, possible_names
@@ -143,7 +143,7 @@ class StepGraphs:
         place: str = "",
     ) -> None:
         self.spec = spec
-        self._template = template_in(spec.layout, spec.family, place)
+        self._template = template_in(spec.layout, spec.family, place) if place else ""
         self._models, self._run, self._batch = models, None if run is None else str(run), batch
         self._built: dict[tuple[tuple[int, ...], int | None], Workflow] = {}
         self._marks: dict[int, dict[int, set[str]]] = {}

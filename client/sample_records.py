@@ -11,11 +11,10 @@ from typing import Any, Final
 
 from ..compare.collection import pictures_in
 from ..errors import HostError
-from ..images.inner_texts import KEY, parsed, read_texts
+from ..images.inner_texts import KEY, LORA, parsed, read_texts
 from ..protocol.graph_marks import saver_marks
 from ..spec import SampleItem, SampleSpec
 
-_LORA: Final = "eridiffusion_lora"
 _GRAPH: Final = "prompt"
 _DEFAULTS: Final = {entry.name: entry.default for entry in fields(SampleItem) if entry.default is not MISSING}
 #: Training step and item index -> marks of the graphs that make this sample now; none where it is none of the spec's.
@@ -156,7 +155,7 @@ def seed_of(texts: Mapping[str, str]) -> int | None:
 
 def checkpoint_of(texts: Mapping[str, str]) -> str | None:
     """Fingerprint of the checkpoint that made an image, None = it does not say."""
-    said = parsed(texts.get(_LORA)).get("fingerprint")
+    said = parsed(texts.get(LORA)).get("fingerprint")
     return said if isinstance(said, str) else None
 
 

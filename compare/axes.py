@@ -27,6 +27,8 @@ OF_THE_LORA: Final = ("run", "strength")
 #: What is no part of a folder's name.
 _NOT_IN_NAMES: Final = re.compile(r"[^\w.+-]+")
 _MOST: Final = 40
+_PART: Final = f"(?:{'|'.join(AXES)})=[^,]+"
+_PARTS: Final = f"{_PART}(?:,{_PART})*"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,17 @@ class Variant:
         return Variant({axis: value for axis, value in self.values.items() if axis not in OF_THE_LORA})
 
 
+#: A folder's name that is a variant's key.
+_KEY: Final = re.compile(_PARTS)
+
+
+def variant_named(folder: str) -> Variant | None:
+    """The variant whose pictures lie in a folder of this name, None = it is no variant's."""
+    if not _KEY.fullmatch(folder):
+        return None
+    return Variant({axis: _value(value) for axis, _, value in (part.partition("=") for part in folder.split(","))})
+
+
 #: The samples as the config has them.
 PLAIN: Final = Variant()
 
@@ -84,6 +97,14 @@ def shown(value: Value) -> str:
 
 def _changed(item: SampleItem, changes: Mapping[str, object]) -> SampleItem:
     return replace(item, **changes)  # type: ignore[arg-type]
+
+
+def _value(text: str) -> Value:
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return int(text) if text.removeprefix("-").isdecimal() and text.isascii() else number
 
 
 def _in_names(value: Value) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ..errors import NoPicturesError, SpecError
-from ..images.inner_texts import KEY, parsed, read_texts
+from ..images.inner_texts import KEY, LORA, parsed, read_texts
 from ..images.template import safe_name
 from ..images.trainer_samples import own_samples
 from ..spec import SampleItem, SampleSpec, from_json
-from .axes import AXES, Value, Variant
+from .axes import PLAIN, Variant, variant_named
 from .manifest import read
 
 #: The step of a picture that was made of the newest checkpoint, where nobody knows which that was.
@@ -23,8 +22,6 @@ NEWEST: Final = -1
 #: A file of this name says that a folder is a gallery: its pictures are copies.
 GALLERY_MARKER: Final = "eridiffusion-gallery.json"
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
-_PART: Final = f"(?:{'|'.join(AXES)})=[^,]+"
-_KEY: Final = re.compile(f"{_PART}(?:,{_PART})*")
 _SPEC: Final = "eridiffusion_spec"
 _SHOWN: Final = 6
 
@@ -209,17 +206,19 @@ def _listed(folder: Path) -> Iterator[Shot]:
 
 
 def _shots(folder: Path, paths: Iterable[Path]) -> Iterator[Shot]:
-    """Those of the pictures below a folder that say themselves what they show; their variant is a folder's name."""
+    """Those of the pictures below a folder that say themselves what they show.
+
+    Their variant is a folder's name; of a graph whose LoRA has another strength than the config, that strength.
+    """
     for path in paths:
-        record = parsed(read_texts(path).get(KEY))
+        texts = read_texts(path)
+        record = parsed(texts.get(KEY))
         step, index, changed = record.get("step"), record.get("index"), _changed(path)
         if not (isinstance(step, int) and isinstance(index, int)) or changed is None:
             continue
         parts = path.relative_to(folder).parts[:-1]
-        key = next((part for part in parts if _KEY.fullmatch(part)), "")
-        pairs = (part.partition("=") for part in key.split(",") if part)
-        variant = Variant({axis: _value(value) for axis, _, value in pairs})
-        shot = Shot(path, Place(key, step, index), record, variant, changed)
+        variant = next(filter(None, map(variant_named, parts)), None) or _of_the_canvas(record, texts)
+        shot = Shot(path, Place(variant.key, step, index), record, variant, changed)
         try:
             shot.item()
         except (KeyError, TypeError, ValueError):
@@ -236,9 +235,12 @@ def _changed(path: Path) -> int | None:
     return status.st_mtime_ns if stat.S_ISREG(status.st_mode) else None
 
 
-def _value(text: str) -> Value:
-    number = _number(text)
-    return text if number is None else int(number) if text.lstrip("-").isdigit() else number
+def _of_the_canvas(record: Mapping[str, Any], texts: Mapping[str, str]) -> Variant:
+    """What a person set in LoRA at Step beside the config: the strength."""
+    said, config = parsed(texts.get(LORA)).get("strength_model"), record.get("lora_scale")
+    if isinstance(said, int | float) and isinstance(config, int | float) and record.get("step") and said != config:
+        return Variant({"strength": float(said)})
+    return PLAIN
 
 
 def pictures_in(folder: Path) -> Iterator[Path]:

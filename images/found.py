@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from .layouts import SampleFile, layout_for, relative_path
+from .layouts import SampleFile, relative_path, template_in
 from .template import TOKEN, safe_name
 
 _SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".webp"))
@@ -28,7 +28,9 @@ _NOT_THE_SAMPLE: Final = frozenset(("step", "seed", "ms", "time"))
 Key = tuple[tuple[str, str], ...]
 
 
-def samples_by_name(output: Path, trainer: str, samples: Iterable[SampleFile]) -> dict[tuple[int, int], Path]:
+def samples_by_name(
+    output: Path, trainer: str, samples: Iterable[SampleFile], place: str = ""
+) -> dict[tuple[int, int], Path]:
     """Return (step, index) -> the newest picture of that sample below the output folder.
 
     Only files in the trainer's own layout are found. Links to folders are not followed. Of more than MAX_FILES files
@@ -38,18 +40,19 @@ def samples_by_name(output: Path, trainer: str, samples: Iterable[SampleFile]) -
         output: the output folder.
         trainer: a key of LAYOUTS.
         samples: one per sample of the run, all of the same run and family. Their `step` and `created` do not matter.
+        place: the folder in the run's that they lie in, "" = the layout's own.
 
     Raises ImagesError for an unknown trainer.
     """
     expected: dict[Key, int] = {}
     run = template = ""
     for sample in samples:
-        run, template = sample.run, layout_for(trainer, sample.family).template
-        read = _read(template, relative_path(trainer, sample).with_suffix(""))
+        run, template = sample.run, template_in(trainer, sample.family, place)
+        read = _read(template, relative_path(trainer, sample, template=template).with_suffix(""))
         if read is not None:
             expected.setdefault(read[1], sample.index)
     newest: dict[tuple[int, int], tuple[int, Path]] = {}
-    for path in _images(output / safe_name(run)) if expected else ():
+    for path in _images(output / safe_name(run) / place) if expected else ():
         read = _read(template, PurePosixPath(path.relative_to(output).with_suffix("").as_posix()))
         index = None if read is None else expected.get(read[1])
         if read is None or index is None:

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 #: Keyword under which Save Samples writes what a picture shows; whatever has it is this pack's.
 KEY: Final = "eridiffusion"
+#: Keyword under which it writes what LoRA at Step said of the LoRA.
+LORA: Final = "eridiffusion_lora"
 
 
 def read_texts(path: Path) -> dict[str, str]:

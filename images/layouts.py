@@ -63,6 +63,12 @@ def layout_for(trainer: str, family: str = "") -> Layout:
         raise ImagesError(f"There is no file layout called {trainer!r}. Choose one of: {', '.join(LAYOUTS)}.") from None
 
 
+def template_in(layout: str, family: str, place: str) -> str:
+    """The file names of a trainer's layout, in the folder `place` of the run; "" = the layout's own."""
+    template = layout_for(layout, family).template
+    return template.replace("{run}/", f"{{run}}/{place}/", 1) if place else template
+
+
 def relative_path(
     trainer: str, sample: SampleFile, image_format: str | None = None, template: str = ""
 ) -> PurePosixPath:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..images.layouts import layout_for
+from ..images.layouts import template_in
 from .builder import Workflow
-
-
-def template_in(layout: str, family: str, place: str) -> str:
-    """The file names of a trainer's layout in the folder `place` of the run; "" = the layout's own."""
-    return layout_for(layout, family).template.replace("{run}/", f"{{run}}/{place}/", 1) if place else ""
 
 
 def placed(workflow: Workflow, place: str) -> Workflow:
     """The graph with its pictures in the folder `place`; "" = where the layout has them."""
-    template = template_in(workflow.spec.layout, workflow.spec.family, place)
+    template = template_in(workflow.spec.layout, workflow.spec.family, place) if place else ""
     nodes = {
         name: node._replace(inputs={**node.inputs, "template": template})
         if node.class_type == "EriSaveSamples" else node

@@ -12,9 +12,11 @@ from urllib.parse import urlencode
 import folder_paths
 from aiohttp import web
 
+from ...compare.axes import shown, variant_named
 from ...errors import ImagesError, LoraError, NodeInputError, RequestError
 from ...images.found import samples_by_name
 from ...images.layouts import SampleFile, sample_name
+from ...images.template import safe_name
 from ...lora import Checkpoint
 from ...spec import SampleSpec
 from ...workflows.run_memory import RunMemory, marks_in, memory_file, notes_in, read_memory
@@ -114,7 +116,8 @@ def _overview(name: str, config: str) -> dict[str, Any]:
     except ImagesError as error:
         unreadable.append({"file": Path(error.place).name or spec.layout, "reason": without_folders(str(error))})
     config_from = {"config": chosen.label, "config_from": chosen.origin}
-    return {**answer, **config_from, "spec": spec.to_dict(), "samples": _samples(spec), "theirs": theirs}
+    pictures = {"samples": _samples(spec), "variants": _variants(spec), "theirs": theirs}
+    return {**answer, **config_from, "spec": spec.to_dict(), **pictures}
 
 
 def _theirs(run: Place, spec: SampleSpec) -> list[dict[str, Any]]:
@@ -135,8 +138,8 @@ def _theirs(run: Place, spec: SampleSpec) -> list[dict[str, Any]]:
     return entries
 
 
-def pictures_of(spec: SampleSpec) -> dict[tuple[int, int], Path]:
-    """The pictures of this spec in ComfyUI's output folder, by step and item."""
+def pictures_of(spec: SampleSpec, place: str = "") -> dict[tuple[int, int], Path]:
+    """The pictures of this spec in ComfyUI's output folder, by step and item; place: a folder in the run's."""
     blank = SampleFile(run=spec.name, step=0, index=0, count=len(spec.items), trainer=spec.trainer, family=spec.family)
     wanted = [
         replace(
@@ -150,14 +153,26 @@ def pictures_of(spec: SampleSpec) -> dict[tuple[int, int], Path]:
         )
         for item in spec.items
     ]
-    return samples_by_name(Path(folder_paths.get_output_directory()), spec.layout, wanted)
+    return samples_by_name(Path(folder_paths.get_output_directory()), spec.layout, wanted, place)
 
 
-def _samples(spec: SampleSpec) -> list[dict[str, Any]]:
-    """The pictures of this spec as the route tells them."""
+def _variants(spec: SampleSpec) -> list[dict[str, Any]]:
+    """The pictures that sweeps made under further settings, each in a folder of its own in the run's."""
+    root = Path(folder_paths.get_output_directory()) / safe_name(spec.name)
+    folders = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()] if root.is_dir() else []
+    entries = []
+    for variant in filter(None, map(variant_named, sorted(path.name for path in folders))):
+        if samples := _samples(spec, variant.key):
+            axes = {axis: shown(value) for axis, value in variant.values.items()}
+            entries.append({"key": variant.key, "title": variant.title, "axes": axes, "samples": samples})
+    return entries
+
+
+def _samples(spec: SampleSpec, place: str = "") -> list[dict[str, Any]]:
+    """The pictures of this spec as the route tells them. place: as for `pictures_of`."""
     output = Path(folder_paths.get_output_directory())
     entries = []
-    for (step, index), path in sorted(pictures_of(spec).items()):
+    for (step, index), path in sorted(pictures_of(spec, place).items()):
         folder = path.parent.relative_to(output).as_posix()
         query = {"filename": path.name, "subfolder": "" if folder == "." else folder, "type": "output"}
         version = path.stat().st_mtime_ns // 1_000_000

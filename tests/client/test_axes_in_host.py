@@ -16,12 +16,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from comfyui_eridiffusion.client.host_client import HostClient
 from comfyui_eridiffusion.commands.app import app
+from comfyui_eridiffusion.compare.collection import Place, read_collection
 from comfyui_eridiffusion.compare.manifest import FILE, read
 from comfyui_eridiffusion.images.inner_texts import read_texts
 from comfyui_eridiffusion.lora.fingerprint import fingerprint
 from comfyui_eridiffusion.tests.client.test_sweep_in_host import EXAMPLES, pixels, short
 from comfyui_eridiffusion.tests.waiting import PATIENCE
+from comfyui_eridiffusion.workflows import build
 
 RUN = EXAMPLES / "runs" / "flux_zorp"
 Eri = Callable[..., dict[str, Any]]
@@ -127,6 +130,20 @@ def test_two_runs_side_by_side(eri: Eri, loras_dir: Path, tmp_path: Path) -> Non
         (("--runs", f"{RUN},{loras_dir / 'ab/empty'}"), "ab/empty"),
     ):
         assert place in eri("sweep", *words, code=2)["error"]["message"]
+
+
+async def test_a_strength_that_was_set_on_the_canvas_is_a_setting_of_its_own(host_server: Any) -> None:
+    """Where neither folder nor manifest says it, the picture does."""
+    spec = replace(short("flux", steps=1), name="canvas_zorp")
+    graph = build(spec.select("0"), EXAMPLES / "models" / "flux.yaml", "flux_zorp", 50).api()
+    async with HostClient(host_server.url) as client:
+        await client.run(graph)
+        graph["lora"]["inputs"]["strength_model"] = 0.6
+        graph["save"]["inputs"]["template"] = "{run}/weaker/{name}_{step}"
+        await client.run(graph)
+    found = read_collection(host_server.output_dir / spec.name)
+    assert set(found.pictures) == {Place("", 50, 0), Place("strength=0.6", 50, 0)}
+    assert found.pictures["strength=0.6", 50, 0].parent.name == "weaker"
 
 
 def test_two_sweeps_in_one_folder_at_once(host_server: Any, tmp_path: Path) -> None:

@@ -370,7 +370,7 @@ def test_the_tab_speaks_the_front_ends_language(fresh: Canvas, runs: Path) -> No
     try:
         show(fresh, "bare")
         page.get_by_text(messages["no_config"]).wait_for()
-        labels = [messages[key] for key in ("run", "config", "step", "size")]
+        labels = [messages[key] for key in ("run", "config", "variant", "step", "size")]
         assert page.locator(".eri-runs label").all_inner_texts() == labels
         fresh.screenshot("sidebar_zh")
     finally:

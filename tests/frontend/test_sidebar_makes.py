@@ -131,3 +131,23 @@ def test_a_sweep_is_planned_then_made_until_somebody_stops(tab: Any, fresh: Canv
     assert {path.relative_to(frontend_host.output_dir).parts[1] for path in made} <= {"strength=0.5", "strength=1"}
     shutil.rmtree(frontend_host.output_dir / spec.name / "strength=0.5")
     tab.get_by_label("Look again").click()
+
+    # the grid shows what a sweep made, and compares it with what is there as trained
+    made_at = frontend_host.output_dir / spec.name / "samples_step_000250"
+    variant = made_at.parent / "strength=0.7"
+    shutil.copytree(made_at, variant / made_at.name)
+    tab.get_by_label("Look again").click()
+    cells = tab.locator(f"{CELLS}.eri-made")
+    choice = tab.get_by_label("Settings")
+    choice.select_option("strength 0.7")
+    tab.wait_for_function("() => document.querySelectorAll('.eri-runs [role=gridcell].eri-made').length === 1")
+    assert tab.get_by_role("button", name=re.compile("Make the missing samples \\(")).count() == 0
+    cells.first.click()
+    viewer = tab.get_by_role("dialog")
+    assert viewer.get_by_role("button", name="Open graph").count() == 0
+    viewer.get_by_label("Compare with").select_option("as trained")
+    fresh.screenshot("sidebar_variant")
+    tab.keyboard.press("Escape")
+    choice.select_option("as trained")
+    shutil.rmtree(variant)
+    assert all("run-sweep" in complaint for complaint in fresh.complaints), "of a CFG that is no number"

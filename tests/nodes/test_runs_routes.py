@@ -92,7 +92,7 @@ async def test_the_version_is_another_one_when_checkpoints_come_or_go(
 async def test_run_has_prompts_samples_and_the_reason_for_what_is_no_config(
     web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path]
 ) -> None:
-    host, _ = runs_host
+    host = runs_host[0]
     _, empty = await get(web, "/eridiffusion/runs/many")
     assert empty["samples"] == []
     name = empty["spec"]["name"]
@@ -101,6 +101,8 @@ async def test_run_has_prompts_samples_and_the_reason_for_what_is_no_config(
         place = host.output_dir / name / f"samples_step_{step:06}" / f"step_{step:06}_sample_42.png"
         place.parent.mkdir(parents=True)
         shutil.copy(EXAMPLES.parent / "example_workflows" / "Flux dev.jpg", place)
+    swept = sample_picture(host.output_dir / name, read_spec(runs_host[1] / "train.yaml"), 700, 3, "strength=0.5,cfg=2")
+    (host.output_dir / name / "strength=2").symlink_to(host.output_dir / name / "samples_step_000700")
     process = psutil.Process(host.pid)
     before = sum(process.cpu_times()[:2])
     status, document = await get(web, "/eridiffusion/runs/many")
@@ -114,6 +116,13 @@ async def test_run_has_prompts_samples_and_the_reason_for_what_is_no_config(
     assert [(sample["step"], sample["item"]) for sample in document["samples"]] == [(0, 42), (700, 42)]
     async with web.get(document["samples"][1]["url"]) as answer:
         assert (answer.status, await answer.read()) == (200, place.read_bytes())
+    (variant,) = document["variants"]
+    assert (variant["title"], variant["axes"]) == ("strength 0.5, cfg 2", {"strength": "0.5", "cfg": "2"})
+    (sample,) = variant["samples"]
+    async with web.get(sample["url"]) as answer:
+        assert (sample["step"], sample["item"], await answer.read()) == (700, 3, swept.read_bytes())
+    (host.output_dir / name / "strength=2").unlink()
+    shutil.rmtree(swept.parents[1])
 
 
 async def test_a_sweep_is_planned_by_what_has_no_picture(

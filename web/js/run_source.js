@@ -18,7 +18,7 @@ export class RunSource {
   constructor(deeds) {
     this.deeds = deeds;
     this.text = text;
-    this.show({ name: "", spec: { items: [] }, samples: [], theirs: [], marks: [], notes: [] }, []);
+    this.show({ name: "", spec: { items: [] }, samples: [], theirs: [], marks: [], notes: [], choices: [], chosen: null }, []);
   }
 
   /** Take the route's answer, and the steps of the grid. */
@@ -26,6 +26,8 @@ export class RunSource {
     this.name = run.name;
     this.items = run.spec.items;
     this.steps = steps;
+    this.chosen = run.chosen;
+    this.choices = run.choices.map(({ key, title, samples }) => ({ key, title, samples: byCell(samples) }));
     [this.samples, this.own, this.marks, this.notes] = [run.samples, run.theirs, run.marks, run.notes].map(byCell);
   }
 
@@ -45,8 +47,16 @@ export class RunSource {
     return ours && theirs ? this.deeds.verdict(this.name, ours, theirs, wanted) : null; // one may have gone meanwhile
   }
 
+  /** The same sample under other settings. */
+  others(item, step) {
+    return this.choices.filter(({ key, samples }) => key !== this.chosen.key && samples.has(keyOf(step, item.index)))
+      .map(({ key, title, samples }) => ({ value: `=${key}`, label: title, url: address(samples.get(keyOf(step, item.index))) }));
+  }
+
+  /** What can be done with a sample; one under further settings is only looked at. */
   actions(item, step) {
     const { deeds } = this;
+    if (this.chosen.key !== "") return [];
     const mark = this.marks.get(keyOf(step, item.index))?.mark ?? null;
     const open = { one: deeds.missing(item, step).length, row: deeds.missing(item, null).length, column: deeds.missing(null, step).length };
     const offered = [{ label: text("open_graph"), run: () => deeds.openGraph(item, step) }];
@@ -58,13 +68,14 @@ export class RunSource {
 
   note(item, step) {
     const { name } = this;
+    if (this.chosen.key !== "") return null;
     return { text: this.notes.get(keyOf(step, item.index))?.note ?? "", keep: (note) => this.deeds.note(name, item, step, note) };
   }
 
   /** The run as the source of a blind comparison (see blind.js). `deeds`: votes, vote and ranking there. */
   blind(name, deeds) {
     const made = this.steps.filter((step) => this.items.some((item) => this.ours(item, step)));
-    const candidates = made.map((step) => ({ step, axes: {}, label: nameOfStep(text, step) }));
+    const candidates = made.map((step) => ({ step, axes: this.chosen.axes, label: nameOfStep(text, step) }));
     const tasks = this.items.filter(({ seed }) => seed !== null)
       .map((item) => ({ item: item.index, seed: item.seed, prompt: item.prompt, urls: made.map((step) => this.ours(item, step)) }));
     return { text, name, candidates, tasks, ...deeds };

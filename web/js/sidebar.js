@@ -12,6 +12,7 @@ import { RunList } from "./run_list.js";
 import { RunSource, thumbnail } from "./run_source.js";
 import { text } from "./strings.js";
 import { openSweep } from "./sweep.js";
+import { VariantChoice } from "./variants.js";
 import { verdictOf } from "./verdicts.js";
 import { Viewer } from "./viewer.js";
 import { writeGallery } from "./write_gallery.js";
@@ -80,6 +81,7 @@ class RunsTab {
     this.at = make("output", { htmlFor: "eri-step" });
     const size = String(readKept().size ?? 74);
     this.size = make("input", { type: "range", id: "eri-size", min: "48", max: "296", step: "4", value: size, oninput: () => this.resize() });
+    this.variants = new VariantChoice(() => this.show(this.found));
     this.note = make("p", { className: "eri-note", attributes: { role: "status" } });
     this.refused = make("details", { hidden: true });
     const icon = make("i", { className: "pi pi-refresh", attributes: { "aria-hidden": "true" } });
@@ -113,6 +115,7 @@ class RunsTab {
         bar(this.list.order, this.list.which),
         bar(label(this.runs, "run"), this.runs),
         bar(label(this.configs, "config"), this.configs, browse, this.file),
+        this.variants.element,
         bar(label(this.slider, "step"), this.slider, this.at),
         bar(label(this.size, "size"), this.size)),
       this.note, this.teach, this.deeds, this.makingBar, this.refused, this.grid.element));
@@ -179,7 +182,7 @@ class RunsTab {
 
   /** Hide what there is to do with a run, and where to learn of it. */
   offerNothing() {
-    for (const part of [this.teach, ...this.deeds.children]) part.hidden = true;
+    for (const part of [this.teach, this.variants.element, ...this.deeds.children]) part.hidden = true;
   }
 
   clear() {
@@ -265,6 +268,7 @@ class RunsTab {
       const [broken] = run.unreadable;
       return broken ? this.say(text("config_broken", broken), true) : this.say([run.problem, text("no_config")].join(" ").trim());
     }
+    run = this.run = this.variants.of(this.found = run);
     const shown = this.steps?.join();
     this.steps = [...new Set([0, ...run.steps, ...[...run.samples, ...run.theirs].map(({ step }) => step)])].sort((a, b) => a - b);
     const counts = { made: run.samples.length, count: run.spec.items.length * this.steps.length };
@@ -321,7 +325,8 @@ class RunsTab {
 
   /** What can be made and is not there: of a prompt (step null), of a step (item null), of one cell, of the whole run. */
   missing(item, step) {
-    const { name, spec, samples, steps } = this.run;
+    const { name, spec, samples, steps, chosen } = this.run;
+    if (chosen.key !== "") return []; // that is a sweep's work
     const there = new Set(samples.map((sample) => `${sample.step}/${sample.item}`));
     const able = [...new Set([0, ...steps])].filter((one) => step === null || one === step);
     const items = item === null ? spec.items : [item];
