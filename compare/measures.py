@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import CompareError
 from ..whole_files import write_whole
 from .collection import Collection, Place
+from .measured import FILE, Means, means_of
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
 
-FILE: Final = "measures.jsonl"
 VERSION: Final = 1
 #: Each measure, with its title.
 TITLES: Final = {
@@ -162,17 +162,11 @@ def _alike(place: Place, embeddings: Embeddings) -> tuple[str, dict[str, float]]
     return nearest, values
 
 
-def means(measured: Sequence[Measured]) -> dict[str, dict[str, dict[int, float]]]:
-    """Measure -> variant -> step -> mean over the prompts, in the order of TITLES."""
-    found: dict[str, dict[str, dict[int, float]]] = {}
-    for name in TITLES:
-        groups: dict[tuple[str, int], list[float]] = {}
-        for entry in measured:
-            if name in entry.values:
-                groups.setdefault((entry.place.key, entry.place.step), []).append(entry.values[name])
-        for (key, step), values in sorted(groups.items()):
-            found.setdefault(name, {}).setdefault(key, {})[step] = sum(values) / len(values)
-    return found
+def means(measured: Sequence[Measured]) -> Means:
+    """The means over the prompts."""
+    return means_of(
+        (name, *entry.place[:2], value) for entry in measured for name, value in entry.values.items()
+    )  # fmt: skip
 
 
 def write_measures(found: Collection, measured: Sequence[Measured]) -> Path:

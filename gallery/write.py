@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ..compare.collection import GALLERY_MARKER, Collection, Place
+from ..compare.measured import read_means
 from ..errors import CompareError, ImagesError
 from ..images.thumbnails import thumbnails
 from ..whole_files import write_whole
@@ -107,8 +108,10 @@ def write_gallery(
     shown = {path: name for path, name in plan.names.items() if name not in broken}
     compared = verdicts(found, shown, folder / _FOLDERS[0], before["verdicts"], report)
     notes += compared.notes
+    measures, problem = _measures(found)
+    notes += problem
     data = _data(found, shown, [row for row in rows if row[2] not in broken], marks, title)
-    write_whole(folder / PAGE, page({**data, "verdicts": compared.rows}, title or found.name))
+    write_whole(folder / PAGE, page({**data, "verdicts": compared.rows, "measures": measures}, title or found.name))
     _mark(folder, found.name, files - set(broken), plan.known, compared.known)
     for name in before["files"] - files:  # made by an earlier writing, and no longer shown
         (folder / name).unlink(missing_ok=True)
@@ -302,6 +305,20 @@ def _data(
         "moving": rows,
         "marks": [dict(mark) for mark in marks],
     }
+
+
+def _measures(found: Collection) -> tuple[list[Any], list[str]]:
+    """The means of what `eri measure` wrote: measure, then variant's number, then step and mean; and what is wrong."""
+    try:
+        means = read_means(found.root)
+    except CompareError as error:
+        return [], [f"The measures were left out: {error}"]
+    numbers = {variant.key: number for number, variant in enumerate(found.variants)}
+    lines = [
+        [name, [[numbers[key], list(steps.items())] for key, steps in variants.items() if key in numbers]]
+        for name, variants in means.items()
+    ]
+    return [line for line in lines if line[1]], []
 
 
 def _mark(folder: Path, run: str, files: set[str], known: Mapping[str, Any], verdicts: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ import { make, setOptions } from "../../web/js/dom.js";
 import { Grid } from "../../web/js/grid.js";
 import { nameOfStep, Viewer } from "../../web/js/viewer.js";
 import { blindSource } from "./blind_source.js";
+import { charts } from "./charts.js";
 import { Kept, Marks, Server } from "./kept.js";
 import { GallerySource } from "./source.js";
 import { language, texts } from "./texts.js";
@@ -34,6 +35,7 @@ class Gallery {
       text: this.text,
       thumbnail: ({ picture }, size) => this.source.small(picture, size),
       open: (row, step) => this.viewer.open(row, step),
+      verdict: (row, step) => this.source.verdict(row, step),
       head: (row) => (row?.moving ? { title: this.text("gallery_play"), run: () => this.play(row) } : null),
     });
     this.build();
@@ -80,10 +82,11 @@ class Gallery {
       pair("gallery_from", this.from), pair("gallery_to", this.to), pair("gallery_only", this.only),
       pair("size", this.size), pair("gallery_theme", this.theme), blind, save);
     const folded = make("details", { open: innerWidth >= NARROW }, make("summary", {}, text("gallery_tools")), tools);
+    const measures = charts(data, text, (key) => this.source.nameOf(key));
     const { name, family, trainer } = data.run;
     const about = [family, trainer].filter(Boolean).join(" · ");
     const head = make("header", {}, make("h1", {}, name), make("p", { className: "about", textContent: about }), this.fresh);
-    document.body.replaceChildren(make("main", {}, head, folded, this.note, this.grid.element));
+    document.body.replaceChildren(make("main", {}, head, folded, measures, this.note, this.grid.element));
     document.body.append(this.viewer.element);
     document.documentElement.lang = language(data.texts);
     document.title = name;

@@ -94,6 +94,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for item in spec.items:
         path = picture(base / "trained", spec, 500, item.index)
         Image.new("RGB", (96, 64), (0, 0, 60 * item.index)).save(path)
+    about = {"version": 1, "run": "my_run", "item": 0, "file": "a.png"}
+    lines = [{**about, "step": step, "axes": {}, "change": step / 100, "sharpness": 7.0} for step in STEPS]
+    lines += [{**about, "step": step, "axes": KEYS["strength=0.5"], "change": 1.0} for step in (500, 1000)]
+    (root / "measures.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     write_gallery(read_collection(root, base / "trained"))
     return root
 
@@ -103,6 +107,25 @@ def page(opened: Opened, run: Path) -> Iterator[Any]:
     yield opened.open((run / "gallery" / "index.html").as_uri())
     assert opened.said == []
     assert all(url.startswith((run / "gallery").as_uri()) for url in opened.asked)
+
+
+def test_measures_are_drawn_and_cells_tell_how_far_they_are_from_the_trainers(page: Any) -> None:
+    page.get_by_label("Size").fill("48")
+    page.wait_for_function("() => document.querySelectorAll('.eri-scroll .eri-verdict').length === 4")
+    assert set(page.locator(".eri-scroll .eri-verdict").all_inner_texts()) == {"≠"}
+    page.get_by_label("Size").fill("148")
+    page.get_by_text("Measures").click()
+    assert page.locator(".charts figcaption").all_inner_texts() == ["Change against no LoRA, of 255", "Sharpness"]
+    points = page.locator(".charts polyline").evaluate_all(
+        "all => all.map(line => [...line.points].map(({ x, y }) => [x, y]))"
+    )
+    assert [len(line) for line in points] == [5, 2, 5]
+    (left, bottom), *middle, (right, top) = points[0]
+    for (x, y), step in zip(middle, STEPS[1:-1], strict=True):
+        assert (x - left) / (right - left) == pytest.approx(step / 2000, abs=1e-3)
+        assert (bottom - y) / (bottom - top) == pytest.approx(step / 2000, abs=1e-3)
+    assert len({y for _, y in points[2]}) == 1
+    page.get_by_text("Measures").click()
 
 
 def labels(page: Any) -> list[str]:

@@ -40,6 +40,23 @@ def data_of(page: Path) -> dict[str, object]:
     return data
 
 
+def test_the_means_of_measures_are_shown(run: Path) -> None:
+    """Worked by hand; a file that is none of measures is named, and the pictures are shown."""
+    about = {"version": 1, "run": "my_run", "file": "a.png"}
+    values = [("", 0, 0, 1.0), ("", 0, 1, 3.0), ("", 500, 0, 8.0), ("0.5", 500, 0, 4.0), ("0.7", 500, 0, 9.0)]
+    lines = [
+        {**about, "item": item, "step": step, "axes": {"strength": float(of)} if of else {}, "change": value}
+        for of, step, item, value in values
+    ]
+    (run / "measures.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    data = data_of(written(run).page)
+    assert data["measures"] == [["change", [[0, [[0, 2.0], [500, 8.0]]], [1, [[500, 4.0]]]]]]
+    (run / "measures.jsonl").write_text("no measure\n", encoding="utf-8")
+    done = written(run)
+    assert data_of(done.page)["measures"] == []
+    assert ["measures.jsonl, line 1" in note for note in done.notes] == [True]
+
+
 def stamps(folder: Path) -> dict[str, int]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in files}

@@ -208,7 +208,7 @@ export class Grid {
     const badge = (name, sign, title) => cell.append(make("span", { className: `eri-badge ${name}`, textContent: sign, title, attributes: { "aria-hidden": "true" } }));
     if (mark) badge(`eri-${mark}`, mark === "favourite" ? "★" : "✕", text(mark === "favourite" ? "favourite" : "reject"));
     if (!sample) badge("eri-own", "T", text("of_trainer"));
-    if (sample && own && !own.problem && this.hooks.verdict) this.judge(cell, badge);
+    if (sample && !own?.problem && this.hooks.verdict) this.judge(cell, badge);
   }
 
   /** Put the verdict on a cell that has both pictures, once it is there. */

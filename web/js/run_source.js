@@ -44,7 +44,7 @@ export class RunSource {
   verdict(item, step, wanted = () => true) {
     const key = keyOf(step, item.index);
     const [ours, theirs] = [this.samples.get(key), this.own.get(key)];
-    return ours && theirs ? this.deeds.verdict(this.name, ours, theirs, wanted) : null; // one may have gone meanwhile
+    return ours && theirs && !theirs.problem ? this.deeds.verdict(this.name, ours, theirs, wanted) : null; // one may have gone meanwhile
   }
 
   /** The same sample under other settings. */
