@@ -132,7 +132,9 @@ def test_nothing_lies_over_anything_in_the_newest_front_end(newest: Canvas) -> N
 
 
 def check_view(canvas: Canvas) -> None:
-    """The graph is whole in the free canvas; where it would be too small for that, its beginning is there."""
+    """The graph is whole in the free canvas, and no smaller than it has to be; where it would be too small for that, its
+    beginning is there.
+    """
     canvas.settle()
     scale, (left, top, right, bottom), free = canvas.page.evaluate(VIEW)
     assert scale >= READABLE
@@ -141,6 +143,9 @@ def check_view(canvas: Canvas) -> None:
     if scale > READABLE:
         assert right <= free[2]
         assert bottom <= free[3]
+    bars, margin = 76, 16
+    filled = ((right - left) / (free[2] - free[0] - 2 * margin), (bottom - top) / (free[3] - free[1] - bars - margin))
+    assert scale == 1 or max(filled) > 0.95
 
 
 @pytest.fixture

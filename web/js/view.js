@@ -15,7 +15,8 @@ function fitGraph() {
   const { ds, graph, canvas } = app.canvas;
   const whole = canvas.getBoundingClientRect();
   const free = (document.querySelector(".graph-canvas-panel") ?? canvas).getBoundingClientRect();
-  const boxes = [...graph._groups, ...graph._nodes].map(({ pos, size }) => [pos[0], pos[1], pos[0] + size[0], pos[1] + size[1]]);
+  const unfolded = graph._nodes.filter(({ flags }) => !flags.collapsed); // a folded one keeps its full size
+  const boxes = [...graph._groups, ...unfolded].map(({ pos, size }) => [pos[0], pos[1], pos[0] + size[0], pos[1] + size[1]]);
   if (boxes.length === 0) return;
   const [left, top, right, bottom] = [Math.min, Math.min, Math.max, Math.max].map((outer, side) =>
     outer(...boxes.map((box) => box[side])),
