@@ -132,9 +132,7 @@ def test_nothing_lies_over_anything_in_the_newest_front_end(newest: Canvas) -> N
 
 
 def check_view(canvas: Canvas) -> None:
-    """The graph is whole in the free canvas, and no smaller than it has to be; where it would be too small for that, its
-    beginning is there.
-    """
+    """The graph is whole in the free canvas and no smaller than it has to be; if that is too small, it begins there."""
     canvas.settle()
     scale, (left, top, right, bottom), free = canvas.page.evaluate(VIEW)
     assert scale >= READABLE
