@@ -1,85 +1,59 @@
 """What a user waits for, each beside its alternative in one run: `make bench`.
 
-    python benchmarks/bench.py [--repeats 7] [--write docs/performance.md]
+    python benchmarks/bench.py [--only lora,starts] [--repeats 7] [--write docs/performance.md]
 
-Every row is measured several times, ours and the other in turns, in processor time, with one thread; the ratio is ours
-by the other's, its median and its least and most. The figures go to .workspace/bench.json, the table to a document.
+Every row is measured several times, ours and the other in turns, with one thread, in processor time where the row does
+not say otherwise; the ratio is ours by the other's, its median and its least and most. Each group of rows runs in a
+process of its own. The figures go to .workspace/bench.json; `--write` puts the tables into a document, and the figures
+and the plot beside it. Groups that were not measured this time stay as they were; `--only ""` measures nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import resource
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from comfyui_eridiffusion.benchmarks.rows import CLOCK, Row, Work, row, shown
 from comfyui_eridiffusion.dev.host_install import ROOT, WORKSPACE
 
 BEGIN: Final = "<!-- bench.py: begin -->"
 END: Final = "<!-- bench.py: end -->"
 CONFIG: Final = str(ROOT / "examples" / "configs" / "flux.yaml")
 
-Work = Callable[[], object]
-Clock = Callable[[], float]
-#: Of work that several cores share.
-CLOCK: Final[Clock] = time.perf_counter
+
+class Group(NamedTuple):
+    """Rows that are measured together.
+
+    where: module of the benchmarks and its function, repeats -> rows. most: repeats of what takes long.
+    """
+
+    title: str
+    where: str
+    most: int = 99
 
 
-@dataclass(frozen=True)
-class Row:
-    """One comparison: seconds of each run. other: what ours is beside, without seconds where there is nothing."""
-
-    work: str
-    other: str
-    aim: str
-    ours: list[float]
-    others: list[float]
-
-    def cells(self) -> list[str]:
-        """Of the table."""
-        took = f"{_shown(statistics.median(self.ours))} ({_shown(min(self.ours))}–{_shown(max(self.ours))})"
-        if not self.others:
-            return [self.work, self.other, took, "–", self.aim]
-        ratios = [one / other for one, other in zip(self.ours, self.others, strict=True)]
-        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
-        return [self.work, self.other, took, ratio, self.aim]
-
-
-def _shown(seconds: float) -> str:
-    if seconds >= 0.1:
-        return f"{seconds:.2f} s"
-    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
-
-
-def seconds(work: Work, clock: Clock = time.process_time, least: float = 0.02) -> float:
-    """Processor time (or another clock's) of one call: of as many as take `least` seconds."""
-    calls, took = 0, 0.0
-    began = clock()
-    while took < least:
-        work()
-        calls += 1
-        took = clock() - began
-    return took / calls
-
-
-def row(
-    work: str, other: str, aim: str, ours: Work, others: Work | None, repeats: int, clock: Clock = time.process_time
-) -> Row:
-    """Both in turns, after one call of each that does not count."""
-    ours()
-    if others is not None:
-        others()
-    pairs = [(seconds(ours, clock), seconds(others, clock) if others else 0.0) for _ in range(repeats)]
-    return Row(work, other, aim, [one for one, _ in pairs], [two for _, two in pairs] if others else [])
+GROUPS: Final = {
+    "numerics": Group("Arithmetic", "bench:numerics"),
+    "starts": Group("Commands", "bench:starts"),
+    "long": Group("Many prompts and pictures", "bench:long_work"),
+    "lora": Group("A LoRA, and changing it", "lora_beside:rows", 5),
+    "sweep": Group("A sweep", "sweep_beside_stock:rows", 3),
+    "limited": Group("A sweep where only one model has room", "large_encoders:limited", 3),
+    "cached": Group("Prompts from the cache", "large_encoders:cached", 3),
+    "host": Group("ComfyUI's start and page, a new checkpoint", "host_waits:rows", 5),
+}
 
 
 def numerics(repeats: int) -> list[Row]:
@@ -142,7 +116,7 @@ def starts(repeats: int) -> list[Row]:
     for words in (["--help"], ["explain", CONFIG], ["graph", CONFIG, "-o", os.devnull]):
         code = f"import sys; sys.argv = {['eri', *words]!r}; from comfyui_eridiffusion.cli import main; main()"
         took = [_process(code) for _ in range(repeats + 1)][1:]
-        rows.append(Row(f"`eri {words[0]}`", f"`import typer`: {_shown(alone)}", "≤ 0.25 s more", took, []))
+        rows.append(Row(f"`eri {words[0]}`", f"`import typer`: {shown(alone)}", "≤ 0.25 s more", took, []))
     return rows
 
 
@@ -186,42 +160,80 @@ def long_work(repeats: int) -> list[Row]:
     ]
 
 
-def text_of(rows: list[Row], repeats: int) -> str:
-    """The table with the machine that it is of."""
+def measured(name: str, repeats: int) -> dict[str, Any]:
+    """The rows of a group, and on what they were measured, as JSON types; runs in a process of its own."""
     import torch
 
+    torch.set_num_threads(1)
+    module, function = GROUPS[name].where.split(":")
+    repeats = min(repeats, GROUPS[name].most)
+    rows: list[Row] = getattr(import_module(f"comfyui_eridiffusion.benchmarks.{module}"), function)(repeats)
     cpu = next((line.split(": ")[1] for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    head = (
+    machine = (
         f"Python {platform.python_version()}, torch {torch.__version__}, one thread of {cpu or platform.machine()} "
-        f"({os.cpu_count()} cores, load {load:.0f}); median of {repeats} runs (least–most), processor time."
+        f"({os.cpu_count()} cores, load {load:.0f}); median of {repeats} runs (least–most)."
     )
-    lines = [head, "", "| work | beside | ours | ratio | aim |", "|---|---|---|---|---|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row.cells())} |" for row in rows)])
+    return {"machine": machine, "rows": [asdict(one) for one in rows]}
+
+
+def text_of(found: dict[str, Any]) -> str:
+    """A table for each group, with the machine that it is of."""
+    parts = []
+    for name, group in GROUPS.items():
+        if name in found:
+            rows = [Row(**one) for one in found[name]["rows"]]
+            noted = any(one.note for one in rows)
+            titles = ["work", "beside", "ours", "ratio", "aim", *(["meanwhile"] if noted else [])]
+            lines = [f"| {' | '.join(cells[: len(titles)])} |" for cells in (titles, *(one.cells() for one in rows))]
+            table = "\n".join([lines[0], "|---" * len(titles) + "|", *lines[1:]])
+            parts.append(f"### {group.title}\n\n{found[name]['machine']}\n\n{table}")
+    return "\n\n".join(parts)
 
 
 def _lines(path: str) -> list[str]:
     return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).is_file() else []
 
 
+def known(figures: Path) -> dict[str, Any]:
+    """What was measured until now."""
+    found: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8")) if figures.is_file() else {}
+    return found
+
+
+def write(document: Path, found: dict[str, Any]) -> None:
+    """Put the tables into the document, and the plot beside it."""
+    from comfyui_eridiffusion.benchmarks.plots import plot_ratios
+
+    head, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
+    tail = rest.partition(END)[2]
+    plot = document.with_suffix(".svg")
+    plot_ratios([Row(**one) for name in GROUPS if name in found for one in found[name]["rows"]], plot)
+    picture = f"![Each ratio by the one aimed at]({plot.name})"
+    document.write_text(f"{head}{BEGIN}\n\n{picture}\n\n{text_of(found)}\n\n{END}{tail}", encoding="utf-8")
+
+
 def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(GROUPS), help="groups of rows, with commas: " + ", ".join(GROUPS))
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--write", type=Path, help=f"document that holds {BEGIN} and {END}")
     options = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(1)
-    rows = [*numerics(options.repeats), *starts(options.repeats), *long_work(options.repeats)]
-    text = text_of(rows, options.repeats)
-    sys.stdout.write(text + "\n")
+    names = options.only.split(",") if options.only else []
+    if unknown := [name for name in names if name not in GROUPS]:
+        parser.error(f"--only: {unknown[0]!r} is no group. There are: {', '.join(GROUPS)}")
     WORKSPACE.mkdir(exist_ok=True)
-    (WORKSPACE / "bench.json").write_text(json.dumps([asdict(one) for one in rows], indent=1), encoding="utf-8")
+    figures = options.write.with_suffix(".json") if options.write else WORKSPACE / "bench.json"
+    os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    for name in names:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+            new = alone.submit(measured, name, options.repeats).result()
+        sys.stdout.write(text_of({name: new}) + "\n\n")
+        text = json.dumps({**known(figures), name: new}, indent=1, ensure_ascii=False)
+        figures.write_text(text + "\n", encoding="utf-8")
     if options.write:
-        head, _, rest = options.write.read_text(encoding="utf-8").partition(BEGIN)
-        tail = rest.partition(END)[2]
-        options.write.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}", encoding="utf-8")
+        write(options.write, known(figures))
 
 
 if __name__ == "__main__":

@@ -1,169 +1,130 @@
-"""What a LoRA beside the weights costs: LoRA at Step's two ways of applying one, beside each other.
+"""What a LoRA costs: LoRA at Step's two ways of applying one, beside ComfyUI's own loader. Rows of `make bench`.
 
-    .venv/bin/python benchmarks/lora_beside.py [--width 128] [--tokens 256] [--checkpoints 6] [--json]
+    make bench ARGS="--only lora"
 
-Prints, for Flux and SDXL at their full depth but narrow (as benchmarks/lora_models.py makes them) and for a stack of
-eight linear layers of width 1024, all in bfloat16 with a LoRA of rank 16 on every layer: the time of one step of
-sampling with the LoRA beside the weights over that with it merged, the time of changing to another checkpoint (the node
-and ComfyUI's preparation of the model, less that of a model that is already there) likewise, and the memory that the
-LoRA takes while the model is loaded. The sides take turns; of several rounds the smallest time counts.
+Flux and SDXL at their full depth but narrower (as benchmarks/lora_models.py makes them), in bfloat16, with a LoRA of
+rank 16 on every layer of their blocks. Changing to another checkpoint is the node and ComfyUI's preparation of the
+model, less the preparation of a model that is already there; the file is read each time. A step is one forward pass of
+the model.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import logging
-import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Final
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, ROOT / "benchmarks")]
-ROUNDS = 5
-WAYS = {"beside": "beside the weights", "merged": "into the weights"}
+from comfyui_eridiffusion.benchmarks.rows import Row, seconds
 
-
-def make_stack(width: int) -> Any:
-    """MODEL of Flux's class whose diffusion model is eight linear layers under the names of Flux's blocks."""
-    import comfy.ops
-    import torch
-
-    from comfyui_eridiffusion.benchmarks.lora_models import make_model, narrow
-
-    patcher = make_model("flux", narrow("flux"))
-    blocks = torch.nn.ModuleList()
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(8):
-        layer = comfy.ops.manual_cast.Linear(width, width, dtype=torch.bfloat16)
-        with torch.no_grad():
-            for parameter in layer.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) / width**0.5)
-        blocks.append(torch.nn.ModuleDict({"linear2": layer.requires_grad_(False)}))
-    for name in [name for name, _ in patcher.model.diffusion_model.named_children()]:
-        delattr(patcher.model.diffusion_model, name)
-    patcher.model.diffusion_model.single_blocks = blocks
-    patcher.size = 0
-    return patcher
+#: Family, width, image tokens of a step. With a merged LoRA a model is twice in memory: 960 wide that is 5.5 GB.
+MODELS: Final = (("flux", 128, 256), ("sdxl", 128, 256), ("flux", 256, 256), ("flux", 960, 256))
+#: How LoRA at Step applies one.
+WAYS: Final = {"beside": "beside the weights", "merged": "into the weights"}
+Times = dict[str, dict[str, list[float]]]
 
 
-def one_step(family: str, width: int, tokens: int) -> Callable[[Any], None]:
+def rows(repeats: int) -> list[Row]:
+    """Of every model: changing the checkpoint beside the weights and merged, and a step with the LoRA beside."""
+    logging.disable(logging.WARNING)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        from comfyui_eridiffusion.benchmarks.lora_models import start_host
+
+        nodes = start_host([Path(folder)])
+        for family, width, tokens in MODELS:
+            found += rows_of(nodes, Path(folder), (family, width, tokens), repeats if width < 512 else 2)
+            gc.collect()
+    return found
+
+
+def rows_of(nodes: dict[str, Any], loras: Path, of: tuple[str, int, int], repeats: int) -> list[Row]:
+    """The rows of one model."""
+    from comfyui_eridiffusion.benchmarks.lora_models import make_model, narrow, write_run
+
+    family, width, tokens = of
+    model, run = make_model(family, narrow(family, width)), f"{family}{width}"
+    modules = write_run(loras / run, model, 2)
+    times, memory = measure(nodes, model, run, one_step(family, tokens), repeats)
+    title = f"{family.replace('flux', 'Flux').replace('sdxl', 'SDXL')} {width} wide, {modules} layers"
+    held = {way: f"{size / 2**20:.1f} MB" for way, size in memory.items()}
+    switch, step = (f"{what}, {title}" for what in ("another checkpoint", f"a step of {tokens} tokens, LoRA beside"))
+    beside, merged, stock, without = (times[way] for way in ("beside", "merged", "stock", "without"))
+    return [
+        Row(f"{switch}, beside", "LoraLoader", "≤ 0.1", beside["switch"], stock["switch"], f"holds {held['beside']}"),
+        Row(f"{switch}, merged", "LoraLoader", "≤ 0.5", merged["switch"], stock["switch"], f"holds {held['merged']}"),
+        Row(step, "without a LoRA", "≤ 1.1", beside["step"], without["step"]),
+        Row(step, "merged", "", beside["step"], merged["step"]),
+    ]
+
+
+def measure(
+    nodes: dict[str, Any], model: Any, run: str, step: Callable[[Any], None], repeats: int
+) -> tuple[Times, dict[str, int]]:
+    """Seconds of changing to the second checkpoint from the first, and of a step, by way; bytes that a LoRA takes.
+
+    The ways take turns on one model, so each begins with its own first checkpoint, which does not count.
+    """
+    from comfyui_eridiffusion.benchmarks.lora_models import clock, prepare, tensor_bytes
+
+    times: Times = {way: {"switch": [], "step": []} for way in ("without", "stock", *WAYS)}
+    memory: dict[str, int] = {}
+    for repeat in range(repeats):
+        for way, found in times.items():
+            prepare(model)
+            before = tensor_bytes() if repeat == 0 else 0
+            patched = with_lora(nodes, model, run, 1, way)
+            prepare(patched)
+            if repeat == 0 and way in WAYS:
+                step(patched)
+                memory[way] = tensor_bytes() - before
+            began = clock()
+            patched = with_lora(nodes, model, run, 2, way)
+            prepare(patched)
+            switched = clock()
+            prepare(patched)
+            found["switch"].append(switched - began - (clock() - switched))
+            step(patched)
+            found["step"].append(seconds(partial(step, patched), least=0.3))
+            del patched
+    return times, memory
+
+
+def with_lora(nodes: dict[str, Any], model: Any, run: str, step: int, way: str) -> Any:
+    """The model with the LoRA of a step, applied in one of the ways."""
+    from comfyui_eridiffusion.tests.nodes.host_calls import outputs
+
+    host = SimpleNamespace(nodes=nodes)
+    if way == "without":
+        return model
+    if way == "stock":
+        file = f"{run}/a-step{step:08d}.safetensors"
+        return outputs(host, "LoraLoaderModelOnly", model=model, lora_name=file, strength_model=1.0)[0]
+    chosen = {"run": run, "step": step, "mode": "exact", "strength_model": 1.0, "strength_clip": 1.0}
+    return outputs(host, "EriLoraAtStep", model=model, **chosen, apply=WAYS[way])[0]
+
+
+def one_step(family: str, tokens: int) -> Callable[[Any], None]:
     """A forward of the diffusion model, as a step makes it, for a loaded MODEL."""
     import torch
 
     side = int(tokens**0.5)
 
-    def run(model: Any) -> None:
-        network = model.model.diffusion_model
-        device = model.load_device
-        if family == "stack":
-            x = torch.ones(1, tokens, width, dtype=torch.bfloat16, device=device)
-            for block in network.single_blocks:
-                x = block["linear2"](x)
-            return
+    def step(model: Any) -> None:
+        network, device = model.model.diffusion_model, model.load_device
         half = {"dtype": torch.bfloat16, "device": device}
         time = torch.full((1,), 500.0, device=device)
-        if family == "flux":
-            latent, pooled = torch.ones(1, 16, 2 * side, 2 * side, **half), torch.ones(1, 64, **half)
-            network(latent, time / 1000, torch.ones(1, 77, 64, **half), pooled, guidance=time / 100)
-        else:
-            latent, pooled = torch.ones(1, 4, side, side, **half), torch.ones(1, 64 + 6 * 256, **half)
-            network(latent, time, context=torch.ones(1, 77, 64, **half), y=pooled)
-
-    def inference(model: Any) -> None:
+        context = torch.ones(1, 77, 64, **half)
         with torch.inference_mode():
-            run(model)
+            if family == "flux":
+                latent, pooled = torch.ones(1, 16, 2 * side, 2 * side, **half), torch.ones(1, 64, **half)
+                network(latent, time / 1000, context, pooled, guidance=time / 100)
+            else:
+                latent, pooled = torch.ones(1, 4, side, side, **half), torch.ones(1, 64 + 6 * 256, **half)
+                network(latent, time, context=context, y=pooled)
 
-    return inference
-
-
-def measure(nodes: dict[str, Any], loras: Path, family: str, width: int, tokens: int, checkpoints: int) -> Any:
-    """Every figure of one model, in plain types."""
-    from comfyui_eridiffusion.benchmarks.lora_models import (
-        clock,
-        make_model,
-        narrow,
-        prepare,
-        tensor_bytes,
-        write_run,
-    )
-
-    make = (lambda: make_stack(width)) if family == "stack" else (lambda: make_model(family, narrow(family, width)))
-    models = {way: make() for way in WAYS}
-    modules = write_run(loras / family, models["merged"], checkpoints)
-    step = one_step(family, width, tokens)
-    times: dict[str, dict[str, list[float]]] = {way: {"step": [], "switch": [], "there": []} for way in WAYS}
-    memory: dict[str, int] = {}
-
-    def timed(way: str, what: str, call: Callable[[], None]) -> None:
-        began = clock()
-        call()
-        times[way][what].append(clock() - began)
-
-    for way, model in models.items():
-        prepare(model)
-        step(model)
-        before = tensor_bytes()
-        patched = _at(nodes, family, model, 1, way)
-        prepare(patched)
-        step(patched)
-        memory[way] = tensor_bytes() - before
-        del patched
-    for number in range(ROUNDS * checkpoints):
-        for way, model in models.items():
-            found: list[Any] = []
-
-            def switch(found: list[Any] = found, model: Any = model, way: str = way, number: int = number) -> None:
-                found.append(_at(nodes, family, model, 1 + number % checkpoints, way))
-                prepare(found[0])
-
-            timed(way, "switch", switch)
-            timed(way, "there", lambda found=found: prepare(found[0]))  # type: ignore[misc]
-            step(found[0])
-            timed(way, "step", lambda found=found: step(found[0]))  # type: ignore[misc]
-    gc.collect()
-    best = {way: {what: min(values) for what, values in found.items()} for way, found in times.items()}
-    switches = {way: found["switch"] - found["there"] for way, found in best.items()}
-    return {
-        "model": family,
-        "width": width,
-        "modules": modules,
-        "step_ms": {way: round(1e3 * found["step"], 2) for way, found in best.items()},
-        "step_ratio": round(best["beside"]["step"] / best["merged"]["step"], 3),
-        "switch_ms": {way: round(1e3 * seconds, 1) for way, seconds in switches.items()},
-        "switch_ratio": round(switches["beside"] / switches["merged"], 3),
-        "memory_mb": {way: round(size / 2**20, 2) for way, size in memory.items()},
-        "memory_ratio": round(memory["beside"] / memory["merged"], 3),
-    }
-
-
-def _at(nodes: dict[str, Any], family: str, model: Any, step: int, way: str) -> Any:
-    chosen = {"run": family, "step": step, "mode": "exact", "strength_model": 1.0, "strength_clip": 1.0}
-    return nodes["EriLoraAtStep"].execute(model=model, **chosen, apply=WAYS[way]).args[0]
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default="flux,sdxl,stack")
-    parser.add_argument("--width", type=int, default=128, help="hidden size of Flux and SDXL; a multiple of 128")
-    parser.add_argument("--tokens", type=int, default=256, help="image tokens of a step, a square number")
-    parser.add_argument("--checkpoints", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    logging.disable(logging.WARNING)
-    with tempfile.TemporaryDirectory() as folder:
-        from comfyui_eridiffusion.benchmarks.lora_models import start_host
-
-        nodes = start_host([Path(folder)])
-        for family in options.models.split(","):
-            width = 1024 if family == "stack" else options.width
-            row = measure(nodes, Path(folder), family, width, options.tokens, options.checkpoints)
-            print(json.dumps(row) if options.json else "  ".join(f"{key} {value}" for key, value in row.items()))
-
-
-if __name__ == "__main__":
-    main()
+    return step

@@ -165,7 +165,8 @@ def _random_state(settings: Any) -> dict[str, Any]:
     block = (torch.randn(1 << 22, generator=torch.Generator().manual_seed(1)) * 0.02).bfloat16()
     for name, value in model.diffusion_model.state_dict().items():
         count = value.numel()
-        found[name] = block.repeat(-(-count // len(block)))[:count].view(value.shape).to(value.dtype)
+        numbers = block.repeat(-(-count // len(block))) if count > len(block) else block
+        found[name] = numbers[:count].clone().view(value.shape).to(value.dtype)
     return found
 
 

@@ -19,7 +19,7 @@ def plot_ranking(ranking: Ranking, path: Path) -> None:
 
     Raises CompareError where matplotlib is not there, or the file cannot be written.
     """
-    figure, axes = _figure(path, height=1.2 + 0.3 * len(ranking.places))
+    figure, axes = new_figure(path, height=1.2 + 0.3 * len(ranking.places))
     places = ranking.places[::-1]
     rows, middle = range(len(places)), [100 * place.preferred for place in places]
     reach = [
@@ -34,7 +34,7 @@ def plot_ranking(ranking: Ranking, path: Path) -> None:
     axes.set(xlim=(0, 100), ylim=(-0.6, len(places) - 0.4), yticks=list(rows))
     axes.set_yticklabels([place.candidate.label for place in places])
     axes.set_xlabel("preferred to a step of average strength, %")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_lines(titles: Sequence[str], lines: Sequence[Mapping[str, Mapping[int, float]]], path: Path) -> None:
@@ -42,7 +42,7 @@ def plot_lines(titles: Sequence[str], lines: Sequence[Mapping[str, Mapping[int, 
 
     Raises CompareError where matplotlib is not there, or the file cannot be written.
     """
-    figure, charts = _figure(path, height=1.8 * len(titles), rows=len(titles))
+    figure, charts = new_figure(path, height=1.8 * len(titles), rows=len(titles))
     for chart, title, named in zip([charts] if len(titles) == 1 else charts, titles, lines, strict=True):
         for name, values in named.items():
             chart.plot(list(values), list(values.values()), marker="o", markersize=3, label=name or None)
@@ -51,10 +51,10 @@ def plot_lines(titles: Sequence[str], lines: Sequence[Mapping[str, Mapping[int, 
         if len(named) > 1:
             chart.legend(fontsize=7)
     figure.supxlabel("training step", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _figure(path: Path, height: float, rows: int = 1) -> tuple[Any, Any]:
+def new_figure(path: Path, height: float, rows: int = 1) -> tuple[Any, Any]:
     if path.suffix.lower() not in _FORMS:
         raise CompareError("a chart's form is not known", place=str(path), remedy=f"Name it {' or '.join(_FORMS)}.")
     try:
@@ -68,7 +68,7 @@ def _figure(path: Path, height: float, rows: int = 1) -> tuple[Any, Any]:
     return pyplot.subplots(rows, 1, figsize=(7, height), layout="constrained", sharex=True)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
     try:

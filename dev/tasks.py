@@ -310,8 +310,8 @@ def command_fuzz(options: argparse.Namespace) -> int:
 
 
 def command_bench(options: argparse.Namespace) -> int:
-    """measure what a user waits for beside its alternatives (ARGS="--write docs/performance.md")"""
-    python = set_up(options, ("cli", "test"), host=False)
+    """measure what a user waits for beside its alternatives (ARGS="--only lora --write docs/performance.md")"""
+    python = set_up(options, ("cli", "test"))
     return call(module(python, f"{PACKAGE}.benchmarks.bench", *options.rest))
 
 
