@@ -1,114 +1,114 @@
 """A sweep beside the same pictures made otherwise: time above the model's own forward passes, and what is loaded.
 
-    python benchmarks/sweep_beside_stock.py [--family flux] [--prompts 4] [--checkpoints 3] [--steps 8] [--repeats 3]
+    make bench ARGS="--only sweep"
 
-Three ways make the same cells, with the example models, in a ComfyUI in this process:
-
-- sweep: the prompts of `eri sweep`, one for each checkpoint;
-- stock: a graph of ComfyUI's own nodes for each picture, queued one after the other;
-- alone: one graph of this pack for each picture, as a script would queue them.
-
-Time is processor time, which other programs on the machine change least. Time above the forward passes is all that is
-not `BaseModel.apply_model`: encoding, the sampler's own arithmetic, decoding, saving, and ComfyUI's work. With
-`--one-model` ComfyUI keeps one model at a time, as a card does that holds either the text encoders or the diffusion
-model; loads onto the device are counted.
+With the small Flux model of the examples, in a ComfyUI in this process: the prompts of `eri sweep`, one for each
+checkpoint; a graph of ComfyUI's own nodes for each picture, queued one after the other; and a script of diffusers. Time
+above the forward passes is all that is not the diffusion model's call: loading, encoding, the sampler's own arithmetic,
+decoding, saving, and ComfyUI's work.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-import sys
+import logging
+import shutil
 import tempfile
-import time
-from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from comfyui_eridiffusion.benchmarks.meter import Found, Meter
+from comfyui_eridiffusion.benchmarks.rows import Row
 from comfyui_eridiffusion.client.grid import plan_grid
 from comfyui_eridiffusion.spec import SampleSpec, read_spec
 from comfyui_eridiffusion.workflows import build
+from comfyui_eridiffusion.workflows.models import Models
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-RUNS = {"flux": "flux_zorp", "sd35": "sd35_quix", "sdxl": "sdxl_blaff"}
+EXAMPLES: Final = Path(__file__).parents[1] / "examples"
+RUN: Final = EXAMPLES / "runs" / "flux_zorp"
+PROMPTS, CHECKPOINTS = 8, 10
+Works = Mapping[str, Callable[[], None]]
 
 
-def start_host(output: Path) -> None:
-    """ComfyUI with the pack, the example loaders and the example runs in this process."""
-    from comfyui_eridiffusion.dev.host_install import WORKSPACE, find_host, write_shim
-    from comfyui_eridiffusion.dev.host_links import link_custom_nodes, write_model_paths
+def rows(repeats: int) -> list[Row]:
+    """8 prompts × 10 checkpoints beside stock graphs and a diffusers script."""
+    logging.disable(logging.WARNING)
+    from comfyui_eridiffusion.benchmarks import diffusers_script as theirs
+    from comfyui_eridiffusion.dev.host_install import find_host
 
-    install = find_host()
-    shim = write_shim(install)
-    sys.path[:0] = [str(install.path), *([str(shim)] if shim else [])]
-    sys.argv = sys.argv[:1]
-    import torch
-    from comfy.cli_args import args
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start(folder)
+        files = write_run(folder / "loras" / "run", CHECKPOINTS)
+        theirs.save_pipeline(folder / "pipeline", find_host().path)
+        (folder / "theirs").mkdir()
+        checkpoints, meter = theirs.save_checkpoints(files, folder / "theirs"), Meter()
 
-    args.cpu, args.disable_api_nodes, args.disable_all_custom_nodes = not torch.cuda.is_available(), True, True
-    args.database_url = "sqlite:///:memory:"
+        def script(spec: SampleSpec, count: int) -> None:
+            items, output = spec.items, folder / "output"
+            theirs.sweep(folder / "pipeline", checkpoints[:count], items, output, meter.timed)
+
+        models = EXAMPLES / "models" / "flux.yaml"
+        spec = prompts_of(PROMPTS)
+
+        def works(spec: SampleSpec, count: int) -> dict[str, Callable[[], None]]:
+            found = of_host(spec, files[:count], models)
+            return {**found, "a diffusers script": lambda: script(spec, count)}
+
+        found = in_turns(meter, works(spec.part(spec.items[:1]), 1), works(spec, CHECKPOINTS), repeats)
+    return rows_of(found, f"sweep of {PROMPTS} prompts × {CHECKPOINTS} checkpoints, a picture", PROMPTS * CHECKPOINTS)
+
+
+def start(folder: Path) -> None:
+    """ComfyUI in this process, with its outputs and LoRAs in folders below this one."""
+    from comfyui_eridiffusion.benchmarks.lora_models import start_host
+
+    for name in ("output", "temp", "user", "loras"):
+        (folder / name).mkdir()
+    start_host([folder / "loras"])
+    import comfy.utils
     import folder_paths
-    import utils.extra_config
 
-    custom_nodes, names = link_custom_nodes(WORKSPACE, install)
-    args.whitelist_custom_nodes = names
-    for kind in ("output", "input", "temp", "user"):
-        (output / kind).mkdir()
-        getattr(folder_paths, f"set_{kind}_directory")(str(output / kind))
-    paths = output / "model_paths.yaml"
-    write_model_paths(paths, custom_nodes, {"loras": [EXAMPLES / "runs"]})
-    utils.extra_config.load_extra_path_config(str(paths))
-    import asyncio
+    comfy.utils.set_progress_bar_enabled(False)
 
-    import nodes
-    import server
-
-    loop = asyncio.new_event_loop()
-    server.PromptServer(loop)
-    loop.run_until_complete(nodes.init_extra_nodes(init_custom_nodes=True, init_api_nodes=False))
+    for name in ("output", "temp", "user"):
+        getattr(folder_paths, f"set_{name}_directory")(str(folder / name))
 
 
-class Meter:
-    """Seconds in forward passes, and models brought onto the device."""
-
-    def __init__(self, one_model: bool) -> None:
-        import comfy.model_base
-        import comfy.model_management as management
-
-        self.passes, self.loads = 0.0, Counter[str]()
-        forward, load = comfy.model_base.BaseModel.apply_model, management.LoadedModel.model_load
-        wanted = management.load_models_gpu
-
-        def timed(model: Any, *given: Any, **named: Any) -> Any:
-            began = time.process_time()
-            try:
-                return forward(model, *given, **named)
-            finally:
-                self.passes += time.process_time() - began
-
-        def counted(loaded: Any, *given: Any, **named: Any) -> Any:
-            if loaded.real_model is None or loaded.real_model() is None:
-                self.loads[type(loaded.model.model).__name__] += 1
-            return load(loaded, *given, **named)
-
-        def alone(models: Any, *given: Any, **named: Any) -> Any:
-            asked = {id(getattr(patcher, "model", patcher)) for patcher in models}
-            for entry in list(management.current_loaded_models):
-                if entry.model is not None and id(entry.model.model) not in asked:
-                    entry.model_unload()
-                    management.current_loaded_models.remove(entry)
-            return wanted(models, *given, **named)
-
-        comfy.model_base.BaseModel.apply_model, management.LoadedModel.model_load = timed, counted
-        if one_model:
-            management.load_models_gpu = alone
+def write_run(folder: Path, checkpoints: int) -> list[Path]:
+    """A run of so many checkpoints: the example's, again and again."""
+    folder.mkdir()
+    theirs = sorted(RUN.iterdir())
+    files = [folder / f"flux_lora_step{50 * step}.safetensors" for step in range(1, checkpoints + 1)]
+    for number, file in enumerate(files):
+        shutil.copyfile(theirs[number % len(theirs)], file)
+    return files
 
 
-def run(graphs: list[dict[str, Any]]) -> None:
-    """Queue graphs one after the other in a ComfyUI that knows nothing of earlier ones."""
+def prompts_of(count: int) -> SampleSpec:
+    """The example's samples, with further prompts."""
+    spec = read_spec(EXAMPLES / "configs" / "flux.yaml")
+    items = [spec.items[number % len(spec.items)] for number in range(count)]
+    return spec.part([replace(item, index=n, prompt=f"{item.prompt}, number {n}") for n, item in enumerate(items)])
+
+
+def of_host(spec: SampleSpec, files: Sequence[Path], models: Models) -> dict[str, Callable[[], None]]:
+    """A sweep's graphs, and stock ones, to be run by ComfyUI."""
+    run, steps = files[0].parent, [int(file.stem.partition("step")[2]) for file in files]
+    with tempfile.TemporaryDirectory() as nowhere:
+        grid = plan_grid(spec, [*steps], Path(nowhere), models=models, runs={"": str(run)})
+    sweep = [grid.recipe.graphs(job.variant).at(job.step, run.name, job.indices).api() for job in grid.jobs]
+    stock = [
+        build(spec.part([item]), models, f"{run.name}/{file.name}", step, "stock").api()
+        for step, file in zip(steps, files, strict=True)
+        for item in spec.items
+    ]
+    return {"sweep": lambda: queue(sweep), "stock, a graph for each picture": lambda: queue(stock)}
+
+
+def queue(graphs: list[dict[str, Any]]) -> None:
+    """Run graphs one after the other in a ComfyUI that knows nothing of earlier ones."""
     import comfy.model_management
 
     from comfyui_eridiffusion.tests.nodes.host_calls import new_executor, succeed
@@ -119,57 +119,27 @@ def run(graphs: list[dict[str, Any]]) -> None:
         succeed(graph, executor)
 
 
-def ways(spec: SampleSpec, steps: list[int], family: str) -> dict[str, list[dict[str, Any]]]:
-    """The graphs of each way."""
-    models, name = EXAMPLES / "models" / f"{family}.yaml", RUNS[family]
-    files = {entry.name: entry for entry in (EXAMPLES / "runs" / name).iterdir()}
-    with tempfile.TemporaryDirectory() as nowhere:
-        grid = plan_grid(spec, [*steps], Path(nowhere), models=models, runs={"": str(EXAMPLES / "runs" / name)})
-    sweep = [grid.recipe.graphs(job.variant).at(job.step, name, job.indices).api() for job in grid.jobs]
-    single = [(step, spec.part([item])) for step in steps for item in spec.items]
-    stock = []
-    for step, one in single:
-        file = next(entry for entry in files if entry.endswith(f"step{step}.safetensors"))
-        stock.append(build(one, models, f"{name}/{file}", step, "stock").api())
-    return {"sweep": sweep, "stock": stock, "alone": [build(one, models, name, step).api() for step, one in single]}
+def in_turns(meter: Meter, short: Works, works: Works, repeats: int) -> dict[str, list[Found]]:
+    """What each way took in each round, after a short form of each that does not count."""
+    for work in short.values():
+        work()
+    found: dict[str, list[Found]] = {way: [] for way in works}
+    for _ in range(repeats):
+        for way, work in works.items():
+            found[way].append(meter.of(work))
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--family", choices=RUNS, default="flux")
-    for option, value in (("prompts", 4), ("checkpoints", 3), ("steps", 8), ("repeats", 3)):
-        parser.add_argument(f"--{option}", type=int, default=value)
-    parser.add_argument("--one-model", action="store_true")
-    options = parser.parse_args()
-    from comfyui_eridiffusion.client.runs import steps_in
-
-    with tempfile.TemporaryDirectory() as folder:
-        start_host(Path(folder))
-        found = read_spec(EXAMPLES / "configs" / f"{options.family}.yaml")
-        items = [replace(item, steps=options.steps) for item in found.items[: options.prompts]]
-        steps = steps_in(EXAMPLES / "runs" / RUNS[options.family])[: options.checkpoints]
-        graphs, meter = ways(found.part(items), steps, options.family), Meter(options.one_model)
-        pictures = len(items) * len(steps)
-        results: dict[str, list[dict[str, Any]]] = {way: [] for way in graphs}
-        for repeat in range(options.repeats + 1):  # the first one warms up
-            for way, queue in graphs.items():
-                meter.passes, meter.loads = 0.0, Counter()
-                began = time.process_time()
-                run(queue)
-                whole = time.process_time() - began
-                if repeat:
-                    results[way].append({"whole": whole, "passes": meter.passes, "loads": dict(meter.loads)})
-    print(json.dumps({"machine": platform.platform(), "pictures": pictures, **vars(options)}))
-    base = statistics.median(entry["whole"] for entry in results["stock"])
-    for way, entries in results.items():
-        whole = statistics.median(entry["whole"] for entry in entries)
-        above = statistics.median((entry["whole"] - entry["passes"]) / entry["passes"] for entry in entries)
-        each = statistics.median((entry["whole"] - entry["passes"]) / pictures for entry in entries)
-        print(
-            f"{way:6} {whole:6.2f} s, {whole / base:4.2f} of stock; above the forward passes {above:6.1%}, "
-            f"{each * 1e3:5.0f} ms a picture; loads {entries[0]['loads']}"
-        )
-
-
-if __name__ == "__main__":
-    main()
+def rows_of(found: Mapping[str, Sequence[Found]], title: str, pictures: int, aim: str = "") -> list[Row]:
+    """The sweep beside each other way: all of it, and what is above the forward passes. aim: beside stock."""
+    ours, *others = found
+    whole = {way: [one.whole / pictures for one in runs] for way, runs in found.items()}
+    above = {way: [one.above / pictures for one in runs] for way, runs in found.items()}
+    passes = [one.passes / pictures for one in found[ours]]
+    made = []
+    for way in others:
+        theirs = found[way][0].note() if found[way][0].loads else "loads: each once"
+        note = f"{found[ours][0].note()}; of the other {theirs}"
+        made.append(Row(title, way, aim if way.startswith("stock") else "", whole[ours], whole[way], note))
+        made.append(Row(f"{title}, above the forward passes", way, "", above[ours], above[way]))
+    return [*made, Row(f"{title}, above the forward passes", "these passes", "≤ 0.1", above[ours], passes)]
