@@ -38,6 +38,7 @@ def test_a_document_keeps_what_is_around_the_tables(tmp_path: Path) -> None:
     text = document.read_text(encoding="utf-8")
     assert text.startswith(f"before\n{BEGIN}\n")
     assert text.endswith(f"{END}\nafter\n")
-    assert f"### {GROUPS['lora'].title}\n\none\n\n| work | beside | ours | ratio | aim |\n|---|---|---|---|---|\n| a |" in text
+    table = "| work | beside | ours | ratio | aim |\n|---|---|---|---|---|\n| a | b | 1.00 s"
+    assert f"### {GROUPS['lora'].title}\n\none\n\n{table}" in text
     assert "old" not in text
     assert (tmp_path / "page.svg").read_text(encoding="utf-8").startswith("<?xml")
