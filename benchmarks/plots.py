@@ -25,6 +25,10 @@ def plot_ratios(rows: Sequence[Row], path: Path) -> None:
         axes.plot(middle, place, marker="o", markersize=4, color=color)
     axes.axvline(1, color="#999", linewidth=0.8)
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10) if low < tick < high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
     axes.set(yticks=range(len(aimed)), ylim=(-0.6, len(aimed) - 0.4), xlabel="ratio by the one aimed at")
     labels = [f"{row.work} / {row.other}".replace("`", "") for row, _ in aimed]
     axes.set_yticklabels(labels, fontsize=7)

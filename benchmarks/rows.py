@@ -53,9 +53,9 @@ def spread(seconds: list[float]) -> str:
 
 def shown(seconds: float) -> str:
     """A time in the unit that suits it."""
-    if seconds >= 0.1:
+    if abs(seconds) >= 0.1:
         return f"{seconds:.2f} s"
-    return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
+    return f"{seconds * 1e3:.1f} ms" if abs(seconds) >= 1e-3 else f"{seconds * 1e6:.0f} µs"
 
 
 def seconds(work: Work, clock: Clock = time.process_time, least: float = 0.02) -> float:
