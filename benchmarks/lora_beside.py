@@ -49,39 +49,30 @@ def rows_of(nodes: dict[str, Any], loras: Path, of: tuple[str, int, int], repeat
     family, width, tokens = of
     model, run = make_model(family, narrow(family, width)), f"{family}{width}"
     modules = write_run(loras / run, model, 2)
-    times, memory = measure(nodes, model, run, one_step(family, tokens), repeats)
+    times = measure(nodes, model, run, one_step(family, tokens), repeats)
     title = f"{family.replace('flux', 'Flux').replace('sdxl', 'SDXL')} {width} wide, {modules} layers"
-    held = {way: f"{size / 2**20:.1f} MB" for way, size in memory.items()}
     switch, step = (f"{what}, {title}" for what in ("another checkpoint", f"a step of {tokens} tokens, LoRA beside"))
     beside, merged, stock, without = (times[way] for way in ("beside", "merged", "stock", "without"))
     return [
-        Row(f"{switch}, beside", "LoraLoader", "≤ 0.1", beside["switch"], stock["switch"], f"holds {held['beside']}"),
-        Row(f"{switch}, merged", "LoraLoader", "≤ 0.5", merged["switch"], stock["switch"], f"holds {held['merged']}"),
+        Row(f"{switch}, beside", "LoraLoader", "≤ 0.1", beside["switch"], stock["switch"]),
+        Row(f"{switch}, merged", "LoraLoader", "≤ 0.5", merged["switch"], stock["switch"]),
         Row(step, "without a LoRA", "≤ 1.1", beside["step"], without["step"]),
         Row(step, "merged", "", beside["step"], merged["step"]),
     ]
 
 
-def measure(
-    nodes: dict[str, Any], model: Any, run: str, step: Callable[[Any], None], repeats: int
-) -> tuple[Times, dict[str, int]]:
-    """Seconds of changing to the second checkpoint from the first, and of a step, by way; bytes that a LoRA takes.
+def measure(nodes: dict[str, Any], model: Any, run: str, step: Callable[[Any], None], repeats: int) -> Times:
+    """Seconds of changing to the second checkpoint from the first, and of a step, by way.
 
     The ways take turns on one model, so each begins with its own first checkpoint, which does not count.
     """
-    from comfyui_eridiffusion.benchmarks.lora_models import clock, prepare, tensor_bytes
+    from comfyui_eridiffusion.benchmarks.lora_models import clock, prepare
 
     times: Times = {way: {"switch": [], "step": []} for way in ("without", "stock", *WAYS)}
-    memory: dict[str, int] = {}
-    for repeat in range(repeats):
+    for _ in range(repeats):
         for way, found in times.items():
             prepare(model)
-            before = tensor_bytes() if repeat == 0 else 0
-            patched = with_lora(nodes, model, run, 1, way)
-            prepare(patched)
-            if repeat == 0 and way in WAYS:
-                step(patched)
-                memory[way] = tensor_bytes() - before
+            prepare(with_lora(nodes, model, run, 1, way))
             began = clock()
             patched = with_lora(nodes, model, run, 2, way)
             prepare(patched)
@@ -90,8 +81,7 @@ def measure(
             found["switch"].append(switched - began - (clock() - switched))
             step(patched)
             found["step"].append(seconds(partial(step, patched), least=0.3))
-            del patched
-    return times, memory
+    return times
 
 
 def with_lora(nodes: dict[str, Any], model: Any, run: str, step: int, way: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import sys
 import time
@@ -201,12 +200,3 @@ def prepare(model: Any) -> None:
     nothing = comfy.samplers.KSAMPLER(lambda wrapped, x, sigmas, **_: x)
     latent = torch.zeros(1, model.get_model_object("latent_format").latent_channels, 8, 8)
     comfy.samplers.CFGGuider(model).sample(latent, latent, nothing, torch.tensor([1.0, 0.0]), disable_pbar=True)
-
-
-def tensor_bytes() -> int:
-    """Bytes of all tensors alive, each storage counted once."""
-    import torch
-
-    gc.collect()
-    tensors = [found for found in gc.get_objects() if type(found) in (torch.Tensor, torch.nn.Parameter)]
-    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
