@@ -131,15 +131,18 @@ def in_turns(meter: Meter, short: Works, works: Works, repeats: int) -> dict[str
 
 
 def rows_of(found: Mapping[str, Sequence[Found]], title: str, pictures: int, aim: str = "") -> list[Row]:
-    """The sweep beside each other way: all of it, and what is above the forward passes. aim: beside stock."""
+    """The sweep beside each other way: all of it, and what is above the forward passes.
+
+    aim: beside stock, in place of one above the passes.
+    """
     ours, *others = found
     whole = {way: [one.whole / pictures for one in runs] for way, runs in found.items()}
     above = {way: [one.above / pictures for one in runs] for way, runs in found.items()}
     passes = [one.passes / pictures for one in found[ours]]
-    made = []
+    made, rest = [], f"{title}, above the forward passes"
     for way in others:
         theirs = found[way][0].note() if found[way][0].loads else "loads: each once"
         note = f"{found[ours][0].note()}; of the other {theirs}"
         made.append(Row(title, way, aim if way.startswith("stock") else "", whole[ours], whole[way], note))
-        made.append(Row(f"{title}, above the forward passes", way, "", above[ours], above[way]))
-    return [*made, Row(f"{title}, above the forward passes", "these passes", "≤ 0.1", above[ours], passes)]
+        made.append(Row(rest, way, "", above[ours], above[way]))
+    return [*made, Row(rest, "these passes", "" if aim else "≤ 0.1", above[ours], passes)]
