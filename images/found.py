@@ -21,7 +21,12 @@ _SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".webp"))
 #: Most files looked at below one run's folder.
 MAX_FILES: Final = 200_000
 _NUMBERS: Final = frozenset(("step", "index", "nth", "seed", "ms"))
-_SHAPES: Final = {"spot": r"[0-9]+_[0-9]+x[0-9]+", "time": r"[0-9_-]+", "pth": r"p[0-9]+|base"}
+_SHAPES: Final = {
+    "spot": r"[0-9]+_[0-9]+x[0-9]+",
+    "time": r"[0-9_-]+",
+    "pth": r"p[0-9]+|base",
+    "bpth": r"(?:base_)?p[0-9]+",
+}
 #: What differs between two files of the same sample, so tells nothing about which sample a file is.
 _NOT_THE_SAMPLE: Final = frozenset(("step", "seed", "ms", "time"))
 
@@ -73,6 +78,8 @@ def _read(template: str, path: PurePosixPath) -> tuple[int, Key] | None:
         found["nth"] = found["nth"] or "0"
     if found.get("pth") == "base":
         found["pth"] = "p1"
+    if "bpth" in found:
+        found["bpth"] = found["bpth"].removeprefix("base_")
     key = {
         name: str(int(text)) if name in _NUMBERS else text
         for name, text in found.items()

@@ -113,4 +113,5 @@ def _values(sample: SampleFile) -> dict[str, Value]:
         "ms": int(sample.created.timestamp() * 1000),
         "stem": sample.label or f"sample_{sample.index + 1:03}",
         "pth": "base" if sample.step == 0 and sample.count == 1 else f"p{sample.index + 1}",
+        "bpth": f"{'' if sample.step else 'base_'}p{sample.index + 1}",
     }

@@ -35,6 +35,7 @@ PLACEHOLDERS: Final[dict[str, str]] = {
     "ms": "time of saving in milliseconds since 1970",
     "stem": "the trainer's own name of the sample, else sample_001, sample_002, …",
     "pth": "p1, p2, …; base before training where the step has one sample only",
+    "bpth": "p1, p2, …; base_p1, base_p2, … before training",
 }
 
 Value = str | int | datetime | None

@@ -10,6 +10,16 @@ from comfyui_eridiffusion.images.found import samples_by_name
 from comfyui_eridiffusion.images.layouts import SampleFile
 
 
+def test_chromas_pictures_before_training_are_found(tmp_path: Path) -> None:
+    """As EriTrainer's train_chroma.rs writes them."""
+    paths = [tmp_path / "r" / name for name in ("sample_step0_base_p2.png", "sample_step250_p2.png")]
+    paths[0].parent.mkdir()
+    for path in paths:
+        path.write_bytes(b"")
+    samples = [SampleFile("r", 0, i, f"sample_{i:02}", 2, family="chroma") for i in range(2)]
+    assert samples_by_name(tmp_path, "eritrainer", samples) == {(0, 1): paths[0], (250, 1): paths[1]}
+
+
 @pytest.mark.parametrize(
     ("trainer", "path"),
     [

@@ -74,6 +74,12 @@ def test_variants() -> None:
     assert relative_path("eridiffusion-v2", sample(label="output")).name == "output.png"
     assert relative_path("eritrainer", sample(index=0, count=1)).name == "sample_step500_p1.png"
     assert relative_path("eritrainer", sample(step=0, index=0, count=1)).name == "sample_step0_base.png"
+    # train_chroma.rs L887-889, L1327
+    chroma = [sample(step=step, index=1, count=2, family="chroma") for step in (0, 500)]
+    assert [relative_path("eritrainer", one).name for one in chroma] == [
+        "sample_step0_base_p2.png",
+        "sample_step500_p2.png",
+    ]
     assert relative_path("kohya", sample(seed=None)).name == "my_run_000500_03_20260304050607.png"
     named = relative_path("simpletuner", sample(label="validation_0_1024x1024"))
     assert named.name == "step_500_validation_0_1024x1024.png"

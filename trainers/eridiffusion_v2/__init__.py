@@ -77,7 +77,15 @@ TRAINER: Final = Trainer(
     ways=WAYS,
     # A sample program is given a folder; here each training step has its own.
     layout=Layout(
-        "{run}/step_{step}/{stem}", "png", others={IN_RUN: Layout("{run}/sample_step{step}_{pth}", "png")}
+        "{run}/step_{step}/{stem}",
+        "png",
+        others={
+            IN_RUN: Layout(
+                "{run}/sample_step{step}_{pth}",
+                "png",
+                families={"chroma": Layout("{run}/sample_step{step}_{bpth}", "png")},  # train_chroma.rs L887-889, L1327
+            )
+        },
     ),
     layout_claim=Claim("file layout", "as its source says"),
     # bin/train_sd35.rs, train_chroma.rs; bin/sample_*.rs
