@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ..errors import HostError
 from ..host_version import FLOOR, is_new_enough
+from ..protocol.pack_version import pack_version
 from ..protocol.schemas import combo_choices
 from ..workflows.graph import OUTPUTS
 
@@ -21,6 +22,18 @@ def require_version(url: str, stats: Mapping[str, Any]) -> None:
         raise HostError(f"{url} is ComfyUI {version}", remedy=f"Update it to {FLOOR} or newer.", kind="protocol")
 
 
+def require_pack(url: str, told: Mapping[str, Any] | None) -> None:
+    """Do nothing where a ComfyUI has this version of the pack, else raise HostError.
+
+    told: What its pack says of itself; None = it does not say it, as packs did before.
+    """
+    there, here = (told or {}).get("version"), pack_version()
+    if there != here:
+        its = f"version {there}" if there else "an older one, which does not say its version"
+        problem = f"the pack at {url} is {its}, this one is version {here}"
+        raise HostError(problem, remedy="Install the same version there.", kind="protocol")
+
+
 def require_fit(url: str, info: Mapping[str, Any], graph: Mapping[str, Any]) -> None:
     """Do nothing where a ComfyUI can run a graph, else raise HostError saying what it lacks.
 
@@ -33,23 +46,14 @@ def require_fit(url: str, info: Mapping[str, Any], graph: Mapping[str, Any]) -> 
         if kind not in info:
             what = "this pack" if _is_own(kind) else "the node pack that holds it"
             raise HostError(f"{url} has no node {kind}", remedy=f"Install {what} there.", kind="missing_node")
-        _require_inputs(url, kind, info[kind], node["inputs"])
+        _require_choices(url, kind, info[kind], node["inputs"])
 
 
 def _is_own(kind: str) -> bool:
     return kind in OUTPUTS and kind.startswith("Eri")
 
 
-def _require_inputs(url: str, kind: str, described: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    groups = described.get("input", {})
-    required, known = set(groups.get("required") or ()), {name for group in groups.values() for name in group or ()}
-    if _is_own(kind) and (given.keys() - known or required - given.keys()):
-        names = ", ".join(sorted((given.keys() - known) | (required - given.keys())))
-        raise HostError(
-            f"the pack at {url} is another version than this one: {kind} differs in {names}",
-            remedy="Install the same version there.",
-            kind="protocol",
-        )
+def _require_choices(url: str, kind: str, described: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         choices = None if name in _SENT else combo_choices(described, name)
         if choices is not None and isinstance(value, str) and value not in choices:

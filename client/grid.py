@@ -14,7 +14,7 @@ from ..images.inner_texts import read_texts
 from ..spec import SampleItem, SampleSpec
 from ..workflows.models import Models
 from .resume import Plan, StepGraphs, plan_sweep
-from .sample_records import checkpoint_of, marks_of, pictures_below, samples_root, seed_of
+from .sample_records import checkpoint_of, marks_of, pictures_below, samples_root, seed_of, sigmas_of
 
 #: Variant's key, training step (-1 = the newest checkpoint) and item index -> the picture.
 Made = dict[tuple[str, int, int], Path]
@@ -142,6 +142,7 @@ def record(root: Path, recipe: Recipe, cells: Mapping[tuple[Variant, int, int], 
             seed=seed_of(texts),
             checkpoint=checkpoint_of(texts),
             graph=next(iter(marks), None),
+            sigmas=sigmas_of(texts),
             made=utc(datetime.fromtimestamp(path.stat().st_mtime, tz=timezone.utc)),
         )
         if (line.cell, line.file, line.checkpoint) not in known:

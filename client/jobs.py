@@ -14,7 +14,7 @@ from ..compare.estimate import Pace, estimate, work
 from ..compare.manifest import ManifestLine, append, read
 from ..errors import HostError
 from ..images.inner_texts import read_texts
-from ..protocol.events import PICTURES, SIGMAS, Event, Executed
+from ..protocol.events import PICTURES, Event, Executed
 from ..protocol.graph_marks import saver_marks
 from ..workflows import Workflow
 from .control_images import upload
@@ -22,7 +22,7 @@ from .failures import Content, named, not_made, of_the_pictures, replaced
 from .grid import Grid, Job, Made, Recipe, line_of, utc
 from .host_client import HostClient
 from .runs import host_run_name
-from .sample_records import checkpoint_of, samples_root
+from .sample_records import checkpoint_of, samples_root, sigmas_of
 from .sheets import write_sheets
 from .sweep import Report, fetch, sample_step
 
@@ -108,8 +108,9 @@ async def do_job(worker: Worker, recipe: Recipe, job: Job, report: Report | None
     graph = {index: marks.get(saver) for saver, items in workflow.saves.items() for index in items}
     lines = []
     for index, path in pictures.items():
-        facts: dict[str, Any] = {"checkpoint": checkpoint_of(read_texts(path)), "graph": graph[index]}
-        facts |= {"sigmas": clock.sigmas.get(index), "seconds": clock.seconds.get(index), "made": utc()}
+        texts = read_texts(path)
+        facts: dict[str, Any] = {"checkpoint": checkpoint_of(texts), "graph": graph[index], "sigmas": sigmas_of(texts)}
+        facts |= {"seconds": clock.seconds.get(index), "made": utc()}
         for variant in job.of:
             line = line_of(recipe.spec, variant, job.step, index, path.relative_to(root).as_posix())
             lines.append(replace(line, comfyui=worker.version, worker=worker.name, **facts))
@@ -118,14 +119,13 @@ async def do_job(worker: Worker, recipe: Recipe, job: Job, report: Report | None
 
 
 class _Clock:
-    """How long each picture of a prompt took, and at which noise levels; the first one's time has the loading in it.
+    """How long each picture of a prompt took; the first one's time has the loading in it.
 
     report: told everything that this one is.
     """
 
     def __init__(self, report: Report | None) -> None:
         self.seconds: dict[int, float] = {}
-        self.sigmas: dict[int, str] = {}
         self._report, self._last = report, time.monotonic()
 
     def tell(self, workflow: Workflow, event: Event | None) -> None:
@@ -136,9 +136,6 @@ class _Clock:
             now = time.monotonic()
             self.seconds |= {index: round((now - self._last) / len(new), 3) for index in new}
             self._last = now
-        elif isinstance(event, Executed) and SIGMAS in event.output:
-            items = workflow.saves.get(event.node.replace("sample", "save", 1), ())
-            self.sigmas |= {items[row]: text for row, text in event.output[SIGMAS] if row < len(items)}
         if self._report is not None:
             self._report(workflow, event)
 

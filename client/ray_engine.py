@@ -19,10 +19,11 @@ from ..compare.manifest import append
 from ..errors import HostError
 from ..lora import Checkpoint
 from ..lora.fingerprint import content
+from ..protocol.pack_version import pack_version
 from ..workflows.models import read_description
 from .grid import Grid, Job, Recipe
 from .jobs import JobDone
-from .ray_worker import Answer, MakeHost, RayWorker, SentFile, SentRun, pack_version
+from .ray_worker import ROOMS, Answer, MakeHost, RayWorker, SentFile, SentRun
 from .runs import checkpoints_here
 from .sample_records import samples_root
 from .saving import save_file
@@ -94,7 +95,7 @@ class RayPlace:
         """Start or reach its ComfyUI, which may wait for a free GPU; raises HostError."""
         there, node = await self._asked(self._actor.about.remote())
         self.name = f"{node}, {self.name}"
-        if there != (here := pack_version()):
+        if there != (here := pack_version(*ROOMS)):
             raise HostError(
                 f"its pack is version {there}, this one is {here}",
                 remedy="Install the same one there.",

@@ -7,32 +7,26 @@ back with the answer. Ray itself is not imported here.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
 import socket
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from functools import cache
-from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple, Protocol
 
 from ..errors import EriError, HostError, LoraError
 from ..lora import find_checkpoints, select_checkpoint
+from ..protocol.pack_version import pack_version
 from ..whole_files import write_whole
 from .grid import Job, Recipe
 from .host_client import HostClient
 from .jobs import JobDone, Worker, do_job
 from .several_hosts import counted, nodes_of, require_fit_for
 
-#: Parts of this pack that decide what a picture is.
-_ROOMS: Final = (
-    *("client", "compare", "configs", "families", "host", "images", "lora", "nodes", "protocol", "samplers", "spec"),
-    *("trainers", "workflows"),
-)
+#: What a worker needs beside what makes pictures: the work comes as objects of these.
+ROOMS: Final = ("client", "compare")
 
 _PREFIX: Final = "eri-ray-"
 _WEEK: Final = 7 * 86_400
@@ -119,7 +113,7 @@ class RayWorker:
 
     async def about(self) -> Answer:
         """The version of its pack, and the name of its machine."""
-        return Answer((pack_version(), socket.gethostname()))
+        return Answer((pack_version(*ROOMS), socket.gethostname()))
 
     async def open(self, timeout: float | None) -> Answer:
         """Start or reach the ComfyUI; gives its /object_info."""
@@ -234,15 +228,3 @@ async def _answered(work: Awaitable[Any]) -> Answer:
         return Answer(error={"problem": error.problem, "remedy": dict(error.remedies), **named})
     except (EriError, OSError) as error:
         return Answer(error={"problem": str(error)})
-
-
-@cache
-def pack_version() -> str:
-    """A text that is the same for equal copies of this pack, and begins with its release."""
-    root, digest = Path(__file__).parents[1], hashlib.sha256()
-    for path in sorted(path for room in _ROOMS for path in (root / room).rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    release = "unreleased"
-    with suppress(metadata.PackageNotFoundError):
-        release = metadata.version("eridiffusion")
-    return f"{release} ({digest.hexdigest()[:8]})"

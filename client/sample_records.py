@@ -153,6 +153,12 @@ def seed_of(texts: Mapping[str, str]) -> int | None:
     return seed if isinstance(seed, int) else None
 
 
+def sigmas_of(texts: Mapping[str, str]) -> str | None:
+    """Hash of the noise levels that an image was sampled at, None = it does not say."""
+    said = (_record(texts) or {}).get("sigmas")
+    return said if isinstance(said, str) else None
+
+
 def checkpoint_of(texts: Mapping[str, str]) -> str | None:
     """Fingerprint of the checkpoint that made an image, None = it does not say."""
     said = parsed(texts.get(LORA)).get("fingerprint")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..protocol.events import Event
 from ..workflows import Workflow
-from .fitness import require_fit, require_version
+from .fitness import require_fit, require_pack, require_version
 from .grid import Grid, Job, Recipe
 from .host_client import HostClient
 from .jobs import JobDone, Worker, do_job, worker_name
@@ -52,9 +52,12 @@ class HostPlace:
 
 
 async def nodes_of(client: HostClient) -> dict[str, Any]:
-    """The /object_info of a ComfyUI that is new enough; raises HostError."""
+    """The /object_info of a ComfyUI that is new enough and has this version of the pack, or none; raises HostError."""
     require_version(client.url, await client.system_stats())
-    return await client.object_info()
+    info = await client.object_info()
+    if "EriSampleSpec" in info:
+        require_pack(client.url, await client.found("/eridiffusion/version", {}))
+    return info
 
 
 async def require_fit_for(worker: Worker, info: Mapping[str, Any], recipe: Recipe, job: Job) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ..errors import NoPicturesError, SpecError
-from ..images.inner_texts import KEY, LORA, parsed, read_texts
+from ..images.inner_texts import KEY, LORA, SUFFIXES, parsed, read_texts
 from ..images.template import safe_name
 from ..images.trainer_samples import own_samples
 from ..spec import SampleItem, SampleSpec, from_json
@@ -21,7 +21,6 @@ from .manifest import read
 NEWEST: Final = -1
 #: A file of this name says that a folder is a gallery: its pictures are copies.
 GALLERY_MARKER: Final = "eridiffusion-gallery.json"
-_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 _SPEC: Final = "eridiffusion_spec"
 _SHOWN: Final = 6
 
@@ -251,7 +250,7 @@ def pictures_in(folder: Path) -> Iterator[Path]:
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.lower().endswith(_SUFFIXES):
+            if name.lower().endswith(SUFFIXES):
                 yield Path(place, name)
 
 

@@ -32,7 +32,7 @@ class ManifestLine:
         axes: Values of the further axes of a sweep, by axis (`strength`, `cfg`, …).
         checkpoint: Fingerprint of the LoRA file, None where none was loaded or it is not known.
         graph: Hash of everything in the graph that made the picture but its samples.
-        sigmas: Hash of the noise levels that it was sampled at, None where ComfyUI did not tell.
+        sigmas: Hash of the noise levels that it was sampled at, None where the picture does not say.
         sampling_steps: How many steps the sampler made.
         seconds: How long the picture took, None where that is not known.
         made: When it was made, in UTC, as ISO 8601.

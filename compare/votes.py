@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ..errors import CompareError
+from ..workflows.run_memory import memory_file
 from .axes import shown
 from .json_lines import VERSION, append_lines, read_lines
 
@@ -73,8 +74,8 @@ class Vote:
 
 
 def votes_file(place: Path) -> Path:
-    """The file of votes of the run at `place`, a folder or (one of several runs in a folder) a name in one."""
-    return place / FILE if place.is_dir() else place.with_name(f"{place.name}.{FILE}")
+    """The file of votes of the run at `place`, see `memory_file`."""
+    return memory_file(place, FILE)
 
 
 def read_votes(path: Path, run: str | None = None) -> list[Vote]:

@@ -14,10 +14,10 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from .inner_texts import SUFFIXES
 from .layouts import SampleFile, relative_path, template_in
 from .template import TOKEN, safe_name
 
-_SUFFIXES: Final = frozenset((".png", ".jpg", ".jpeg", ".webp"))
 #: Most files looked at below one run's folder.
 MAX_FILES: Final = 200_000
 _NUMBERS: Final = frozenset(("step", "index", "nth", "seed", "ms"))
@@ -113,5 +113,5 @@ def _images(folder: Path) -> Iterator[Path]:
             seen += 1
             if seen > MAX_FILES:
                 return
-            if os.path.splitext(name)[1].lower() in _SUFFIXES:
+            if os.path.splitext(name)[1].lower() in SUFFIXES:
                 yield Path(place, name)

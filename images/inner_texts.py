@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+#: How the names of pictures end that may have such texts, in small letters.
+SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 #: Keyword under which Save Samples writes what a picture shows; whatever has it is this pack's.
 KEY: Final = "eridiffusion"
 #: Keyword under which it writes what LoRA at Step said of the LoRA.

@@ -10,9 +10,8 @@ from typing import Any, Final
 from ..errors import SpecError
 from ..spec import SampleItem, SampleSpec
 from ..spec.readers import from_json
-from .inner_texts import read_texts
+from .inner_texts import SUFFIXES, read_texts
 
-_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 #: Most pictures opened, the newest first.
 MAX_OPENED: Final = 200
 
@@ -35,7 +34,7 @@ def recorded_spec(folder: Path, run: str) -> SampleSpec | None:
 
 
 def _newest(folder: Path) -> list[Path]:
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES] if folder.is_dir() else []
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES] if folder.is_dir() else []
     return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)[:MAX_OPENED]
 
 

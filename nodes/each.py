@@ -11,7 +11,7 @@ from ..host.output.each import branches, in_order, new_fingerprint
 from ..host.output.sheet import previews
 from ..host.sampling.batches import Batch
 from ..host.sampling.sample import sample_batch
-from ..host.sampling.schedules import told_sigmas
+from ..host.sampling.told import say_sigmas
 from ..host.schema import OUTPUT_MENU, SAMPLING_MENU, schema
 from .output import save_node_inputs, saved
 from .sampling import sample_node_inputs
@@ -71,7 +71,8 @@ class EriEachSample(io.ComfyNode):
     @in_range()
     def execute(cls, part: list[str], begun: list[int], **inputs: Any) -> io.NodeOutput:
         latents, rows = sample_batch(inputs, Batch(part[0], begun[0]))
-        return io.NodeOutput(latents, ui=told_sigmas(inputs["sigmas"], rows))
+        say_sigmas(inputs["sigmas"], rows)
+        return io.NodeOutput(latents)
 
 
 class EriEachSave(io.ComfyNode):

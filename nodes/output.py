@@ -12,6 +12,7 @@ from ..host.output.each import fingerprint, line_here, list_here
 from ..host.output.embedding import embedding_of
 from ..host.output.save import SaveSettings, save_samples
 from ..host.output.sheet import make_sheet
+from ..host.sampling.told import sigmas_above
 from ..host.schema import OUTPUT_MENU, SPEC, schema
 from ..images.files import EXISTING
 from ..images.layouts import LAYOUTS
@@ -45,7 +46,8 @@ def saved(hidden: Any, images: list[Any], lists: Mapping[str, Any], part: str = 
     spec = first.pop("spec", None)
     settings = SaveSettings(image_format=first.pop("format", "auto"), **first)
     name, report = named.get("name", []), named.get("report", ())
-    return io.NodeOutput(ui=save_samples(images, name, named["step"], spec, settings, hidden, report, part))
+    step, sigmas = named["step"], sigmas_above()
+    return io.NodeOutput(ui=save_samples(images, name, step, spec, settings, hidden, report, part, sigmas))
 
 
 class EriSaveSamples(io.ComfyNode):

@@ -12,7 +12,7 @@ from ..host.sampling.model import PUBLISHED, SECOND_ATTENTION, trainers_model
 from ..host.sampling.noise import PROFILES, problem_with
 from ..host.sampling.sample import sample_inputs
 from ..host.sampling.samplers import FLOW_METHODS, flow_euler, sample_ddim
-from ..host.sampling.schedules import told_sigmas
+from ..host.sampling.told import say_sigmas
 from ..host.sampling.trainer_sampler import TrainerSampler
 from ..host.schema import SAMPLING_MENU, schema
 from ..samplers.schedules import DDIM_SPACINGS, LAST_FIRST
@@ -149,7 +149,8 @@ class EriSample(io.ComfyNode):
     @classmethod
     @in_range()
     def execute(cls, **inputs: Any) -> io.NodeOutput:
-        return io.NodeOutput(sample_inputs(inputs), ui=told_sigmas(inputs["sigmas"]))
+        say_sigmas(inputs["sigmas"])
+        return io.NodeOutput(sample_inputs(inputs))
 
 
 class EriTrainerModel(io.ComfyNode):

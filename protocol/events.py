@@ -19,8 +19,6 @@ PROMPT_FILES: Final = "prompt_files"
 #: has. ComfyUI reports several such outputs for one Save Samples node.
 PICTURES: Final = "pictures"
 PICTURES_OF: Final = "pictures_of"
-#: Entry of a Sample node's UI output: for each row of its list its number, from 0, and a hash of its sigmas.
-SIGMAS: Final = "sigmas"
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ def from_message(kind: str, data: Mapping[str, Any]) -> list[Event]:
         return [StepProgress(prompt, node, float(data.get("value") or 0), float(data.get("max") or 0))]
     if kind == "executed":
         output = data.get("output") or {}
-        shown = str(data.get("display_node") or node) if PICTURES in output or SIGMAS in output else node
+        shown = str(data.get("display_node") or node) if PICTURES in output else node
         return [Executed(prompt, shown, images_of(output), output)]
     if kind == "execution_success":
         return [Succeeded(prompt)]

@@ -54,9 +54,9 @@ class RunMemory:
         return replace(self, file=file, source=source, spec=spec)
 
 
-def memory_file(place: Path) -> Path:
-    """The file of the run at `place`, a folder or (one of several runs in a folder) a name in one."""
-    return place / FILE if place.is_dir() else place.with_name(f"{place.name}.{FILE}")
+def memory_file(place: Path, name: str = FILE) -> Path:
+    """The file that is kept with the run at `place`, a folder or (one of several runs in a folder) a name in one."""
+    return place / name if place.is_dir() else place.with_name(f"{place.name}.{name}")
 
 
 def read_memory(path: Path) -> RunMemory:

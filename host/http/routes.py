@@ -30,6 +30,7 @@ from ...errors import (
     WorkflowError,
 )
 from ...families import FAMILIES
+from ...protocol.pack_version import pack_version
 from ...spec import SampleSpec
 from ...workflows import Workflow
 from ...workflows.requests import MAX_BODY, GraphRequest, QueueRequest, Request, graph_for, read_request
@@ -223,7 +224,13 @@ def _summary(workflow: Workflow) -> dict[str, Any]:
     }
 
 
+async def _version(_: web.Request) -> web.Response:
+    """GET /eridiffusion/version"""
+    return web.json_response({"version": await asyncio.to_thread(pack_version)})
+
+
 ROUTES: Final[Routes] = (
+    ("GET", "/version", _version),
     ("POST", "/graph", _graph),
     ("POST", "/queue", _queue),
     ("GET", "/description", _description),

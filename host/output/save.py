@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -61,15 +61,10 @@ class _Sample:
 
 
 def save_samples(
-    batches: Sequence[Tensor],
-    names: Sequence[str],
-    steps: Sequence[int],
-    spec: SampleSpec | None,
-    settings: SaveSettings,
-    hidden: Any = None,
-    reports: Sequence[str] = (),
-    part: str = "",
-) -> dict[str, list[Any]]:
+    batches: Sequence[Tensor], names: Sequence[str], steps: Sequence[int], spec: SampleSpec | None,
+    settings: SaveSettings, hidden: Any = None, reports: Sequence[str] = (), part: str = "",
+    sigmas: Callable[[int], str | None] = lambda number: None,
+) -> dict[str, list[Any]]:  # fmt: skip
     """Write samples below ComfyUI's output folder and return the node's UI output.
 
     It has ComfyUI's own `images` entries, one per picture, `prompt_files`, the same entries for prompt files beside
@@ -83,6 +78,7 @@ def save_samples(
         hidden: The node's hidden inputs. Their prompt and workflow go into the files as the stock saver does it, unless
             ComfyUI runs with --disable-metadata.
         reports: The LoRA's reports, as many as `steps` may be.
+        sigmas: As `sigmas_above` gives them.
         part: Which pictures of a list these are: "1,3 of 4"; "" = all. Names, steps and reports are those of the list.
 
     Everything is checked before the first file is written. Raises NodeInputError when lists and pictures do not pair,
@@ -98,14 +94,14 @@ def save_samples(
     here = [(sample, sample.pixels) for sample in samples if sample.pixels is not None]
     progress = comfy.utils.ProgressBar(len(here)) if len(here) > 1 else None
     images, prompt_files = [], []
-    for sample, pixels in here:
+    for number, (sample, pixels) in zip(sorted(numbers), here, strict=True):
         comfy.model_management.throw_exception_if_processing_interrupted()
         saved = save_image(
             _picture(pixels, settings.rounding),
             root,
             sample.path,
             text=sample.item.prompt if sample.item and texts else None,
-            metadata={**shared, **_own_metadata(spec, sample, marks)},
+            metadata={**shared, **_own_metadata(spec, sample, marks, sigmas(number))},
             existing=settings.existing,
             quality=settings.quality,
         )
@@ -260,16 +256,18 @@ def _graph_metadata(hidden: Any) -> dict[str, str]:
     return texts
 
 
-def _own_metadata(spec: SampleSpec, sample: _Sample, marks: list[str]) -> dict[str, str]:
+def _own_metadata(spec: SampleSpec, sample: _Sample, marks: list[str], sigmas: str | None) -> dict[str, str]:
     """The sample as plain values, as a spec of this one picture that EriSampleSpec reads, and the LoRA's report.
 
-    `marks` are those of the graph's savers, for a JPEG that has no room for the graph itself.
+    `marks` are those of the graph's savers, for a JPEG that has no room for the graph itself; `sigmas` is the
+    hash of its noise levels, None = not known.
     """
     if args.disable_metadata:
         return {}
     texts = {}
     if sample.item:
         facts = {"run": spec.name, "trainer": spec.trainer, "family": spec.family, "step": sample.step}
+        facts |= {} if sigmas is None else {"sigmas": sigmas}
         texts["eridiffusion"] = json.dumps({**facts, **vars(sample.item), "graph_marks": marks})
         texts["eridiffusion_spec"] = json.dumps(replace(spec.part([sample.item]), source="<text>").to_dict())
     if sample.report:

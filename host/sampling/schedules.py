@@ -1,16 +1,13 @@
-"""Schedules that need sizes or the model's own noise table, and what a client is told of one."""
+"""Schedules that need sizes or the model's own noise table."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import comfy.model_sampling
 from torch import Tensor
 
 from ...errors import NodeInputError
-from ...protocol.events import SIGMAS
 from ...samplers.ddim_plan import alphas_from, ddim_sigmas
 from ...samplers.schedules import flow_sigmas, flux_sigmas, rescale_zero_terminal_snr, shifted_sigmoid_sigmas
 
@@ -94,19 +91,3 @@ def total_steps(steps: int, denoise: float) -> int:
             f"denoise is {denoise:g}; it must be above 0 (nothing would be sampled) and at most 1 (the whole schedule)."
         )
     return int(steps / denoise)
-
-
-def told_sigmas(sigmas: Any, rows: Sequence[int] | None = None) -> dict[str, list[Any]]:
-    """The UI output that tells a client at which noise levels rows are sampled: their numbers and hashes.
-
-    Args:
-        sigmas: EriSample's input, one tensor or a list with one for all rows or one for each.
-        rows: numbers from 0, None = all.
-    """
-    every = sigmas if isinstance(sigmas, list) else [sigmas]
-    numbers = range(len(every)) if rows is None else rows
-    return {SIGMAS: [[number, _hash(every[number % len(every)])] for number in numbers]}
-
-
-def _hash(sigmas: Tensor) -> str:
-    return hashlib.sha256(sigmas.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()

@@ -117,7 +117,7 @@ async def test_a_worker_is_killed_and_a_sweep_is_cancelled(
 async def of_another_version(url: str, files: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = RayPlace(ray.remote(RayWorker).options(num_cpus=0).remote(url, None), "old", files, folder)
     with monkeypatch.context() as here:
-        here.setattr(ray_engine, "pack_version", lambda: "9.9.9")
+        here.setattr(ray_engine, "pack_version", lambda *_: "9.9.9")
         with pytest.raises(HostError, match=r"its pack is version .+, this one is 9\.9\.9\. Install the same"):
             await place.open()
     await place.close()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comfyui_eridiffusion.client.embeddings import embed
+from comfyui_eridiffusion.client.host_client import HostClient
+from comfyui_eridiffusion.errors import HostError
 from comfyui_eridiffusion.protocol.events import Failed
 from comfyui_eridiffusion.protocol.refusals import failed, refused
 
@@ -84,3 +88,12 @@ def test_gpu_out_of_memory() -> None:
     assert error.kind == "out_of_memory"
     assert "--lowvram" in str(error)
     assert "TIPS" not in str(error)
+
+
+async def test_a_clip_vision_model_that_comfyui_lacks_is_told_before_pictures_are_sent(
+    host_server: Any, tmp_path: Path
+) -> None:
+    async with HostClient(host_server.url) as client:
+        with pytest.raises(HostError, match=r"no CLIP vision model 'none\.safetensors'.+models/clip_vision") as caught:
+            await embed(client, "none.safetensors", {"a": tmp_path / "not_looked_at.png"})
+    assert (caught.value.kind, caught.value.field) == ("validation", "clip_name")

@@ -100,7 +100,7 @@ def test_each_picture_is_saved_when_it_is_done(made: list[Any], tmp_path: Path, 
     files = {value: there for value, _, there in steps}  # the last report of each step
     assert {value: files[value] for value in (1, 2, 3, 5, 6, 7)} == {1: 0, 2: 1, 3: 1, 5: 2, 6: 2, 7: 2}
     meta = executor.history_result["meta"]
-    assert [meta[name]["display_node"] for name in executor.history_result["outputs"]] == ["sample", "save"] * 3
+    assert [meta[name]["display_node"] for name in executor.history_result["outputs"]] == ["save"] * 3
     told.steps = []
     succeed(listed(whole=True))
     assert pixels(tmp_path) == one_by_one
