@@ -122,8 +122,7 @@ class RayPlace:
             done, files = await self._asked(self._actor.do.remote(job))
         finally:
             telling.cancel()
-        for place, data in files.items():
-            save_file(self._folder / place, data)
+        self._keep(files)
         append(samples_root(self._folder, recipe.spec), done.lines)
         pictures = {index: self._folder / place for index, place in done.pictures.items()}
         return replace(done, pictures=pictures)
@@ -137,11 +136,19 @@ class RayPlace:
             await asyncio.wait_for(_result(self._actor.close.remote()), _PARTING)
 
     async def _tell(self, so_far: SoFar) -> None:
-        """Tell how far it is, until this is cancelled or the actor is gone."""
+        """Tell how far it is, and take what is saved, until this is cancelled or the actor is gone."""
+        there: list[str] = []
         with suppress(_imported().exceptions.RayError):
             while True:
                 await asyncio.sleep(_LOOK)
-                so_far(await _result(self._actor.made.remote()))
+                made, files = await _result(self._actor.made.remote(there))
+                self._keep(files)
+                there = [*files]
+                so_far(made)
+
+    def _keep(self, files: Mapping[str, bytes]) -> None:
+        for place, data in files.items():
+            save_file(self._folder / place, data)
 
     async def _bring(self, recipe: Recipe, job: Job) -> None:
         """Have the checkpoint of a job there; raises HostError."""

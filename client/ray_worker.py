@@ -1,7 +1,7 @@
 """One worker on a Ray cluster: an actor that owns a ComfyUI, or uses one that runs already, and does a sweep's jobs.
 
 It needs neither the disk of the command nor that of another worker: checkpoints come with the work, and pictures go
-back with the answer. Ray itself is not imported here.
+back as they are saved. Ray itself is not imported here.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple, Protocol
 
 from ..errors import EriError, HostError, LoraError
 from ..lora import find_checkpoints, select_checkpoint
+from ..protocol.events import Event, Executed
 from ..protocol.pack_version import pack_version
 from ..whole_files import write_whole
+from ..workflows import Workflow
 from .grid import Job, Recipe
 from .host_client import HostClient
 from .jobs import JobDone, Worker, do_job
@@ -109,6 +111,8 @@ class RayWorker:
         self._runs: dict[str, str] = {}
         self._here: dict[Path, str] = {}
         self._made = 0
+        self._saved: dict[str, Path] = {}
+        self._gone: set[str] = set()
         self._doing: asyncio.Future[Any] | None = None
 
     async def about(self) -> Answer:
@@ -130,12 +134,17 @@ class RayWorker:
     async def do(self, job: Job) -> Answer:
         """Do a job; gives the `JobDone` with paths as text, relative to the output folder, and the files there."""
         self._made = 0
+        self._saved, self._gone = {}, set()
         self._doing = asyncio.ensure_future(self._do(job))
         return await _answered(self._doing)
 
-    async def made(self) -> int:
-        """How many pictures of the job that it is at are made."""
-        return self._made
+    async def made(self, there: Sequence[str]) -> tuple[int, dict[str, bytes]]:
+        """How many pictures of the job that it is at are made, and the files of those that are saved.
+
+        there: the files that came with earlier answers, which are left out from now on.
+        """
+        self._gone.update(there)
+        return self._made, self._files()
 
     async def close(self) -> None:
         """End what was started, a job in ComfyUI too, and remove what was sent."""
@@ -186,15 +195,31 @@ class RayWorker:
     async def _do(self, job: Job) -> tuple[JobDone, dict[str, bytes]]:
         if self._recipe is None:
             raise HostError("this worker was not prepared")
-        done = await do_job(self._opened(), self._recipe, job, counted(self._count))
-        files: dict[str, bytes] = {}
-        for path in done.pictures.values():
-            for file in (path.with_suffix(".txt"), path):  # as `fetch` brings them: the picture says that all is there
-                if file.is_file():
-                    files[file.relative_to(self._output).as_posix()] = file.read_bytes()
-                    file.unlink()
+        count = counted(self._count)
+
+        def report(workflow: Workflow, event: Event | None) -> None:
+            count(workflow, event)
+            if isinstance(event, Executed) and event.node in workflow.saves:
+                self._take_note(self._output / image.subfolder / image.filename for image in event.images)
+
+        done = await do_job(self._opened(), self._recipe, job, report)
+        self._take_note(done.pictures.values())
+        files = self._files()
+        for path in self._saved.values():
+            path.unlink(missing_ok=True)
         pictures = {index: path.relative_to(self._output) for index, path in done.pictures.items()}
         return replace(done, pictures=pictures), files
+
+    def _take_note(self, pictures: Iterable[Path]) -> None:
+        """Have these sent: as `fetch` brings them, the picture says that all is there."""
+        for path in pictures:
+            for file in (path.with_suffix(".txt"), path):
+                self._saved[file.relative_to(self._output).as_posix()] = file
+
+    def _files(self) -> dict[str, bytes]:
+        """Those that the command lacks; a ComfyUI that is reached by its URL brings them at the end of the job."""
+        lacking = {name: path for name, path in self._saved.items() if name not in self._gone and path.is_file()}
+        return {name: path.read_bytes() for name, path in lacking.items()}
 
     def _count(self, made: int) -> None:
         self._made = made

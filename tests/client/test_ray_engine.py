@@ -102,6 +102,7 @@ async def test_a_worker_is_killed_and_a_sweep_is_cancelled(
     async with ray_places(None, [], 2, own_host, tmp_path / "shared") as places:
         watched: list[Place] = [Watched(place, every, dies) for place, dies in zip(places, (True, False), strict=True)]
         await sample_on(watched, lambda _: plan("shared", run), told.append, lambda *_: None)
+        await streamed(places[0]._files, tmp_path)
         await of_another_version(host_server.url, places[0]._files, tmp_path, monkeypatch)
         await cancelled(host_server, places[0]._files, tmp_path)
     assert len(told) == 1
@@ -120,6 +121,24 @@ async def of_another_version(url: str, files: Any, folder: Path, monkeypatch: py
         here.setattr(ray_engine, "pack_version", lambda *_: "9.9.9")
         with pytest.raises(HostError, match=r"its pack is version .+, this one is 9\.9\.9\. Install the same"):
             await place.open()
+    await place.close()
+
+
+async def streamed(files: Any, folder: Path) -> None:
+    """The first picture of a job is here while the second one is still sampled."""
+    spec = replace(short("flux", steps=60), name="streamed")
+    grid = plan_grid(spec, [50], folder / "streamed", models=MODELS, runs={"": str(folder / "sent" / "hexa")})
+    actor = ray.remote(RayWorker).options(num_cpus=0).remote(None, own_host)
+    place = RayPlace(actor, "own", files, folder / "streamed")
+    await place.open()
+    await place.prepare(grid)
+    counts: list[int] = []
+    doing = asyncio.ensure_future(place.do(grid.recipe, grid.jobs[0], counts.append))
+    there = folder / "streamed" / spec.name
+    await until(lambda: len(list(there.rglob("*.png"))) == 1 or doing.done(), "the first picture is here")
+    assert not doing.done()
+    done = await doing
+    assert sorted(done.pictures.values()) == sorted(there.rglob("*.png"))
     await place.close()
 
 

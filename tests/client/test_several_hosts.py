@@ -207,5 +207,5 @@ async def test_a_ray_worker_counts_each_job_from_none() -> None:
     worker = RayWorker(DOWN, None)
     worker._count(3)  # as its last job left it
     await worker.do(Job(PLAIN, 0, (0,), (PLAIN,)))
-    assert await worker.made() == 0
+    assert await worker.made([]) == (0, {})
     await worker.close()
