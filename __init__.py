@@ -20,10 +20,12 @@ async def comfy_entrypoint() -> ComfyExtension:
 
     Raises ImportError naming the needed version on a host that is too old; the host logs it and goes on without us.
     """
+    from .garbage import all_stays
     from .host_version import require_host
 
     require_host()
-    from .nodes import comfy_entrypoint as entrypoint
+    with all_stays():
+        from .nodes import comfy_entrypoint as entrypoint
 
     return await entrypoint()
 

@@ -31,7 +31,7 @@ _Axis = Literal["strength", "seed", "cfg", "guidance", "sampler"]
 class _Strict(BaseModel):
     """No field but the listed ones, and no value of another type: "8" is no number."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class Loader(_Strict):

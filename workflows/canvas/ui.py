@@ -5,13 +5,12 @@ Source of the format: the front end's own workflow schema (version 0.4) and what
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
+from ...garbage import all_stays
 from ..graph import Graph
 from . import layout
 from .schemas import CORE, Input, NodeSchema, Output
@@ -32,20 +31,7 @@ READABLE: Final = 0.6
 Placed = tuple[list[dict[str, Any]], list[dict[str, Any]], tuple[float, float, float, float]]
 
 
-@contextlib.contextmanager
-def _all_stays() -> Iterator[None]:
-    """Let no garbage be looked for: the many small objects of a large graph all stay, and each look takes in all that
-    the program holds, ComfyUI with its libraries, which takes longer than to write the graph."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
-
-
-@_all_stays()
+@all_stays()
 def write(
     graph: Graph,
     *,
