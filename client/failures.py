@@ -48,12 +48,12 @@ def named(parts: Iterable[Part]) -> str:
     return shorten(names)
 
 
-def not_made(parts: Iterable[Part], reasons: Iterable[str], kind: str = "host") -> HostError:
+def not_made(parts: Iterable[Part], reasons: Iterable[str], first: HostError | None = None) -> HostError:
     """The error for a sweep that lacks pictures once all others are made.
 
     Args:
         reasons: Sentences.
-        kind: As for HostError.
+        first: What happened first; it says of which kind the error is, and which node is at fault.
     """
     why = list(dict.fromkeys(reasons))
     if len(why) > _MOST_REASONS:
@@ -61,7 +61,10 @@ def not_made(parts: Iterable[Part], reasons: Iterable[str], kind: str = "host") 
     return HostError(
         f"{named(parts)} could not be made. {' '.join(why)}",
         remedy="All others are there. Repeat the command when this is mended: it makes what is missing.",
-        kind=kind,
+        kind=first.kind if first else "host",
+        node=first.node if first else None,
+        class_type=first.class_type if first else None,
+        field=first.field if first else None,
     )
 
 

@@ -184,7 +184,7 @@ async def sample_grid(
     notes = replaced(grid, contents)
     if failed:
         parts = [(job, job.indices) for job in failed]
-        raise not_made(parts, [*map(str, failed.values()), *notes], next(iter(failed.values())).kind)
+        raise not_made(parts, [*map(str, failed.values()), *notes], next(iter(failed.values())))
     grid.notes.extend(notes)
     return made, worker.version
 

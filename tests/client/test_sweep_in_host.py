@@ -242,10 +242,12 @@ def test_control_images_are_brought_to_the_host(
     """One that lies beside the config is called by its content there; made pictures are kept until it is another."""
     private = tmp_path / "private"
     private.mkdir()
-    config = private / "prompts.txt"
-    config.write_text("a --ci Fox.PNG --w 64 --h 64 --s 1 --d 1", encoding="utf-8")
+    config = private / "spec.json"
+    item = {"prompt": "a", "width": 64, "height": 64, "steps": 1, "seed": 1, "control_image": "Fox.PNG"}
+    spec = {"eri_spec": 1, "family": "flux", "variant": "kontext", "image_format": "png", "items": [item]}
+    config.write_text(json.dumps(spec), encoding="utf-8")
     models = str(EXAMPLES / "models" / "flux.yaml")
-    given = ["--host", host_server.url, "--models", models, "--trainer", "musubi", "--run", "flux_zorp"]
+    given = ["--host", host_server.url, "--models", models, "--run", "flux_zorp"]
 
     def swept(colour: str) -> dict[str, Any]:
         Image.new("RGB", (64, 64), colour).save(private / "Fox.PNG")
