@@ -58,14 +58,14 @@ def not_made(parts: Iterable[Part], reasons: Iterable[str], first: HostError | N
     why = list(dict.fromkeys(reasons))
     if len(why) > _MOST_REASONS:
         why[_MOST_REASONS:] = [f"There are {len(why) - _MOST_REASONS} more reasons."]
-    return HostError(
+    error = HostError(
         f"{named(parts)} could not be made. {' '.join(why)}",
         remedy="All others are there. Repeat the command when this is mended: it makes what is missing.",
         kind=first.kind if first else "host",
-        node=first.node if first else None,
-        class_type=first.class_type if first else None,
-        field=first.field if first else None,
     )
+    if first is not None:  # the reasons say it to people
+        error.node, error.class_type, error.field = first.node, first.class_type, first.field
+    return error
 
 
 def replaced(grid: Grid, contents: Iterable[Content]) -> list[str]:

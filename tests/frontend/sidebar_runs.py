@@ -86,11 +86,16 @@ def show(canvas: Canvas, run: str) -> Any:
     """Open the tab on this run, as someone finds it who chose it before."""
     page = canvas.page
     page.evaluate("kept => localStorage.setItem('eridiffusion.sidebar', kept)", json.dumps({"run": run}))
-    if page.locator(".eri-runs").count() > 0:
-        page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
-        page.wait_for_selector(".eri-runs", state="detached")
+    hide(canvas)
     page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
     return page
+
+
+def hide(canvas: Canvas) -> None:
+    """Close the tab, where it is open: it would ask for its run when the run is no longer there."""
+    if canvas.page.locator(".eri-runs").count() > 0:
+        canvas.page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('eridiffusion-runs')")
+        canvas.page.wait_for_selector(".eri-runs", state="detached")
 
 
 def compare(viewer: Any) -> None:

@@ -25,6 +25,7 @@ from comfyui_eridiffusion.tests.frontend.sidebar_runs import (
     TABLE,
     VISIBLE,
     compare,
+    hide,
     keep_config,
     make_sample,
     mark_and_note,
@@ -46,7 +47,7 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="module")
-def runs(frontend_host: LocalHost, runs_dir: Path) -> Iterator[Path]:
+def runs(frontend_host: LocalHost, runs_dir: Path, canvas: Canvas) -> Iterator[Path]:
     """Runs: `large` with 50 prompts and 99 checkpoints, `bare` without a config, `away`, a link out of the folder."""
     prompts = [
         *HOSTILE,
@@ -63,6 +64,7 @@ def runs(frontend_host: LocalHost, runs_dir: Path) -> Iterator[Path]:
             make_sample(frontend_host, "large", step, item)
     make_sample(frontend_host, read_spec(CONFIG).name, 250, 1)
     yield runs_dir
+    hide(canvas)
     (runs_dir / "away").unlink()
     for folder in runs_dir.iterdir():  # other tests need no such list
         shutil.rmtree(folder)
