@@ -1,7 +1,7 @@
 """What earlier versions wrote is read by this one: each stored form, as it was, and what it means.
 
-Workflows of 0.1.0: tests/workflows/test_old_workflows.py. An entry of prompt embeddings in another format is made
-again: tests/nodes/test_cache_store.py.
+Workflows of 0.1.0: tests/workflows/test_old_workflows.py. Prompt embeddings in another format are made again:
+tests/nodes/test_cache_store.py.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from comfyui_eridiffusion.client.sample_records import _same
 from comfyui_eridiffusion.compare.manifest import read
 from comfyui_eridiffusion.compare.votes import read_votes
 from comfyui_eridiffusion.errors import CompareError, RequestError, SpecError
+from comfyui_eridiffusion.host.text.cache_store import unpack
 from comfyui_eridiffusion.spec import read_text
 from comfyui_eridiffusion.workflows.run_memory import read_memory
 
-#: `native.json` is the config in a graph of 0.1.0 (its example "training_run").
+#: `native.json` is the config in a graph of 0.1.0 (its example "training_run"), `embedding.safetensors` what 0.1.0 kept
+#: under the key "k1".
 WRITTEN = Path(__file__).with_name("data") / "version_1"
 NATIVE = (WRITTEN / "native.json").read_text(encoding="utf-8")
 ITEM = json.loads(NATIVE)["items"][0]
@@ -56,6 +59,13 @@ def test_what_is_kept_with_a_run(tmp_path: Path) -> None:
     assert (memory.file, dict(memory.marks)) == ("a.yaml", {(500, 2): "reject"})
     with pytest.raises(RequestError, match="version"):
         read_memory(newer("eridiffusion.json", tmp_path))
+
+
+def test_prompt_embeddings() -> None:
+    ((tokens, more),) = unpack((WRITTEN / "embedding.safetensors").read_bytes(), "k1")
+    assert torch.equal(tokens, torch.arange(12).reshape(1, 3, 4) / 8)
+    assert torch.equal(more.pop("pooled_output"), torch.tensor([[0.5, -1.25]], dtype=torch.bfloat16))
+    assert more == {"guidance": 3.5, "width": 64, "prompt_type": None}
 
 
 def test_manifest_and_votes(tmp_path: Path) -> None:
