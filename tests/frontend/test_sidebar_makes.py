@@ -129,6 +129,7 @@ def test_a_sweep_is_planned_then_made_until_somebody_stops(tab: Any, fresh: Canv
     made = list((frontend_host.output_dir / spec.name).glob("strength=*/**/*.png"))
     assert 1 <= len(made) < 2 * len(spec.items)
     assert {path.relative_to(frontend_host.output_dir).parts[1] for path in made} <= {"strength=0.5", "strength=1"}
+    fresh.settle()
     shutil.rmtree(frontend_host.output_dir / spec.name / "strength=0.5")
     tab.get_by_label("Look again").click()
 
@@ -149,5 +150,6 @@ def test_a_sweep_is_planned_then_made_until_somebody_stops(tab: Any, fresh: Canv
     fresh.screenshot("sidebar_variant")
     tab.keyboard.press("Escape")
     choice.select_option("as trained")
+    fresh.settle()  # nothing asks any more for what goes now
     shutil.rmtree(variant)
     assert all("run-sweep" in complaint for complaint in fresh.complaints), "of a CFG that is no number"
