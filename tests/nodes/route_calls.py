@@ -42,6 +42,16 @@ def conforms(document: Any, name: str) -> Any:
     return document
 
 
+async def get(web: aiohttp.ClientSession, path: str) -> tuple[int, dict[str, Any]]:
+    async with web.get(path) as answer:
+        return answer.status, await answer.json()
+
+
+async def put(web: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async with web.put(f"/eridiffusion/{path}", json=body) as answer:
+        return answer.status, await answer.json()
+
+
 async def post(web: aiohttp.ClientSession, path: str, body: Any, **options: Any) -> tuple[int, dict[str, Any]]:
     async with web.post(f"/eridiffusion/{path}", json=body, **options) as answer:
         return answer.status, json.loads(await answer.text() or "{}")

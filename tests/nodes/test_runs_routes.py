@@ -18,7 +18,7 @@ from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.images.serenity_board import DATABASE
 from comfyui_eridiffusion.spec import read_spec
 from comfyui_eridiffusion.tests.compare.sample_pictures import picture as sample_picture
-from comfyui_eridiffusion.tests.nodes.test_routes import conforms
+from comfyui_eridiffusion.tests.nodes.route_calls import conforms, get, put
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -47,11 +47,6 @@ def runs_host(host_server: LocalHost, loras_dir: Path) -> Iterator[tuple[LocalHo
 async def web(runs_host: tuple[LocalHost, Path]) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(runs_host[0].url) as session:
         yield session
-
-
-async def get(web: aiohttp.ClientSession, path: str) -> tuple[int, dict[str, Any]]:
-    async with web.get(path) as answer:
-        return answer.status, await answer.json()
 
 
 async def test_runs_are_listed_with_their_steps(web: aiohttp.ClientSession) -> None:
@@ -250,11 +245,6 @@ async def test_a_config_outside_or_missing_is_refused(web: aiohttp.ClientSession
         found, document = await get(web, f"/eridiffusion/runs/many?config={config}")
         assert (found, bool(document["error"]["message"])) == (status, True)
     assert (await get(web, "/eridiffusion/runs/unknown"))[0] == 404
-
-
-async def put(web: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    async with web.put(f"/eridiffusion/{path}", json=body) as answer:
-        return answer.status, await answer.json()
 
 
 async def test_a_run_keeps_its_config_and_marks(
