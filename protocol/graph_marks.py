@@ -11,7 +11,10 @@ _SAVER: Final = "EriSaveSamples"
 #: Inputs that tell which samples and under which names, not how: the samples are compared by their own records.
 _NOT_HOW: Final = {"EriSampleSpec": ("config", "items"), _SAVER: ("template",)}
 #: Inputs that a graph may lack, and the value that this means.
-_IF_ABSENT: Final = {"EriSample": {"batch_size": 1}}
+_IF_ABSENT: Final[dict[str, dict[str, object]]] = {
+    "EriSample": {"batch_size": 1},
+    "EriFlowEulerSampler": {"method": "euler"},
+}
 
 
 def saver_marks(graph: Mapping[str, Any]) -> dict[str, str]:

@@ -121,8 +121,7 @@ class Chain:
             eta=profile.eta,
             noise=profile.noise if profile.eta or profile.s_churn else FALLBACK_NOISE,
             latent_dtype=(self.spec.precision or "bfloat16") if profile.half_steps else "float32",
-            # only where it is not the node's default: a graph of before counts for `eri sweep`
-            **({"method": profile.sampler} if profile.sampler else {}),
+            method=profile.sampler or "euler",
         )
 
     def ddim(self, spacing: str, offset: int) -> Node:

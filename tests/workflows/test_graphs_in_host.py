@@ -129,7 +129,6 @@ def test_every_input_is_one_of_the_nodes_and_none_is_left_to_a_default(
         required = set(comfy_host.nodes[node.class_type].INPUT_TYPES().get("required", {}))
         needed = set(known) if node.class_type.startswith("Eri") else required
         left_out = {"negative"} if (node.id, family, cfg) == ("sample", "flux", 1.0) else set()  # it would not be run
-        left_out |= {"method"} if node.class_type == "EriFlowEulerSampler" else set()  # graphs stay as they were
         assert needed - set(node.inputs) == left_out, node.id
 
 
@@ -146,7 +145,7 @@ def test_choices_are_among_those_the_nodes_offer(comfy_host: Any, offered: None,
     checked = 0
     for node in build(spec, {"files": FILES[family]}, "run_a", 250).graph.nodes.values():
         for name, entry in schema_of(comfy_host, node.class_type).items():
-            if entry[0] == "COMBO" and node.class_type.startswith("Eri") and name not in ("run", "method"):
+            if entry[0] == "COMBO" and node.class_type.startswith("Eri") and name != "run":
                 assert node.inputs[name] in entry[1]["options"], (node.id, name)
                 checked += 1
     assert checked >= 10
