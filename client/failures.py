@@ -61,10 +61,9 @@ def not_made(parts: Iterable[Part], reasons: Iterable[str], first: HostError | N
     error = HostError(
         f"{named(parts)} could not be made. {' '.join(why)}",
         remedy="All others are there. Repeat the command when this is mended: it makes what is missing.",
-        kind=first.kind if first else "host",
     )
     if first is not None:  # the reasons say it to people
-        error.node, error.class_type, error.field = first.node, first.class_type, first.field
+        error.kind, error.node, error.class_type, error.field = first.kind, first.node, first.class_type, first.field
     return error
 
 

@@ -95,4 +95,3 @@ class WatchedNumbers:
             before |= fresh
             for log in self._logs if fresh else ():
                 log.numbers(step, fresh)
-

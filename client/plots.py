@@ -55,6 +55,7 @@ def plot_lines(titles: Sequence[str], lines: Sequence[Mapping[str, Mapping[int, 
 
 
 def new_figure(path: Path, height: float, rows: int = 1) -> tuple[Any, Any]:
+    """A figure for `save`, and its axes, one for each row. height: in inches. Raises CompareError as `plot_lines`."""
     if path.suffix.lower() not in _FORMS:
         raise CompareError("a chart's form is not known", place=str(path), remedy=f"Name it {' or '.join(_FORMS)}.")
     try:
@@ -69,6 +70,7 @@ def new_figure(path: Path, height: float, rows: int = 1) -> tuple[Any, Any]:
 
 
 def save(figure: Any, path: Path) -> None:
+    """Write a figure, and forget it. Raises CompareError where the file cannot be written."""
     from matplotlib import pyplot
 
     try:

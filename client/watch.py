@@ -295,8 +295,8 @@ class Watch:
                 with self.progress("without LoRA", grid.spec) as tell:
                     done = await do_job(worker, grid.recipe, job, tell)
             except HostError as error:
-                self._plain = not of_the_pictures(error)
-                if self._plain:
+                if not of_the_pictures(error):
+                    self._plain = True
                     raise
                 self._tell_once("failed", f"without LoRA: {error}")
                 continue

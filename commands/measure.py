@@ -43,7 +43,8 @@ def measure(
     """
     from ..client.numbers import of_measures
     from ..compare.collection import read_collection
-    from ..compare.measures import TITLES, means, write_measures
+    from ..compare.measured import TITLES
+    from ..compare.measures import means, write_measures
     from ..compare.measures import measure as measured
 
     if training is not None and clip_vision is None:

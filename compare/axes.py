@@ -28,7 +28,8 @@ OF_THE_LORA: Final = ("run", "strength")
 _NOT_IN_NAMES: Final = re.compile(r"[^\w.+-]+")
 _MOST: Final = 40
 _PART: Final = f"(?:{'|'.join(AXES)})=[^,]+"
-_PARTS: Final = f"{_PART}(?:,{_PART})*"
+#: A folder's name that is a variant's key.
+_KEY: Final = re.compile(f"{_PART}(?:,{_PART})*")
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,6 @@ class Variant:
     def without_lora(self) -> Variant:
         """The variant that its pictures without LoRA are of: the same for every strength and every run."""
         return Variant({axis: value for axis, value in self.values.items() if axis not in OF_THE_LORA})
-
-
-#: A folder's name that is a variant's key.
-_KEY: Final = re.compile(_PARTS)
 
 
 def variant_named(folder: str) -> Variant | None:

@@ -10,8 +10,15 @@ from .axes import Variant
 from .json_lines import read_lines
 
 FILE: Final = "measures.jsonl"
-#: The measures, in the order for people.
-NAMES: Final = ("change", "change_ssim", "change_before", "sharpness", "training", "each_other")
+#: Each measure with its title, in the order for people.
+TITLES: Final = {
+    "change": "change against no LoRA, mean of 255",
+    "change_ssim": "structural similarity to no LoRA",
+    "change_before": "difference to the step before, mean of 255",
+    "sharpness": "sharpness, variance of the Laplacian",
+    "training": "similarity to the nearest training picture",
+    "each_other": "similarity to the step's other prompts",
+}
 #: Measure -> variant's key -> training step -> mean over the prompts.
 Means = dict[str, dict[str, dict[int, float]]]
 
@@ -22,7 +29,7 @@ def means_of(values: Iterable[tuple[str, str, int, float]]) -> Means:
     for name, key, step, value in values:
         groups.setdefault(name, {}).setdefault((key, step), []).append(value)
     found: Means = {}
-    for name in NAMES:
+    for name in TITLES:
         for (key, step), own in sorted(groups.get(name, {}).items()):
             found.setdefault(name, {}).setdefault(key, {})[step] = sum(own) / len(own)
     return found
@@ -39,6 +46,6 @@ def _values(path: Path) -> Iterator[tuple[str, str, int, float]]:
         step, axes = line.get("step"), line.get("axes")
         if not isinstance(step, int) or not isinstance(axes, dict):
             continue
-        for name in NAMES:
+        for name in TITLES:
             if isinstance(line.get(name), int | float):
                 yield name, Variant(axes).key, step, line[name]

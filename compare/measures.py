@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 VERSION: Final = 1
-#: Each measure, with its title.
-TITLES: Final = {
-    "change": "change against no LoRA, mean of 255",
-    "change_ssim": "structural similarity to no LoRA",
-    "change_before": "difference to the step before, mean of 255",
-    "sharpness": "sharpness, variance of the Laplacian",
-    "training": "similarity to the nearest training picture",
-    "each_other": "similarity to the step's other prompts",
-}
 
 
 @dataclass(frozen=True)
@@ -164,9 +155,7 @@ def _alike(place: Place, embeddings: Embeddings) -> tuple[str, dict[str, float]]
 
 def means(measured: Sequence[Measured]) -> Means:
     """The means over the prompts."""
-    return means_of(
-        (name, *entry.place[:2], value) for entry in measured for name, value in entry.values.items()
-    )  # fmt: skip
+    return means_of((name, *entry.place[:2], value) for entry in measured for name, value in entry.values.items())
 
 
 def write_measures(found: Collection, measured: Sequence[Measured]) -> Path:

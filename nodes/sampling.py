@@ -17,7 +17,7 @@ from ..host.sampling.trainer_sampler import TrainerSampler
 from ..host.schema import SAMPLING_MENU, schema
 from ..samplers.schedules import DDIM_SPACINGS, LAST_FIRST
 from ..samplers.trainer_levels import ALGORITHMS, SPACINGS, STARTS
-from ..spec.model import DTYPES
+from ..spec.model import DTYPES, MAX_CHURN, MAX_ETA, MAX_NOISE
 from ..workflows.batch import MAX_BATCH
 
 
@@ -31,11 +31,11 @@ class EriFlowEulerSampler(io.ComfyNode):
             category=SAMPLING_MENU,
             search_aliases=["euler", "flow matching", "dpmpp_2m"],
             inputs=[
-                io.Float.Input("s_churn", default=0.0, min=0.0, max=100.0, step=0.01, round=False),
+                io.Float.Input("s_churn", default=0.0, min=0.0, max=MAX_CHURN, step=0.01, round=False),
                 io.Float.Input("s_tmin", default=0.0, min=0.0, max=1.0, step=0.01, round=False),
                 io.Float.Input("s_tmax", default=1.0, min=0.0, max=1.0, step=0.01, round=False),
-                io.Float.Input("s_noise", default=1.0, min=0.0, max=10.0, step=0.01, round=False),
-                io.Float.Input("eta", default=0.0, min=0.0, max=10.0, step=0.01, round=False, optional=True),
+                io.Float.Input("s_noise", default=1.0, min=0.0, max=MAX_NOISE, step=0.01, round=False),
+                io.Float.Input("eta", default=0.0, min=0.0, max=MAX_ETA, step=0.01, round=False, optional=True),
                 io.Combo.Input("noise", options=PROFILES, default=PROFILES[0], optional=True),
                 io.Combo.Input("latent_dtype", options=list(DTYPES), default=DTYPES[0], optional=True),
                 io.Combo.Input("method", options=list(FLOW_METHODS), default=FLOW_METHODS[0], optional=True),
@@ -97,11 +97,11 @@ class EriTrainerSampler(io.ComfyNode):
                 io.Boolean.Input("clip_sample", default=False),
                 io.Combo.Input("noise", options=PROFILES, default=PROFILES[0]),
                 io.Model.Input("model"),
-                io.Float.Input("eta", default=1.0, min=0.0, max=10.0, step=0.01, round=False, optional=True),
-                io.Float.Input("s_churn", default=0.0, min=0.0, max=100.0, step=0.01, round=False, optional=True),
+                io.Float.Input("eta", default=1.0, min=0.0, max=MAX_ETA, step=0.01, round=False, optional=True),
+                io.Float.Input("s_churn", default=0.0, min=0.0, max=MAX_CHURN, step=0.01, round=False, optional=True),
                 io.Float.Input("s_tmin", default=0.0, min=0.0, max=1000.0, step=0.01, round=False, optional=True),
                 io.Float.Input("s_tmax", default=1000.0, min=0.0, max=1000.0, step=0.01, round=False, optional=True),
-                io.Float.Input("s_noise", default=1.0, min=0.0, max=10.0, step=0.01, round=False, optional=True),
+                io.Float.Input("s_noise", default=1.0, min=0.0, max=MAX_NOISE, step=0.01, round=False, optional=True),
                 io.Combo.Input("start", options=list(STARTS), default=STARTS[0], optional=True),
             ],
             outputs=[io.Sampler.Output(), io.Sigmas.Output()],

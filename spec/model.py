@@ -17,6 +17,8 @@ MAX_PIXELS: Final = 16384
 MAX_STEPS: Final = 10000
 MAX_SEED: Final = 2**64 - 1
 MIN_SEED: Final = -(2**63)
+#: The most step noise: eta (of DDIM a share of at most 1), s_churn and s_noise.
+MAX_ETA, MAX_CHURN, MAX_NOISE = 10.0, 100.0, 10.0
 
 #: torch's names of the dtypes that trainers compute in.
 DTYPES: Final = ("float32", "bfloat16", "float16")

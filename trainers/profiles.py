@@ -11,7 +11,7 @@ from typing import Any, Final
 from ..errors import WorkflowError
 from ..families import FAMILIES
 from ..families.profile import ANCESTRAL, CONTROL_FITS, MEMORY_MODES, Profile, Remark
-from ..spec.model import SampleSpec
+from ..spec.model import MAX_CHURN, MAX_ETA, MAX_NOISE, SampleSpec
 from . import TRAINERS
 from .trainer import Way
 
@@ -152,7 +152,8 @@ def _with_step_noise(profile: Profile, spec: SampleSpec) -> Profile:
 
 def _check_step_noise(profile: Profile, sampler: str, highest: float) -> None:
     """Refuse what the nodes do not take. highest: the largest sigma."""
-    limits = {"eta": 1.0 if sampler == "ddim" else 10.0, "s_churn": 100.0, "s_noise": 10.0, "s_tmin": highest}
+    most = {"eta": 1.0 if sampler == "ddim" else MAX_ETA, "s_churn": MAX_CHURN, "s_noise": MAX_NOISE}
+    limits = {**most, "s_tmin": highest}
     for name, limit in limits.items():
         value = getattr(profile, name)
         if not 0.0 <= value <= limit:

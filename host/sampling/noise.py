@@ -20,7 +20,6 @@ from ..tensor_files import read_tensor
 PROFILES: Final = [f"{g}/{layout}/{dtype}" for g in GENERATORS for layout in LAYOUTS for dtype in DTYPES]
 
 
-
 def problem_with(profile: str | None) -> str:
     """What is wrong with the text of a noise profile, "" = nothing; None = it is linked."""
     try:
