@@ -77,16 +77,17 @@ def frontend_host(comfyui: HostInstall, named_models: Path, runs_dir: Path) -> I
     folders |= {folder.name: [folder] for folder in named_models.iterdir()}
     with LocalHost(comfyui, model_paths=folders, extra_args=(ATTENTION,)) as host:
         start_picture().save(host.input_dir / "example.png")
-        request = urllib.request.Request(
-            f"{host.url}/api/settings",
-            data=json.dumps(SETTINGS).encode(),
-            headers={"Content-Type": "application/json"},
-            method="POST",
-        )
-        urllib.request.urlopen(request, timeout=PATIENCE).close()
+        send_settings(host.url)
         yield host
     for kept in (Path(__file__).parents[2] / "examples" / "runs").glob("*/eridiffusion.json"):
         kept.unlink()  # what was dropped or chosen for an example's run
+
+
+def send_settings(url: str) -> None:
+    """Give a host the settings that no tour stands in the way."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/api/settings", json.dumps(SETTINGS).encode(), headers, method="POST")
+    urllib.request.urlopen(request, timeout=PATIENCE).close()
 
 
 @dataclass
