@@ -38,8 +38,8 @@ def euler_step(x: Tensor, velocity: Tensor, sigma: Scalar, sigma_next: Scalar) -
     start, end = _step_sigmas(sigma, sigma_next)
     latent, flow = _pair(x, velocity)
     s, s_next = _scalar(start, latent), _scalar(end, latent)
-    step = (flow * -s).add_(latent)  # x0, and from here on the same tensor: a new one takes longer than the arithmetic
-    return _from_difference(step.neg_().add_(latent), latent, s, s_next).to(x.dtype)
+    # x0, and from here on the same tensor: a new one takes longer than the arithmetic
+    return _towards((flow * -s).add_(latent).sub_(latent), latent, s, s_next).to(x.dtype)
 
 
 def euler_from_denoised(x: Tensor, denoised: Tensor, sigma: Scalar, sigma_next: Scalar) -> Tensor:
@@ -47,12 +47,12 @@ def euler_from_denoised(x: Tensor, denoised: Tensor, sigma: Scalar, sigma_next: 
 
     The order of operations is that of ComfyUI's `euler`, bit for bit. Arguments are not checked.
     """
-    return _from_difference(x - denoised, x, sigma, sigma_next)
+    return _towards(denoised - x, x, sigma, sigma_next)
 
 
-def _from_difference(difference: Tensor, x: Tensor, sigma: Scalar, sigma_next: Scalar) -> Tensor:
-    """The rest of the step from x - x0, which is overwritten."""
-    return difference.div_(sigma).mul_(sigma_next - sigma).add_(x)
+def _towards(difference: Tensor, x: Tensor, sigma: Scalar, sigma_next: Scalar) -> Tensor:
+    """The rest of the step from x0 - x, which is overwritten. Both signs are turned, so it rounds as ComfyUI's does."""
+    return difference.div_(sigma).mul_(sigma - sigma_next).add_(x)
 
 
 #: The sigmas at which `dpmpp_2m_from_denoised` stops counting: 1e-6 and 1 - 1e-6 in float32.
