@@ -10,12 +10,17 @@ gives none.
 from __future__ import annotations
 
 import math
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from . import _checks
 from .guidance import dynamic_threshold
+
+Level: TypeAlias = "np.floating[Any]"
+"""A cumulative alpha: a float64 of numpy, or a float32. A 0-d tensor would take ten times as long for each sum."""
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
@@ -69,12 +74,12 @@ def ddim_step(
     elif clip_sample:
         clean = clean.clamp(-bound, bound)
     if use_clipped_model_output:
-        predicted = (latent - float(here**0.5) * clean) / float((1 - here) ** 0.5)
+        predicted = (latent - _root(here) * clean) / _root(_rest(here))
 
     spread = _spread(share, here, there)
     # eq. 12: predicted x0 + direction to x_t + random noise
-    result = float((1 - there - spread**2).clamp(min=0.0) ** 0.5) * predicted
-    result.add_(float(there**0.5) * clean)  # into the new tensor: allocating takes as long as the arithmetic
+    result = predicted * _root(max(_rest(there) - spread * spread, type(there)(0.0)))
+    result.add_(clean * _root(there))  # into the new tensor: allocating takes as long as the arithmetic
     if share > 0.0:
         result.add_(float(spread) * _checks.required_noise(noise, x, f"eta is {share:g}").to(dtype))
     elif noise is not None:
@@ -146,12 +151,12 @@ def add_noise(x0: Tensor, noise: Tensor, t: int | Tensor, alphas_cumprod: Tensor
     alphas = _alphas(alphas_cumprod)
     alpha = _entry(alphas, _checks.integer("t", t, 0, len(alphas) - 1))
     dtype = _checks.compute_dtype(clean)
-    return (float(alpha**0.5) * clean.to(dtype) + float((1 - alpha) ** 0.5) * fresh.to(dtype)).to(x0.dtype)
+    return (_root(alpha) * clean.to(dtype) + _root(_rest(alpha)) * fresh.to(dtype)).to(x0.dtype)
 
 
-def _split(x: Tensor, output: Tensor, alpha: Tensor, prediction: str) -> tuple[Tensor, Tensor]:
+def _split(x: Tensor, output: Tensor, alpha: Level, prediction: str) -> tuple[Tensor, Tensor]:
     """Return (x0, noise) as the model's output implies them at cumulative alpha."""
-    signal, spread = float(alpha**0.5), float((1 - alpha) ** 0.5)
+    signal, spread = _root(alpha), _root(_rest(alpha))
     if prediction == "epsilon":
         if not alpha:
             raise ValueError(
@@ -164,35 +169,43 @@ def _split(x: Tensor, output: Tensor, alpha: Tensor, prediction: str) -> tuple[T
     return output.clone(), (x - signal * output) / spread
 
 
-def _spread(eta: float, here: Tensor, there: Tensor) -> Tensor:
+def _spread(eta: float, here: Level, there: Level) -> Level:
     """Return eq. 16's standard deviation of the noise to put in."""
-    if eta == 0.0:
-        return torch.zeros_like(here)
+    if eta == 0.0 or here == there:
+        return type(here)(0.0)
     if there < here:
         raise ValueError(
             f"t_prev: eta > 0 needs a step towards less noise, got alpha {float(here):g} -> {float(there):g}"
         )
-    variance = (1 - there) / (1 - here) * (1 - here / there)
-    return eta * variance**0.5
+    variance = _rest(there) / _rest(here) * _rest(here / there)
+    return type(here)(eta) * np.sqrt(variance)
 
 
 def _levels(
     t: int | Tensor, t_prev: int | Tensor, alphas_cumprod: Tensor, final_alpha_cumprod: float | Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Return the cumulative alphas of both timesteps as 0-d tensors of the table's dtype."""
+) -> tuple[Level, Level]:
+    """Return the cumulative alphas of both timesteps."""
     alphas = _alphas(alphas_cumprod)
     here = _entry(alphas, _checks.integer("t", t, 0, len(alphas) - 1))
     previous = _checks.integer("t_prev", t_prev, -(2**63), len(alphas) - 1)
     last = _entry(alphas, 0)
     if final_alpha_cumprod is not None:
         final = _checks.finite("final_alpha_cumprod", final_alpha_cumprod, 0.0, 1.0, above=True)
-        last = torch.tensor(final, dtype=last.dtype)
+        last = type(last)(final)
     return here, _entry(alphas, previous) if previous >= 0 else last
 
 
-def _entry(alphas: Tensor, index: int) -> Tensor:
-    """Return one entry as a 0-d tensor on the CPU, where its arithmetic rounds as the table's dtype does."""
-    return alphas[index].to("cpu", _checks.compute_dtype(alphas))
+def _entry(alphas: Tensor, index: int) -> Level:
+    """Return one entry as a number whose arithmetic rounds as the table's dtype does."""
+    return (np.float64 if alphas.dtype == torch.float64 else np.float32)(alphas[index].item())
+
+
+def _rest(alpha: Level) -> Level:
+    return type(alpha)(1.0) - alpha  # a Python number would make a double of it in numpy 1
+
+
+def _root(value: Level) -> float:
+    return float(np.sqrt(value))
 
 
 def _alphas(alphas_cumprod: Tensor) -> Tensor:
