@@ -99,6 +99,13 @@ def test_an_ancestral_step_from_zero_terminal_snr(prediction: str) -> None:
     torch.testing.assert_close(ours, previous.sqrt() * x0 + (1 - previous).sqrt() * Z, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
+def test_a_step_to_the_same_timestep_is_none_at_zero_terminal_snr(prediction: str) -> None:
+    """There x is noise alone, and eq. 16 has 0 / 0 for the share of it that is new."""
+    alphas = schedules.alphas_cumprod(zero_terminal_snr=True)
+    torch.testing.assert_close(diffusion.ddim_step(X, OUT, 999, 999, alphas, 0.5, Z, prediction)[0], X)
+
+
 @pytest.mark.parametrize(("spacing", "steps"), [("leading", 30), ("leading", 20), ("trailing", 30), ("linspace", 25)])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_a_whole_run_ends_where_diffusers_ends(spacing: str, steps: int, prediction: str) -> None:
