@@ -16,8 +16,8 @@ from ..spec.model import SampleItem, SampleSpec
 from ..trainers import TRAINERS
 from .found import MAX_FILES
 from .inner_texts import is_ours
+from .saved_names import SavedName
 from .serenity_board import BoardImage, board_images
-from .template import SavedName
 
 if TYPE_CHECKING:
     from ..lora import Checkpoint

@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, get_args
 from ..configs.parse import Notations
 from ..configs.tree import Document
 from ..families.profile import ANCESTRAL, Profile, Remark
-from ..images.template import Layout, SavedName
+from ..images.saved_names import SavedName
+from ..images.template import Layout
 from ..lora.schemes import Beside, Scheme
 from ..spec.model import SampleSpec
 from .claims import Claim

@@ -11,7 +11,7 @@ import pytest
 
 from comfyui_eridiffusion.errors import ImagesError
 from comfyui_eridiffusion.images import serenity_board
-from comfyui_eridiffusion.images.template import SavedName
+from comfyui_eridiffusion.images.saved_names import SavedName
 from comfyui_eridiffusion.images.trainer_samples import own_samples, trainer_samples
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
 from comfyui_eridiffusion.trainers import TRAINERS

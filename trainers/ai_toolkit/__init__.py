@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.parse import Notations
-from ...images.template import PICTURE, Layout, SavedName
+from ...images.saved_names import PICTURE, SavedName
+from ...images.template import Layout
 from ...lora.schemes import Scheme
 from ..claims import Claim
 from ..process import process_shape

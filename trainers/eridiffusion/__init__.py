@@ -6,7 +6,8 @@ from typing import Final
 
 from ...configs.parse import Notations
 from ...configs.tree import Document
-from ...images.template import PICTURE, Layout, SavedName
+from ...images.saved_names import PICTURE, SavedName
+from ...images.template import Layout
 from ...lora.schemes import CHECKPOINT, NUMBER, Beside, Scheme
 from ..claims import documented
 from ..process import is_ambiguous, process_shape

@@ -7,7 +7,8 @@ from typing import Final
 from ...configs.command_line import PROGRAM
 from ...configs.tree import Document, entries_with, find, has_any, matches
 from ...families import FAMILIES
-from ...images.template import PICTURE, Layout, SavedName
+from ...images.saved_names import PICTURE, SavedName
+from ...images.template import Layout
 from ...lora.schemes import NUMBER, TWIN, Scheme
 from ..claims import Claim
 from ..trainer import Trainer, no_placeholder, nobody_else

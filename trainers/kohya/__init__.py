@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from ...configs.tree import Document, argument_names
-from ...images.template import PICTURE, Layout, SavedName
+from ...images.saved_names import PICTURE, SavedName
+from ...images.template import Layout
 from ...lora.schemes import NUMBER, Scheme
 from ..claims import Claim
 from ..trainer import Trainer, no_placeholder, nobody_else

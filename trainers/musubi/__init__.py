@@ -6,7 +6,8 @@ from typing import Final
 
 from ...configs.command_line import PROGRAM
 from ...configs.tree import Document, argument_names, find, matches
-from ...images.template import PICTURE, Layout, SavedName
+from ...images.saved_names import PICTURE, SavedName
+from ...images.template import Layout
 from ..claims import Claim
 from ..kohya.prompts import NOTATIONS
 from ..trainer import Trainer, no_placeholder, nobody_else

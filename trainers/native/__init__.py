@@ -6,7 +6,8 @@ from typing import Final
 
 from ...configs.parse import Notations
 from ...configs.tree import has_any
-from ...images.template import PICTURE, Layout, SavedName
+from ...images.saved_names import PICTURE, SavedName
+from ...images.template import Layout
 from ..claims import tested
 from ..trainer import Trainer, nobody_else
 from .reader import MARKER, read_native

@@ -6,7 +6,8 @@ from typing import Final
 
 from ...configs.parse import Notations
 from ...configs.tree import Document, entries_with, has_any
-from ...images.template import PICTURE, Layout, SavedName
+from ...images.saved_names import PICTURE, SavedName
+from ...images.template import Layout
 from ...lora.schemes import EPOCH, NUMBER, Scheme
 from ..claims import Claim
 from ..trainer import Trainer, no_placeholder, nobody_else
