@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from typer.main import get_command
 
 from comfyui_eridiffusion.commands.app import app
+from comfyui_eridiffusion.commands.shared import print_any_text
 from comfyui_eridiffusion.spec import from_json, read_spec
 from comfyui_eridiffusion.tests.waiting import PATIENCE
 from comfyui_eridiffusion.workflows import build
@@ -77,22 +79,28 @@ def test_alternatives_are_chosen_where_asked_for(
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
-def test_outputs_that_cannot_show_a_prompt(tmp_path: Path, encoding: str) -> None:
+def test_outputs_that_cannot_show_a_prompt(tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe in Windows has a code page of 256 characters: JSON stays whole, a table has `?` for the others."""
     path, prompt = tmp_path / "prompts.txt", "a cat, 猫 “x” ×"
     path.write_text(prompt, encoding="utf-8")
 
     def printed(*arguments: str) -> bytes:
-        command = [Path(sys.executable).with_name("eri"), *arguments]
-        environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-        return subprocess.run(command, env=environment, capture_output=True, check=True, timeout=PATIENCE).stdout
+        pipe = io.BytesIO()
+        with monkeypatch.context() as here:
+            here.setattr(sys, "stdout", io.TextIOWrapper(pipe, encoding=encoding))
+            print_any_text()
+            assert eri(*arguments) == 0
+            sys.stdout.flush()
+            return pipe.getvalue()
 
-    config = (str(path), "--trainer", "kohya", "--family", "sdxl")
-    assert json.loads(printed("spec", *config, "--json"))["items"][0]["prompt"] == prompt
-    assert json.loads(printed("graph", *config))["save"]
-    shown = printed("spec", *config).decode(encoding)
-    assert "a cat" in shown
-    assert ("猫" in shown) is (encoding == "utf-8")
+    config = ("spec", str(path), "--trainer", "kohya", "--family", "sdxl")
+    assert json.loads(printed(*config, "--json"))["items"][0]["prompt"] == prompt
+    assert json.loads(printed("graph", *config[1:]))["save"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    command = [Path(sys.executable).with_name("eri"), *config]
+    shown = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=PATIENCE).stdout
+    assert b"a cat" in shown
+    assert ("猫" in shown.decode(encoding)) is (encoding == "utf-8")
     assert b"Example" in printed("sweep", "--help")
 
 
