@@ -15,7 +15,7 @@ from ..families import FAMILIES
 from ..families.encoders import CLIP_G, T5XXL
 from ..families.profile import CONTROL_FITS, FALLBACK_NOISE, Profile
 from ..spec import SampleItem, SampleSpec
-from ..trainers.kohya.text import repaired, weighted_parts
+from ..trainers.kohya.text import looks_misread, misread_told, repaired, weighted_parts
 from ..trainers.profiles import profile_for
 from .canvas.ui_nodes import MAX_INTEGER
 from .chain import Loaded, Stock
@@ -192,7 +192,7 @@ def _encode(
     given = (text, *(text if other is None else other for other in further))
     mended = profile.text_rules == "kohya" and not profile.weighting
     texts = tuple(
-        repaired(one) if mended and encoder != T5XXL else one
+        _mended(stock, one) if mended and encoder != T5XXL else one
         for encoder, one in zip(stock.family.encoders, given, strict=False)
     )
     key = ("text", clip, texts, item.guidance)
@@ -244,10 +244,17 @@ def _escaped(text: str) -> str:
     return text.replace("(", "\\(").replace(")", "\\)")
 
 
+def _mended(stock: Stock, text: str) -> str:
+    """A text as kohya's tokenizer repairs it."""
+    if looks_misread(text):
+        stock.note(misread_told())
+    return repaired(text)
+
+
 def _kohyas_weights(stock: Stock, text: str) -> str:
     """A prompt in kohya's brackets, in ComfyUI's."""
     try:
-        parts = [(_escaped(repaired(part)), weight) for part, weight in weighted_parts(text)]
+        parts = [(_escaped(_mended(stock, part)), weight) for part, weight in weighted_parts(text)]
     except ValueError as error:
         raise WorkflowError(
             f"{text[:60]!r} has a weight that is no number ({error}), at which kohya stops",

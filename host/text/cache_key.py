@@ -32,6 +32,7 @@ from comfy_execution.graph_utils import is_link
 from ...errors import LoraError
 from ...lora import read_lora
 from ...lora.fingerprint import content
+from ...trainers.kohya.text import misread_repairer
 from ..lora.runs import Choice, find
 from ..paths import run_roots
 from ..spec import SpecInputs, columns, load_spec
@@ -82,14 +83,19 @@ def graph_key(dynprompt: Any, node_id: str, input_name: str, more: list[str]) ->
 
 
 def environment() -> list[str]:
-    """What else decides the numbers: versions, the text encoders' device and dtype, and this pack's own text code."""
+    """What else decides the numbers: versions, the text encoders' device and dtype, and this pack's own text code.
+
+    ftfy counts where it is there, because kohya's rules repair texts with it.
+    """
     device = comfy.model_management.text_encoder_device()
+    repairer = misread_repairer()
     return [
         comfyui_version.__version__,
         str(torch.__version__),
         comfy.model_management.get_torch_device_name(device),
         str(comfy.model_management.text_encoder_dtype(device)),
         _code(inspect.getsourcefile(_host_text) or ""),
+        *([] if repairer is None else [f"ftfy {repairer.__version__}"]),
     ]
 
 

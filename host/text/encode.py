@@ -18,6 +18,7 @@ from torch import Tensor
 from ...errors import NodeInputError
 from ...families import ENCODERS, FAMILIES, Family
 from ..inputs import finite, rows
+from ..notice import announce
 from . import rules
 from .memory import recall
 
@@ -82,10 +83,14 @@ def encode_inputs(inputs: Mapping[str, Any]) -> Any:
 
     Raises NodeInputError for lists that do not fit each other, and as `encode`.
     """
-    if isinstance(inputs["prompt"], str):
+    alone = isinstance(inputs["prompt"], str)
+    table = [inputs] if alone else rows(inputs)
+    told = rules.misread(table)
+    if told:
+        announce("Triple Text Encode", told)
+    if alone:
         return _encode_row(inputs)
     results = []
-    table = rows(inputs)
     progress = comfy.utils.ProgressBar(len(table)) if len(table) > 1 else None
     for row in table:
         comfy.model_management.throw_exception_if_processing_interrupted()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from ...errors import NodeInputError
-from ...trainers.kohya.text import repaired, weighted_parts
+from ...trainers.kohya.text import looks_misread, misread_told, repaired, weighted_parts
 
 Word = tuple[int, float]
 
@@ -47,6 +47,13 @@ def refuse(settings: Any, encoders: tuple[str, ...], prompts: tuple[str, str, st
             "prompt_2 holds a text of its own, but kohya weights one prompt for both encoders. Clear prompt_2, or "
             "switch weighting off."
         )
+
+
+def misread(table: Sequence[Mapping[str, Any]]) -> str:
+    """What is said of rows of EriTripleTextEncode's inputs with text that ftfy would repair, "" where there is none."""
+    kohyas = [row for row in table if row.get("text_rules") == "kohya"]
+    texts = (row[name] for row in kohyas for name in ("prompt", "prompt_2", "prompt_3"))
+    return misread_told() if any(looks_misread(text) for text in texts) else ""
 
 
 def chunks(tokenizer: Any, key: str, text: str, settings: Any) -> list[list[Word]]:

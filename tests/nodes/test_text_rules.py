@@ -9,6 +9,7 @@ values at the end of a list are there once.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -148,5 +149,41 @@ def test_text_is_repaired_as_ftfy_does(text: str, left: str) -> None:
      ("l’été, “écarlate”", False)],
 )
 def test_text_that_was_read_wrongly_is_seen(text: str, misread: bool) -> None:
-    """ftfy 6.3.1 makes other texts of these, which is not done here."""
+    """ftfy 6.3.1 makes other texts of these, which is not done without it."""
     assert looks_misread(text) is misread
+
+
+#: ftfy 6.3.1's. In kohya's brackets each part goes through it by itself.
+REPAIRED = {"cafÃ©": "café", "itâ€™s ðŸ ¹": "it's \U0001f839", "â\x80?": "\ufffd", "\x80à": "\u06c8"}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_text_that_was_read_wrongly_is_repaired_where_ftfy_is(
+    comfy_host: Any, clips: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    there: bool,
+) -> None:
+    """Tokens are those of the text that ftfy gives, without it those of the text as it is; which, is said."""
+    if there:
+        pytest.importorskip("ftfy")
+    else:
+        monkeypatch.setitem(sys.modules, "ftfy", None)
+    kohya = {"text_rules": "kohya", "long_prompt": "truncate"}
+    for text, left in REPAIRED.items():
+        same = tokens_of(comfy_host, clips["flux"], text, **kohya)["l"] == tokens_of(
+            comfy_host, clips["flux"], left, **kohya
+        )["l"]
+        assert looks_misread(text)
+        assert same is there
+    caplog.set_level("INFO")
+    clip = small_models.sdxl_clip()  # one that remembers nothing
+    for _ in range(2):  # what was encoded before is told again
+        caplog.clear()
+        given = {"clip": clip, "prompt": "a (cafÃ©:1.3)", "weighting": True, **kohya, **WHOLE}
+        ours = outputs(comfy_host, "EriTripleTextEncode", **given)[0][0][0]
+        assert "Triple Text Encode" in caplog.text
+        assert ("repairs it for CLIP" if there else "pip install ftfy") in caplog.text
+    plain = outputs(comfy_host, "EriTripleTextEncode", **{**given, "prompt": "a (café:1.3)"})[0][0][0]
+    assert ours.equal(plain) is there
+    caplog.clear()
+    outputs(comfy_host, "EriTripleTextEncode", **{**given, "text_rules": "plain", "weighting": False})
+    assert "ftfy" not in caplog.text

@@ -64,8 +64,10 @@ LORA_SCALE: Final = "LoRAModule of networks/lora*.py: network_alpha / network_di
 _RULES_TESTED: Final = ("nodes/test_text_rules.py::test_tokens_are_kohyas",)
 MISREAD: Final[tuple[Claim, ...]] = differs(
     "token lengths",
-    text="A prompt looks as if UTF-8 was read in another encoding (as in Ã© for é); kohya's tokenizer may repair that "
-    "(ftfy), the graph does not: write the characters that are meant",
+    text="A prompt looks as if UTF-8 was read in another encoding (as in Ã© for é); kohya's tokenizer repairs that "
+    "with ftfy. The graph does so only where the Python of the ComfyUI that samples has ftfy (pip install ftfy), and "
+    "Triple Text Encode says which happened; with stock nodes the Python that writes the graph counts. Without ftfy "
+    "write the characters that are meant",
     when=in_prompts(looks_misread),
 )
 _REPAIRED: Final = Claim(

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 from html.entities import html5
+from types import ModuleType
 from typing import Final
 
 #: What an open round bracket, and an open square one, does to the words in it.
@@ -77,8 +78,37 @@ _QUOTES: Final = {**dict.fromkeys((0x2BC, *range(0x2018, 0x201C)), "'"), **dict.
 def repaired(text: str) -> str:
     """A text as ftfy 6.3.1 leaves it: plain quotes, no ligatures, entities, wide or control characters; NFC.
 
-    All that `ftfy.fix_text` does, but for text that was decoded wrongly; see `looks_misread`.
+    Text that was decoded wrongly (`looks_misread`) goes through `ftfy.fix_text` itself where ftfy is installed, as the
+    tokenizer calls it; where it is not, that text stays as it was decoded. Whoever calls this says which (`MISREAD`).
     """
+    repairer = misread_repairer() if looks_misread(text) else None
+    return str(repairer.fix_text(text)) if repairer is not None else _plain(text)
+
+
+def misread_repairer() -> ModuleType | None:
+    """The module ftfy, None where it is not installed."""
+    try:
+        import ftfy
+    except ImportError:
+        return None
+    return ftfy
+
+
+def misread_told() -> str:
+    """What `repaired` does here to text that was decoded wrongly, for people."""
+    repairer = misread_repairer()
+    seen = "A prompt looks as if UTF-8 was read in another encoding (as in Ã© for é)"
+    if repairer is not None:
+        return f"{seen}. ftfy {repairer.__version__} repairs it for CLIP, as kohya's tokenizer does with ftfy 6.3.1."
+    return (
+        f"{seen}. kohya's tokenizer repairs that with ftfy, which this Python has not, so CLIP gets it as it is "
+        "written. Write the characters that are meant, or install ftfy in ComfyUI's Python (pip install ftfy) and "
+        "start ComfyUI again."
+    )
+
+
+def _plain(text: str) -> str:
+    """All that `ftfy.fix_text` does to a text that was decoded rightly."""
     unescape, lines = True, []
     for line in re.findall(r"[^\n]*\n|[^\n]+", text):
         unescape = unescape and "<" not in line
@@ -124,20 +154,23 @@ def _characters() -> dict[int, str]:
 _ENCODINGS: Final = (
     *("latin-1", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257", "iso8859-2", "mac-roman", "cp437"),
 )
-#: Two, three or four bytes of UTF-8, each as the character of that number.
+#: Two, three or four bytes of UTF-8, each as the character of that number. Of the later ones some may have become a
+#: space or a question mark.
 _UTF8: Final = re.compile(
-    "[\xc2-\xdf][\x80-\xbf]|[\xc2\xc3] |[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}", re.DOTALL
+    "[\xc2-\xdf][\x80-\xbf\x1a]|[\xc2\xc3][ ?]|[\xe0-\xef](?=[ \x1a?]?[\x80-\xbf])[ \x1a?\x80-\xbf]{2}"
+    "|[\xf0-\xf4](?=[ \x1a?]*[\x80-\xbf])[ \x1a?\x80-\xbf]{3}"
 )
 #: In mac-roman typographic quotes are leading bytes: one alone is a quote before an accented letter, as in l’été.
 _QUOTED: Final = re.compile("(?<![\x80-\xbf])[\xd2-\xd5][\x80-\xbf](?![\xc2-\xf4][\x80-\xbf])")
 
 
 def looks_misread(text: str) -> bool:
-    """Whether a text could be UTF-8 that was read in another encoding, which ftfy repairs and `repaired` does not."""
+    """Whether a text could be UTF-8 that was read in another encoding, which ftfy repairs and `_plain` does not."""
     text = _ENTITY.sub(lambda found: _unescaped(found[0]), text)
     if text.isascii():
         return False
-    return "\ufffd" in text or any(_UTF8.search(_as_bytes(text, name)) for name in _ENCODINGS)
+    forms = (text, _plain(text))
+    return "\ufffd" in text or any(_UTF8.search(_as_bytes(form, name)) for form in forms for name in _ENCODINGS)
 
 
 def _as_bytes(text: str, encoding: str) -> str:
