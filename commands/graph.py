@@ -34,7 +34,7 @@ def graph(
     models: options.ModelsFile = None,
     run: Annotated[
         str | None,
-        typer.Option(help="Run folder as the host lists it; with --style stock also a folder here, or a LoRA file."),
+        typer.Option(help="Run folder as ComfyUI lists it; with --style stock also a folder here, or a LoRA file."),
     ] = None,
     step: Annotated[int | None, typer.Option(min=0, help="Training step; 0 = no LoRA.", show_default="newest")] = None,
     trainer: options.Trainer = None,

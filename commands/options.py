@@ -37,7 +37,7 @@ ModelsFile = Annotated[
     Path | None,
     typer.Option(help="YAML naming the base model's files or loader nodes.", show_default="chosen by name"),
 ]
-Run = Annotated[str | None, typer.Option(help="Run folder: a path, or a name below the host's loras folders.")]
+Run = Annotated[str | None, typer.Option(help="Run folder: a path, or a name below ComfyUI's loras folders.")]
 HostUrl = Annotated[
     str | None,
     typer.Option("--host", help="A running ComfyUI, e.g. http://127.0.0.1:8188.", show_default="a local one"),
@@ -89,7 +89,7 @@ Again = Annotated[bool, typer.Option("--again", help="Make images anew that are 
 Timeout = Annotated[
     float | None,
     typer.Option(
-        min=1, help="Seconds for one training step, restarts of the host included.", show_default="as long as it takes"
+        min=1, help="Seconds for one training step, restarts of ComfyUI included.", show_default="as long as it takes"
     ),
 ]
 ServeHost = Annotated[str, typer.Option(help="Address to serve the gallery at; 0.0.0.0 lets others look and choose.")]

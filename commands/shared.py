@@ -23,7 +23,7 @@ out = Console()
 err = Console(stderr=True)
 
 EXIT_CODES: Final = (
-    "Exit codes: 0 done, 1 failed (the host is down, refuses or fails; a file cannot be written), "
+    "Exit codes: 0 done, 1 failed (ComfyUI is down, refuses or fails; a file cannot be written), "
     "2 bad usage or bad input, 130 interrupted (Ctrl-C)"
 )
 #: typer's base class of all mistakes in a command line; typer brings its own copy of click from 0.26 on.

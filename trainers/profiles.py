@@ -44,7 +44,7 @@ def profile_for(spec: SampleSpec, sampler: str | None = None, shift: float | Non
         profile = _from_the_top(profile, spec)
     profile = _with_step_noise(profile, spec)
     if draws_as_host(profile) and not profile.noise.startswith("torch-cpu"):
-        note = "DDPM draws new noise at every step; the host's generator differs from the trainer's."
+        note = "DDPM draws new noise at every step; ComfyUI's generator differs from the trainer's."
         profile = profile.remarked(note, "noise")
     for name in ("final_alpha", "zero_snr"):
         if profile.sampler and name in spec.sampling:

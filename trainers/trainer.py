@@ -250,7 +250,7 @@ GPU_NOTE: Final = (
     "torch-cuda@rtx-3090."
 )
 #: For `Way.remarks`, where the trainer's steps are no float32 steps.
-HALF: Final = Remark("The trainer steps in half precision, the host in float32: close, not equal.", ("precision",))
+HALF: Final = Remark("The trainer steps in half precision, ComfyUI in float32: close, not equal.", ("precision",))
 
 #: The words of flow models' samplers: trainers have only Euler.
 FLOW_SAMPLERS: Final = Samplers(

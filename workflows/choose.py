@@ -183,7 +183,7 @@ def _best(part: str, files: Sequence[str], usual: str, notes: list[str]) -> str:
     others = f" (also fitting: {', '.join(ranked[1:5])}{', …' if len(ranked) > 5 else ''})" if ranked[1:] else ""
     alone = ""
     if _is_stand_in(ranked[0]):
-        alone = ", by its name a small stand-in, which may need a loader of its own: the host offers no other"
+        alone = ", by its name a small stand-in, which may need a loader of its own: ComfyUI offers no other"
         alone += f"; {_to_download(usual)}" if usual else ""
     notes.append(f"{part}: {ranked[0]}{others}{alone}.")
     return ranked[0]

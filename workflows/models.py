@@ -42,7 +42,7 @@ def read_models(models: Models, spec: SampleSpec) -> tuple[Mapping[str, Any], li
         raise WorkflowError(
             f"unknown entries {unknown}" if unknown else "exactly one of 'files' and 'loaders' is needed",
             field="models",
-            remedy="Write 'family' and either 'files' (names the host offers) or 'loaders' (loader nodes).",
+            remedy="Write 'family' and either 'files' (names that ComfyUI offers) or 'loaders' (loader nodes).",
         )
     return description, []
 
@@ -172,7 +172,7 @@ def _files(value: object) -> dict[str, str]:
             continue
         if not isinstance(name, str) or not name:
             raise WorkflowError(
-                "a file name is needed", field=f"models.files.{key}", remedy="Write the name as the host lists it."
+                "a file name is needed", field=f"models.files.{key}", remedy="Write the name as ComfyUI lists it."
             )
         files[key] = name
     return files

@@ -107,7 +107,7 @@ def node_schema(class_type: str, object_info: Mapping[str, Any] | None = None) -
             f"nothing is known about the node {class_type!r}",
             field="object_info",
             remedy={
-                "python": "Pass the host's /object_info, or write the API form.",
+                "python": "Pass ComfyUI's /object_info, or write the API form.",
                 "cli": "Name a host that has it with --host, or write the API form.",
             },
         )

@@ -93,7 +93,7 @@ class CanvasNodes:
             raise WorkflowError(
                 f"{node.class_type} has no input {unknown[0]!r}",
                 field=node.id,
-                remedy="The host's node differs from what this graph was built for: update the host or this pack.",
+                remedy="ComfyUI's node differs from what this graph was built for: update ComfyUI or this pack.",
             )
         entries: list[dict[str, Any]] = []
         values: list[Any] = []
