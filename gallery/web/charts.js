@@ -33,8 +33,9 @@ function chart(title, lines) {
     ...own.map(([step, value]) => shape("circle", { cx: x(step), cy: y(value), r: 2.5 }, shape("title", {}, `${name} · ${step}: ${said(value)}`)))));
   const picture = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}. ${told.join("; ")}` },
     shape("path", { d: `M${EDGE.left} ${EDGE.top}V${HEIGHT - EDGE.bottom}H${WIDTH - EDGE.right}` }),
-    label(said(high), EDGE.left - 4, EDGE.top + 8, "end"), ...(high > low ? [label(said(low), EDGE.left - 4, HEIGHT - EDGE.bottom, "end")] : []),
-    label(String(first), EDGE.left, HEIGHT - 4, "start"), ...(last > first ? [label(String(last), WIDTH - EDGE.right, HEIGHT - 4, "end")] : []), ...drawn);
+    ...[...new Set([low, high])].map((value) => label(said(value), EDGE.left - 4, y(value) + 3, "end")),
+    ...(last > first ? [label(String(first), x(first), HEIGHT - 4, "start"), label(String(last), x(last), HEIGHT - 4, "end")]
+      : [label(String(first), x(first), HEIGHT - 4, "middle")]), ...drawn);
   const legend = lines.length > 1 ? [make("p", {}, ...lines.map(({ name, kind }) => make("span", { className: `line-${kind % KINDS}`, textContent: name })))] : [];
   return make("figure", {}, make("figcaption", { textContent: title }), picture, ...legend);
 }
