@@ -7,11 +7,11 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..families import FAMILIES
+from ..families.noise_profile import NoiseProfile
 from ..host import tensor_files as _tensor_files
 from ..host.inputs import in_range
 from ..host.sampling.noise import PROFILES, WALKS, TrainerNoise, stored_noise
 from ..host.schema import MAX_SEED, SAMPLING_MENU, schema
-from ..samplers.noise import NoiseProfile
 
 
 class EriTrainerNoise(io.ComfyNode):

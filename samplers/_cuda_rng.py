@@ -14,6 +14,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ..families.noise_profile import CUDA_BLOCK, grid_limit
+
 U32 = NDArray[np.uint32]
 U64 = NDArray[np.uint64]
 F32 = NDArray[np.float32]
@@ -21,52 +23,7 @@ F32 = NDArray[np.float32]
 _MASK32 = (1 << 32) - 1
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
-_BLOCK = 256
 _UNROLL = 4
-
-GPUS: dict[str, tuple[int, int]] = {
-    # name: (streaming multiprocessors, resident threads per multiprocessor), from NVIDIA's data sheets
-    "rtx-3060": (28, 1536),
-    "rtx-3080": (68, 1536),
-    "rtx-3090": (82, 1536),
-    "rtx-3090-ti": (84, 1536),
-    "rtx-4070": (46, 1536),
-    "rtx-4080": (76, 1536),
-    "rtx-4090": (128, 1536),
-    "rtx-5080": (84, 1536),
-    "rtx-5090": (170, 1536),
-    "rtx-a4000": (48, 1536),
-    "rtx-a6000": (84, 1536),
-    "rtx-6000-ada": (142, 1536),
-    "a10g": (80, 1536),
-    "l40": (142, 1536),
-    "l40s": (142, 1536),
-    "t4": (40, 1024),
-    "v100": (80, 2048),
-    "a100": (108, 2048),
-    "h100": (132, 2048),
-    "h100-pcie": (114, 2048),
-    "h200": (132, 2048),
-}
-
-
-def grid_limit(gpu: str) -> int:
-    """Return how many threads ATen launches at most on a GPU: a name of `GPUS`, or "<multiprocessors>x<threads each>".
-
-    Raises ValueError for anything else.
-    """
-    processors, threads = GPUS.get(gpu.lower(), (0, 0))
-    if not processors:
-        first, times, second = gpu.partition("x")
-        if not (times and first.isdecimal() and second.isdecimal()):
-            raise ValueError(
-                f"profile: unknown GPU {gpu!r}; name one of {', '.join(GPUS)} or give its "
-                "multi_processor_count and max_threads_per_multi_processor as in '82x1536'"
-            )
-        processors, threads = int(first), int(second)
-    if processors < 1 or not _BLOCK <= threads <= 4096:
-        raise ValueError(f"profile: a GPU has at least 1 multiprocessor of 256 to 4096 threads, got {gpu!r}")
-    return processors * (threads // _BLOCK) * _BLOCK
 
 
 def philox(counter: U32, key: tuple[int, int], rounds: int = 10) -> U32:
@@ -88,7 +45,7 @@ def turns(count: int, gpu: str) -> int:
 
 
 def _threads(count: int, gpu: str) -> int:
-    return min(grid_limit(gpu), -(-count // _BLOCK) * _BLOCK)
+    return min(grid_limit(gpu), -(-count // CUDA_BLOCK) * CUDA_BLOCK)
 
 
 def normal(seed: int, count: int, gpu: str, moved: int = 0) -> F32:

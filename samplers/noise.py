@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -26,91 +26,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..families import FAMILIES
+from ..families.noise_profile import BOX_MULLER
+from ..families.noise_profile import DEFAULT_GPU as DEFAULT_GPU
+from ..families.noise_profile import DTYPES as DTYPES
+from ..families.noise_profile import GENERATORS as GENERATORS
+from ..families.noise_profile import LAYOUTS as LAYOUTS
+from ..families.noise_profile import NoiseProfile as NoiseProfile
 from ..trainers import LISTED, TRAINERS
 from ..trainers.native import TRAINER as NATIVE
 from ..trainers.trainer import Sizes, Way
 from . import _checks, _cuda_rng, _rust_rng
 from .flux_latents import from_patches, unpatchify
 
-GENERATORS = (
-    "torch-cpu",
-    "torch-cuda",
-    "rust-stdrng-uniform",
-    "rust-stdrng-gen-range",
-    "rust-stdrng-box-muller",
-    "rust-stdrng-ziggurat",
-    "rust-stdrng-box-muller-1e-6",
-)
-LAYOUTS = ("nchw", "packed", "patches")
-DTYPES = ("float32", "bfloat16", "float16")
-DEFAULT_GPU = "rtx-4090"
-
-#: Generators that use the Box–Muller formula -> what its first uniform is raised to.
-BOX_MULLER = {"rust-stdrng-box-muller": 1e-10, "rust-stdrng-box-muller-1e-6": 1e-6}
 _RUST: dict[str, Callable[[int, int], NDArray[np.float32]]] = {
     "rust-stdrng-uniform": _rust_rng.uniform,
     "rust-stdrng-gen-range": _rust_rng.gen_range,
     "rust-stdrng-ziggurat": _rust_rng.ziggurat,
     **{name: partial(_rust_rng.box_muller, least=least) for name, least in BOX_MULLER.items()},
 }
-
-
-@dataclass(frozen=True)
-class NoiseProfile:
-    """How initial noise is drawn.
-
-    Args:
-        generator: what draws the numbers, one of `GENERATORS`.
-        layout: their order, one of `LAYOUTS`.
-        dtype: one of `DTYPES`. On the CPU torch draws other numbers in another dtype; all other generators draw float32
-            and round.
-        cast: the dtype to which the noise is rounded after drawing, or None.
-        gpu: the GPU whose launch grid "torch-cuda" has, a name of `_cuda_rng.GPUS` or "<multiprocessors>x<threads
-            each>". It matters only for noise of more values than the GPU has threads (196608 on an RTX 4090; Flux at
-            1024² has 262144).
-        note: what a reader should know about the profile. It has no part in equality.
-
-    Raises ValueError naming the field.
-    """
-
-    generator: str
-    layout: str
-    dtype: str
-    cast: str | None = None
-    gpu: str = DEFAULT_GPU
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        _checks.choice("generator", self.generator, GENERATORS)
-        _checks.choice("layout", self.layout, LAYOUTS)
-        _checks.choice("dtype", self.dtype, DTYPES)
-        if self.cast is not None:
-            _checks.choice("cast", self.cast, DTYPES)
-        _cuda_rng.grid_limit(self.gpu)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, NoiseProfile) and str(self) == str(other)
-
-    def __hash__(self) -> int:
-        return hash(str(self))
-
-    def __str__(self) -> str:
-        """Return the text that `parse` reads."""
-        gpu = f"@{self.gpu}" if self.generator == "torch-cuda" and self.gpu != DEFAULT_GPU else ""
-        cast = f"/{self.cast}" if self.cast not in (None, self.dtype) else ""
-        return f"{self.generator}{gpu}/{self.layout}/{self.dtype}{cast}"
-
-    @classmethod
-    def parse(cls, text: str) -> NoiseProfile:
-        """Read "generator[@gpu]/layout/dtype[/cast]"; ValueError names the part that is wrong."""
-        parts = text.split("/") if isinstance(text, str) else []
-        if len(parts) not in (3, 4):
-            raise ValueError(f"profile: needs 'generator/layout/dtype', such as 'torch-cpu/nchw/float32', got {text!r}")
-        generator, at, gpu = parts[0].partition("@")
-        if at and generator != "torch-cuda":
-            raise ValueError(f"profile: only torch-cuda depends on a GPU, got {text!r}")
-        cast = parts[3] if len(parts) == 4 else None
-        return cls(generator, parts[1], parts[2], cast, gpu if at else DEFAULT_GPU)
 
 
 def initial_noise(profile: NoiseProfile | str, seed: int, batch: int, channels: int, height: int, width: int) -> Tensor:

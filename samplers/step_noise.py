@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from ..families.noise_profile import BOX_MULLER, DTYPES, NoiseProfile
 from . import _checks, _cuda_rng
-from .noise import BOX_MULLER, DTYPES, NoiseProfile, drawn_again
+from .noise import drawn_again
 
 
 class NoiseStream:
@@ -29,7 +30,7 @@ class NoiseStream:
     def __init__(self, profile: NoiseProfile | str, seed: int, shape: tuple[int, ...]) -> None:
         self._how = NoiseProfile.parse(profile) if isinstance(profile, str) else profile
         self._box_muller = self._how.generator in BOX_MULLER
-        if not (self._how.generator.startswith("torch") or self._box_muller) or self._how.layout != "nchw":
+        if not self._how.goes_on:
             raise ValueError(
                 "profile: steps draw noise with torch-cpu, torch-cuda or rust-stdrng-box-muller in nchw, got "
                 f"{self._how}; of another generator it is not known how it goes on after the initial noise"

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ..errors import WorkflowError
 from ..families import FAMILIES
+from ..families.noise_profile import NoiseProfile
 from ..families.profile import ANCESTRAL, CONTROL_FITS, MEMORY_MODES, Profile, Remark
 from ..spec.model import MAX_CHURN, MAX_ETA, MAX_NOISE, SampleSpec
 from . import TRAINERS
@@ -43,7 +44,8 @@ def profile_for(spec: SampleSpec, sampler: str | None = None, shift: float | Non
     if profile.offset < 0:
         profile = _from_the_top(profile, spec)
     profile = _with_step_noise(profile, spec)
-    if draws_as_host(profile) and not profile.noise.startswith("torch-cpu"):
+    _check_noise(profile, spec.family)
+    if draws_as_host(profile, spec.family) and not profile.noise.startswith("torch-cpu"):
         note = "DDPM draws new noise at every step; ComfyUI's generator differs from the trainer's."
         profile = profile.remarked(note, "noise")
     for name in ("final_alpha", "zero_snr"):
@@ -119,9 +121,10 @@ def _with_shift(profile: Profile, family: str, shift: float) -> Profile:
     return replace(profile, shifted=shift == 0, shift=shift) if by_size else replace(profile, shift=shift)
 
 
-def draws_as_host(profile: Profile) -> bool:
-    """Whether DDIM draws noise in its steps, which is ComfyUI's."""
-    return profile.eta > 0 and profile.sampler in ("", "ddim")
+def draws_as_host(profile: Profile, family: str) -> bool:
+    """Whether DDIM, SDXL's own sampler, draws noise in its steps, which is ComfyUI's."""
+    own = "ddim" if FAMILIES[family].schedule(profile) == "timesteps" else "euler"
+    return profile.eta > 0 and (profile.sampler or own) == "ddim"
 
 
 def _with_step_noise(profile: Profile, spec: SampleSpec) -> Profile:
@@ -168,6 +171,25 @@ def _check_step_noise(profile: Profile, sampler: str, highest: float) -> None:
             field="sampling.s_tmin",
             remedy="Correct it, or leave it out.",
         )
+
+
+def _check_noise(profile: Profile, family: str) -> None:
+    """Refuse noise that there is not, and in the steps noise of which it is not known how it goes on."""
+    try:
+        noise = NoiseProfile.parse(profile.noise)
+    except ValueError as error:
+        problem = str(error).removeprefix("profile: ")
+        raise WorkflowError(
+            f"{profile.noise!r} is no noise: {problem}", field="sampling.noise", remedy="Correct it, or leave it out."
+        ) from error
+    for name in ("eta", "s_churn"):
+        if getattr(profile, name) > 0 and not draws_as_host(profile, family) and not noise.goes_on:
+            raise WorkflowError(
+                f"{name} is {getattr(profile, name):g}, but the steps have no noise: of {noise} it is not known how it "
+                "goes on after the initial noise",
+                field=f"sampling.{name}",
+                remedy="Set it to 0, or take noise of torch-cpu or torch-cuda in nchw.",
+            )
 
 
 def _no_noise(setting: str, sampler: str, known: str) -> WorkflowError:

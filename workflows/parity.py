@@ -129,7 +129,7 @@ def _of_the_config(case: Case) -> Iterator[Match]:
     open_seeds = [str(item.index) for item in case.spec.items if item.seed is None]
     if open_seeds:
         yield _differs("noise", f"Random seeds: items {', '.join(open_seeds)} draw new ones")
-    if draws_as_host(case.profile) and not case.profile.noise.startswith("torch-cpu"):
+    if draws_as_host(case.profile, case.spec.family) and not case.profile.noise.startswith("torch-cpu"):
         yield _differs("noise", "The noise that DDPM adds at each step is ComfyUI's")
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ...errors import NodeInputError
 from ...families import FAMILIES
+from ...families.noise_profile import DTYPES, GENERATORS, LAYOUTS, NoiseProfile
 from ...samplers.flux_latents import from_patches, unpatchify
-from ...samplers.noise import DTYPES, GENERATORS, LAYOUTS, NoiseProfile, initial_noise
+from ...samplers.noise import initial_noise
 from ..schema import MAX_SEED
 from ..tensor_files import read_tensor
 

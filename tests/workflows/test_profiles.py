@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,6 +212,31 @@ def test_a_config_changes_what_it_names() -> None:
     assert profile("simpletuner", "flux", sampling={"noise": "torch-cuda/nchw/float16"}).noise == (
         "torch-cuda/nchw/float16"
     )
+
+
+@pytest.mark.parametrize(
+    ("family", "sampling", "field", "words"),
+    [
+        ("flux", {"noise": "none"}, "sampling.noise", "torch-cpu/nchw/float32"),
+        ("sd35", {"noise": ""}, "sampling.noise", "torch-cpu/nchw/float32"),
+        ("sdxl", {"noise": "numpy/nchw/float32"}, "sampling.noise", "rust-stdrng-uniform"),
+        ("flux", {"noise": "torch-cpu/rows/float32"}, "sampling.noise", "patches"),
+        ("flux", {"noise": "torch-cuda@rtx-1/nchw/float32"}, "sampling.noise", "rtx-3090"),
+        ("flux", {"noise": "torch-cpu/packed/float32", "eta": 0.5}, "sampling.eta", "no noise"),
+        ("sd35", {"noise": "rust-stdrng-uniform/nchw/float32", "s_churn": 2.0}, "sampling.s_churn", "no noise"),
+        ("sdxl", {"noise": "rust-stdrng-ziggurat/nchw/float32", "s_churn": 2.0}, "sampling.s_churn", "no noise"),
+    ],
+)
+def test_noise_that_there_is_not_is_refused(family: str, sampling: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(WorkflowError, match=re.escape(words)) as caught:
+        profile("native", family, sampling=sampling)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(("family", "whose"), [("flux", []), ("sd35", []), ("sdxl", ["noise"])])
+def test_only_ddim_takes_the_noise_of_its_steps_from_comfyui(family: str, whose: list[str]) -> None:
+    found = profile("native", family, sampling={"noise": "torch-cuda/nchw/float32", "eta": 0.5})
+    assert [topic for remark in found.remarks for topic in remark.topics if "every step" in remark.text] == whose
 
 
 def test_everything_a_config_may_change_is_part_of_a_profile() -> None:
