@@ -68,6 +68,8 @@ _ENDINGS: dict[str, str] = {
     SCALAR: SCALAR,
     **{kind: kind for kind in (*LOHA, *LOKR, *GLORA)},
 }
+#: What an ending can mean.
+KINDS = frozenset(_ENDINGS.values())
 _LONGEST = 3
 # Black Forest Labs' control LoRAs bring whole norms: `img_attn.norm.key_norm.scale` (ComfyUI, comfy/lora_convert.py).
 _NORMS = ("query_norm.scale", "key_norm.scale")

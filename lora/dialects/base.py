@@ -10,6 +10,7 @@ from ...errors import LoraError
 from ..metadata import LoraFile
 from ..names import NameTable, Target
 from ..names.spelling import place_of
+from ..suffixes import KINDS
 
 OPTIMIZER_PREFIX = "__opt__/"
 _EMBEDDING_NAMES = ("emb_params", "clip_l", "clip_g", "t5", "t5xxl")
@@ -36,7 +37,19 @@ class Dialect:
     #: of one LoRA in a file that under such names counts.
     modules: ClassVar[re.Pattern[str]] = re.compile("")
     #: Endings of tensor names that only this dialect has -> kind of tensor (suffixes.py). They mean nothing elsewhere.
+    #: An ending has no dot before it: "lora_a".
     endings: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a dialect of which a part is missing or cannot act, by the names of both."""
+        where = f"dialect {cls.__name__}"
+        if not hasattr(cls, "name"):
+            raise TypeError(f"{where}: nothing is said of its name")
+        if cls.modules is Dialect.modules and cls.recognises is Dialect.recognises:
+            raise TypeError(f"{where}: nothing is said of its modules, nor by recognises: all files would be its")
+        wrong = [ending for ending, kind in cls.endings.items() if ending.startswith(".") or kind not in KINDS]
+        if wrong:
+            raise ValueError(f"{where}: endings: {wrong[0]!r} begins with a dot, or its kind is none of suffixes.py")
 
     def recognises(self, file: LoraFile) -> bool:
         """Whether the file is written in this dialect, from its names and header alone."""

@@ -68,3 +68,17 @@ def test_they_mean_nothing_in_other_files(tmp_path: Path) -> None:
 def test_they_mean_nothing_without_the_dialect(tmp_path: Path) -> None:
     with pytest.raises(LoraError, match="none of its tensors belongs to a low-rank pair"):
         read_lora(written(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("part", "parts"),
+    [
+        ("its name", {"modules": re.compile("a")}),
+        ("its modules", {"name": "a"}),
+        ("'.low' begins with a dot", {"name": "a", "modules": re.compile("a"), "endings": {".low": DOWN}}),
+        ("'low' begins .* or its kind", {"name": "a", "modules": re.compile("a"), "endings": {"low": "down"}}),
+    ],
+)
+def test_a_dialect_that_lacks_a_part_is_refused_by_the_names_of_both(part: str, parts: dict[str, object]) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"dialect Half: .*{part}"):
+        type("Half", (dialects.Dialect,), parts)

@@ -6,6 +6,7 @@ from typing import Final
 
 from ...configs.parse import Notations
 from ...configs.tree import has_any
+from ...families import FAMILIES
 from ...images.saved_names import PICTURE, SavedName
 from ...images.template import Layout
 from ..claims import tested
@@ -26,7 +27,7 @@ TRAINER: Final = Trainer(
         "layout": "images/template.py",
     },
     listed=8,
-    families=("flux", "sd35", "sdxl", "chroma"),
+    families=tuple(FAMILIES),
     files="JSON, YAML ([native-spec.md](native-spec.md))",
     family_told_by="`family`",
     seeds=("random", "each its own"),
