@@ -1,4 +1,5 @@
-"""The tables of trainers in the documentation, and the JSON Schema that lists them, made from the registry.
+"""The tables of trainers in the documentation, and the JSON Schema that lists them, made from the registry; the fields
+that the canvas hides for a family, made from the families.
 
     python -m comfyui_eridiffusion.dev.trainer_tables
 
@@ -15,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from ..families import FAMILIES
+from ..families import FAMILIES, Family
 from ..images.layouts import LAYOUTS, SampleFile, relative_path
 from ..samplers.trainer_levels import ALGORITHMS
 from ..spec import SampleItem, SampleSpec
@@ -29,6 +30,8 @@ from .native_schema import native_schema
 ROOT: Final = Path(__file__).parents[1]
 _PAGES: Final = ("docs/parity.md", "docs/trainers.md", "web/docs/EriSaveSamples.md")
 _SCHEMA: Final = "docs/native-spec.schema.json"
+_SCRIPT: Final = "web/js/fields.js"
+_HIDDEN: Final = re.compile(r"(?<=const UNUSED = \{\n).*?(?=\};)", re.DOTALL)
 #: Written by tests/parity/test_trainer_runs.py.
 _MEASURED: Final = "tests/parity/measured.json"
 _MARK: Final = re.compile(r"(<!-- (\w+): made by dev/trainer_tables\.py -->\n)(.*?)(?=<!-- end -->)", re.DOTALL)
@@ -46,6 +49,8 @@ def made() -> dict[str, str]:
     """Text of every file that holds something made here, by its path from the root."""
     pages = {name: (ROOT / name).read_text(encoding="utf-8") for name in _PAGES}
     found = {name: _MARK.sub(lambda match: match[1] + TABLES[match[2]](), text) for name, text in pages.items()}
+    hidden = "".join(f"  {family.id}: {json.dumps(unused_fields(family))},\n" for family in FAMILIES.values())
+    found[_SCRIPT] = _HIDDEN.sub(hidden, (ROOT / _SCRIPT).read_text(encoding="utf-8"))
     return found | {_SCHEMA: json.dumps(native_schema(), indent=2) + "\n"}
 
 
@@ -53,6 +58,25 @@ def main() -> None:
     """Write them."""
     for name, text in made().items():
         (ROOT / name).write_text(text, encoding="utf-8")
+
+
+def unused_fields(family: Family) -> list[str]:
+    """Inputs of Triple Text Encode that mean nothing to a family's text encoders."""
+    encoders = {encoder.tokens for encoder in family.encoders}
+    t5_alone = encoders == {"t5xxl"}
+    sized = family.size_ids or t5_alone  # how much padding the model sees can depend on the picture's size
+    unused = {
+        "prompt_2": len(encoders) < 2,
+        "prompt_3": len(encoders) < 3,
+        "width": not sized,
+        "height": not sized,
+        "t5_length": "t5xxl" not in encoders,
+        "missing": family.fewest_encoders == len(encoders),
+        "long_prompt": t5_alone,
+        "text_rules": t5_alone,
+        "t5_padding": not t5_alone,
+    }
+    return [name for name, without_use in unused.items() if without_use]
 
 
 def default_spec(trainer: str, family: str) -> SampleSpec:

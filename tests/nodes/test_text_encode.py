@@ -9,7 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from comfyui_eridiffusion.dev.trainer_tables import unused_fields
+from comfyui_eridiffusion.families import FAMILIES, Family
 from comfyui_eridiffusion.tests.nodes import small_models
+from comfyui_eridiffusion.tests.nodes.chroma_models import chroma_clip
 from comfyui_eridiffusion.tests.nodes.host_calls import outputs
 
 WEIGHTED = "a (red:1.3) circle on a ((blue)) background"
@@ -244,6 +247,27 @@ def test_clip_skip_is_kept(comfy_host: Any, clips: dict[str, Any]) -> None:
     size = {"width": 64, "height": 64, "crop_w": 0, "crop_h": 0, "target_width": 64, "target_height": 64}
     stock = run(comfy_host, "CLIPTextEncodeSDXL", clip=skipped, text_l=PLAIN, text_g=PLAIN, **size)
     same(encode(comfy_host, skipped, PLAIN, weighting=False, width=64, height=64), stock)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: str(family.id))
+def test_a_field_that_the_canvas_hides_changes_nothing_or_is_refused(
+    comfy_host: Any, clips: dict[str, Any], family: Family
+) -> None:
+    other = {
+        "prompt_2": "another", "prompt_3": "another", "width": 64, "height": 64, "t5_length": 300, "missing": "zeros",
+        "long_prompt": "truncate", "text_rules": "kohya", "t5_padding": "one",
+    }  # fmt: skip
+    clip = chroma_clip() if family.id == "chroma" else clips[family.id]
+    plain = encode(comfy_host, clip, LONG, weighting=False)
+    for name in unused_fields(family):
+        try:
+            changed = encode(comfy_host, clip, LONG, weighting=False, **{name: other[name]})
+        except ValueError as error:
+            changed = str(error)
+        if isinstance(changed, str):
+            assert name in changed
+        else:
+            same(changed, plain)
 
 
 def test_refusals(comfy_host: Any, clips: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@
 import { app } from "../../../scripts/app.js";
 
 const NODE = "EriTripleTextEncode";
-/** Fields without use, by family. */
+/** Fields without use, by family; made by dev/trainer_tables.py. */
 const UNUSED = {
   flux: ["prompt_3", "width", "height", "missing", "t5_padding"],
   sd35: ["width", "height", "t5_padding"],
