@@ -36,7 +36,12 @@ READY = """() => window.app?.graph && window.LiteGraph && Object.keys(LiteGraph.
     && app.vueAppReady && app.extensionManager.workflow.activeWorkflow && !app.extensionManager.spinner"""
 #: Two pictures of the page later, what a change made visible is drawn.
 DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-DIALOGS = ".p-dialog"
+#: Newer front ends say beside the graph what it lacks, and its files' addresses in the panel on the right.
+LACKS, LACKED = '[data-testid="error-overlay"]', '[data-testid="missing-model-importable-rows"] > *'
+DIALOGS = f".p-dialog, {LACKS}"
+#: Of each row there, the file's folder and name; the folder stands before its size.
+ROWS = """rows => rows.map(row => row.innerText.split("\\n").map(line => line.trim()).filter(Boolean))
+    .map(([name, folder]) => `${folder.split(" · ")[0]} / ${name}`)"""
 
 
 @pytest.fixture(scope="session")
@@ -143,9 +148,25 @@ class Canvas:
         texts: list[str] = self.page.locator(DIALOGS).all_inner_texts()
         return texts
 
+    def missing_models(self) -> list[str]:
+        """The files that the front end offers for download, each as "folder / file", once it shows them."""
+        self.page.wait_for_selector(DIALOGS)
+        if not self.page.locator(LACKS).count():
+            (dialog,) = self.dialogs()
+            return [line for line in dialog.splitlines() if " / " in line]
+        self.page.locator(LACKS).locator('[data-testid="error-overlay-see-errors"]').click()
+        self.page.wait_for_selector(LACKED)
+        self.settle()
+        offered: list[str] = self.page.locator(LACKED).evaluate_all(ROWS)
+        return offered
+
     def close_dialogs(self) -> None:
-        """Menus, too."""
+        """Menus, too, and what newer front ends say of errors beside the graph."""
         deadline = time.monotonic() + PATIENCE
+        for dismiss in self.page.locator('[data-testid="error-overlay-dismiss"]').all():
+            dismiss.click()
+        for panel in self.page.locator('button[aria-label="Toggle properties panel"][aria-pressed="true"]').all():
+            panel.click()
         self.page.keyboard.press("Escape")
         while self.page.locator(DIALOGS).count():  # a dialog that still unfolds does not notice the key
             assert time.monotonic() < deadline, self.dialogs()

@@ -7,7 +7,7 @@ import io
 import json
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -80,9 +80,16 @@ def info(frontend_host: LocalHost) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def started_anew(canvas: Canvas) -> None:
-    """Without the workflows of files that were dropped, about which the front end's console complains later."""
+def started_anew(canvas: Canvas, frontend_host: LocalHost) -> Iterator[None]:
+    """Without the workflows of files that were dropped, about which the front end's console complains later.
+
+    The pictures made here go when the page has forgotten them, too: 1.49.6 asks for one again some graphs later.
+    """
     canvas.reload()
+    yield
+    canvas.reload()
+    for path in frontend_host.output_dir.rglob("*.png"):
+        path.unlink()
 
 
 def check_canvas(canvas: Canvas, graph: dict[str, Any]) -> None:
@@ -90,16 +97,31 @@ def check_canvas(canvas: Canvas, graph: dict[str, Any]) -> None:
     assert canvas.dialogs() == []
     assert canvas.complaints == []
     shown = {node["id"]: node for node in canvas.serialized()["nodes"]}
-    least = canvas.page.evaluate(
-        "() => app.graph._nodes.map(node => [node.id, [...node.computeSize()], node.has_errors])"
+    least = canvas.page.evaluate(  # a node's id is a number in files, and a text on the canvas of newer front ends
+        "() => app.graph._nodes.map(node => [Number(node.id), [...node.computeSize()], node.has_errors])"
     )
     for number, (width, height), errors in least:
         assert not errors
         assert shown[number]["size"][0] >= width - 1, shown[number]["type"]
         assert shown[number]["size"][1] >= height - 1, shown[number]["type"]
+    boxes = {box["id"]: box for box in graph.get("definitions", {}).get("subgraphs", ())}
     for node in graph["nodes"]:
         assert shown[node["id"]]["size"] == node["size"], node["type"]
-        assert (shown[node["id"]].get("widgets_values") or []) == node["widgets_values"], node["type"]
+        values = shown[node["id"]].get("widgets_values") or []
+        if values and node["type"] in boxes:  # newer front ends keep with a box what its fields show
+            assert values == fields_of(node, boxes[node["type"]]), node["title"]
+        else:
+            assert values == node["widgets_values"], node["type"]
+
+
+def fields_of(node: dict[str, Any], box: dict[str, Any]) -> list[Any]:
+    """The values of the fields on a box's outside, as the nodes inside have them."""
+    inside = {}
+    for part in box["nodes"]:
+        names = [entry["name"] for entry in part["inputs"] if "widget" in entry]
+        seeded = [two for name in names for two in ([name, ""] if name.endswith("seed") else [name])]  # and its control
+        inside[str(part["id"])] = dict(zip(seeded, part["widgets_values"], strict=False))
+    return [inside[number][name] for number, name in node["properties"]["proxyWidgets"]]
 
 
 def test_there_are_at_least_eight_with_pictures_and_they_are_current() -> None:
@@ -255,8 +277,6 @@ def test_queued_example_shows_its_picture(fresh: Canvas, frontend_host: LocalHos
         fresh.page.unroute("**/api/prompt")
         fresh.page.evaluate("() => app.graph.clear()")  # its nodes would go on asking for their pictures
         fresh.settle()  # and what they asked for has come
-        for path in frontend_host.output_dir.rglob("*.png"):
-            path.unlink()
 
 
 def tricky(family: str, seed: int = 7) -> SampleSpec:
@@ -284,9 +304,7 @@ def test_missing_models_are_offered_for_download(fresh: Canvas) -> None:
     graph = graph_of("Flux dev")
     text = json.dumps(graph).replace("flux1-dev.safetensors", "flux1-not-here.safetensors")
     fresh.load(json.loads(text))
-    (dialog,) = fresh.dialogs()
-    assert "diffusion_models / flux1-not-here.safetensors" in dialog
-    assert "clip_l" not in dialog
+    assert fresh.missing_models() == ["diffusion_models / flux1-not-here.safetensors"]
     fresh.close_dialogs()
 
 

@@ -1,4 +1,5 @@
-"""Graphs whose models the host lacks, in the real front end: its own dialog offers them for download."""
+"""Graphs whose models the host lacks, in the real front end: it offers them for download, in a dialog or beside
+the graph."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from comfyui_eridiffusion.workflows import Workflow, build
 HF = "https://huggingface.co"
 FLUX_TEXT = f"{HF}/comfyanonymous/flux_text_encoders/resolve/main"
 ENCODERS = {"text_encoders / clip_l.safetensors": FLUX_TEXT, "text_encoders / t5xxl_fp16.safetensors": FLUX_TEXT}
-#: Family and variant -> what the dialog has to offer, as "folder / file", and the address of the file's folder.
+#: Family and variant -> what it has to offer, as "folder / file", and the address of the file's folder.
 MISSING: dict[tuple[str, str | None], dict[str, str]] = {
     ("flux", "dev"): {
         "diffusion_models / flux1-dev.safetensors": f"{HF}/Comfy-Org/flux1-dev/resolve/main",
@@ -37,12 +38,12 @@ MISSING: dict[tuple[str, str | None], dict[str, str]] = {
         "checkpoints / sd_xl_base_1.0.safetensors": f"{HF}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main"
     },
 }  # fmt: skip
-#: Press every button of the dialog that names a download; the addresses that the browser would fetch.
+#: Press every button that names a download; the addresses that the browser would fetch.
 PRESS = """() => {
     const found = [], click = HTMLAnchorElement.prototype.click, open = window.open;
     HTMLAnchorElement.prototype.click = function () { found.push(this.href) };
     window.open = address => { found.push(String(address)); return null };
-    for (const button of document.querySelectorAll('.p-dialog button'))
+    for (const button of document.querySelectorAll('.p-dialog button, [data-testid="missing-model-download"]'))
         if (/^Download/.test(button.innerText.trim())) button.click();
     HTMLAnchorElement.prototype.click = click; window.open = open;
     return found }"""
@@ -96,8 +97,8 @@ def test_missing_models_are_offered_with_our_links(
     workflow = built_for(frontend_host, spec_of(family, variant), style)
     notes = " ".join(workflow.notes)
     bare.load(workflow.ui(), "missing")
-    (dialog,) = bare.dialogs()
-    assert sorted(line for line in dialog.splitlines() if " / " in line) == sorted(wanted)
+    assert sorted(bare.missing_models()) == sorted(wanted)
+    bare.screenshot(f"missing_{family}_{style}")
     addresses = {f"{folder}/{entry.split(' / ')[1]}" for entry, folder in wanted.items()}
     assert set(bare.page.evaluate(PRESS)) == addresses
     assert all(address in notes for address in addresses), "the note beside the graph has them, too"
