@@ -7,7 +7,7 @@ const READABLE = 0.6;
 /** Above the graph are the front end's bars. */
 const BARS = 76;
 const MARGIN = 16;
-/** Subgraphs of the graphs here that nobody has opened so far. */
+/** Subgraphs of the graphs here that nobody has seen so far: 1.49.6 passes through the one that was open before. */
 const unseen = new WeakSet();
 
 /** Show the graph whole where the canvas is free; its beginning where its texts would be too small to be read. */
@@ -34,7 +34,9 @@ const frame = (work) => requestAnimationFrame(() => requestAnimationFrame(work))
 /** Fit `graph` once ComfyUI has set its view, where it still is on the canvas. */
 function fitSoon(graph) {
   frame(() => {
-    if (app.canvas.graph === graph) fitGraph();
+    if (app.canvas.graph !== graph) return;
+    unseen.delete(graph);
+    fitGraph();
   });
 }
 
@@ -42,7 +44,7 @@ app.registerExtension({
   name: "eridiffusion.View",
   setup() {
     app.canvas.canvas.addEventListener("litegraph:set-graph", ({ detail }) => {
-      if (unseen.delete(detail.newGraph)) fitSoon(detail.newGraph);
+      if (unseen.has(detail.newGraph)) fitSoon(detail.newGraph);
     });
   },
   /** A graph as the pack wrote it says so in `extra`. What is saved from the canvas no longer does: its view is a person's. */
