@@ -17,8 +17,11 @@ from ...samplers.noise import initial_noise
 from ..schema import MAX_SEED
 from ..tensor_files import read_tensor
 
-#: The plain profile texts of samplers.noise, ComfyUI's own (torch-cpu/nchw/float32) first.
-PROFILES: Final = [f"{g}/{layout}/{dtype}" for g in GENERATORS for layout in LAYOUTS for dtype in DTYPES]
+#: The plain profile texts of samplers.noise, ComfyUI's own (torch-cpu/nchw/float32) first; then that one rounded.
+PROFILES: Final = [
+    *(f"{g}/{layout}/{dtype}" for g in GENERATORS for layout in LAYOUTS for dtype in DTYPES),
+    *(f"torch-cpu/nchw/float32/{dtype}" for dtype in DTYPES if dtype != "float32"),
+]
 
 
 def problem_with(profile: str | None) -> str:

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from comfyui_eridiffusion.families.noise_profile import DTYPES
 from comfyui_eridiffusion.tests.nodes import small_models
 from comfyui_eridiffusion.tests.nodes.host_calls import outputs, turn_previews_on
+from comfyui_eridiffusion.trainers import TRAINERS
 
 SIGMAS = torch.tensor([1.0, 0.8, 0.4, 0.0])
 VP_SIGMAS = torch.tensor([12.0, 4.0, 1.0, 0.0])
@@ -182,6 +184,13 @@ def test_every_noise_profile_draws(comfy_host: Any) -> None:
         assert noise.shape == (1, 16, 9, 7)
         assert noise.dtype == torch.float32
         assert 0.2 < float(noise.std()) < 1.3
+
+
+def test_every_trainers_noise_is_among_the_choices(comfy_host: Any) -> None:
+    """The front end draws a value that is not in a red frame."""
+    profiles = comfy_host.pack("host.sampling.noise").PROFILES
+    noises = [way.noise for trainer in TRAINERS.values() for way in trainer.ways if way.noise.in_graphs]
+    assert {noise.text(dtype) for noise in noises for dtype in DTYPES} <= set(profiles)
 
 
 def test_noise_refuses_another_family(comfy_host: Any) -> None:
