@@ -25,7 +25,7 @@ async def comfy_entrypoint() -> ComfyExtension:
 
     require_host()
     with all_stays():
-        from .nodes import comfy_entrypoint as entrypoint
+        from .extension import comfy_entrypoint as entrypoint
 
     return await entrypoint()
 

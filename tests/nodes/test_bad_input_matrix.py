@@ -68,7 +68,7 @@ def cells(schema: Any) -> set[str]:
 
 
 def test_the_table_has_every_cell(comfy_host: Any) -> None:
-    for node in comfy_host.pack("nodes").NODES:
+    for node in comfy_host.pack("extension").NODES:
         schema = node.GET_SCHEMA()
         filled = {case.kind for case in CASES if case.node == schema.node_id}
         assert filled, schema.node_id

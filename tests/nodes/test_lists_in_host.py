@@ -100,7 +100,7 @@ def helpers(comfy_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_page_names_the_nodes_that_take_lists_whole(comfy_host: Any) -> None:
-    schemas = [node.GET_SCHEMA() for node in comfy_host.pack("nodes").NODES]
+    schemas = [node.GET_SCHEMA() for node in comfy_host.pack("extension").NODES]
     whole = {schema.display_name for schema in schemas if schema.is_input_list}
     sentence = re.search(r"## Lists\n\n([^.]*?)\s+take\s+lists whole", DOCS.read_text())
     assert sentence is not None

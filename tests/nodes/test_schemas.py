@@ -29,7 +29,7 @@ LISTINGS = {"run"}
 
 @pytest.fixture(scope="module")
 def schemas(comfy_host: Any) -> dict[str, Any]:
-    return {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in comfy_host.pack("nodes").NODES}
+    return {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in comfy_host.pack("extension").NODES}
 
 
 def described(schema: Any) -> dict[str, Any]:
@@ -123,11 +123,11 @@ def test_what_would_break_saved_graphs_is_seen() -> None:
 
 def test_the_host_offers_exactly_these(comfy_host: Any, schemas: dict[str, Any]) -> None:
     offered = {name for name in comfy_host.nodes if name.startswith("Eri") and "Example" not in name}
-    assert offered == set(schemas) | {node.GET_SCHEMA().node_id for node in comfy_host.pack("nodes").BRANCHES}
+    assert offered == set(schemas) | {node.GET_SCHEMA().node_id for node in comfy_host.pack("extension").BRANCHES}
 
 
 def test_what_runs_inside_other_nodes_is_not_in_the_menus(comfy_host: Any) -> None:
-    for node in comfy_host.pack("nodes").BRANCHES:
+    for node in comfy_host.pack("extension").BRANCHES:
         assert node.GET_NODE_INFO_V1()["deprecated"]
 
 
@@ -224,7 +224,7 @@ def test_execute_is_short(schemas: dict[str, Any], comfy_host: Any) -> None:
     import inspect
     import textwrap
 
-    for node in comfy_host.pack("nodes").NODES:
+    for node in comfy_host.pack("extension").NODES:
         function = ast.parse(textwrap.dedent(inspect.getsource(node.execute.__func__))).body[0]
         assert isinstance(function, ast.FunctionDef)
         assert function.end_lineno is not None
