@@ -123,8 +123,12 @@ def _with_shift(profile: Profile, family: str, shift: float) -> Profile:
 
 def draws_as_host(profile: Profile, family: str) -> bool:
     """Whether DDIM, SDXL's own sampler, draws noise in its steps, which is ComfyUI's."""
-    own = "ddim" if FAMILIES[family].schedule(profile) == "timesteps" else "euler"
-    return profile.eta > 0 and (profile.sampler or own) == "ddim"
+    return profile.eta > 0 and _sampler(profile, family) == "ddim"
+
+
+def _sampler(profile: Profile, family: str) -> str:
+    """The sampler's word, that of the family's own where none is named."""
+    return profile.sampler or ("ddim" if FAMILIES[family].schedule(profile) == "timesteps" else "euler")
 
 
 def _with_step_noise(profile: Profile, spec: SampleSpec) -> Profile:
@@ -133,7 +137,7 @@ def _with_step_noise(profile: Profile, spec: SampleSpec) -> Profile:
     On SDXL, Euler with eta is ancestral Euler, and DDIM with s_churn is Euler, whose steps are the same.
     """
     steps_down = FAMILIES[spec.family].schedule(profile) == "timesteps"
-    asked = profile.sampler or ("ddim" if steps_down else "euler")
+    asked = _sampler(profile, spec.family)
     _check_step_noise(profile, asked, 1.0 if not steps_down else 1000.0)
     if profile.s_churn > 0 and profile.eta > 0 and steps_down:
         raise WorkflowError(
