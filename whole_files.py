@@ -1,9 +1,10 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and when one was written."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 import uuid
 from pathlib import Path
@@ -33,6 +34,15 @@ def write_whole(path: Path, data: bytes, exclusive: bool = False) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def written_at(path: Path) -> int | None:
+    """When a file was written, in nanoseconds; None = there is none: files may go while their folder is read."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return None
+    return status.st_mtime_ns if stat.S_ISREG(status.st_mode) else None
 
 
 def _claim(temporary: Path, path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ..compare.axes import PLAIN, Value, Variant, shown
 from ..compare.pages import PROMPT, STEP, Sheets, choose
+from ..images.opened import open_picture
 from ..spec import SampleSpec
 
 if TYPE_CHECKING:
@@ -100,20 +101,16 @@ class _Pictures(Sequence["Image.Image | None"]):
     @overload
     def __getitem__(self, number: slice) -> Sequence[Image.Image | None]: ...
     def __getitem__(self, number: int | slice) -> Any:
-        from PIL import Image
-
         if isinstance(number, slice):
             return _Pictures(self._paths[number])
         path = self._paths[number]
         if path is None:
             return None
-        return Image.open(path)  # which reads the file, and closes it, when the picture is scaled
+        return open_picture(path)  # which reads the file, and closes it, when the picture is scaled
 
 
 def _size(path: Path) -> tuple[int, int]:
-    from PIL import Image
-
-    with Image.open(path) as picture:
+    with open_picture(path) as picture:
         return picture.size
 
 

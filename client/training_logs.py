@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import HostError
 from ..images import serenity_board
+from ..images.opened import open_picture
 
 
 class TensorBoardLog:
@@ -136,9 +137,7 @@ def _not_installed(package: str, option: str) -> HostError:
 
 
 def _png(path: Path) -> tuple[int, int, bytes]:
-    from PIL import Image
-
-    with Image.open(path) as picture:
+    with open_picture(path) as picture:
         buffer = io.BytesIO()
         picture.convert("RGB").save(buffer, "PNG")
         return picture.width, picture.height, buffer.getvalue()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..images.inner_texts import KEY, LORA, SUFFIXES, parsed, read_texts
 from ..images.template import safe_name
 from ..images.trainer_samples import own_samples
 from ..spec import SampleItem, SampleSpec, from_json
+from ..whole_files import written_at
 from .axes import PLAIN, Variant, variant_named
 from .manifest import read
 
@@ -198,7 +198,7 @@ def _listed(folder: Path) -> Iterator[Shot]:
     """The pictures that the folder's manifest names and that are there; one may be of several variants."""
     for line in read(folder):
         path = folder / line.file
-        changed = _changed(path)
+        changed = written_at(path)
         if changed is not None:
             variant, step = Variant(line.axes), NEWEST if line.step is None else line.step
             yield Shot(path, Place(variant.key, step, line.item), vars(line), variant, changed)
@@ -212,7 +212,7 @@ def _shots(folder: Path, paths: Iterable[Path]) -> Iterator[Shot]:
     for path in paths:
         texts = read_texts(path)
         record = parsed(texts.get(KEY))
-        step, index, changed = record.get("step"), record.get("index"), _changed(path)
+        step, index, changed = record.get("step"), record.get("index"), written_at(path)
         if not (isinstance(step, int) and isinstance(index, int)) or changed is None:
             continue
         parts = path.relative_to(folder).parts[:-1]
@@ -223,15 +223,6 @@ def _shots(folder: Path, paths: Iterable[Path]) -> Iterator[Shot]:
         except (KeyError, TypeError, ValueError):
             continue
         yield shot
-
-
-def _changed(path: Path) -> int | None:
-    """When a file was written, in nanoseconds; None = there is none, as pictures may go while their folder is read."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns if stat.S_ISREG(status.st_mode) else None
 
 
 def _of_the_canvas(record: Mapping[str, Any], texts: Mapping[str, str]) -> Variant:

@@ -26,15 +26,16 @@ def moving_picture(pictures: Sequence[Path], steps: Sequence[int], form: Literal
 
     from ..errors import ImagesError
     from ..images.fonts import typeface
+    from ..images.opened import open_picture
 
     words = ["newest" if step < 0 else "no LoRA" if step == 0 else f"step {step}" for step in steps]
     font = typeface(words).at(_LETTERS)
     frames: list[Any] = []
     for path, label in zip(pictures, words, strict=True):
         try:
-            with Image.open(path) as picture:
+            with open_picture(path) as picture:
                 frame = picture.convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise ImagesError(f"{path.name} is no whole picture: {error}") from error
         frame.thumbnail((SIDE, SIDE))
         frames.append(_labelled(frame if not frames else frame.resize(frames[0].size), label, font))

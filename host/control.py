@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import NodeInputError, OutsideError
 from ..families.profile import CONTROL_FITS
+from ..images.opened import open_picture
 from ..samplers.noise import initial_noise
 from ..spec import SampleItem, SampleSpec
 from .paths import candidates, input_roots
@@ -121,9 +122,9 @@ def _fitted(spec: SampleSpec, item: SampleItem, fit: str) -> Tensor:
             "folder."
         )
     try:
-        with Image.open(path) as opened:
+        with open_picture(path) as opened:
             picture = opened.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise NodeInputError(
             f"sample {item.index}: {path} is no image that can be read ({error}). Copy it anew."
         ) from error

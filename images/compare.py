@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from ..errors import ImagesError
+from .opened import open_picture
 from .pixels import on_white
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Comparison:
 def read_picture(path: Path) -> Image.Image:
     """A picture, whole; ImagesError for what is none, with the file as its place alone."""
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             picture.load()
             return picture
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

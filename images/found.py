@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from ..whole_files import written_at
 from .inner_texts import SUFFIXES
 from .layouts import SampleFile, relative_path, template_in
 from .template import TOKEN, safe_name
@@ -62,8 +63,8 @@ def samples_by_name(
         index = None if read is None else expected.get(read[1])
         if read is None or index is None:
             continue
-        written = path.stat().st_mtime_ns
-        if written >= newest.get((read[0], index), (0, path))[0]:
+        written = written_at(path)
+        if written is not None and written >= newest.get((read[0], index), (0, path))[0]:
             newest[read[0], index] = (written, path)
     return {place: path for place, (_, path) in newest.items()}
 

@@ -7,6 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from ..whole_files import written_at
+from .opened import open_picture
+
 #: How the names of pictures end that may have such texts, in small letters.
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp")
 #: Keyword under which Save Samples writes what a picture shows; whatever has it is this pack's.
@@ -20,7 +23,7 @@ def read_texts(path: Path) -> dict[str, str]:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             if picture.format == "PNG":  # text chunks
                 return {
                     key: text for key, text in picture.info.items() if isinstance(key, str) and isinstance(text, str)
@@ -42,9 +45,9 @@ def parsed(text: str | None) -> dict[str, Any]:
 
 def is_ours(path: Path) -> bool:
     """Whether Save Samples wrote an image, as far as the image itself says it."""
-    return _is_ours(path, path.stat().st_mtime_ns)
+    return _is_ours(path, written_at(path))
 
 
 @lru_cache(maxsize=20_000)  # the sidebar asks again whenever ComfyUI made something
-def _is_ours(path: Path, _: int) -> bool:
+def _is_ours(path: Path, _: int | None) -> bool:
     return KEY in read_texts(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final
 from ..errors import SpecError
 from ..spec import SampleItem, SampleSpec
 from ..spec.readers import from_json
+from ..whole_files import written_at
 from .inner_texts import SUFFIXES, read_texts
 
 #: Most pictures opened, the newest first.
@@ -34,8 +36,12 @@ def recorded_spec(folder: Path, run: str) -> SampleSpec | None:
 
 
 def _newest(folder: Path) -> list[Path]:
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES] if folder.is_dir() else []
-    return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)[:MAX_OPENED]
+    """The newest pictures; links that lead out of the folder are left alone."""
+    pictures = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else ()
+    found = [(written, path) for path in pictures if (written := written_at(path)) is not None]
+    root = folder.resolve()
+    inside = (path for _, path in sorted(found, reverse=True) if path.resolve().is_relative_to(root))
+    return list(itertools.islice(inside, MAX_OPENED))
 
 
 def _spec_in(texts: dict[str, str], run: str) -> SampleSpec | None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ImagesError
 from ..whole_files import write_whole
@@ -27,6 +28,15 @@ BLOBS: Final = "blobs"
 #: What `meta` of an artifact says of a picture that `eri watch` wrote, so that nobody takes it for the trainer's own.
 MADE_BY: Final = {"made_by": "comfyui-eridiffusion"}
 _SESSION: Final = "eri-watch"
+#: How pictures are called in BLOBS: a hash and an ending.
+_BLOB: Final = re.compile(r"[\w.-]{1,128}", re.ASCII)
+_LONGEST_TAG: Final = 255
+#: Joined in Python: a board without SerenityBoard's keys would be searched for each picture.
+_TEXTS: Final = "SELECT tag, step, value FROM text_events LIMIT 200000"
+_IMAGES: Final = (
+    "SELECT tag, step, blob_key FROM artifacts WHERE kind = 'image' AND meta NOT LIKE ?"
+    " ORDER BY wall_time DESC LIMIT 200000"
+)
 _SECONDS: Final = 30.0  # for which a table that the trainer is writing is waited for
 _AT: Final = "tag TEXT NOT NULL, step INTEGER NOT NULL"
 _WHEN: Final = "wall_time REAL NOT NULL"
@@ -187,22 +197,37 @@ class BoardImage(NamedTuple):
 def board_images(folder: Path) -> list[BoardImage]:
     """The trainer's own pictures on the board of a run folder, the newest first; [] where there is no board.
 
-    Pictures that `eri watch` put there are left out. Raises ImagesError where the board cannot be read.
+    Pictures that `eri watch` put there are left out, and rows that hold what no trainer writes. Raises ImagesError
+    where the board cannot be read.
     """
     import sqlite3
 
     database = folder / DATABASE
     if not database.is_file():
         return []
-    ask = (
-        "SELECT tag, step, blob_key, (SELECT value FROM text_events AS said WHERE said.step = shown.step"
-        " AND said.tag = replace(shown.tag, 'samples/', 'prompts/')) FROM artifacts AS shown"
-        " WHERE kind = 'image' AND meta NOT LIKE ? ORDER BY wall_time DESC"
-    )
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=_SECONDS)) as board:
-            found = board.execute(ask, (f"%{MADE_BY['made_by']}%",)).fetchall()
+            said = {(tag, step): text for tag, step, text in _rows(board, "text_events", _TEXTS)}
+            shown = _rows(board, "artifacts", _IMAGES, f"%{MADE_BY['made_by']}%")
     except sqlite3.Error as error:
         remedy = "Open it with SerenityBoard, or leave it out: name the folder of the files."
         raise ImagesError(f"the board cannot be read: {error}", place=str(database), remedy=remedy) from error
-    return [BoardImage(tag, step, folder / BLOBS / Path(key).name, prompt) for tag, step, key, prompt in found]
+    found = []
+    for tag, step, key in shown:
+        if not (isinstance(tag, str) and len(tag) <= _LONGEST_TAG and type(step) is int and isinstance(key, str)):
+            continue
+        prompt = said.get((tag.replace("samples/", "prompts/"), step))
+        if _BLOB.fullmatch(key.rpartition("/")[2]) and isinstance(prompt, str | None):
+            found.append(BoardImage(tag, step, folder / BLOBS / key.rpartition("/")[2], prompt))
+    return found
+
+
+def _rows(board: Connection, table: str, ask: str, *given: str) -> list[Any]:
+    """Rows of a table that holds what it says; of a view, or of a column that is computed, SQLite might never end."""
+    from sqlite3 import OperationalError
+
+    stored = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND rootpage > 0 AND name = ?"
+    computed = "SELECT 1 FROM pragma_table_xinfo(?) WHERE hidden"
+    if not board.execute(stored, (table,)).fetchone() or board.execute(computed, (table,)).fetchone():
+        raise OperationalError(f"{table} is no table as SerenityBoard makes it")
+    return board.execute(ask, given).fetchall()

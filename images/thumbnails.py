@@ -10,6 +10,7 @@ from typing import Final
 from PIL import Image
 
 from ..errors import ImagesError
+from .opened import open_picture
 
 #: Longest sides in pixels: twice what the sidebar shows at its smallest, for screens with small pixels, and larger.
 SIZE: Final = 144
@@ -30,7 +31,7 @@ def thumbnails(path: Path, sizes: Sequence[int]) -> dict[int, bytes]:
     """
     most = max(sizes)
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             image.draft(None, (2 * most, 2 * most))  # JPEG: decoded at a part of its size
             whole = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -6,7 +6,7 @@ No picture is opened.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 from ..errors import ImagesError
 from ..spec.model import SampleItem, SampleSpec
 from ..trainers import TRAINERS
+from ..whole_files import written_at
 from .found import MAX_FILES
 from .inner_texts import is_ours
 from .saved_names import SavedName
-from .serenity_board import BoardImage, board_images
+from .serenity_board import DATABASE, BoardImage, board_images
 
 if TYPE_CHECKING:
     from ..lora import Checkpoint
@@ -28,6 +29,12 @@ _TAGS: Final = (
     SavedName(r"sample(?P<index>[0-9]+) - (?P<words>.*)"),
 )
 _DEPTH: Final = 3  # folders below the run's
+
+Allowed = Callable[[Path], bool]
+
+
+def _any_file(_: Path) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class TrainerSample:
     order: tuple[str, int] = ("", 0)
 
 
-def trainer_samples(folder: Path, spec: SampleSpec) -> list[TrainerSample]:
+def trainer_samples(folder: Path, spec: SampleSpec, allowed: Allowed = _any_file) -> list[TrainerSample]:
     """The samples below a run's folder that bear the trainer's own names, then those on its board; the newest first.
 
     Pictures that this pack saved under the same names are among them; they say so themselves.
@@ -60,6 +67,7 @@ def trainer_samples(folder: Path, spec: SampleSpec) -> list[TrainerSample]:
     Args:
         folder: the run's folder, or the folder of samples in it.
         spec: whose layout and items count. Files of numbers that it does not have are left out.
+        allowed: whether a file, which may be a link, may be read; others are left out.
 
     Raises ImagesError where the folder is none, or the layout's trainer is not known.
     """
@@ -78,10 +86,13 @@ def trainer_samples(folder: Path, spec: SampleSpec) -> list[TrainerSample]:
             None,
         )  # fmt: skip
         index = None if said is None else _index(said, spec)
-        if said is not None and index in items:
-            found.append(_sample(path, said, items[index]))
+        written = written_at(path) if said is not None and index in items and allowed(path) else None
+        if said is not None and index in items and written is not None:
+            found.append(_sample(path, said, items[index], written))
     found.sort(key=lambda sample: sample.order, reverse=True)
-    return [*found, *(sample for image in board_images(folder) for sample in _of_board(image, spec))]
+    images = board_images(folder) if allowed(folder / DATABASE) else []
+    shown = (sample for image in images for sample in _of_board(image, spec))
+    return [*found, *(sample for sample in shown if allowed(sample.path))]
 
 
 def own_by_step(
@@ -104,16 +115,22 @@ def own_by_step(
 
 
 def own_samples(
-    folder: Path, spec: SampleSpec, checkpoints: Sequence[Checkpoint], *, shared: bool = False
+    folder: Path,
+    spec: SampleSpec,
+    checkpoints: Sequence[Checkpoint],
+    *,
+    shared: bool = False,
+    allowed: Allowed = _any_file,
 ) -> dict[tuple[int, int], TrainerSample]:
     """(step, item index) -> the trainer's own sample of this run; of several the newest that fits the config.
 
-    shared: samples of other runs lie there, too, so that only those count whose names tell their run.
+    shared: samples of other runs lie there, too, so that only those count whose names tell their run. allowed: as for
+    `trainer_samples`.
 
     Raises ImagesError as `trainer_samples` does.
     """
     runs = (spec.name,) if shared else (None, spec.name)
-    found = [sample for sample in trainer_samples(folder, spec) if sample.run in runs]
+    found = [sample for sample in trainer_samples(folder, spec, allowed) if sample.run in runs]
     own: dict[tuple[int, int], TrainerSample] = {}
     for step, samples in own_by_step(found, checkpoints).items():
         for sample in sorted(samples, key=lambda sample: bool(sample.problem)):
@@ -135,9 +152,9 @@ def _index(said: dict[str, str], spec: SampleSpec) -> int | None:
     return int(said["number"]) - 1 if "number" in said else int(said.get("index", 0))
 
 
-def _sample(path: Path, said: dict[str, str], item: SampleItem) -> TrainerSample:
+def _sample(path: Path, said: dict[str, str], item: SampleItem, written: int) -> TrainerSample:
     step, epoch = (int(said[name]) if name in said else None for name in ("step", "epoch"))
-    order = (said.get("time", ""), path.stat().st_mtime_ns)
+    order = (said.get("time", ""), written)
     return TrainerSample(path, item.index, step, epoch, said.get("run"), _problem(said, item), order)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from ..configs.tree import decode, read_file
+from ..configs.yaml_tree import parse_yaml
 from ..errors import SpecError, WorkflowError
 from ..families import CLIP_LOADERS, ENCODERS, FAMILIES, Family
 from ..spec import SampleSpec
@@ -32,8 +34,9 @@ def read_models(models: Models, spec: SampleSpec) -> tuple[Mapping[str, Any], li
     description = models if isinstance(models, Mapping) else read_description(Path(models))
     family = description.get("family", spec.family)
     if family != spec.family:
+        named = repr(family) if isinstance(family, str) else f"a {type(family).__name__}"
         raise WorkflowError(
-            f"the models are for {family!r}, the config samples {spec.family!r}",
+            f"the models are for {named}, the config samples {spec.family!r}",
             field="models.family",
             remedy=f"Name a model description for {spec.family}.",
         )
@@ -52,12 +55,17 @@ def read_description(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        document = yaml.safe_load(decode(read_file(path), str(path)))
+        text = decode(read_file(path), str(path))
+        parse_yaml(text, str(path), [])  # refuses tags and enormous aliases, on which the next line breaks
+        document = yaml.safe_load(text)
     except SpecError as error:
         raise WorkflowError(
-            f"cannot read {path}: {error.problem}", field="models", remedy="Give a YAML file that names model files."
+            f"cannot read {error.place}: {error.problem}",
+            field="models",
+            remedy="Give a YAML file that names model files.",
         ) from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: a date that is none, 2026-13-01
+    # a date that is none, 2026-13-01; a number in sixties without end, 1:59:59.5
+    except (ValueError, ArithmeticError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise WorkflowError(f"{path} is no YAML: {reason}", field="models", remedy="Correct the file.") from error
     if not isinstance(document, Mapping):
@@ -190,9 +198,11 @@ def _custom_loader(graph: Graph, loaders: Mapping[str, Any], part: str, title: s
         )
     inputs: dict[str, Literal] = {}
     for name, value in _mapping(entry.get("inputs", {}), f"{where}.inputs").items():
-        if not isinstance(value, str | int | float | bool):
+        if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
             raise WorkflowError(
-                "text, a number or true/false is needed", field=f"{where}.inputs.{name}", remedy="Correct the value."
+                "text, a finite number or true/false is needed",
+                field=f"{where}.inputs.{name}",
+                remedy="Correct the value.",
             )
         inputs[str(name)] = value
     for known in graph.nodes.values():  # e.g. one checkpoint loader named for all three parts

@@ -22,8 +22,8 @@ from .run_memory import MAX_NOTE, Mark
 MAX_BODY: Final = 4 << 20
 
 _Text = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
-
-
+#: JSON has no other.
+_Number = Annotated[float, Field(allow_inf_nan=False)]
 #: An axis of a sweep whose values are a sample's own.
 _Axis = Literal["strength", "seed", "cfg", "guidance", "sampler"]
 
@@ -38,7 +38,7 @@ class Loader(_Strict):
     """A node that loads one part of a model."""
 
     class_type: _Text
-    inputs: dict[str, bool | int | float | str] = {}
+    inputs: dict[str, bool | int | _Number | str] = {}
     output: Annotated[int, Field(ge=0)] = 0
 
 

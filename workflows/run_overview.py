@@ -10,6 +10,7 @@ from typing import Final
 
 from ..errors import Remedy, SpecError
 from ..spec import SampleSpec, read_spec
+from ..whole_files import written_at
 from .run_memory import FILE
 
 _SUFFIXES: Final = frozenset((".yaml", ".yml", ".json", ".jsonc", ".toml"))
@@ -51,13 +52,14 @@ def _look(found: Configs, paths: list[Path], roots: Sequence[str | os.PathLike[s
             continue
         if roots is not None and not any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots):
             found.refused[path] = "a link out of the folders that this host opens. Copy the config itself here."
-        elif path.stat().st_size > MAX_BYTES:
-            found.refused[path] = f"larger than {MAX_BYTES} bytes, so no config."
-        else:
-            try:
+            continue
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                found.refused[path] = f"larger than {MAX_BYTES} bytes, so no config."
+            else:
                 found.read[path] = read_spec(path, roots=roots)
-            except (SpecError, OSError) as error:
-                found.refused[path] = str(error)
+        except (SpecError, OSError) as error:
+            found.refused[path] = str(error)
 
 
 def _newest_first(folder: Path, suffixes: frozenset[str]) -> list[Path]:
@@ -65,9 +67,10 @@ def _newest_first(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     for name in _FOLDERS:
         place = folder / name
         if place.is_dir():
-            paths += [path for path in place.iterdir() if path.suffix.lower() in suffixes and path.is_file()]
+            paths += [path for path in place.iterdir() if path.suffix.lower() in suffixes]
     paths = [path for path in paths if path.name != FILE and not path.name.endswith(f".{FILE}")]
-    return sorted(paths, key=lambda path: (-path.stat().st_mtime_ns, path.name))
+    found = [(-written, path.name, path) for path in paths if (written := written_at(path)) is not None]
+    return [path for *_, path in sorted(found)]
 
 
 def name_run(name: str) -> Remedy:

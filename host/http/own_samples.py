@@ -30,11 +30,15 @@ def own_of(run: Place, spec: SampleSpec) -> dict[tuple[int, int], TrainerSample]
     # in no folder of its own there is nothing of which only the place says whose it is
     places = [] if run.folder in run_roots() else [(run.folder, False)]
     for folder, shared in [*places, *_elsewhere(run, spec)]:
-        for place, sample in own_samples(folder, spec, run.checkpoints, shared=shared).items():
+        for place, sample in own_samples(folder, spec, run.checkpoints, shared=shared, allowed=_allowed).items():
             known = found.get(place)
-            if (known is None or (known.problem and not sample.problem)) and leading_inside([sample.path]):
+            if known is None or (known.problem and not sample.problem):
                 found[place] = sample
     return {place: found[place] for place in sorted(found)}
+
+
+def _allowed(path: Path) -> bool:
+    return bool(leading_inside([path]))
 
 
 def _elsewhere(run: Place, spec: SampleSpec) -> Iterator[tuple[Path, bool]]:

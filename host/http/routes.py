@@ -73,6 +73,13 @@ def answered(handler: Handler) -> Handler:
             return _error(422, error)
         except HostError as error:
             return web.json_response({"error": described(error)}, status=422)
+        except ConnectionError:
+            raise  # the caller went away
+        except OSError as error:
+            name = f"{Path(error.filename).name}: " if isinstance(error.filename, str) else ""
+            problem = f"{name}the disk refuses it ({error.strerror or error})"
+            remedy = "Look whether the file or its drive is there, and whether ComfyUI may open it."
+            return _error(422, RequestError(422, "disk", problem, remedy=remedy))
 
     return answer
 

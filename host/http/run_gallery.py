@@ -17,6 +17,7 @@ from ...gallery.marks import KeptMarks
 from ...gallery.write import Written, write_gallery
 from ...images.template import safe_name
 from ...spec import SampleSpec
+from ...whole_files import written_at
 from ...workflows.requests import GalleryRequest
 from ..paths import leading_inside, without_folders
 from .own_samples import own_of
@@ -62,8 +63,9 @@ def _found(run: Run, spec: SampleSpec, root: Path) -> Collection:
     run_facts = {"run": spec.name, "trainer": spec.trainer, "family": spec.family}
     items = {item.index: vars(item) for item in spec.items}
     named = [
-        Shot(path, Place("", step, index), {**items[index], **run_facts}, Variant(), path.stat().st_mtime_ns)
+        Shot(path, Place("", step, index), {**items[index], **run_facts}, Variant(), written)
         for (step, index), path in pictures_of(spec).items()
+        if (written := written_at(path)) is not None
     ]
     found = read_collection(root, more=named)
     output = [Path(folder_paths.get_output_directory())]

@@ -19,6 +19,7 @@ from ...images.layouts import SampleFile, sample_name
 from ...images.template import safe_name
 from ...lora import Checkpoint
 from ...spec import SampleSpec
+from ...whole_files import written_at
 from ...workflows.run_memory import RunMemory, marks_in, memory_file, notes_in, read_memory
 from ..lora.runs import find_run, list_runs, runs_version
 from ..paths import leading_inside, without_folders
@@ -77,8 +78,13 @@ def _favourites(place: Path, run: str, name: str) -> int:
 
 
 def _newest(checkpoints: list[Checkpoint]) -> int:
-    """When the newest checkpoint was written, in milliseconds since 1970; 0 where it has gone meanwhile."""
-    return max((entry.path.stat().st_mtime_ns // 1_000_000 for entry in checkpoints if entry.path.exists()), default=0)
+    """When the newest checkpoint was written."""
+    return max((_ms(entry.path) for entry in checkpoints), default=0)
+
+
+def _ms(path: Path) -> int:
+    """When a file was written, in milliseconds since 1970; 0 where it has gone meanwhile."""
+    return (written_at(path) or 0) // 1_000_000
 
 
 def _steps(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
@@ -131,7 +137,7 @@ def _theirs(run: Place, spec: SampleSpec) -> list[dict[str, Any]]:
             "item": index,
             "file": file,
             "url": f"{PREFIX}/run-picture?{urlencode({'run': run.name, 'file': file})}",
-            "version": sample.path.stat().st_mtime_ns // 1_000_000,
+            "version": _ms(sample.path),
             "problem": sample.problem or ("the config leaves its seed to chance" if index in drawn else ""),
         }
         entries.append(entry)
@@ -175,8 +181,7 @@ def _samples(spec: SampleSpec, place: str = "") -> list[dict[str, Any]]:
     for (step, index), path in sorted(pictures_of(spec, place).items()):
         folder = path.parent.relative_to(output).as_posix()
         query = {"filename": path.name, "subfolder": "" if folder == "." else folder, "type": "output"}
-        version = path.stat().st_mtime_ns // 1_000_000
-        entries.append({"step": step, "item": index, "url": f"/view?{urlencode(query)}", "version": version})
+        entries.append({"step": step, "item": index, "url": f"/view?{urlencode(query)}", "version": _ms(path)})
     return entries
 
 

@@ -20,12 +20,13 @@ from typing import Any, Final
 
 from comfyui_eridiffusion.compare import manifest, votes
 from comfyui_eridiffusion.dev.host_install import ROOT
-from comfyui_eridiffusion.images import inner_texts
+from comfyui_eridiffusion.images import inner_texts, serenity_board
 from comfyui_eridiffusion.lora import read_lora, to_host_keys
-from comfyui_eridiffusion.spec import read_text
+from comfyui_eridiffusion.spec import SampleSpec, read_text
 from comfyui_eridiffusion.spec.readers import from_json
 from comfyui_eridiffusion.tests.spec.forms import FORMS
-from comfyui_eridiffusion.workflows import requests, run_memory
+from comfyui_eridiffusion.workflows import models, requests, run_memory
+from comfyui_eridiffusion.workflows.graph import Graph
 
 #: A config's first byte chooses the ending of its name and whether a family is given; the others are its text.
 SUFFIXES: Final = (
@@ -183,7 +184,35 @@ def message_seeds() -> Iterator[bytes]:
     yield b"\1" + struct.pack(">II", 4, len(told)) + told + b"image"
 
 
-# --- files of a run ---------------------------------------------------------------------------------------------------
+# --- files beside models, files of a run ------------------------------------------------------------------------------
+
+
+def read_description(data: bytes) -> bool:
+    """A description beside a model's file, and the loaders that it asks for."""
+    description = models.read_description(written("description.yaml", data))
+    models.read_models(description, SampleSpec("flux", "native", []))
+    models.add_loaders(Graph(), description, "flux")
+    return True
+
+
+def description_seeds() -> Iterator[bytes]:
+    yield (ROOT / "examples" / "models" / "flux.yaml").read_bytes()
+    yield b"family: flux\nfiles: {unet: a.safetensors, clip_l: b, t5xxl: c, vae: d}\n"
+    yield b"loaders: {model: &a {class_type: L, inputs: {a: 1, b: 0.5, c: true}}, clip: *a, vae: {class_type: V}}"
+
+
+def read_board(data: bytes) -> bool:
+    written(serenity_board.DATABASE, data)
+    return bool(serenity_board.board_images(folder()))
+
+
+def board_seeds() -> Iterator[bytes]:
+    made = Path(tempfile.mkdtemp(dir=folder()))
+    with serenity_board.opened_board(made) as board:
+        serenity_board.add_text(board, "prompts/p1", 5, "a")
+        row = "'samples/p1', 5, 0, 1.0, 'image', 'image/png', 'a.png', 8, 8, '{}'"
+        board.execute(f"INSERT INTO artifacts VALUES ({row})")  # noqa: S608
+    yield (made / serenity_board.DATABASE).read_bytes()
 
 
 def read_manifest(data: bytes) -> bool:
@@ -248,11 +277,13 @@ TARGETS: Final = (
     Target("config", 0.08, read_config, config_seeds),
     Target("lora", 0.05, read_lora_header, lora_seeds),
     Target("body", 0.07, read_body, body_seeds),
-    Target("message", 0.25, read_message, message_seeds),
+    Target("message", 0.2, read_message, message_seeds),
     Target("manifest", 0.2, read_manifest, manifest_seeds),
-    Target("votes", 0.15, read_votes, votes_seeds),
+    Target("votes", 0.1, read_votes, votes_seeds),
     Target("memory", 0.1, read_memory, memory_seeds),
     Target("picture", 0.1, read_picture, picture_seeds, text=False),
+    Target("description", 0.05, read_description, description_seeds),
+    Target("board", 0.05, read_board, board_seeds, text=False),
 )
 CORPUS: Final = Path(__file__).with_name("corpus")
 

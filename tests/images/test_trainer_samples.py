@@ -143,6 +143,62 @@ def test_pictures_on_a_board(tmp_path: Path) -> None:
         trainer_samples(tmp_path, spec("eridiffusion-v2"))
 
 
+@pytest.mark.parametrize(
+    ("tag", "step", "key"),
+    [
+        *((tag, 500, "p1.png") for tag in (b"samples/p1", 5, None, f"samples/p{'9' * 5000}")),
+        *(("samples/p1", step, "p1.png") for step in (b"5", 1.5, None)),
+        *(("samples/p1", 500, key) for key in (b"p1.png", 5, None, "p" * 300, "p\0.png", "")),
+    ],
+)
+def test_rows_of_a_board_that_no_trainer_writes(tmp_path: Path, tag: object, step: object, key: object) -> None:
+    write(tmp_path, "blobs/p1.png")
+    with sqlite3.connect(tmp_path / "board.db") as board:
+        board.execute("CREATE TABLE artifacts (tag, step, blob_key, kind, meta, wall_time)")
+        board.execute("CREATE TABLE text_events (tag, step, value)")
+        for row in (("samples/p1", 250, "p1.png"), (tag, step, key)):
+            board.execute("INSERT INTO artifacts VALUES (?, ?, ?, 'image', '{}', 1)", row)
+        board.execute("INSERT INTO text_events VALUES ('prompts/p1', 500, x'ff')")
+    board.close()
+    assert [one.step for one in trainer_samples(tmp_path, spec("eridiffusion-v2"))] == [250]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "VIEW artifacts AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+        " SELECT 'p' AS tag, x AS step, 'p1.png' AS blob_key, 'image' AS kind, '' AS meta, 1 AS wall_time FROM n",
+        "TABLE artifacts (tag, step, kind, meta, wall_time, blob_key AS (hex(zeroblob(400000000))))",
+        "VIRTUAL TABLE artifacts USING rtree (tag, step, kind, meta, blob_key)",
+    ],
+    ids=["view", "computed", "virtual"],
+)
+def test_a_board_that_computes_without_end_is_none(tmp_path: Path, table: str) -> None:
+    with sqlite3.connect(tmp_path / "board.db") as board:
+        board.execute("CREATE TABLE text_events (tag, step, wall_time, value)")
+        board.execute(f"CREATE {table}")
+    board.close()
+    with pytest.raises(ImagesError, match="artifacts is no table as SerenityBoard makes it"):
+        trainer_samples(tmp_path, spec("eridiffusion-v2"))
+
+
+def test_files_that_may_not_be_read_are_left_out(tmp_path: Path) -> None:
+    """Links that lead out, where the caller knows what is outside; and links to nothing."""
+    write(tmp_path, "sample_step5_p1.png", "sample_step6_p1.png")
+    (tmp_path / "sample_step7_p1.png").symlink_to(tmp_path / "gone.png")
+    with serenity_board.opened_board(tmp_path):
+        pass
+    asked: list[str] = []
+
+    def allowed(path: Path) -> bool:
+        asked.append(path.name)
+        return path.name == "sample_step5_p1.png"
+
+    (found,) = trainer_samples(tmp_path, spec("eridiffusion-v2"), allowed)
+    assert found.step == 5
+    assert serenity_board.DATABASE in asked
+
+
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ImagesError, match="no such folder"):
         trainer_samples(tmp_path / "none", spec("kohya"))

@@ -208,7 +208,8 @@ LOADERS = {
         ({"loaders": {**LOADERS, "vae": {"class_type": "NoSuchVAE"}}}, "this ComfyUI has no node NoSuchVAE"),
         ({"loaders": {"model": LOADERS["model"]}}, "a.yaml, beside deep/my_flux.safetensors, is not used: models.load"),
         ({"family": "sd35", "loaders": LOADERS}, "the models are for 'sd35', the config samples 'flux'"),
-        ("[deep/my_flux.safetensors", "is not used: models: a.yaml is no YAML"),
+        ("[deep/my_flux.safetensors", "is not used: models: cannot read a.yaml, line"),
+        ("family: !!bool my_flux.safetensors\nfiles: {}", "the tag tag:yaml.org,2002:bool is refused"),
         ({"name_or_path": "deep/my_flux.safetensors"}, ""),  # a training config
         ({"loaders": {**LOADERS, "model": {"class_type": "X", "inputs": {"a": "my_flux.safetensors.other"}}}}, ""),
         ({"loaders": LOADERS, "files": " " * (64 << 10)}, ""),  # too large

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,9 @@ async def test_broken_config_gets_the_readers_message(web: aiohttp.ClientSession
         ({"batch": 65}, "batch"),
         ({"batch": "4"}, "batch"),
         ({"models": "/etc/passwd"}, "models"),
-        (
-            {"models": {"loaders": {"model": {"class_type": "X", "inputs": {"a": [1]}}}}},
-            "models.loaders.model.inputs.a",
+        *(
+            ({"models": {"loaders": {"model": {"class_type": "X", "inputs": {"a": value}}}}}, "models.loaders.model.")
+            for value in ([1], math.nan, math.inf)
         ),
     ],
 )
@@ -67,8 +68,8 @@ async def test_requests_of_another_form_are_named(
     error = await refusal(web, 400, "graph", {**request(), **change})
     assert error["kind"] == "request"
     assert error["field"].startswith(field)
-    with pytest.raises(jsonschema.ValidationError):
-        conforms({**request(), **change}, "GraphRequest")
+    with pytest.raises((jsonschema.ValidationError, ValueError)):  # ValueError: JSON has no NaN
+        conforms(json.loads(json.dumps({**request(), **change}, allow_nan=False)), "GraphRequest")
 
 
 async def test_text_is_never_taken_for_a_file(web: aiohttp.ClientSession) -> None:
@@ -150,6 +151,22 @@ async def test_a_body_that_never_comes(comfy_host: Any, monkeypatch: pytest.Monk
         writer.write(b"POST /graph HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
         assert (await reader.read(4096)).startswith(b"HTTP/1.1 408")
         writer.close()
+
+
+async def test_what_the_disk_refuses(comfy_host: Any) -> None:
+    """A drive that vanishes, a folder that may not be read: one sentence, with no folder."""
+    routes = comfy_host.pack("host.http.routes")
+
+    async def refused(_: aiohttp.web.Request) -> aiohttp.web.Response:
+        raise PermissionError(13, "Permission denied", "/home/someone/runs/config")
+
+    app = aiohttp.web.Application()
+    app.router.add_get("/runs", routes.answered(refused))
+    async with TestServer(app) as server, aiohttp.ClientSession() as web, web.get(server.make_url("/runs")) as answer:
+        assert answer.status == 422
+        error = conforms(await answer.json(), "Error")["error"]
+    assert (error["kind"], "Permission denied" in error["message"]) == ("disk", True)
+    assert "/home" not in str(error)
 
 
 @pytest.mark.parametrize("body", [{"config": "no_such.yaml"}, {"run": "/etc"}, {"run": "no_run", "step": 1}])

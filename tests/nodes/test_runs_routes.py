@@ -360,6 +360,21 @@ async def test_the_trainers_own_samples_are_shown_and_compared(
     Image.new("RGB", (64, 64)).save(ours)
     async with web.get("/eridiffusion/verdict", params=pair) as answer:
         assert (await answer.json())["verdict"] == "different"
+    # what a link outside or to nothing leads to is no sample
+    (outside := host.output_dir.parent / "outside").mkdir()
+    shutil.copy(theirs, outside / "theirs.png")
+    for folder in (run, host.output_dir / "many"):
+        for step, target in ((302, outside / "theirs.png"), (303, outside / "gone.png")):
+            place = folder / f"samples_step_{step:06}" / f"step_{step:06}_sample_07.png"
+            place.parent.mkdir()
+            place.symlink_to(target)
+    (run / DATABASE).symlink_to(outside / DATABASE)
+    (outside / DATABASE).write_bytes(b"no board")
+    document = conforms((await get(web, "/eridiffusion/runs/many"))[1], "Run")
+    assert [one["step"] for one in document["theirs"]] == [300]
+    assert 303 not in [one["step"] for one in document["samples"]]
+    assert DATABASE not in [one["file"] for one in document["unreadable"]]
+    (run / DATABASE).unlink()
     # and in another allowed folder that is called as the run is; the run's own folder goes first
     elsewhere = host.input_dir / "many"
     for step in (300, 400):

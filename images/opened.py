@@ -1,0 +1,20 @@
+"""Opens pictures, and nothing else that Pillow knows: a file is what it holds, whatever its name says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: The forms that trainers, ComfyUI and people save pictures in. Of others Pillow knows some that are programs (EPS, for
+#: which it starts Ghostscript).
+FORMS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+
+
+def open_picture(path: Path) -> Image.Image:
+    """As PIL.Image.open, whose errors it raises: UnidentifiedImageError, an OSError, for a file of another form."""
+    from PIL import Image
+
+    return Image.open(path, formats=FORMS)
