@@ -50,7 +50,10 @@ def batch_commands(text: str, opened: Opened = no_file) -> tuple[list[Command], 
     opened: gives the text of a script that is run with `call` and sets variables, None where there is none.
     """
     script = _Script(opened)
-    script.follow(text)
+    try:
+        script.follow(text)
+    except Fault as fault:
+        script.commands.append(Command([], fault))
     return script.commands, script.names
 
 

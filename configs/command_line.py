@@ -100,6 +100,8 @@ class Script:
         """Each command that starts one of these programs, a line that goes on behind its end included as a fault."""
         found = []
         for number, command in enumerate(self.commands):
+            if not programs.search(" ".join(word.text for word in command.words)):
+                continue
             for position, word in enumerate(command.words):
                 name, count = _named(command.words[position : position + _LONGEST_NAME], programs)
                 if name is not None and _runs(command.words[: min(position, 1)]):

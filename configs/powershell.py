@@ -11,7 +11,21 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from .script import DEEPEST, Command, Names, Opened, Unexpanded, Value, Word, assumed, compared, joined, no_file, placed
+from .script import (
+    DEEPEST,
+    Command,
+    Fault,
+    Names,
+    Opened,
+    Unexpanded,
+    Value,
+    Word,
+    assumed,
+    compared,
+    joined,
+    no_file,
+    placed,
+)
 
 _TEXT: Final = r"""'(?:[^']|'')*'|"(?:[^"`]|`.|"")*\""""
 _INSIDE: Final = r"`.|\$\{[^}]*\}|\$\([^()]*\)"
@@ -38,6 +52,7 @@ _COMMA: Final = re.compile(rf"{_TEXT}|[()\[\]{{}},]", re.DOTALL)
 _CHOICE: Final = re.compile(r"if\s*\((.*?)\)\s*\{(.*?)\}\s*else\s*\{(.*?)\}\s*", _FLAGS)
 _VARIABLE: Final = re.compile(rf"`(.)|\$\{{?{_SCOPE}(\w+)\}}?|\$\([^()]*\)|\"\"", _FLAGS)
 _QUOTED: Final = re.compile(rf"""{_TEXT}|(?:{_INSIDE}|[^'"`$]|\$)+""", re.DOTALL)
+_BRACKET: Final = re.compile(r"[(){}]")
 _REDIRECT: Final = re.compile(r"[0-9*]?>.*")
 _LIST: Final = re.compile(rf"{_TEXT}|[^\s,]+", re.DOTALL)
 _SUM: Final = re.compile(rf"""(?:{_TEXT}|[^\s'"+])+|\+""", re.DOTALL)
@@ -47,11 +62,16 @@ _HERE: Final = dict.fromkeys(("psscriptroot", "pwd"), ".")
 
 @dataclass
 class _Statement:
-    """A statement's text up to its end or to a brace, and its words with their places."""
+    """A statement's text up to its end or to a brace, in pieces, and its words with their places."""
 
-    at: int
-    text: str = ""
+    pieces: list[str] = field(default_factory=list)
     words: list[tuple[str, int]] = field(default_factory=list)
+    assigns: bool = False  # as far as was asked
+
+    def takes_brace(self) -> bool:
+        """Whether a brace that follows belongs to it, as in `$a = @{`."""
+        self.assigns = self.assigns or _VALUE.match("".join(self.pieces)) is not None
+        return self.assigns
 
 
 def powershell_commands(text: str, opened: Opened = no_file) -> tuple[list[Command], Names]:
@@ -60,25 +80,28 @@ def powershell_commands(text: str, opened: Opened = no_file) -> tuple[list[Comma
     opened: gives the text of a file that the script takes variables from (`. file.ps1`), None where there is none.
     """
     script = _Script(opened)
-    _follow(script, text)
+    try:
+        _follow(script, text)
+    except Fault as fault:
+        script.commands.append(Command([], fault))
     return script.commands, script.names
 
 
 def _follow(script: _Script, text: str) -> None:
     """Give a text to a script, statement by statement."""
-    statement = _Statement(0)
+    statement = _Statement()
     open_brackets = 0
     for match in _TOKEN.finditer(text):
         kind, piece = str(match.lastgroup), match[0]
-        holds = open_brackets > 0 or (piece == "{" and _VALUE.match(statement.text) is not None)
+        holds = open_brackets > 0 or (piece == "{" and statement.takes_brace())
         if kind in ("end", "brace") and not holds:
             script.statement(statement, piece)
-            statement, open_brackets = _Statement(match.end()), 0
+            statement, open_brackets = _Statement(), 0
         elif kind in ("comment", "joined"):
-            statement.text += " "
+            statement.pieces.append(" ")
         else:
             open_brackets += _opened(piece)
-            statement.text += piece
+            statement.pieces.append(piece)
             if kind == "word":
                 statement.words.append((piece, match.start()))
     script.statement(statement, "")
@@ -86,6 +109,8 @@ def _follow(script: _Script, text: str) -> None:
 
 def _opened(piece: str) -> int:
     """How many brackets and braces a piece leaves open, quotes aside."""
+    if not _BRACKET.search(piece):
+        return 0
     bare = re.sub(rf"{_TEXT}|`.", "", piece, flags=re.DOTALL)
     return bare.count("(") + bare.count("{") - bare.count(")") - bare.count("}")
 
@@ -111,7 +136,7 @@ class _Script:
 
     def statement(self, statement: _Statement, end: str) -> None:
         """Take one statement; `end`: what ended it."""
-        text = statement.text.strip()
+        text = "".join(statement.pieces).strip()
         known = _IF.fullmatch(text)
         word = text.lower()
         if end == "{":

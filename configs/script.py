@@ -36,6 +36,8 @@ def assumed(value: str, written: str) -> str:
 def joined(pieces: Iterable[str]) -> str:
     """The pieces as one text, of the kind of its least certain piece."""
     parts = list(pieces)
+    if len(parts) == 1:
+        return parts[0]
     text = "".join(parts)
     if any(isinstance(part, Unexpanded) for part in parts):
         return Unexpanded(text)
@@ -87,6 +89,7 @@ Value = str | list[str]
 Opened = Callable[[str], str | None]
 #: Shells that are started, or texts that are run, one by the other.
 DEEPEST: Final = 3
+_DEEPEST_BLOCK: Final = 100
 
 
 def no_file(name: str) -> None:
@@ -95,18 +98,24 @@ def no_file(name: str) -> None:
 
 @dataclass
 class _Branches:
-    """An `if` that is open: what was known before it and at the end of each branch.
+    """An `if` that is open, with the variables that are assigned in it; a script may have many of both.
 
     Args:
+        outside: whether it runs at all.
         live: whether the present branch runs; None = not known.
         decided: one of the branches so far runs for certain.
         doubted: one of them may run.
+        before: what these variables held before it, None = nothing.
+        changed: those that the present branch assigns.
+        ends: what each branch that may run had assigned at its end.
     """
 
-    before: dict[str, Value]
+    outside: bool
     live: bool | None
     decided: bool
     doubted: bool
+    before: dict[str, Value | None] = field(default_factory=dict)
+    changed: dict[str, None] = field(default_factory=dict)
     ends: list[dict[str, Value]] = field(default_factory=list)
 
 
@@ -135,7 +144,7 @@ class Names:
     @property
     def running(self) -> bool:
         """False in a branch that does not run."""
-        return all(one.live is not False for one in self._open)
+        return not self._open or (self._open[-1].outside and self._open[-1].live is not False)
 
     def unknown(self, name: str) -> Unexpanded:
         """What stands for a variable of which nothing is known."""
@@ -160,12 +169,22 @@ class Names:
             value = joined([self.unknown(name) if not isinstance(old, str) else old, value])
         elif more and isinstance(old, str):
             value = [old, *added]
+        self._put(name, value)
+
+    def _put(self, name: str, value: Value) -> None:
+        """Set a variable; the block that is open keeps what it held before."""
+        if self._open:
+            self._open[-1].before.setdefault(name, self.values.get(name))
+            self._open[-1].changed[name] = None
         self.values[name] = value
 
     def enter(self, condition: bool | None) -> None:
-        """Begin a block that runs under a condition, None = it cannot be told."""
+        """Begin a block that runs under a condition, None = it cannot be told. Raises Fault for a block too deep."""
+        if len(self._open) == _DEEPEST_BLOCK:
+            problem = f"blocks stand in each other here, more than {_DEEPEST_BLOCK} deep"
+            raise Fault(problem, "Give the command that starts the trainer alone.")
         decided = condition is True
-        self._open.append(_Branches(dict(self.values), condition, decided, condition is None))
+        self._open.append(_Branches(self.running, condition, decided, condition is None))
 
     def otherwise(self, condition: bool | None) -> None:
         """Go on with the next branch of the block."""
@@ -173,7 +192,6 @@ class Names:
             return
         block = self._open[-1]
         self._end_branch(block)
-        self.values = dict(block.before)
         block.live = False if block.decided else None if block.doubted else condition
         block.decided = block.decided or condition is True
         block.doubted = block.doubted or condition is None
@@ -184,17 +202,30 @@ class Names:
             return
         block = self._open.pop()
         self._end_branch(block)
-        ends = block.ends if block.decided else [*block.ends, block.before]
-        names = dict.fromkeys(name for end in ends for name in end)
-        self.values = {name: self._common(name, ends) for name in names}
+        ends = block.ends if block.decided else [*block.ends, {}]
+        held: dict[str, list[Value]] = {name: [] for name in block.before}
+        for end in ends:
+            for name, value in end.items():
+                held[name].append(value)
+        for name, before in block.before.items():
+            if len(held[name]) < len(ends):
+                held[name].append("" if before is None else before)
+            self._put(name, self._common(name, held[name]))
 
     def _end_branch(self, block: _Branches) -> None:
+        """Keep what the branch assigned, and go back to what was before it."""
         if block.live is not False:
-            block.ends.append(self.values)
+            block.ends.append({name: self.values[name] for name in block.changed})
+        for name in block.changed:
+            before = block.before[name]
+            if before is None:
+                del self.values[name]
+            else:
+                self.values[name] = before
+        block.changed.clear()
 
-    def _common(self, name: str, ends: list[dict[str, Value]]) -> Value:
-        """What a variable holds after each of these ends: the most where one only adds to another, else unknown."""
-        held = [end.get(name, "") for end in ends]
+    def _common(self, name: str, held: list[Value]) -> Value:
+        """What a variable holds that held these at the ends: the most where one only adds to another, else unknown."""
         texts = [value for value in held if isinstance(value, str)]
         lists = [value for value in held if isinstance(value, list)] if len(texts) < len(held) else []
         if lists:  # nothing yet is no list
@@ -204,9 +235,9 @@ class Names:
             if len(lists) == len(held) and all(most[: len(one)] == one for one in lists):
                 return [*most[:shared], *(assumed(text, self.written.format(name)) for text in most[shared:])]
             return self.unknown(name)
-        longest = max(texts, key=len)
+        longest = max(texts, key=lambda text: (len(text), isinstance(text, Assumed), isinstance(text, Unexpanded)))
         if all(text == longest for text in texts):
-            return longest
+            return longest  # the least certain of them
         if isinstance(longest, Unexpanded) or not all(longest.startswith(text) for text in texts):
             return self.unknown(name)
         return assumed(longest, self.written.format(name))

@@ -77,10 +77,9 @@ class _Script:
 
     def feed(self, token: Token) -> None:
         """Take the next word or mark."""
-        in_test = bool(self.words) and self.words[0].plain == "[[" and self.words[-1].plain != "]]"
         if not token.mark:
             self.words.append(token)
-        elif in_test and token.mark != "\n":
+        elif token.mark != "\n" and self._in_test():
             self.words.append(Token(token.at, parts=[Part("text", token.mark)]))
         elif token.mark == "redirect":
             self.redirections.append(token)
@@ -92,6 +91,10 @@ class _Script:
             self.end(token.mark)
             if token.mark.startswith(";;") or token.mark == ";&":
                 self.names.otherwise(None)
+
+    def _in_test(self) -> bool:
+        """Whether a `[[` is open, in which marks are words."""
+        return bool(self.words) and self.words[0].plain == "[[" and self.words[-1].plain != "]]"
 
     def _bracket(self, token: Token) -> None:
         """A `(` behind a word: a function's, a loop's, or a mistake, at which the shell stops."""
@@ -170,7 +173,7 @@ class _Script:
         if text is None or self.depth == DEEPEST:
             return []
         inner = _Script(self.opened, self.depth + 1)
-        inner.names = replace(self.names, values=dict(self.names.values))
+        inner.names = replace(self.names, values=dict(self.names.values), _open=[])
         try:
             for token in tokens(text):
                 inner.feed(token)
@@ -182,7 +185,10 @@ class _Script:
 
     def _write(self, words: list[str], redirections: list[Token]) -> None:
         """Keep what `cat`, `tee`, `echo` and `printf` write into a file."""
-        program, given = words[0] if words else "", [word for word in words[1:] if not re.fullmatch("-[aen]+", word)]
+        program = words[0] if words else ""
+        if program not in ("cat", "echo", "printf", "tee"):
+            return
+        given = [word for word in words[1:] if not re.fullmatch("-[aen]+", word)]
         files = [(one.sign, joined(map(self._replaced, one.parts))) for one in redirections if one.sign[:1] == ">"]
         documents = [joined(map(self._replaced, one.parts)) for one in redirections if one.sign in ("<<", "<<-")]
         if program == "tee" and given:
@@ -191,7 +197,7 @@ class _Script:
             documents = [joined([*_spaced(given), "\n"])]
         elif program == "printf" and given[1:] and given[0] == r"%s\n":
             documents = [joined(piece for text in given[1:] for piece in (text, "\n"))]
-        elif program not in ("cat", "tee") or (program == "cat" and given):
+        elif program == "printf" or (program == "cat" and given):
             return
         for sign, file in files if documents else ():
             before = self.names.files.get(file, "") if sign == ">>" else ""
@@ -239,9 +245,10 @@ class _Script:
         """Make the assignments that are the whole command; True when they are."""
         declares = words[0].plain in _DECLARING
         given = words[1:] if declares else words
-        found = [(word, _ASSIGNMENT.match(word.parts[0].text)) for word in given if word.parts]
-        if not declares and not all(match and not word.parts[0].quoted for word, match in found):
+        given = [word for word in given if word.parts]
+        if not declares and not all(_ASSIGNMENT.match(one.parts[0].text) and not one.parts[0].quoted for one in given):
             return False
+        found = [(word, _ASSIGNMENT.match(word.parts[0].text)) for word in given]
         if runs is None:
             self.names.enter(None)
         made = ((word, match, self._assigned(word, match)) for word, match in found if match is not None)
@@ -338,8 +345,8 @@ def _inner(words: list[Word]) -> str | None:
     """The commands that another shell is started with: `bash -c '...'`, or keys that are sent to a terminal."""
     texts = [word.text for word in words]
     for number, (name, option) in enumerate(pairwise(texts)):
-        if re.fullmatch(r"(?:.*/)?(?:ba|z)?sh", name) and re.fullmatch(r"-\w*c", option) and len(texts) > number + 2:
-            return texts[number + 2]
+        if name.endswith("sh") and re.fullmatch(r"(?:.*/)?(?:ba|z)?sh", name) and re.fullmatch(r"-\w*c", option):
+            return texts[number + 2] if len(texts) > number + 2 else None
     if texts[:1] == ["tmux"]:
         return next((text for text in texts[1:] if " " in text), None)
     return None

@@ -16,6 +16,7 @@ _INSIDE_DOCUMENT: Final = re.compile(r"[^\\`$]+")
 #: A line that goes on in the next one.
 _JOINED: Final = re.compile(r"\\\r?\n")
 _COMMENT: Final = re.compile(r"#[^\n]*")
+_MARKS: Final = ";&|()<>\n"
 _MARK: Final = re.compile(r";;&?|;&|&&|\|\||\|&|[;&|()\n]")
 _REDIRECT: Final = re.compile(r"&>>?|<<<|<<-?|<>|>>|>\||[<>]&|[<>]")
 _PROGRAM: Final = re.compile(r"[<>]?\(")  # one that reads or writes in place of a file
@@ -76,21 +77,21 @@ class _Lexer:
             self._skip(_BLANK)
             if self.at >= len(self.text):
                 return
-            if self._skip(_COMMENT):
-                continue
-            mark = _MARK.match(self.text, self.at)
-            if mark is not None and not _REDIRECT.match(self.text, self.at):
+            sign = self.text[self.at]
+            if sign == "#":
+                self._skip(_COMMENT)
+            elif sign not in _MARKS:
+                word = self._word()
+                redirects = self.text.startswith(("<", ">"), self.at)
+                if not redirects or not (word.plain or "").isdigit():  # as in `2>`
+                    yield word
+            elif (mark := _MARK.match(self.text, self.at)) is None or _REDIRECT.match(self.text, self.at):
+                yield self._redirect()
+            else:
                 start, self.at = self.at, mark.end()
                 if mark[0] == "\n":
                     self._read_documents()
                 yield Token(start, mark[0])
-            elif _REDIRECT.match(self.text, self.at):
-                yield self._redirect()
-            else:
-                word = self._word()
-                digits = word.plain
-                if digits is None or not digits.isdigit() or self.text[self.at : self.at + 1] not in ("<", ">"):
-                    yield word
 
     def _skip(self, pattern: re.Pattern[str]) -> bool:
         match = pattern.match(self.text, self.at)

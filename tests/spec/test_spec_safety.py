@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec, read_text
-from comfyui_eridiffusion.tests.counting import at_most
+from comfyui_eridiffusion.tests.counting import at_most, calls
 
 DATA = Path(__file__).parent / "data"
 NEUTRAL = (DATA / "neutral.yaml").read_text()
@@ -282,3 +282,31 @@ def test_variables_that_grow_without_end_are_not_followed(text: str) -> None:
     """A few lines that double a variable would fill any memory."""
     with pytest.raises(SpecError):
         read_text(text)
+
+
+#: Shells: how a script begins, an assignment, a block with one in it, a block that is left open, the command.
+SHELLS = {
+    "bash": ("#!/bin/bash\n", "a{}=1\n", "if x; then b{}=1; fi\n", "if x; then\n", "sample_flux --prompt x\n"),
+    "PowerShell": ("", "$a{} = '1'\n", "if ($x) {{ $b{} = '1' }}\n", "if ($x) {\n", "& sample_flux `\n --prompt x\n"),
+    "cmd.exe": ("@echo off\n", "set a{}=1\n", "if x==%x% set b{}=1\n", "if x==%x% (\n", "sample_flux ^\n --prompt x\n"),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_script_takes_as_long_as_it_is_long(shell: str) -> None:
+    """Variables times blocks would be hours for a text that is small enough to be read."""
+    begin, assignment, block, _, command = SHELLS[shell]
+
+    def work(count: int) -> int:
+        lines = [assignment.format(number) + block.format(number) for number in range(count)]
+        return calls(lambda: read_spec(begin + "".join(lines) + command))
+
+    assert work(400) <= 4.5 * work(100)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_blocks_that_stand_in_each_other_without_end_are_not_followed(shell: str) -> None:
+    begin, _, _, opened, command = SHELLS[shell]
+    assert read_spec(begin + opened * 50 + command).items[0].prompt == "x"
+    with pytest.raises(SpecError):
+        read_spec(begin + opened * 500 + command)
