@@ -20,12 +20,12 @@ from ...lora.report import LoadReport, load_report, summary
 from ..family import class_of, family_of
 from ..patchers import own_weights
 from .active_range import RangedLora
-from .names import Names, clip_names, host_patches, model_names
+from .names import Names, clip_names, model_names
 from .placing import APPLY, BESIDE, Placed, beside_where_possible, merged_whole
 from .runs import Choice, find
 from .wait import read_when_written
 
-_NO_CLIP = Names({}, {})
+_NO_CLIP = Names({}, frozenset(), {}, {})
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,15 @@ def apply_step(model: Any, clip: Any, choice: Choice, use: Use) -> Applied:
     misfits = check_fit(lora, {**of_model.shapes, **of_clip.shapes})
     whole, lora = lora, fitting(lora, misfits)
     keys = to_host_keys(lora)
-    in_model, in_clip = host_patches(keys, of_model), host_patches(keys, of_clip)
     base = {**_base(lora, model), **({} if clip is None else _base(lora, clip.patcher))}
     if use.apply == BESIDE:
-        on_model = beside_where_possible(lora, in_model, of_model, model.model, base, use.strength_model)
-        encoders = None if clip is None else clip.cond_stage_model
-        on_clip = beside_where_possible(lora, in_clip, of_clip, encoders, base, use.strength_clip)
+        on_model = beside_where_possible(lora, keys, of_model, base, use.strength_model)
+        on_clip = beside_where_possible(lora, keys, of_clip, base, use.strength_clip)
     else:
-        on_model = merged_whole(lora, in_model, use.strength_model)
-        on_clip = merged_whole(lora, in_clip, use.strength_clip)
+        on_model = merged_whole(lora, keys, of_model, use.strength_model)
+        on_clip = merged_whole(lora, keys, of_clip, use.strength_clip)
     merged = {**on_model.merged, **on_clip.merged}
-    loaded = in_model.loaded | in_clip.loaded
+    loaded = on_model.loaded | on_clip.loaded
     report = load_report(whole, loaded, base=base or None, merged=merged, misfits=misfits)
     text = "\n".join([report.as_text(), *_remarks(lora, clip, use)])
     details = json.dumps(_details(report, checkpoint, choice, use, content))

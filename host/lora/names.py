@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import comfy.lora
 from torch import Tensor
 
+from ...lora.beside import Layer
 from ...lora.suffixes import DIFF_BIAS
 from .layers import layer_of
 
@@ -16,10 +18,19 @@ Target = Any
 
 
 class Names(NamedTuple):
-    """ComfyUI's own key map, from a name in a LoRA file to a weight, and the shape of every weight."""
+    """What ComfyUI calls the weights of a model.
+
+    Args:
+        key_map: ComfyUI's own, from a name in a LoRA file to a weight.
+        known: the names of that map whose weight the model has, and with `.diff_b` those whose bias it has.
+        shapes: the shape of every weight.
+        layers: the layers that have a form beside their weight, by path.
+    """
 
     key_map: dict[str, Target]
+    known: frozenset[str]
     shapes: dict[str, tuple[int, ...]]
+    layers: dict[str, Layer]
 
 
 class Patches(NamedTuple):
@@ -43,15 +54,16 @@ def clip_names(clip: Any) -> Names:
     return _names(clip.cond_stage_model, comfy.lora.model_lora_keys_clip)
 
 
-def host_patches(keys: dict[str, Tensor], names: Names) -> Patches:
+def host_patches(keys: dict[str, Tensor], names: Names, ours: Container[str]) -> Patches:
     """Let ComfyUI's own loader read LoRA keys (`lora.to_host_keys`) for the weights of one model.
 
-    The loader looks for every name of the map that it gets, so it gets only those that the keys mention. Weights that
-    the model does not have are left out. Nothing is logged, because the report says what did not match.
+    ours: the names of ComfyUI's key map whose keys it gets. It looks for every name of the map that is given to it, so
+    it gets only those that the keys mention. Weights that the model does not have are left out. Nothing is logged,
+    because the report says what did not match.
     """
-    if not names.key_map:
+    owners = {key: name for key in keys if (name := _owner(key, names.key_map)) is not None and name in ours}
+    if not owners:
         return Patches({}, set())
-    owners = {key: name for key in keys if (name := _owner(key, names.key_map)) is not None}
     patches = comfy.lora.load_lora(keys, {name: names.key_map[name] for name in owners.values()}, log_missing=False)
     patches = {target: patch for target, patch in patches.items() if _weight(target) in names.shapes}
     return Patches(patches, {key for key, name in owners.items() if _target(key, names.key_map[name]) in patches})
@@ -61,12 +73,18 @@ def _names(module: Any, read: Any) -> Names:
     names = _KNOWN.get(module)
     if names is None:
         shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-        for path, layer in ((path, layer_of(found)) for path, found in module.named_modules()):
-            if layer is not None and f"{path}.weight" in shapes:  # a quantised one may be stored in another shape
+        kinds = ((path, layer_of(found)) for path, found in module.named_modules())
+        layers = {path: layer for path, layer in kinds if layer is not None}
+        for path, layer in layers.items():
+            if f"{path}.weight" in shapes:  # a quantised one may be stored in another shape
                 shapes[f"{path}.weight"] = (layer.rows, *layer.columns)
         norms = _norms_by_scale(shapes)
         shapes |= {f"{norm}.weight": shapes[scale] for norm, scale in norms.items()}
-        names = _KNOWN[module] = Names(norms | read(module, {}), shapes)
+        key_map = norms | read(module, {})
+        known = {name for name in key_map if _weight(key_map[name]) in shapes}
+        biases = (f"{name}.{DIFF_BIAS}" for name in known)
+        known |= {name for name in biases if _target(name, key_map[name.removesuffix(f".{DIFF_BIAS}")]) in shapes}
+        names = _KNOWN[module] = Names(key_map, frozenset(known), shapes, layers)
     return names
 
 

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from ...lora import Adapter, Lora
 from ...lora.beside import Layer, Term, bias_terms, terms_of
+from ...lora.convert import bias_name
 from ...lora.delta import why_merged
 from ...lora.report import is_loaded
+from ...lora.suffixes import DIFF_BIAS
 from .injection import put_beside
-from .layers import layer_of
-from .names import Names, Patches, Target
+from .names import Names, Patches, Target, host_patches
 
 BESIDE: Final = "beside the weights"
 INTO: Final = "into the weights"
@@ -22,12 +23,22 @@ APPLY: Final = (BESIDE, INTO)
 
 
 class Placed(NamedTuple):
-    """A LoRA for one model: terms by layer, what the layers are, ComfyUI's patches for the rest with the reasons."""
+    """A LoRA for one model.
+
+    Args:
+        terms: what is put beside its layers, by path.
+        layers: what these layers are.
+        patches: ComfyUI's for the rest.
+        merged: the modules of the rest, each with the reason.
+        loaded: the names that are the model's, as `load_report` takes them.
+        strength: of the LoRA.
+    """
 
     terms: dict[str, list[Term]]
     layers: dict[str, Layer]
     patches: dict[Target, Any]
     merged: dict[str, str]
+    loaded: set[str]
     strength: float
 
     def put_on(self, patcher: Any) -> None:
@@ -41,50 +52,58 @@ class Placed(NamedTuple):
         return bool(self.strength and (self.terms or self.patches))
 
 
-def merged_whole(lora: Lora, found: Patches, strength: float) -> Placed:
-    """Everything into the weights, as ComfyUI's own loader does."""
-    names = {adapter.module: "as chosen" for adapter in lora.adapters}
-    return Placed({}, {}, found.patches, names, strength)
+def merged_whole(lora: Lora, keys: dict[str, Tensor], names: Names, strength: float) -> Placed:
+    """Everything into the weights, as ComfyUI's own loader does; `keys` are the LoRA's for it."""
+    found = host_patches(keys, names, names.key_map)
+    merged = {adapter.module: "as chosen" for adapter in lora.adapters}
+    return Placed({}, {}, found.patches, merged, found.loaded, strength)
 
 
 def beside_where_possible(
-    lora: Lora, found: Patches, names: Names, model: Any, base: Mapping[str, Tensor], strength: float
+    lora: Lora, keys: dict[str, Tensor], names: Names, base: Mapping[str, Tensor], strength: float
 ) -> Placed:
-    """As much as can be beside the weights of `model`, the module whose weights `names` names; the rest merged.
+    """As much as can be beside the weights of the model that has these names; the rest merged.
 
-    base: the weights that a DoRA needs, by name.
+    keys: the LoRA's for ComfyUI's loader, which is asked for the rest alone. base: the weights that a DoRA needs, by
+    name.
     """
-    placed = Placed({}, {}, {}, {}, strength)
-    for adapter in lora.adapters:
+    known = [adapter for adapter in lora.adapters if is_loaded(adapter, names.known)]
+    tried = [(adapter, *_beside(adapter, names, base, strength)) for adapter in known]
+    rest = [adapter.target for adapter, _, terms in tried if terms is None]
+    ours = {target.name for target in rest} | {bias_name(target).removesuffix(f".{DIFF_BIAS}") for target in rest}
+    found = host_patches(keys, names, ours)
+    placed = Placed({}, {}, {}, {}, found.loaded, strength)
+    for adapter, layer, terms in tried:
         path = adapter.target.weight
-        if not is_loaded(adapter, found.loaded):
-            continue
-        module = _module(model, path)
-        layer = None if module is None else layer_of(module)
-        terms = None
-        if layer is not None and adapter.widened in (None, (layer.rows, *layer.columns)):
-            terms = terms_of(adapter, strength, layer, base.get(f"{path}.weight"))
-        if layer is None or terms is None:
+        if terms is None:
+            if not is_loaded(adapter, found.loaded):
+                continue
             placed.merged[adapter.module] = why_merged(adapter) or _why(adapter, layer)
             _keep(placed.patches, found, _targets(adapter, names, biases=layer is None))
             terms = [] if layer is None else bias_terms(adapter, strength, layer)
+        else:
+            placed.loaded.add(adapter.target.name)
         if terms and layer is not None:
             placed.layers[path] = layer
             placed.terms.setdefault(path, []).extend(terms)
     return placed
 
 
+def _beside(
+    adapter: Adapter, names: Names, base: Mapping[str, Tensor], strength: float
+) -> tuple[Layer | None, list[Term] | None]:
+    """The adapter's layer, and what it does beside it; None where there is none, or no form beside it."""
+    path = adapter.target.weight
+    layer = names.layers.get(path)
+    if layer is None or adapter.widened not in (None, (layer.rows, *layer.columns)):
+        return layer, None
+    return layer, terms_of(adapter, strength, layer, base.get(f"{path}.weight"))
+
+
 def _why(adapter: Adapter, layer: Layer | None) -> str:
     if layer is not None and adapter.widened is not None:
         return "widens its weight"
     return "no linear or convolution layer" if layer is None else "a DoRA on a quantised weight"
-
-
-def _module(model: Any, path: str) -> Any:
-    try:
-        return model.get_submodule(path)
-    except AttributeError:
-        return None
 
 
 def _targets(adapter: Adapter, names: Names, biases: bool) -> list[Target]:

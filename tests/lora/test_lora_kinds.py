@@ -152,7 +152,7 @@ def test_norms_of_chromas_guidance(tmp_path: Path, prefix: str) -> None:
     assert lora.unmatched == ()
     keys = to_host_keys(lora)
     names = model_names(SimpleNamespace(model=host_model("chroma")))
-    patches, loaded = host_patches(keys, names)
+    patches, loaded = host_patches(keys, names, names.key_map)
     assert loaded == set(keys)
     applied = comfy.lora.calculate_weight([(1.0, patches[name], 1.0, None, None)], base[name].clone(), name)
     assert_same_changes({name: applied - base[name]}, {name: change.double()})

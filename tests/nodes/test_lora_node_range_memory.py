@@ -17,7 +17,7 @@ def ranged(comfy_host: Any, model: Any) -> Any:
     steps in them."""
     patches = with_lora(model, seed=3).patches
     found = {key: entries[0][1] for key, entries in patches.items()}
-    placed = comfy_host.pack("host.lora.placing").Placed({}, {}, found, {}, 1.0)
+    placed = comfy_host.pack("host.lora.placing").Placed({}, {}, found, {}, set(), 1.0)
     return comfy_host.pack("host.lora.active_range").RangedLora(placed, 0.25, 0.75).on(model)
 
 

@@ -159,7 +159,7 @@ def test_with_a_lora_for_a_part_of_the_steps(comfy_host: Any) -> None:
     """The sampler's sigmas are split there, and the parts sampled one after the other."""
     base = h.inputs_for("flux")[0]
     patches = {key: entries[0][1] for key, entries in with_lora(base, seed=3).patches.items()}
-    placed = comfy_host.pack("host.lora.placing").Placed({}, {}, patches, {}, 1.0)
+    placed = comfy_host.pack("host.lora.placing").Placed({}, {}, patches, {}, set(), 1.0)
     model = comfy_host.pack("host.lora.active_range").RangedLora(placed, 0.0, 0.5).on(base)
     rows = table(comfy_host, "flux", 2, model=model, sampler=h.flow_euler(comfy_host))
     calls = Calls(model)
