@@ -15,6 +15,7 @@ from ..families.others import OTHERS, other_by_statement
 from .metadata import LoraFile
 from .names.text_encoders import names_no_encoder
 from .suffixes import DOWN, UP
+from .tensor_names import KEPT, TensorNames
 
 # On names with "." written as "_", so that one pattern serves the dotted and the kohya spelling.
 _ATTENTION_IN = re.compile(
@@ -45,7 +46,7 @@ def named_families(file: LoraFile) -> tuple[str, ...]:
     return allowed
 
 
-@lru_cache(maxsize=8)  # the checkpoints of a run have the same names
+@lru_cache(maxsize=KEPT)
 def _told(modules: tuple[str, ...]) -> Mapping[frozenset[str], str]:
     """The sets of families that such names allow, each with the first such name."""
     patterns = {family.id: re.compile(family.lora.modules) for family in FAMILIES.values()}
@@ -155,25 +156,25 @@ def _refuse_older(file: LoraFile, named: Iterable[str]) -> None:
             break
 
 
-@lru_cache(maxsize=64)  # the checkpoints of a run have the same names
-def other_model(modules: tuple[str, ...]) -> tuple[str, str] | None:
-    """The unsupported model that the names can only belong to, and one of those names; None when there is none."""
-    spellings = [(module, module.replace(".", "_")) for module in modules]
+@lru_cache(maxsize=KEPT)
+def _other_model(names: TensorNames) -> tuple[str, str] | None:
+    """The unsupported model to which the names can only belong, and one of them; None when there is none."""
+    spellings = [(module, module.replace(".", "_")) for module in names.model_modules]
     for other in (known for known in OTHERS if known.modules):
         pattern = re.compile(other.modules)
         for spelling in spellings:
             if any(pattern.search(name) for name in spelling):
                 return other.title, spelling[0]
-    return None
+    return _flux2(names)
 
 
-def _flux2(file: LoraFile) -> tuple[str, str] | None:
+def _flux2(names: TensorNames) -> tuple[str, str] | None:
     """Flux.2 by the rows of its single blocks: q, k, v and a gated mlp of twice three widths; Flux has seven widths."""
-    for name, part in file.parts.items():
+    for name, part in names.parts.items():
         if part.kind == UP and _LINEAR1.search(part.module):
-            down = next((key for key, other in file.parts.items() if other == (part.module, DOWN)), "")
-            width = file.header.shapes.get(down, (0,))[-1]
-            if width and file.header.shapes[name][0] == _FLUX2_WIDTHS * width:
+            down = next((key for key, other in names.parts.items() if other == (part.module, DOWN)), "")
+            width = names.shapes.get(down, (0,))[-1]
+            if width and names.shapes[name][0] == _FLUX2_WIDTHS * width:
                 return "Flux.2", part.module
             return None
     return None
@@ -181,7 +182,7 @@ def _flux2(file: LoraFile) -> tuple[str, str] | None:
 
 def refuse_other_models(file: LoraFile) -> None:
     """Raise LoraError when the names can only belong to a model that is not supported; it says which."""
-    other = other_model(file.model_modules) or _flux2(file)
+    other = _other_model(file.names)
     if other is not None:
         model, module = other
         raise LoraError(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from functools import lru_cache
 from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from ..errors import LoraError
 from ..families import FAMILIES
@@ -16,6 +17,7 @@ from .names import Target
 from .names.table import row_span
 from .names.text_encoders import is_text_encoder, target_of
 from .suffixes import AITK_MAGNITUDE, DIFF_BIAS, EVIDENCE, UP_BIAS
+from .tensor_names import TensorNames
 
 MAGNITUDE_DROPPED: Final = "ai-toolkit's DoRA magnitude"
 _NOT_AN_ADAPTER: Final = "no adapter tensor"
@@ -48,8 +50,19 @@ class Layout(NamedTuple):
     unmatched: tuple[str, ...]
 
 
+_Known = dict[tuple[Dialect, str | None], Layout]
+_KNOWN: WeakKeyDictionary[TensorNames, _Known] = WeakKeyDictionary()
+
+
 def layout_of(file: LoraFile, dialect: Dialect, family: str | None) -> Layout:
     """Group, place and check the names and shapes of a file. Raises LoraError as `reader.read_lora`."""
+    known = _KNOWN.setdefault(file.names, {})
+    if (dialect, family) not in known:
+        known[dialect, family] = _laid_out(file, dialect, family)
+    return known[dialect, family]
+
+
+def _laid_out(file: LoraFile, dialect: Dialect, family: str | None) -> Layout:
     grouped, ignored = _group(file, dialect)
     placed = {module: target for module in grouped if (target := _target(dialect, module, family)) is not None}
     _join_halves(grouped, placed, ignored)

@@ -11,9 +11,9 @@ from typing import Any
 
 from ..errors import LoraError
 from .header import Header
-from .names.text_encoders import encoder_by_width, is_text_encoder, names_no_encoder, saying
 from .remembered import look
-from .suffixes import DOWN, Split, split, split_own
+from .suffixes import Split
+from .tensor_names import TensorNames, tensor_names
 
 ERIDIFFUSION_KEY = "__eridiffusion_ckpt__"
 DIFFUSERS_KEY = "lora_adapter_metadata"
@@ -32,8 +32,6 @@ _STEP_FIELDS = ("global_step", "current_step", "step")
 class LoraFile:
     """A LoRA file before its tensors are read: its header, its names taken apart, and the JSON files beside it.
 
-    `parts` maps each adapter tensor's name to module and kind. Tensors with another ending are not in it.
-
     Args:
         header: the file's header.
         endings: those that mean something in this file beside the common ones, see `Dialect.endings`.
@@ -51,41 +49,29 @@ class LoraFile:
         return self.header.metadata
 
     @cached_property
+    def names(self) -> TensorNames:
+        """What its names and shapes alone tell."""
+        return tensor_names(tuple(self.header.shapes.items()), tuple(self.endings.items()))
+
+    @property
     def parts(self) -> Mapping[str, Split]:
-        apart = {name: split_own(name, self.endings) or split(name) for name in self.header.shapes}
-        return self._with_encoder({name: part for name, part in apart.items() if part is not None})
+        return self.names.parts
 
-    def _with_encoder(self, parts: dict[str, Split]) -> dict[str, Split]:
-        """The names taken apart, with the encoder in those of a text encoder's adapter that leave it out."""
-        unsaid = {name: part for name, part in parts.items() if names_no_encoder(part.module)}
-        shapes = self.header.shapes
-        downs = {part.module: shapes[name] for name, part in unsaid.items() if part.kind == DOWN}
-        encoder = encoder_by_width({module: shape[1] for module, shape in downs.items() if shape[1:]})
-        if encoder is None:
-            return parts
-        return parts | {name: part._replace(module=saying(encoder, part.module)) for name, part in unsaid.items()}
-
-    @cached_property
+    @property
     def modules(self) -> tuple[str, ...]:
-        """Module names in the order of the file."""
-        return tuple(dict.fromkeys(part.module for part in self.parts.values()))
+        return self.names.modules
 
-    @cached_property
+    @property
     def model_modules(self) -> tuple[str, ...]:
-        """Those that are none of a text encoder."""
-        return tuple(name for name in self.modules if not is_text_encoder(name))
+        return self.names.model_modules
 
-    @cached_property
+    @property
     def telling(self) -> tuple[str, ...]:
-        """The modules by which the dialect is told: the model's where there are any, for text encoders may be named in
-        another way."""
-        return self.model_modules or self.modules
+        return self.names.telling
 
-    @cached_property
+    @property
     def telling_keys(self) -> tuple[str, ...]:
-        """The names of their tensors."""
-        modules = set(self.telling)
-        return tuple(name for name, part in self.parts.items() if part.module in modules)
+        return self.names.telling_keys
 
     @cached_property
     def eridiffusion(self) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
         alpha=_most_frequent(scale.value for scale in stated) if stated else (None if rank is None else float(rank)),
         step=step_of(file.path),
         tensors=tensors,
-        ignored=layout.ignored,
+        ignored=dict(layout.ignored),
         unmatched=layout.unmatched,
         adapters=tuple(adapters),
         alpha_source=_most_frequent(scale.source for scale in stated) or "none",

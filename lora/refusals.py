@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import LoraError
 from .dialects import OPTIMIZER_PREFIX
 from .metadata import LoraFile
 from .suffixes import EVIDENCE
+from .tensor_names import KEPT, TensorNames
 
 _CHECKPOINT = "Choose a LoRA checkpoint of the run"
 _EXPORT = "Export the LoRA as lora_A/lora_B or lora_down/lora_up pairs"
@@ -20,38 +22,43 @@ class Refusal:
     """A kind of file: what it is, when one is that, and what to do instead."""
 
     reason: str
-    applies: Callable[[LoraFile], bool]
+    applies: Callable[[TensorNames], bool]
     remedy: str = _CHECKPOINT
 
 
 def refuse_unusable(file: LoraFile) -> None:
     """Raise LoraError when the file can be no LoRA for the supported families, with the reason and the keys."""
-    for refusal in REFUSALS:
-        if refusal.applies(file):
-            raise LoraError(refusal.reason, path=file.path, keys=_shown(file), remedy=refusal.remedy)
+    refusal = _refusal(file.names)
+    if refusal is not None:
+        raise LoraError(refusal.reason, path=file.path, keys=_shown(file.names), remedy=refusal.remedy)
 
 
-def _shown(file: LoraFile) -> Iterable[str]:
-    return file.parts if any(part.kind in EVIDENCE for part in file.parts.values()) else file.header.shapes
+@lru_cache(maxsize=KEPT)
+def _refusal(names: TensorNames) -> Refusal | None:
+    return next((refusal for refusal in REFUSALS if refusal.applies(names)), None)
 
 
-def _every(pattern: str) -> Callable[[LoraFile], bool]:
+def _shown(names: TensorNames) -> Iterable[str]:
+    return names.parts if any(part.kind in EVIDENCE for part in names.parts.values()) else names.shapes
+
+
+def _every(pattern: str) -> Callable[[TensorNames], bool]:
     compiled = re.compile(pattern)
-    return lambda file: bool(file.header.shapes) and all(compiled.search(name) for name in file.header.shapes)
+    return lambda names: bool(names.shapes) and all(compiled.search(name) for name in names.shapes)
 
 
-def _some(pattern: str) -> Callable[[LoraFile], bool]:
+def _some(pattern: str) -> Callable[[TensorNames], bool]:
     compiled = re.compile(pattern)
-    return lambda file: any(compiled.search(name) for name in file.header.shapes)
+    return lambda names: any(compiled.search(name) for name in names.shapes)
 
 
-def _no_pair(applies: Callable[[LoraFile], bool]) -> Callable[[LoraFile], bool]:
+def _no_pair(applies: Callable[[TensorNames], bool]) -> Callable[[TensorNames], bool]:
     """Only files in which nothing is an adapter tensor."""
-    return lambda file: not any(part.kind in EVIDENCE for part in file.parts.values()) and applies(file)
+    return lambda names: not any(part.kind in EVIDENCE for part in names.parts.values()) and applies(names)
 
 
-def _no_block_number(file: LoraFile) -> bool:
-    return bool(file.modules) and all(_FLUX_LAYER.match(module) for module in file.modules)
+def _no_block_number(names: TensorNames) -> bool:
+    return bool(names.modules) and all(_FLUX_LAYER.match(module) for module in names.modules)
 
 
 # Names of whole models: full checkpoints, ComfyUI's and diffusers' diffusion models.
@@ -88,7 +95,7 @@ _STEERING = {
 }
 
 REFUSALS: tuple[Refusal, ...] = (
-    Refusal("not a LoRA: the file holds no tensors", lambda file: not file.header.shapes),
+    Refusal("not a LoRA: the file holds no tensors", lambda names: not names.shapes),
     Refusal(
         "holds EMA shadow weights (a moving average of the adapter, kept beside it), not the adapter itself",
         _every(r"^(?:ema|shadow|ema_model)\.|\.ema$"),
@@ -159,5 +166,5 @@ REFUSALS: tuple[Refusal, ...] = (
     ),
     Refusal("holds IA³ scales, which are not supported", _no_pair(_some(r"\.on_input$|\.ia3_l$")), _EXPORT),
     Refusal("not a LoRA: it is a full checkpoint, a whole model without low-rank pairs", _no_pair(_some(_WHOLE_MODEL))),
-    Refusal("not a LoRA: none of its tensors belongs to a low-rank pair", _no_pair(lambda file: True)),
+    Refusal("not a LoRA: none of its tensors belongs to a low-rank pair", _no_pair(lambda names: True)),
 )

@@ -277,11 +277,11 @@ def change_norms(lora: Lora) -> dict[str, float]:
 
 def _squared_norm(adapter: Adapter) -> float | None:
     """The squared norm of an adapter's unscaled change; None where it changes no weight."""
-    tensors = {kind: tensor.float() for kind, tensor in adapter.tensors.items()}
-    if UP in tensors and MID not in tensors:
-        up, down = tensors[UP].flatten(1), tensors[DOWN].flatten(1)
-        return float(((up.mT @ up) * (down @ down.mT)).sum().clamp_min(0.0))
-    if any(kind in LOKR for kind in tensors):
+    if UP in adapter.tensors and MID not in adapter.tensors:
+        up, down = (adapter.tensors[kind].float().flatten(1) for kind in (UP, DOWN))
+        return max(float(((up.mT @ up) * (down @ down.mT)).sum()), 0.0)
+    if any(kind in LOKR for kind in adapter.tensors):
+        tensors = {kind: tensor.float() for kind, tensor in adapter.tensors.items()}
         factors = (lycoris_factor(tensors, "lokr_w1", ""), lycoris_factor(tensors, "lokr_w2", "lokr_t2"))
         return float(factors[0].square().sum() * factors[1].square().sum())
     change = weight_change(adapter)
