@@ -1,4 +1,4 @@
-"""Reads the tensors of a safetensors file from their ranges, in as few reads as possible.
+"""Reads the tensors of a safetensors file from their ranges; those of one type that follow each other in one read.
 
 The ranges are read and not mapped. With a mapping, a trainer that overwrites a checkpoint would change the weights of a
 loaded model, and one that truncates it would end the process (SIGBUS; Rust's `File::create` truncates). Mapping is not
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 import torch
@@ -34,7 +35,6 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-_GAP = 1 << 16  # bytes: what lies between two ranges is read along with them up to here
 _DAMAGED = "The file is damaged: save this checkpoint again"
 _Run = list[tuple[str, Span]]
 
@@ -59,54 +59,58 @@ def read_tensors(header: Header, keys: Collection[str]) -> dict[str, Tensor]:
 
 
 def _runs(header: Header, keys: Collection[str]) -> Iterator[_Run]:
-    """The wanted ranges in the order of the file; those of one type that lie close together are one run."""
+    """The wanted ranges in the order of the file; those of one type without a gap between them are one run."""
     run: _Run = []
+    end, dtype = 0, ""
     for key, span in sorted(((key, header.spans[key]) for key in keys), key=lambda pair: pair[1].begin):
-        if run and not (span.dtype == run[-1][1].dtype and 0 <= span.begin - run[-1][1].end <= _GAP):
+        if run and (span.begin != end or span.dtype != dtype):
             yield run
             run = []
         run.append((key, span))
+        end, dtype = span.end, span.dtype
     if run:
         yield run
 
 
 def _read_run(header: Header, stream: BinaryIO, run: _Run) -> dict[str, Tensor]:
-    first = run[0][1].begin
-    data = torch.empty(run[-1][1].end - first, dtype=torch.uint8)
+    first, end = run[0][1].begin, run[-1][1].end
+    dtype, counts = _checked(header, run)
+    data = torch.empty(sum(counts), dtype=dtype)
     stream.seek(header.start + first)
-    view, done = data.numpy().data, 0
-    while done < len(view):
+    view, done = data.view(torch.uint8).numpy().data, 0
+    while done < end - first:
         count = stream.readinto(view[done:])  # type: ignore[attr-defined]
         if not count:
             raise _changed(header)
         done += count
-    tensors = {key: _view(header, key, data[span.begin - first : span.end - first], span) for key, span in run}
-    _check_finite(header, data, run, tensors)
+    parts = zip(run, data.split(counts), strict=True)  # all views in one call
+    tensors = {key: part.view(header.shapes[key]) for (key, _), part in parts}
+    _check_finite(header.path, data, tensors)
     return tensors
 
 
-def _view(header: Header, key: str, data: Tensor, span: Span) -> Tensor:
-    shape, dtype = header.shapes[key], _DTYPES.get(span.dtype)
+def _checked(header: Header, run: _Run) -> tuple[torch.dtype, list[int]]:
+    """The type of a run's tensors and how many numbers each has; LoraError for what does not fit their data."""
+    name = run[0][1].dtype
+    dtype = _DTYPES.get(name)
     if dtype is None:
-        raise LoraError(
-            f"holds numbers of the type {span.dtype}", path=header.path, keys=[key], remedy="Save it as BF16"
-        )
-    if data.numel() != math.prod(shape) * dtype.itemsize:
-        raise LoraError("data and shape do not fit", path=header.path, keys=[key], remedy=_DAMAGED)
-    if data.storage_offset() % dtype.itemsize:
-        data = data.clone()  # written without alignment
-    return data.view(dtype).view(shape)
+        keys = [key for key, _ in run]
+        raise LoraError(f"holds numbers of the type {name}", path=header.path, keys=keys, remedy="Save it as BF16")
+    counts = [math.prod(header.shapes[key]) for key, _ in run]
+    for (key, span), count in zip(run, counts, strict=True):
+        if span.end - span.begin != count * dtype.itemsize:
+            raise LoraError("data and shape do not fit", path=header.path, keys=[key], remedy=_DAMAGED)
+    return dtype, counts
 
 
-def _check_finite(header: Header, data: Tensor, run: _Run, tensors: dict[str, Tensor]) -> None:
-    """Refuse NaN and infinity, with one test over the whole run when it holds nothing else."""
-    dtype, gapless = _DTYPES[run[0][1].dtype], data.numel() == sum(span.end - span.begin for _, span in run)
-    if gapless and data.numel() and dtype.is_floating_point and dtype.itemsize > 1:
-        ends = torch.stack(torch.aminmax(data.view(dtype)))  # NaN comes through; far faster than testing every number
+def _check_finite(path: Path, data: Tensor, tensors: dict[str, Tensor]) -> None:
+    """Refuse NaN and infinity, with one test over the whole run where its type allows it."""
+    if data.numel() and data.is_floating_point() and data.itemsize > 1:
+        ends = torch.stack(torch.aminmax(data))  # NaN comes through; far faster than testing every number
         if bool(torch.isfinite(ends).all()):
             return
     for key, tensor in tensors.items():
-        check_finite(header.path, key, tensor)
+        check_finite(path, key, tensor)
 
 
 def _changed(header: Header) -> LoraError:
