@@ -48,14 +48,18 @@ class Adapter:
     alpha: float | None = None
 
     @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {kind: tuple(tensor.shape) for kind, tensor in self.tensors.items()}
+
+    @cached_property
     def rank(self) -> int | None:
         """Rows of this module's own down matrix (or of LoHa's and LoKr's inner factor); None without factors."""
-        return factored_rank({kind: tensor.shape for kind, tensor in self.tensors.items()})
+        return factored_rank(self._shapes)
 
     @cached_property
     def area(self) -> Area | None:
         """What of its weight the adapter covers; None for biases alone."""
-        return covered({kind: tuple(tensor.shape) for kind, tensor in self.tensors.items()})
+        return covered(self._shapes)
 
     @cached_property
     def widened(self) -> tuple[int, ...] | None:

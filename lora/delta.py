@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from .names.table import row_span
 from .reader import Lora
 from .rows import place_rows
 from .suffixes import ALPHA, DIFF, DIFF_BIAS, DORA, DOWN, GLORA, MAGNITUDE, MID, OFT, RESCALE, SET, UP, UP_BIAS
+
+_ON_BASE: Final = frozenset({DORA, MAGNITUDE, OFT, SET, *GLORA})
 
 
 def merged_delta(lora: Lora, strength: float = 1.0, base: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -95,7 +98,7 @@ def _changes(lora: Lora, adapter: Adapter, strength: float, base: Mapping[str, T
 
 def depends_on_base(adapter: Adapter) -> bool:
     """Whether the adapter's change depends on the weight to which it is added (DoRA, OFT, GLoRA), or replaces it."""
-    return any(kind in adapter.tensors for kind in (DORA, MAGNITUDE, OFT, SET, *GLORA))
+    return not _ON_BASE.isdisjoint(adapter.tensors)
 
 
 def _placed_on_base(

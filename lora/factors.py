@@ -25,14 +25,17 @@ def factor_of(file: LoraFile, module: str, tensors: Mapping[str, Tensor]) -> flo
     the header's own alpha means alpha / dim (github Comfy-Org/ComfyUI, issue 15114).
     """
     scalar = float(tensors[SCALAR].reshape(-1)[0]) if SCALAR in tensors and tensors[SCALAR].numel() else 1.0
-    shapes = {kind: tuple(tensor.shape) for kind, tensor in tensors.items()}
-    if LOKR[0] not in tensors or factored_rank(shapes) is not None:
+    if LOKR[0] not in tensors:
+        return scalar
+    if factored_rank({kind: tuple(tensor.shape) for kind, tensor in tensors.items()}) is not None:
         return scalar
     return scalar * (_peft_scale(file, module) or _header_scale(file, tensors) or 1.0)
 
 
-def with_factor(tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+def with_factor(tensors: Mapping[str, Tensor], factor: float) -> Mapping[str, Tensor]:
     """The tensors of a module with the factor multiplied in, in float32, and without the scalar that stated it."""
+    if factor == 1.0 and SCALAR not in tensors:
+        return tensors
     kinds = next((kinds for kinds in _PROPORTIONAL if kinds[0] in tensors), ()) if factor != 1.0 else ()
     changed = {kind: factor * tensors[kind].float() for kind in kinds}
     return {kind: changed.get(kind, tensor) for kind, tensor in tensors.items() if kind != SCALAR}

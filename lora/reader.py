@@ -98,7 +98,7 @@ def read_lora(path: str | Path, family: str | None = None, alpha: float | None =
     adapters, alphas, folded = [], [], {}
     for module, target in placed.items():
         kinds = grouped[module]
-        own = {kind: tensors[key] for kind, key in kinds.items()}
+        own: Mapping[str, Tensor] = {kind: tensors[key] for kind, key in kinds.items()}
         scale = _alpha(file, dialect, module, own, layout.ranks[module], alpha)
         factor = factor_of(file, module, own)
         own = with_factor(own, factor)
@@ -177,7 +177,7 @@ def _tensor_alpha(file: LoraFile, module: str, tensors: Mapping[str, Tensor]) ->
             keys=[f"{module}.{ALPHA}"],
             remedy="Give alpha explicitly",
         )
-    value = float(tensors[ALPHA].reshape(()).item())
+    value = float(tensors[ALPHA].item())
     return Alpha(value, value, "tensors")
 
 

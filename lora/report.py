@@ -278,7 +278,7 @@ def change_norms(lora: Lora) -> dict[str, float]:
 def _squared_norm(adapter: Adapter) -> float | None:
     """The squared norm of an adapter's unscaled change; None where it changes no weight."""
     if UP in adapter.tensors and MID not in adapter.tensors:
-        up, down = (adapter.tensors[kind].float().flatten(1) for kind in (UP, DOWN))
+        up, down = adapter.tensors[UP].float().flatten(1), adapter.tensors[DOWN].float().flatten(1)
         return max(float(((up.mT @ up) * (down @ down.mT)).sum()), 0.0)
     if any(kind in LOKR for kind in adapter.tensors):
         tensors = {kind: tensor.float() for kind, tensor in adapter.tensors.items()}

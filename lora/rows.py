@@ -52,10 +52,11 @@ def in_host_order(adapter: Adapter, width_in: int | None) -> Adapter:
     ComfyUI computes such a change from its own weight and then exchanges the halves of the result, which is another
     change. Raises ValueError for rotations that reach over the middle, and as `is_swapped`.
     """
-    area, target, tensors = adapter.area, adapter.target, dict(adapter.tensors)
-    if target.swap == "never" or area is None or not {OFT, GLORA[0]} & tensors.keys():
+    target = adapter.target
+    if target.swap == "never" or not {OFT, GLORA[0]} & adapter.tensors.keys():
         return adapter
-    if not is_swapped(target, area.rows, width_in):
+    area, tensors = adapter.area, dict(adapter.tensors)
+    if area is None or not is_swapped(target, area.rows, width_in):
         return adapter
     if OFT in tensors and (tensors[OFT].ndim != 3 or tensors[OFT].shape[0] % 2):
         raise ValueError("its rotations reach over the two halves that ComfyUI has in the other order")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -54,16 +54,16 @@ def clip_names(clip: Any) -> Names:
     return _names(clip.cond_stage_model, comfy.lora.model_lora_keys_clip)
 
 
-def host_patches(keys: dict[str, Tensor], names: Names, ours: Container[str]) -> Patches:
+def host_patches(keys: dict[str, Tensor], names: Names, ours: Collection[str]) -> Patches:
     """Let ComfyUI's own loader read LoRA keys (`lora.to_host_keys`) for the weights of one model.
 
     ours: the names of ComfyUI's key map whose keys it gets. It looks for every name of the map that is given to it, so
     it gets only those that the keys mention. Weights that the model does not have are left out. Nothing is logged,
     because the report says what did not match.
     """
-    owners = {key: name for key in keys if (name := _owner(key, names.key_map)) is not None and name in ours}
-    if not owners:
+    if not ours:
         return Patches({}, set())
+    owners = {key: name for key in keys if (name := _owner(key, names.key_map)) is not None and name in ours}
     patches = comfy.lora.load_lora(keys, {name: names.key_map[name] for name in owners.values()}, log_missing=False)
     patches = {target: patch for target, patch in patches.items() if _weight(target) in names.shapes}
     return Patches(patches, {key for key, name in owners.items() if _target(key, names.key_map[name]) in patches})
