@@ -180,7 +180,7 @@ def _config_in(run_dir: Path) -> Path:
     found = find_configs(run_dir)
     if len(found.read) != 1:
         there = ", ".join(path.name for path in found.read) or "none that can be read"
-        reasons = "".join(f"\n  {path.name}: {reason}" for path, reason in found.refused.items())
+        reasons = "".join(f"\n  {reason.told_to('cli')}" for reason in found.refused.values())
         raise SpecError(
             f"{run_dir}: one training config was expected in the run folder, there is: {there}{reasons}",
             remedy="Name it with --config FILE.",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import ImagesError
 from ..spec.model import SampleItem, SampleSpec
-from ..trainers import TRAINERS
+from ..trainers import TRAINERS, layout_owner
 from ..whole_files import written_at
 from .found import MAX_FILES
 from .inner_texts import is_ours
@@ -73,7 +73,7 @@ def trainer_samples(folder: Path, spec: SampleSpec, allowed: Allowed = _any_file
     """
     if not folder.is_dir():
         raise ImagesError("no such folder", place=str(folder), remedy="Name the trainer's output folder of this run.")
-    trainer = TRAINERS.get(spec.layout)
+    trainer = layout_owner(spec.layout)
     if trainer is None:
         raise ImagesError(f"nobody knows how {spec.layout!r} names its samples. Known: {', '.join(TRAINERS)}")
     items = {item.index: item for item in spec.items}

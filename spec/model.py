@@ -130,6 +130,10 @@ class SampleItem:
     ema: Annotated[bool, Says("Made with the average (EMA) of the LoRA's weights.")] = False
 
 
+#: The run's name where a config does not tell it.
+UNNAMED: Final = "samples"
+
+
 @dataclass(frozen=True)
 class SampleSpec:
     """Everything a training config says about its samples, fully resolved."""
@@ -138,7 +142,7 @@ class SampleSpec:
     trainer: Annotated[str, Says("Whose way of sampling is followed (noise, schedule, token lengths, file names).")]
     items: Annotated[list[SampleItem], Says("The images, in the trainer's order; at least one.")]
     variant: Annotated[str | None, Says("Variant of the family: dev, schnell, krea, large, medium, ….")] = None
-    name: Annotated[str, Says("Name of the run; names its folder.")] = "samples"
+    name: Annotated[str, Says("Name of the run; names its folder.")] = UNNAMED
     trigger_word: Annotated[str | None, Says("Trigger word; already put into the prompts.")] = None
     sample_every: Annotated[int | None, Says("Training steps between samples.", 1, 2**31)] = None
     layout: Annotated[str, Says("Whose file names are used; default: the trainer's.")] = "native"

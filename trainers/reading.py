@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from ..configs.fields import Reading
 from ..errors import OtherModelError, Remedy, SpecError
 from ..families import FAMILIES
-from ..spec.model import SampleItem, SampleSpec
+from ..spec.model import UNNAMED, SampleItem, SampleSpec
 
 NO_PROMPT: Final = "there is no prompt, so there is nothing to sample"
 
@@ -65,7 +65,7 @@ def texts_of(section: Texts | None, keys: Iterable[str]) -> dict[str, str]:
 
 def run_name(folder: str | None) -> str:
     """The name of a run that is called as its folder."""
-    return PurePosixPath((folder or "").replace("\\", "/")).name or "samples"
+    return PurePosixPath((folder or "").replace("\\", "/")).name or UNNAMED
 
 
 def flags_in(text: str) -> Iterator[tuple[str, str]]:

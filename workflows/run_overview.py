@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..errors import Remedy, SpecError
+from ..errors import Remedy, SpecError, UnknownConfigError
 from ..spec import SampleSpec, read_spec
 from ..whole_files import written_at
 from .run_memory import FILE
@@ -28,7 +28,7 @@ class Configs:
     """What was found. read: file -> its spec, the likeliest first. refused: file -> why it describes no samples."""
 
     read: dict[Path, SampleSpec] = field(default_factory=dict)
-    refused: dict[Path, str] = field(default_factory=dict)
+    refused: dict[Path, SpecError] = field(default_factory=dict)
 
 
 def find_configs(folder: Path, roots: Sequence[str | os.PathLike[str]] | None = None) -> Configs:
@@ -48,18 +48,25 @@ def _look(found: Configs, paths: list[Path], roots: Sequence[str | os.PathLike[s
     """Read these files, the first MAX_TRIED of them."""
     for tried, path in enumerate(paths):
         if tried >= MAX_TRIED:
-            found.refused[path] = f"not looked at: {MAX_TRIED} newer files were."
-            continue
-        if roots is not None and not any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots):
-            found.refused[path] = "a link out of the folders that this host opens. Copy the config itself here."
+            found.refused[path] = SpecError(f"not looked at: {MAX_TRIED} newer files were", source=path.name)
             continue
         try:
-            if path.stat().st_size > MAX_BYTES:
-                found.refused[path] = f"larger than {MAX_BYTES} bytes, so no config."
-            else:
-                found.read[path] = read_spec(path, roots=roots)
-        except (SpecError, OSError) as error:
-            found.refused[path] = str(error)
+            found.read[path] = _read(path, roots)
+        except SpecError as error:
+            found.refused[path] = error
+
+
+def _read(path: Path, roots: Sequence[str | os.PathLike[str]] | None) -> SampleSpec:
+    """The spec of one file. SpecError where it is none, or not to be opened."""
+    if roots is not None and not any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots):
+        problem = "a link out of the folders that this host opens"
+        raise SpecError(problem, source=path.name, remedy="Copy the config itself here.")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UnknownConfigError(f"larger than {MAX_BYTES} bytes, so no config", source=path.name)
+        return read_spec(path, roots=roots)
+    except OSError as error:
+        raise SpecError(f"cannot be opened ({error.strerror})", source=path.name) from error
 
 
 def _newest_first(folder: Path, suffixes: frozenset[str]) -> list[Path]:

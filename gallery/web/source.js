@@ -1,7 +1,7 @@
 // What a gallery has, as the grid and the viewer ask for it. A row is a prompt under one choice of settings, or the
 // trainer's own samples of a prompt.
 
-import { markSwitches } from "../../web/js/viewer.js";
+import { captioned, markSwitches } from "../../web/js/viewer.js";
 
 const THEIRS = "theirs";
 /** Longest sides of the small copies in the folder. */
@@ -38,17 +38,17 @@ export class GallerySource {
     const valuesOf = new Map(data.variants.map(({ key, values }) => [`=${key}`, values]));
     const many = this.kinds.length > 1;
     const moving = new Map(data.moving.map(([variant, item, file]) => [`=${data.variants[variant].key}/${item}`, file]));
-    const rows = data.items.flatMap((item) => this.kinds.map(([kind, name]) => {
-      const label = many ? `${name} · ${item.prompt}` : item.prompt;
+    const rows = captioned(text, data.items).flatMap((item) => this.kinds.map(([kind, name]) => {
+      const caption = many ? `${name} · ${item.caption}` : item.caption;
       const values = valuesOf.get(kind) ?? null; // the trainer's own have none
-      return { ...item, item: item.index, kind, label, values, seed: values?.seed ?? item.seed, moving: moving.get(`${kind}/${item.index}`) ?? null };
+      return { ...item, item: item.index, kind, caption, values, seed: values?.seed ?? item.seed, moving: moving.get(`${kind}/${item.index}`) ?? null };
     }));
     return rows.map((row, index) => ({ ...row, index }));
   }
 
   /** The rows, steps and pictures that are wanted; rows and steps without any of them are left out. */
   filter({ kind, words, from, to, only }) {
-    const rows = this.all.filter((row) => (kind === "" || row.kind === kind) && row.label.toLowerCase().includes(words));
+    const rows = this.all.filter((row) => (kind === "" || row.kind === kind) && row.caption.toLowerCase().includes(words));
     const steps = this.data.steps.filter((step) => step >= from && step <= to);
     const cells = rows.flatMap((row) => steps.map((step) => ({ row, step, picture: this.pictures.get(keyOf(step, row)), mark: this.markOf(row, step) })))
       .filter(({ picture, mark }) => picture && (only === "" || (only === "favourite" ? mark === "favourite" : mark !== "reject")));

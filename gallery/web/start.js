@@ -130,7 +130,7 @@ class Gallery {
   play(row) {
     const close = make("button", { type: "button", textContent: this.text("close"), onclick: () => dialog.close() });
     const picture = make("img", { src: row.moving, alt: `${this.text("gallery_play")}: ${row.prompt}` });
-    const dialog = make("dialog", { className: "moving", onclose: () => dialog.remove() }, picture, make("p", {}, row.label), close);
+    const dialog = make("dialog", { className: "moving", onclose: () => dialog.remove() }, picture, make("p", {}, row.caption), close);
     dialog.setAttribute("aria-label", this.text("gallery_play"));
     document.body.append(dialog);
     dialog.showModal();

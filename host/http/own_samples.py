@@ -13,7 +13,7 @@ from ...errors import RequestError
 from ...images.template import safe_name
 from ...images.trainer_samples import TrainerSample, own_samples
 from ...spec import SampleSpec
-from ...trainers import TRAINERS
+from ...trainers import layout_owner
 from ..paths import input_roots, leading_inside, run_roots
 from .run_config import Place
 
@@ -46,7 +46,7 @@ def _elsewhere(run: Place, spec: SampleSpec) -> Iterator[tuple[Path, bool]]:
 
     They are called as the run is; or, where file names tell the run, as the trainer calls the folder of its samples.
     """
-    trainer = TRAINERS.get(spec.layout)
+    trainer = layout_owner(spec.layout)
     shared = sorted({name.shared_folder for name in trainer.saved} - {""}) if trainer else []
     for root in map(Path, input_roots()):
         named = [root / name for name in dict.fromkeys((spec.name, safe_name(spec.name), Path(run.name).name)) if name]

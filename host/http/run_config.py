@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import folder_paths
@@ -16,6 +16,7 @@ from ...images.template import safe_name
 from ...lora import Checkpoint
 from ...lora.file_names import read_name
 from ...spec import SampleSpec, read_spec
+from ...spec.model import UNNAMED
 from ...spec.readers import from_json
 from ...workflows.run_memory import RunMemory, memory_file, read_memory
 from ...workflows.run_overview import Configs, find_configs
@@ -81,7 +82,7 @@ def choose(run: Place, asked: str, memory: RunMemory, found: Configs) -> Chosen:
         if memory.spec is not None:
             return Chosen(memory.source, "remembered", from_json(json.dumps(memory.spec)))
     except (RequestError, SpecError) as error:
-        problem = str(error)
+        problem = str(error.told_to("canvas"))
     own = Path(run.name).name
     for path, spec in sorted(found.read.items(), key=lambda pair: pair[1].name != own):
         return Chosen(shown_name(path), "folder", spec, problem)
@@ -104,23 +105,26 @@ def read_fitting(run: Place, config: str) -> SampleSpec:
         path = config_path(config)
     except NodeInputError as error:
         status, kind = (403, "outside") if isinstance(error, OutsideError) else (404, "missing_config")
-        raise RequestError(status, kind, str(error), field="config") from error
+        raise RequestError(status, kind, str(error).removeprefix("config: "), field="config") from error
     if path is None:
         raise RequestError(403, "outside", f"config: {config!r} is no config file of this ComfyUI", field="config")
     spec = read_spec(path, roots=input_roots())
-    if not path.is_relative_to(run.folder):
-        check_fits(run, spec)
-    return spec
+    return spec if path.is_relative_to(run.folder) else fitting(run, spec)
 
 
-def check_fits(run: Place, spec: SampleSpec) -> None:
-    """Refuse a config of another run, told by its name: neither the folder nor a checkpoint is called like it."""
+def fitting(run: Place, spec: SampleSpec) -> SampleSpec:
+    """A config as this run's, called like it where the config names no run.
+
+    RequestError 409 for one of another run, told by its name: neither the folder nor a checkpoint is called like it.
+    """
     last = Path(run.name).name
+    if spec.name == UNNAMED:
+        return replace(spec, name=last)
     names = {last, run.folder.name, *(entry.run for entry in run.checkpoints if entry.run)}
     readings = (read_name(entry.path.name) for entry in run.checkpoints)
     names |= {reading.run for reading in readings if reading is not None and reading.run}
     if safe_name(spec.name) in {safe_name(name) for name in names}:
-        return
+        return spec
     raise RequestError(
         409,
         "other_run",

@@ -13,7 +13,7 @@ from ...errors import RequestError
 from ...workflows.requests import ConfigOfRun, MarkRequest, NoteRequest, spec_of
 from ...workflows.run_memory import RunMemory, read_memory, write_memory
 from .routes import Routes, read_body
-from .run_config import Place, check_fits, place_of, read_fitting
+from .run_config import Place, fitting, place_of, read_fitting
 
 #: A file is read, changed and written by one request at a time.
 _WRITING: Final = threading.Lock()
@@ -33,8 +33,7 @@ async def _config(request: web.Request) -> web.Response:
             return memory.of_config(file=body.file)
         if body.config is None:
             return memory.of_config()
-        spec = spec_of(body.config, body)
-        check_fits(run, spec)
+        spec = fitting(run, spec_of(body.config, body))
         return memory.of_config(source=body.source or spec.name, spec=spec.to_dict())
 
     return await _changed(request, change)

@@ -13,7 +13,7 @@ import folder_paths
 from aiohttp import web
 
 from ...compare.axes import shown, variant_named
-from ...errors import ImagesError, LoraError, NodeInputError, RequestError
+from ...errors import EriError, ImagesError, LoraError, NodeInputError, RequestError
 from ...images.found import samples_by_name
 from ...images.layouts import SampleFile, sample_name
 from ...images.template import safe_name
@@ -97,12 +97,12 @@ def _overview(name: str, config: str) -> dict[str, Any]:
     """One run. RequestError 403 when name or config lie outside, 404 when there is no such run or config."""
     run = place_of(name)
     found = configs_in(run)
-    unreadable = [{"file": path.name, "reason": without_folders(reason)} for path, reason in found.refused.items()]
+    unreadable = [_unreadable(path.name, reason) for path, reason in found.refused.items()]
     try:
         memory = read_memory(run.memory)
     except RequestError as error:
         memory = RunMemory()
-        unreadable.insert(0, {"file": run.memory.name, "reason": without_folders(str(error))})
+        unreadable.insert(0, _unreadable(run.memory.name, error))
     chosen = choose(run, config, memory, found)
     answer: dict[str, Any] = {
         "name": name,
@@ -120,10 +120,15 @@ def _overview(name: str, config: str) -> dict[str, Any]:
     try:
         theirs = _theirs(run, spec)
     except ImagesError as error:
-        unreadable.append({"file": Path(error.place).name or spec.layout, "reason": without_folders(str(error))})
+        unreadable.append(_unreadable(Path(error.place).name or spec.layout, error))
     config_from = {"config": chosen.label, "config_from": chosen.origin}
     pictures = {"samples": _samples(spec), "variants": _variants(spec), "theirs": theirs}
     return {**answer, **config_from, "spec": spec.to_dict(), **pictures}
+
+
+def _unreadable(file: str, error: EriError) -> dict[str, str]:
+    """A file that is of no use, and why, for the person at the canvas."""
+    return {"file": file, "kind": error.kind, "reason": without_folders(str(error.told_to("canvas")))}
 
 
 def _theirs(run: Place, spec: SampleSpec) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ CUT = """() => {
         .map(([th, box]) => [th.textContent, Math.max(left - box.left, box.right - right)])
         .filter(([, hidden]) => hidden > 1);
 }"""
-#: Contrast of every text in the tab by WCAG 2.1: [text, ratio].
+#: Contrast of every text in the tab, and of the ring around what has the focus, by WCAG 2.1: [element, ratio, least].
 CONTRAST = """() => {
     const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
     const light = ([r, g, b]) => [r, g, b].map(x => x / 255)
@@ -44,11 +44,20 @@ CONTRAST = """() => {
             if (colour.length === 3 || colour[3] > 0.9) return colour;
         }
     };
-    return [...document.querySelectorAll('.eri-runs :is(h2, label, select, output, .eri-note, th, summary, td:empty)')]
+    const texts = ':is(h2, label, select, output, .eri-note, th, summary, td:empty, button, a)';
+    return [...document.querySelectorAll(`.eri-runs ${texts}`)]
         .filter(element => element.checkVisibility())
-        .map(element => {
-            const [a, b] = [light(numbers(getComputedStyle(element).color)), light(behind(element))];
-            return [element.tagName, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+        .flatMap(element => {
+            const ratio = colour => {
+                const [a, b] = [light(numbers(colour)), light(behind(element))];
+                return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+            };
+            const told = [[element.tagName, ratio(getComputedStyle(element).color), 4.5]];
+            element.focus({ focusVisible: true });
+            if (element.matches(':focus-visible')) {
+                told.push([`ring of ${element.tagName}`, ratio(getComputedStyle(element).outlineColor), 3]);
+            }
+            return told;
         });
 }"""
 

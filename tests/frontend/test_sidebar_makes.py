@@ -70,6 +70,7 @@ def test_missing_samples_are_made_one_by_one_until_somebody_stops(
     deadline = time.monotonic() + PATIENCE
     while not second and time.monotonic() < deadline:
         tab.wait_for_timeout(20)
+    tab.get_by_text("Stopping…").wait_for()
     second[0].continue_()
     tab.get_by_role("progressbar").wait_for(state="hidden")
     wait_until_idle(frontend_host.url)

@@ -14,7 +14,7 @@ from comfyui_eridiffusion.images import serenity_board
 from comfyui_eridiffusion.images.saved_names import SavedName
 from comfyui_eridiffusion.images.trainer_samples import own_samples, trainer_samples
 from comfyui_eridiffusion.spec import SampleItem, SampleSpec
-from comfyui_eridiffusion.trainers import TRAINERS
+from comfyui_eridiffusion.trainers import LAYOUT_NAMES, TRAINERS
 
 ITEMS = [
     SampleItem(0, "a red (cat), sitting", 64, 64, 4, seed=42, label="one_0_64x64"),
@@ -55,6 +55,11 @@ NAMES: dict[str, dict[str, tuple[int, int | None, int | None]]] = {
         "sample_step0_base_p1.png": (0, 0, None),
         "sample_002.png": (1, None, None),
     },
+    # bin/train_sd35.rs of CodeAlexx/EriTrainer@c2c7ac9, L1188 and L1700-1704
+    "eritrainer": {
+        "sample_step500_p2.png": (1, 500, None),
+        "sample_step0_base.png": (0, 0, None),
+    },
     "native": {"step_000500/sample_01.png": (1, 500, None)},
 }
 #: What lies beside them and is none.
@@ -80,7 +85,7 @@ def write(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"")
 
 
-@pytest.mark.parametrize("layout", TRAINERS)
+@pytest.mark.parametrize("layout", LAYOUT_NAMES)
 def test_names(tmp_path: Path, layout: str) -> None:
     write(tmp_path, *NAMES[layout], *OTHERS)
     found = trainer_samples(tmp_path, spec(layout))

@@ -100,14 +100,20 @@ async def test_run_has_prompts_samples_and_the_reason_for_what_is_no_config(
     (host.output_dir / name / "strength=2").symlink_to(host.output_dir / name / "samples_step_000700")
     process = psutil.Process(host.pid)
     before = sum(process.cpu_times()[:2])
+    (runs_host[1] / "learnable_snr.json").write_text("{}", encoding="utf-8")  # ai-toolkit leaves it there
     status, document = await get(web, "/eridiffusion/runs/many")
     assert sum(process.cpu_times()[:2]) - before < 2
     assert status == 200
     conforms(document, "Run")
     assert [item["prompt"] for item in document["spec"]["items"]][:2] == ["prompt <b>0</b>", "prompt <b>1</b>"]
     assert len(document["spec"]["items"]) == 100
-    assert [entry["file"] for entry in document["unreadable"]] == ["broken.yaml"]
-    assert "line" in document["unreadable"][0]["reason"]
+    told = {entry["file"]: (entry["kind"], entry["reason"]) for entry in document["unreadable"]}
+    assert {file: kind for file, (kind, _) in told.items()} == {
+        "broken.yaml": "config", "learnable_snr.json": "not_config",
+    }  # fmt: skip
+    assert "line" in told["broken.yaml"][1]
+    assert "trainer=" not in told["learnable_snr.json"][1], "of use in Python only"
+    (runs_host[1] / "learnable_snr.json").unlink()
     assert [(sample["step"], sample["item"]) for sample in document["samples"]] == [(0, 42), (700, 42)]
     async with web.get(document["samples"][1]["url"]) as answer:
         assert (answer.status, await answer.read()) == (200, place.read_bytes())
@@ -266,6 +272,13 @@ async def test_a_run_keeps_its_config_and_marks(
     assert document["spec"]["items"][0]["prompt"] == "another"
     assert document["marks"] == [{"step": 700, "item": 42, "mark": "favourite"}]
     assert "eridiffusion.json" not in str(document["unreadable"])
+
+    # a list of prompts names no run, so it is this one's
+    prompts = {"config": "a red cat --w 512 --h 512 --d 7", "source": "prompts.txt", "family": "sdxl"}
+    assert (await put(web, "run-config/many", prompts))[1]["config"] == "prompts.txt"
+    document = (await get(web, "/eridiffusion/runs/many"))[1]
+    assert (document["spec"]["name"], document["spec"]["items"][0]["prompt"]) == ("many", "a red cat")
+    await put(web, "run-config/many", wanted)
 
     refused = [
         ("run-config/many", {"config": text.replace("many", "other")}, 409, "other_run"),

@@ -12,7 +12,7 @@ from ...configs.fields import Reading, Section
 from ...configs.tree import Document
 from ...families import FAMILIES
 from ...families.others import other_by_name
-from ...spec.model import PRECISIONS, SampleSpec
+from ...spec.model import PRECISIONS, UNNAMED, SampleSpec
 from ..process import first_process, is_process, note_disabled_sampling, use_family_fields
 from ..reading import spec_of, texts_of, unsupported
 from .base import note_average, read_base
@@ -94,7 +94,7 @@ def _process(root: Section) -> tuple[Section, str]:
     reading, config = root.reading, root.section("config")
     if config is None and is_process(root.node) and root.text("type") in PROCESS_TYPES:
         reading.note("This is a process section alone, as the trainer's log has it: config.name is not in it.")
-        return root, "samples"
+        return root, UNNAMED
     if config is None:
         raise root.missing("config", "Give `config:` its `name:` and `process:`.")
     run_name = config.text("name")

@@ -10,7 +10,7 @@ from typing import Final
 
 from ...configs.fields import Reading, Section
 from ...configs.tree import Document
-from ...spec.model import MAX_SEED, SampleItem, SampleSpec
+from ...spec.model import MAX_SEED, UNNAMED, SampleItem, SampleSpec
 from ..process import first_process, note_disabled_sampling, use_family_fields
 from ..reading import spec_of, texts_of
 from .fields import (
@@ -95,7 +95,7 @@ def read_sections(reading: Reading, process: Section, name: str | None, family: 
         family,
         items,
         variant=variant,
-        name=name or "samples",
+        name=name or UNNAMED,
         trigger_word=trigger,
         sample_every=every or None,
         t5_length=t5_length_of(model, family),

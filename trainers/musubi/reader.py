@@ -16,7 +16,7 @@ from ...configs.limits import Place
 from ...configs.prompt_flags import MUSUBI
 from ...configs.tree import Document
 from ...families.others import other_by_name, other_by_program
-from ...spec.model import SampleItem, SampleSpec
+from ...spec.model import UNNAMED, SampleItem, SampleSpec
 from ..kohya.prompts import Entry, is_prompt_file, read_entries
 from ..kohya.reader import RANDOM, arguments, interval, merged_loras, prompt_items
 from ..reading import note_random, quantised, spec_of, texts_of
@@ -63,7 +63,7 @@ def _spec(reading: Reading, items: list[SampleItem], args: Section | None) -> Sa
         "flux",
         items,
         variant="kontext",
-        name=(args.text("output_name") if args else None) or "samples",
+        name=(args.text("output_name") if args else None) or UNNAMED,
         sample_every=interval(args, epochs_win=False) if args else None,
         precision="bfloat16",
         model_files=texts_of(args, (*MODEL_FILES, "network_weights")),

@@ -20,6 +20,7 @@ from ...spec.model import (
     MAX_STEPS,
     SAMPLING,
     SPEC_VERSION,
+    UNNAMED,
     SampleItem,
     SampleSpec,
 )
@@ -56,7 +57,7 @@ def read_native(document: Document, family: str | None) -> SampleSpec:
         trainer=trainer,
         items=items,
         variant=root.text("variant"),
-        name=_or(root.text("name"), "samples"),
+        name=_or(root.text("name"), UNNAMED),
         trigger_word=root.text("trigger_word"),
         sample_every=_integer(root, "sample_every", 1, 2**31),
         layout=_or(root.text("layout"), trainer),

@@ -16,14 +16,17 @@ export function setOptions(select, pairs) {
   select.replaceChildren(...pairs.map(([value, label]) => make("option", { value, textContent: label })));
 }
 
-/** Put a text on the clipboard; where the page came over plain HTTP, browsers have only the old way. */
+/** Put a text on the clipboard, and say whether it is there; where the page came over plain HTTP, browsers have only the old way. */
 export async function copy(text, beside = document.body) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false); // a browser may forbid it
+  const focused = document.activeElement;
   const field = make("textarea", { value: text });
   beside.append(field);
   field.select();
-  document.execCommand("copy");
+  const done = document.execCommand("copy");
   field.remove();
+  focused.focus();
+  return done;
 }
 
 /** Hand a text out as a file. */

@@ -4,12 +4,10 @@
 // as if this script were not there.
 
 import { app } from "../../../scripts/app.js";
-import { choose } from "./choose.js";
+import { askFamily, namedByOthers, requestOf, stemOf, suffixOf, SUFFIXES, textsOf, wrongEncoding } from "./config_files.js";
 import { fetchJson, keepWithRun, openGraph, postGraph, showError, showInfo } from "./lib.js";
 import { text } from "./strings.js";
 
-const SCRIPTS = [".sh", ".bat", ".cmd", ".ps1"];
-const SUFFIXES = [".yaml", ".yml", ".toml", ".json", ".txt", ".env", ".ipynb", ...SCRIPTS];
 const MIB = 1 << 20;
 const LARGEST = 4 * MIB; // of a request; a config has no more
 /** An inline setting as sd-scripts, musubi-tuner and ai-toolkit write it; tells a prompt list from any other text. */
@@ -18,8 +16,6 @@ const PROMPT_FLAG = /\s--(?:w|h|d|s|l|g|n|seed|cfg|steps)\s+\S/;
 /** Drops that were looked at and left to ComfyUI. */
 const left = new WeakSet();
 
-const suffixOf = (file) => file.name.slice(Math.max(0, file.name.lastIndexOf("."))).toLowerCase();
-const stemOf = (file) => file.name.replace(/\.\w+$/, "");
 const isCandidate = (file) => SUFFIXES.includes(suffixOf(file));
 /** A workflow may be as large as it likes; nothing else of these kinds means anything to ComfyUI. */
 const isTooLarge = (file) => isCandidate(file) && suffixOf(file) !== ".json" && file.size > LARGEST;
@@ -27,20 +23,6 @@ const isTooLarge = (file) => isCandidate(file) && suffixOf(file) !== ".json" && 
 function showTooLarge(file) {
   const size = (file.size / MIB).toFixed(1);
   showError(text("not_read", { file: file.name }), text("too_large", { size, limit: LARGEST / MIB }));
-}
-
-/**
- * The files that are no config of their own: another one that came with them names them. A launch script may leave out
- * the suffix, and is named by none.
- */
-function namedByOthers(files, texts) {
-  const isScript = (file) => SCRIPTS.includes(suffixOf(file));
-  const names = (other, file) => {
-    const { content } = texts.get(other.name);
-    if (isScript(other)) return content.includes(stemOf(file));
-    return content.split(/[\s"'`,;=:[\](){}/\\]+/).includes(file.name);
-  };
-  return files.filter((file) => !isScript(file) && files.some((other) => other !== file && names(other, file)));
 }
 
 /** Whether a JSON text is one of ComfyUI's own files: a workflow, an API prompt or node templates. */
@@ -60,11 +42,6 @@ export function isComfyJson(content) {
 /** Whether a text is meant as a list of prompts; every text could be one, so only clear signs count. */
 function isPromptList({ name }, content) {
   return suffixOf({ name }) === ".txt" ? PROMPT_FLAG.test(content) : /["\s]prompt["\s]*[:=]/.test(content);
-}
-
-/** Ask which model was trained; null when the person gives up. */
-function askFamily(file, families) {
-  return choose(text("family_title", { file: file.name }), text("family_question"), families, text("cancel"));
 }
 
 /** The name of the run that a config is of, as this ComfyUI lists it; null where it lists none or several of that name. */
@@ -105,14 +82,10 @@ async function show(file, body) {
  * shown or what is wrong with it.
  */
 async function openConfig(file, texts, family) {
-  const { content: config, isUtf8 } = texts.get(file.name);
-  const others = [...texts].filter(([name, other]) => name !== file.name && other.isUtf8);
-  const files = Object.fromEntries(others.map(([name, { content }]) => [name, content]));
-  const body = { config, source: file.name, files, ...(family ? { family } : {}) };
+  const body = requestOf(file, texts, family);
+  const { isUtf8 } = texts.get(file.name);
   const refuse = (message = "") => {
-    const garbled = [...texts].filter(([, any]) => !any.isUtf8).map(([name]) => name);
-    const encoding = garbled.length > 0 ? text("not_utf8", { files: garbled.join(", ") }) : "";
-    showError(text("not_read", { file: file.name }), `${encoding} ${message}`.trim());
+    showError(text("not_read", { file: file.name }), `${wrongEncoding(texts)} ${message}`.trim());
   };
   try {
     if (isUtf8) {
@@ -161,19 +134,6 @@ async function openFiles(files, texts, insist) {
   const [[file, problem]] = problems;
   showError(text("not_read", { file: file.name }), problem.message);
   return true;
-}
-
-/** The texts by the files' names; of one that is not UTF-8 with U+FFFD in place of what is lost. */
-async function textsOf(files) {
-  const read = async (file) => {
-    const bytes = await file.arrayBuffer();
-    try {
-      return [file.name, { content: new TextDecoder("utf-8", { fatal: true }).decode(bytes), isUtf8: true }];
-    } catch {
-      return [file.name, { content: new TextDecoder().decode(bytes), isUtf8: false }];
-    }
-  };
-  return new Map(await Promise.all(files.map(read)));
 }
 
 /** Whatever else goes wrong is a defect; the person hears of it, and the console has it. */

@@ -88,7 +88,7 @@ export class Grid {
     const head = part("tr", "row", {}, part("th", "columnheader", { textContent: text("prompt") }),
       ...steps.map((step) => part("th", "columnheader", {}, step < 0 ? nameOfStep(text, step) : String(step), ...this.headButton(null, step))));
     const rows = items.map((item, row) => part("tr", "row", {},
-      part("th", "rowheader", { title: item.prompt }, make("span", { textContent: item.label ?? item.prompt }),
+      part("th", "rowheader", { title: item.caption }, make("span", { textContent: item.caption }),
         ...this.headButton(item, null)),
       ...steps.map((step, column) => this.cell(item, step, row, column))));
     this.table = make("table", {
@@ -145,7 +145,7 @@ export class Grid {
     const place = this.places.get(cell);
     const state = [sample?.url, sample?.version, own?.url, own?.version, mark].join();
     if (place.state === state) return;
-    Object.assign(place, { state, sample, own, mark, verdict: null });
+    Object.assign(place, { state, sample, own, mark, verdict: null, lost: false });
     cell.classList.toggle("eri-made", sample !== null || own !== null);
     this.name(cell);
     if (place.near) this.picture(cell);
@@ -153,12 +153,13 @@ export class Grid {
 
   /** What a screen reader says of a cell. */
   name(cell) {
-    const { item, step, sample, own, mark, verdict } = this.places.get(cell);
+    const { item, step, sample, own, mark, verdict, lost } = this.places.get(cell);
     const { text } = this.hooks;
-    const parts = [text(sample ? "cell_made" : "cell_open", { prompt: item.label ?? item.prompt, step })];
+    const parts = [text(sample ? "cell_made" : "cell_open", { prompt: item.caption, step })];
     if (own && !sample) parts.push(text("cell_own"));
     if (verdict?.verdict) parts.push(text("verdict", { text: verdict.text }));
     if (mark) parts.push(text(mark === "favourite" ? "favourite" : "reject"));
+    if (lost) parts.push(text("picture_lost"));
     cell.ariaLabel = parts.join(", ");
   }
 
@@ -204,11 +205,20 @@ export class Grid {
     if (!shown) return cell.replaceChildren();
     const { text } = this.hooks;
     const src = this.hooks.thumbnail(shown, this.copy);
-    cell.replaceChildren(make("img", { alt: "", src, draggable: false, onerror: () => cell.replaceChildren("⚠") }));
+    cell.replaceChildren(make("img", { alt: "", src, draggable: false, onerror: () => this.lost(cell) }));
     const badge = (name, sign, title) => cell.append(make("span", { className: `eri-badge ${name}`, textContent: sign, title, attributes: { "aria-hidden": "true" } }));
     if (mark) badge(`eri-${mark}`, mark === "favourite" ? "★" : "✕", text(mark === "favourite" ? "favourite" : "reject"));
     if (!sample) badge("eri-own", "T", text("of_trainer"));
     if (sample && !own?.problem && this.hooks.verdict) this.judge(cell, badge);
+  }
+
+  /** A picture that went after the page was told of it, or that is none. */
+  lost(cell) {
+    const place = this.places.get(cell);
+    if (!place) return; // another run is shown
+    cell.replaceChildren("⚠");
+    place.lost = true;
+    this.name(cell);
   }
 
   /** Put the verdict on a cell that has both pictures, once it is there. */
@@ -217,6 +227,7 @@ export class Grid {
     const { item, step, state } = place;
     place.verdict ??= await this.hooks.verdict(item, step, () => place.near);
     if (!place.verdict?.verdict || place.state !== state || !place.near || cell.querySelector(".eri-verdict")) return;
+    if (this.places.get(cell) !== place) return; // another run is shown
     const { verdict, text: said, largest } = place.verdict;
     badge("eri-verdict", verdict === "close" ? `${signOf(verdict)} ${largest}` : signOf(verdict), said);
     this.name(cell);

@@ -59,10 +59,15 @@ export function postJson(path, body, method = "POST") {
 /** A run's name as a part of a path. */
 export const runPath = (name) => name.split("/").map(encodeURIComponent).join("/");
 
+/** Is dispatched by `api` when another config is kept with a run. */
+export const CONFIG_KEPT = "eridiffusion.config";
+
 /** Change what is kept with a run: `what` is "config" (ConfigOfRun of docs/openapi.yaml), "marks" (Mark there), "notes"
  * (Note) or "gallery" (Gallery). */
-export function keepWithRun(what, run, body) {
-  return postJson(`/eridiffusion/run-${what}/${runPath(run)}`, body, "PUT");
+export async function keepWithRun(what, run, body) {
+  const kept = await postJson(`/eridiffusion/run-${what}/${runPath(run)}`, body, "PUT");
+  if (what === "config") api.dispatchEvent(new CustomEvent(CONFIG_KEPT));
+  return kept;
 }
 
 /** The name, numbered where a saved workflow has it: ComfyUI would open that one, and put the graph over it. */

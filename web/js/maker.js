@@ -28,6 +28,11 @@ class Maker extends EventTarget {
     return Math.max(1, Math.round((count * middle) / 60));
   }
 
+  /** Whether somebody stopped it, and what is in ComfyUI's queue is still on its way out. */
+  get stopping() {
+    return this.busy && this.wanted.length === 0;
+  }
+
   tell() {
     this.dispatchEvent(new Event("change"));
   }
@@ -39,7 +44,7 @@ class Maker extends EventTarget {
     const fresh = cells.filter((cell) => !waiting.has(keyOf(cell)));
     if (!this.busy) [this.done, this.total, this.failure] = [0, 0, ""];
     this.wanted.push(...fresh);
-    this.total += fresh.length;
+    this.total = this.done + this.wanted.length; // those that somebody stopped before do not count
     this.work ??= this.makeAll().finally(() => {
       this.work = undefined;
       this.tell();
@@ -85,6 +90,7 @@ class Maker extends EventTarget {
   /** Make no more. What is finished stays; nothing but the own sample is interrupted. */
   async stop() {
     this.wanted = [];
+    this.tell();
     if (this.running !== null) await this.takeBack(this.running);
   }
 

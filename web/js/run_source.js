@@ -18,13 +18,13 @@ export class RunSource {
   constructor(deeds) {
     this.deeds = deeds;
     this.text = text;
-    this.show({ name: "", spec: { items: [] }, samples: [], theirs: [], marks: [], notes: [], choices: [], chosen: null }, []);
+    this.show({ name: "", items: [], samples: [], theirs: [], marks: [], notes: [], choices: [], chosen: null }, []);
   }
 
   /** Take the route's answer, and the steps of the grid. */
   show(run, steps) {
     this.name = run.name;
-    this.items = run.spec.items;
+    this.items = run.items;
     this.steps = steps;
     this.chosen = run.chosen;
     this.choices = run.choices.map(({ key, title, samples }) => ({ key, title, samples: byCell(samples) }));
@@ -77,7 +77,7 @@ export class RunSource {
     const made = this.steps.filter((step) => this.items.some((item) => this.ours(item, step)));
     const candidates = made.map((step) => ({ step, axes: this.chosen.axes, label: nameOfStep(text, step) }));
     const tasks = this.items.filter(({ seed }) => seed !== null)
-      .map((item) => ({ item: item.index, seed: item.seed, prompt: item.prompt, urls: made.map((step) => this.ours(item, step)) }));
+      .map((item) => ({ item: item.index, seed: item.seed, prompt: item.caption, urls: made.map((step) => this.ours(item, step)) }));
     return { text, name, candidates, tasks, ...deeds };
   }
 

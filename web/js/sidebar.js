@@ -3,28 +3,31 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { Blind } from "./blind.js";
+import { keepChosen, SUFFIXES } from "./config_files.js";
 import { make, setOptions } from "./dom.js";
 import { Grid } from "./grid.js";
 import { keep, readKept } from "./kept.js";
-import { fetchJson, keepWithRun, openGraph, postGraph, postJson, RouteError, runPath, showError } from "./lib.js";
+import { CONFIG_KEPT, fetchJson, keepWithRun, openGraph, postGraph, postJson, RouteError, runPath, showError } from "./lib.js";
 import { maker } from "./maker.js";
+import { MakingBar } from "./making_bar.js";
 import { RunList } from "./run_list.js";
 import { RunSource, thumbnail } from "./run_source.js";
 import { text } from "./strings.js";
 import { openSweep } from "./sweep.js";
 import { VariantChoice } from "./variants.js";
 import { verdictOf } from "./verdicts.js";
-import { Viewer } from "./viewer.js";
+import { captioned, Viewer } from "./viewer.js";
 import { writeGallery } from "./write_gallery.js";
 
 const ID = "eridiffusion-runs";
-const SUFFIXES = ".yaml,.yml,.json,.jsonc,.toml,.txt,.env,.sh,.bat,.cmd,.ps1";
 /** After these ComfyUI may have new samples. It tells every page of its queue, and of nodes only the page that asked. */
-const EVENTS = ["executed", "execution_success", "status", "reconnected"];
+const EVENTS = ["executed", "execution_success", "status", "reconnected", CONFIG_KEPT];
 /** Least time between two looks that nobody asked for, in milliseconds. */
 const PAUSE = 1500;
 /** Time between two questions whether there are other checkpoints, which have no event, in milliseconds. */
 const QUESTION = 5000;
+/** What the route tells of what is kept with a run, and of its samples: those files are not meant as configs. */
+const KEPT_KINDS = ["run_file", "images"];
 const HELP = "https://github.com/CodeAlexx/comfyui-eridiffusion/blob/HEAD/docs/sidebar.md";
 
 /** The tab's contents. `asked` tells a late answer for an earlier choice from the present one. */
@@ -50,9 +53,6 @@ class RunsTab {
     });
     this.viewer = new Viewer(this.source);
     this.build(root);
-    this.making = () => this.showMaking();
-    maker.addEventListener("change", this.making);
-    this.showMaking();
     this.later = () => this.lookLater();
     for (const name of EVENTS) api.addEventListener(name, this.later);
     window.addEventListener("focus", this.later);
@@ -66,7 +66,7 @@ class RunsTab {
     this.question = null;
     for (const name of EVENTS) api.removeEventListener(name, this.later);
     window.removeEventListener("focus", this.later);
-    maker.removeEventListener("change", this.making);
+    this.making.dispose();
     this.viewer.remove();
     this.blind?.remove();
     this.grid.dispose();
@@ -76,7 +76,7 @@ class RunsTab {
     this.list = new RunList((name) => this.showRun(name), () => this.load(true));
     this.runs = this.list.choice;
     this.configs = make("select", { id: "eri-config", onchange: () => this.chooseConfig(this.configs.value) });
-    this.file = make("input", { type: "file", accept: SUFFIXES, hidden: true, onchange: () => this.upload() });
+    this.file = make("input", { type: "file", multiple: true, accept: SUFFIXES.join(","), hidden: true, onchange: () => this.upload() });
     this.slider = make("input", { type: "range", id: "eri-step", min: "0", step: "1", oninput: () => this.markStep(true) });
     this.at = make("output", { htmlFor: "eri-step" });
     const size = String(readKept().size ?? 74);
@@ -104,10 +104,9 @@ class RunsTab {
     this.compareBlind = plain(text("blind"), () => this.openBlind());
     this.deeds = bar(this.makeAll, this.sweep, this.compareBlind, this.write);
     this.offerNothing(); // there is no run yet
-    this.progress = make("progress", { attributes: { "aria-label": text("making_name") } });
-    this.made = make("span", { attributes: { role: "status" } });
-    this.makingBar = bar(this.made, this.progress, plain(text("stop"), () => maker.stop()));
+    this.making = new MakingBar(() => this.run && this.lookLater());
     const label = (target, key) => make("label", { htmlFor: target.id, textContent: text(key) });
+    this.ofGrid = [bar(label(this.slider, "step"), this.slider, this.at), bar(label(this.size, "size"), this.size)];
     root.style.height = "100%"; // the front end's element is as high as its content, which here is to scroll in itself
     root.replaceChildren(make("div", { className: "eri-runs", onkeydown: keepFromCanvas },
       bar(make("h2", { textContent: text("runs") }), refresh),
@@ -116,9 +115,8 @@ class RunsTab {
         bar(label(this.runs, "run"), this.runs),
         bar(label(this.configs, "config"), this.configs, browse, this.file),
         this.variants.element,
-        bar(label(this.slider, "step"), this.slider, this.at),
-        bar(label(this.size, "size"), this.size)),
-      this.note, this.teach, this.deeds, this.makingBar, this.refused, this.grid.element));
+        ...this.ofGrid),
+      this.note, this.teach, this.deeds, this.making.element, this.refused, this.grid.element));
     this.grid.resize(Number(size));
   }
 
@@ -165,6 +163,7 @@ class RunsTab {
     try {
       const { runs, version } = await fetchJson("/eridiffusion/runs");
       this.version = version;
+      const gone = this.run && !runs.some(({ name }) => name === this.run.name) ? this.run.name : null;
       this.list.take(runs);
       this.controls.hidden = runs.length === 0;
       if (!runs.length) {
@@ -173,9 +172,10 @@ class RunsTab {
         return this.say(text("no_runs"));
       }
       await this.showRun(this.runs.value, quiet && this.run?.name === this.runs.value);
+      if (gone !== null) showError(text("run_gone", { run: gone }), text("run_gone_why"));
     } catch (error) {
       this.version = null;
-      this.clear();
+      if (!quiet) this.clear();
       this.say(error.message, true);
     }
   }
@@ -187,6 +187,7 @@ class RunsTab {
 
   clear() {
     this.run = null;
+    this.viewer.element.close();
     this.grid.clear();
     this.refused.hidden = true;
     this.offerNothing();
@@ -207,16 +208,21 @@ class RunsTab {
       if (asked === this.asked) this.show(run);
     } catch (error) {
       if (asked !== this.asked) return;
-      this.clear();
+      if (!quiet || error.status !== 0) this.clear(); // what is shown stays while ComfyUI is away
       this.say(error.message, true);
     }
   }
 
   /** Have ComfyUI remember with the run which config is its; "" has it look for one again. */
-  async chooseConfig(file) {
+  chooseConfig(file) {
     if (file && file === this.run?.config) return;
+    this.keepConfig((run) => keepWithRun("config", run, file ? { file } : {}));
+  }
+
+  /** Remember a config with the run that is shown: `kept(name)` does so. */
+  async keepConfig(kept) {
     try {
-      await keepWithRun("config", this.runs.value, file ? { file } : {});
+      await kept(this.runs.value);
     } catch (error) {
       if (!(error instanceof RouteError)) throw error;
       showError(text("not_its_config"), error.message);
@@ -224,24 +230,16 @@ class RunsTab {
     await this.showRun(this.runs.value);
   }
 
-  /** The chosen file goes into ComfyUI's input folder, where graphs may read it. */
-  async upload() {
-    const file = this.file.files[0];
+  /** A config that was chosen, perhaps with the files that it names. */
+  upload() {
+    const files = [...this.file.files];
     this.file.value = "";
-    if (!file) return;
-    const body = new FormData();
-    body.append("image", file, file.name);
-    body.append("subfolder", "eridiffusion");
-    try {
-      const { name, subfolder } = await fetchJson("/upload/image", { method: "POST", body });
-      await this.chooseConfig(subfolder ? `${subfolder}/${name}` : name);
-    } catch (error) {
-      showError(text("not_stored"), error.message);
-    }
+    if (files.length > 0) this.keepConfig((run) => keepChosen(run, files));
   }
 
   listConfigs({ configs, config = "", config_from: from }) {
     const pairs = configs.map((name) => [name, name]);
+    if (!from) pairs.unshift(["", text("none_known")]);
     if (from === "remembered" && !configs.includes(config)) pairs.unshift([config, text("remembered", { config })]);
     if (from === "pictures") pairs.unshift(["", text("from_pictures")]);
     else if (from === "remembered") pairs.push(["", text("found_in_run")]);
@@ -252,7 +250,7 @@ class RunsTab {
   listRefused(files) {
     this.refused.hidden = files.length === 0;
     this.refused.replaceChildren(make("summary", { textContent: text("refused", { count: files.length }) }),
-      ...files.map(({ file, reason }) => make("p", { className: "eri-note", textContent: `${file}: ${reason}` })));
+      ...files.map(({ reason }) => make("p", { className: "eri-note", textContent: reason })));
   }
 
   show(run) {
@@ -260,15 +258,19 @@ class RunsTab {
     const at = atEnd ? null : this.steps[Number(this.slider.value)];
     this.run = run;
     this.listConfigs(run);
-    this.listRefused(run.unreadable);
+    const noConfigs = run.unreadable.filter(({ kind }) => !KEPT_KINDS.includes(kind));
+    const wrong = [run.problem, ...run.unreadable.filter((file) => !noConfigs.includes(file)).map(({ reason }) => reason)].filter(Boolean);
+    this.listRefused(noConfigs);
     this.offerNothing();
+    for (const part of this.ofGrid) part.hidden = !run.spec;
     if (!run.spec) {
       this.grid.clear();
       this.teach.hidden = false;
-      const [broken] = run.unreadable;
-      return broken ? this.say(text("config_broken", broken), true) : this.say([run.problem, text("no_config")].join(" ").trim());
+      const broken = noConfigs.find(({ kind }) => kind !== "not_config");
+      if (broken) wrong.push(text("config_broken", broken));
+      return this.say([...wrong, text("no_config")].join("\n"), wrong.length > 0);
     }
-    run = this.run = this.variants.of(this.found = run);
+    run = this.run = { ...this.variants.of(this.found = run), items: captioned(text, run.spec.items) };
     const shown = this.steps?.join();
     this.steps = [...new Set([0, ...run.steps, ...[...run.samples, ...run.theirs].map(({ step }) => step)])].sort((a, b) => a - b);
     const counts = { made: run.samples.length, count: run.spec.items.length * this.steps.length };
@@ -279,9 +281,9 @@ class RunsTab {
     this.write.hidden = run.samples.length === 0 && maker.done === 0;
     this.compareBlind.hidden = run.samples.length < 2;
     this.makeAll.textContent = text("make_run", { count: open });
-    this.say([run.problem, text("made_of", counts) + unknown].join(" ").trim(), run.problem !== "");
+    this.say([...wrong, text("made_of", counts) + unknown].join("\n"), wrong.length > 0);
     const follow = !this.grid.table || (atEnd && this.grid.isAtEnd() && shown !== this.steps.join());
-    this.grid.show(run.spec.items, this.steps, run);
+    this.grid.show(run.items, this.steps, run);
     this.slider.disabled = false;
     this.slider.max = String(this.steps.length - 1);
     this.slider.value = String(at === null ? this.steps.length - 1 : Math.max(0, this.steps.indexOf(at)));
@@ -338,18 +340,6 @@ class RunsTab {
     const cells = this.missing(item, step);
     if (cells.length > 0) maker.add(cells);
     else this.say(text("nothing_missing"));
-  }
-
-  showMaking() {
-    this.makingBar.hidden = !maker.busy && !maker.failure;
-    this.progress.hidden = !maker.busy;
-    this.makingBar.lastChild.hidden = !maker.busy;
-    [this.progress.max, this.progress.value] = [Math.max(1, maker.total), maker.done];
-    const { done, total, failure } = maker;
-    const minutes = maker.minutesFor(total - done);
-    this.made.textContent = maker.busy ? text(minutes === null ? "making" : "making_left", { done, total, minutes }) : text("making_failed", { done, total, reason: failure });
-    this.made.classList.toggle("eri-bad", !maker.busy && failure !== "");
-    if (this.run) this.lookLater();
   }
 
   mark(item, step, mark) {

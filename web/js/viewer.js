@@ -2,8 +2,8 @@
 //
 // It knows nothing of ComfyUI. What it shows comes from a source:
 //   text(key, values)      a message in the person's language
-//   name, items, steps     the run; items as in a spec (index, prompt, seed, width, height; `label`: how to show the
-//                          prompt where not as it is), steps ascending
+//   name, items, steps     the run; items as in a spec (index, prompt, seed, width, height) with `caption`: how to show
+//                          the prompt (see `captioned`); steps ascending
 //   ours(item, step)       the URL of the picture that was made again, null = there is none
 //   theirs(item, step)     {url, problem} of the trainer's own, null = there is none
 // and, where a page offers it:
@@ -23,6 +23,16 @@ const ICONS = { "same picture": "=", close: "≈", different: "≠" };
 export function nameOfStep(text, step) {
   if (step < 0) return text("newest_step");
   return step === 0 ? text("no_lora") : text("at_step", { step });
+}
+
+/** Items of a spec with how to show each one's prompt: one that others have too, with the trainer's own name of the sample. */
+export function captioned(text, items) {
+  const alike = Map.groupBy(items, ({ prompt }) => prompt);
+  return items.map((item) => {
+    const parts = [item.prompt.trim() === "" ? text("no_prompt") : item.prompt];
+    if (item.label && alike.get(item.prompt).length > 1) parts.push(item.label);
+    return { ...item, caption: parts.join(" · ") };
+  });
 }
 
 /** The switches that mark a sample, for `actions`; `keep` gets the mark that is chosen, null where it is taken away. */
@@ -52,8 +62,9 @@ export class Viewer {
     const named = (sign, title, onclick) => button(sign, onclick, { title, attributes: { "aria-label": title } });
     this.title = make("h2", {});
     this.status = make("p", { className: "eri-hidden", attributes: { role: "status" } });
-    this.now = make("img", { draggable: false });
-    this.other = make("img", { draggable: false, className: "eri-other" });
+    const picture = (properties = {}) => make("img", { draggable: false, onerror: (event) => this.lost(event.target), ...properties });
+    this.now = picture();
+    this.other = picture({ className: "eri-other" });
     this.line = make("div", { className: "eri-line", attributes: { "aria-hidden": "true" } });
     this.nowName = make("span", { className: "eri-tag eri-right" });
     this.otherName = make("span", { className: "eri-tag" });
@@ -69,7 +80,10 @@ export class Viewer {
     this.facts = make("p", { className: "eri-facts" });
     this.note = make("textarea", { rows: 1, maxLength: 2000, placeholder: this.text("note"), onchange: () => this.keepNote(), attributes: { "aria-label": this.text("note") } });
     this.actions = make("div", { className: "eri-actions" });
-    const copied = (what) => () => copy(String(this.item[what]), this.element).then(() => this.say(this.text("copied")));
+    const copied = (what) => async () => {
+      const done = await copy(String(this.item[what]), this.element);
+      this.say(this.text(done ? "copied" : "not_copied"));
+    };
     this.seed = button(this.text("copy_seed"), copied("seed"));
     this.element = make("dialog", { className: "eri-viewer", onkeydown: (event) => this.key(event), onclose: () => this.closed() },
       make("header", {}, this.title, named("✕", this.text("close"), () => this.element.close())),
@@ -152,7 +166,7 @@ export class Viewer {
     const place = { step: step < 0 ? this.stepName(step) : step, prompt: this.row + 1, count: source.items.length };
     this.title.textContent = `${source.name} · ${this.text("viewer_place", place)}`;
     this.element.setAttribute("aria-label", this.title.textContent);
-    this.prompt.textContent = item.label ?? item.prompt;
+    this.prompt.textContent = item.caption;
     const seed = item.seed === null ? this.text("seed_random") : this.text("seed", { seed: item.seed });
     this.facts.textContent = `${seed} · ${item.width} × ${item.height}`;
     this.seed.hidden = item.seed === null;
@@ -185,7 +199,7 @@ export class Viewer {
       [this.other, other, this.otherLabel()]];
     for (const [image, url, label] of pairs) {
       image.hidden = url === null;
-      image.alt = `${label}: ${item.prompt}`;
+      image.alt = `${label}: ${item.prompt || item.caption}`;
       if (url === null) image.removeAttribute("src");
       else if (image.getAttribute("src") !== url) image.src = url;
     }
@@ -195,6 +209,14 @@ export class Viewer {
     this.missing.textContent = now === null ? this.text("not_made") : "";
     this.stage.setAttribute("aria-label", now === null ? this.missing.textContent : this.now.alt);
     this.cut();
+  }
+
+  /** A picture that went after the page was told of it, or that is none. */
+  lost(image) {
+    image.removeAttribute("src"); // so that it is tried again when it is to be shown again
+    image.hidden = true;
+    this.missing.textContent = this.text("picture_lost");
+    this.say(this.missing.textContent);
   }
 
   /** The steps and pictures that there are to compare this prompt with. */
