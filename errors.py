@@ -6,7 +6,7 @@ Standard library only, so that every part of the pack, a trainer and the set-up 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -52,6 +52,12 @@ class EriError(Exception):
     def told_to(self, caller: Caller) -> Self:
         """This error, from now on with the remedy of `caller`."""
         self._caller = caller
+        return self
+
+    def reworded(self, change: Callable[[str], str]) -> Self:
+        """This error, from now on with its texts as `change` makes them."""
+        self.problem, self.place = change(self.problem), change(self.place)
+        self.remedies = {caller: change(remedy) for caller, remedy in self.remedies.items()}
         return self
 
     def __str__(self) -> str:

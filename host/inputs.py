@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from comfy_api.latest import io
 
-from ..errors import NodeInputError
+from ..errors import EriError, NodeInputError
+from .paths import without_folders
 
 Execute = Callable[..., io.NodeOutput]
 
@@ -23,10 +24,11 @@ class Range(NamedTuple):
     high: float
 
 
-def in_range(*, but: Collection[str] = ()) -> Callable[[Execute], Execute]:
-    """Decorator for a node's execute, under @classmethod: refuses numbers outside the ranges of the node's schema.
+def guarded(*, but: Collection[str] = ()) -> Callable[[Execute], Execute]:
+    """Decorator for a node's execute, under @classmethod.
 
-    The inputs in `but` are left out, because the node checks them itself. See `check_ranges`.
+    Numbers outside the ranges of the node's schema are refused (see `check_ranges`); the inputs in `but` are left out,
+    because the node checks them itself. Errors name no folder of this machine: ComfyUI tells them whoever has its port.
     """
 
     def decorate(execute: Execute) -> Execute:
@@ -36,8 +38,12 @@ def in_range(*, but: Collection[str] = ()) -> Callable[[Execute], Execute]:
         def checked(cls: type[io.ComfyNode], **inputs: Any) -> io.NodeOutput:
             if not known:
                 known.extend(entry for entry in ranges(cls.define_schema()) if entry.name not in but)
-            check_ranges(known, inputs)
-            return execute(cls, **inputs)
+            try:
+                check_ranges(known, inputs)
+                return execute(cls, **inputs)
+            except EriError as error:
+                error.reworded(without_folders)
+                raise
 
         return checked
 

@@ -86,7 +86,7 @@ def check_name(path: str, what: str) -> None:
 
 
 def without_folders(text: str) -> str:
-    """The text with this machine's folders under short names, for whom they are no business of: HTTP answers."""
+    """The text with this machine's folders under short names: for HTTP answers and the errors of nodes."""
     folders = {str(root): root.name for root in (*input_roots(), Path(folder_paths.get_output_directory()))}
     folders |= {str(Path(folder_paths.base_path)): "ComfyUI", str(Path.home()): "~"}
     for folder in sorted(folders, key=len, reverse=True):

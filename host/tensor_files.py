@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import NodeInputError
-from .paths import candidates, input_roots
+from .paths import candidates, input_roots, without_folders
 
 SUFFIXES = (".safetensors", ".sft", ".latent")
 #: Stands for the seed in a file's name: one file per sample.
@@ -77,7 +77,7 @@ def problem(name: str) -> str | None:
         if name and SEED not in name:
             _find(name)
     except NodeInputError as error:
-        return str(error)
+        return without_folders(str(error))
     return None
 
 

@@ -209,7 +209,8 @@ def board_images(folder: Path) -> list[BoardImage]:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=_SECONDS)) as board:
             said = {(tag, step): text for tag, step, text in _rows(board, "text_events", _TEXTS)}
             shown = _rows(board, "artifacts", _IMAGES, f"%{MADE_BY['made_by']}%")
-    except sqlite3.Error as error:
+    # of a damaged file SQLite may name a column in bytes that are no text, or take its lengths for a lack of memory
+    except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
         remedy = "Open it with SerenityBoard, or leave it out: name the folder of the files."
         raise ImagesError(f"the board cannot be read: {error}", place=str(database), remedy=remedy) from error
     found = []

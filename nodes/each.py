@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.inputs import in_range
+from ..host.inputs import guarded
 from ..host.output.each import branches, in_order, new_fingerprint
 from ..host.output.sheet import previews
 from ..host.sampling.batches import Batch
@@ -43,7 +43,7 @@ class EriEachList(io.ComfyNode):
         return new_fingerprint()
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(cls, taker: list[str], count: list[int], vae: list[Any] | None = None, **inputs: Any) -> io.NodeOutput:
         graph, sheet = branches(inputs, taker[0], count[0], vae[0] if vae else None)
         return io.NodeOutput(sheet, expand=graph)
@@ -68,7 +68,7 @@ class EriEachSample(io.ComfyNode):
         )
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(cls, part: list[str], begun: list[int], **inputs: Any) -> io.NodeOutput:
         latents, rows = sample_batch(inputs, Batch(part[0], begun[0]))
         say_sigmas(inputs["sigmas"], rows)
@@ -91,7 +91,7 @@ class EriEachSave(io.ComfyNode):
         )
 
     @classmethod
-    @in_range(but=("step",))
+    @guarded(but=("step",))
     def execute(cls, images: list[Any], part: list[str] | None = None, **lists: list[Any]) -> io.NodeOutput:
         return saved(cls.hidden, images, lists, part[0] if part else "")
 
@@ -117,6 +117,7 @@ class EriEachShow(io.ComfyNode):
         )
 
     @classmethod
+    @guarded()
     def execute(
         cls, part: list[str], images: list[Any], before: list[Any] | None = None, order: list[str] | None = None
     ) -> io.NodeOutput:

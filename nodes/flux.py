@@ -10,7 +10,7 @@ from comfy_execution.graph import ExecutionBlocker
 from ..families.profile import CONTROL_FITS
 from ..host import tensor_files as _tensor_files
 from ..host.control import MEAN, control_images, control_latents
-from ..host.inputs import in_range
+from ..host.inputs import guarded
 from ..host.sampling.flux import patchify_latent, unpatchify_latent
 from ..host.sampling.noise import PROFILES, problem_with
 from ..host.schema import FLUX_MENU, MAX_RESOLUTION, SPEC, SPEC_MENU, schema
@@ -43,7 +43,7 @@ class EriFluxPatchify(io.ComfyNode):
         )
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(cls, text_length: int, latent: dict[str, Any], **options: Any) -> io.NodeOutput:
         return io.NodeOutput(*patchify_latent(latent, text_length, **options))
 
@@ -76,7 +76,7 @@ class EriFluxUnpatchify(io.ComfyNode):
         return _tensor_files.fingerprint(file) if isinstance(file, str) else ""
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(
         cls, width: int, height: int, tokens: dict[str, Any] | None = None, file: str = "", model_space: bool = False
     ) -> io.NodeOutput:
@@ -106,6 +106,7 @@ class EriControlImages(io.ComfyNode):
         return problem_with(None if draw == MEAN else draw) or True
 
     @classmethod
+    @guarded()
     def execute(cls, fit: str, spec: Any, draw: str = MEAN, vae: Any = None) -> io.NodeOutput:
         images = control_images(spec, fit)
         if vae is None:

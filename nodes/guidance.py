@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.inputs import in_range
+from ..host.inputs import guarded
 from ..host.sampling.guidance import guided_model
 from ..host.schema import SAMPLING_MENU, schema
 
@@ -34,7 +34,7 @@ class EriGuidance(io.ComfyNode):
         )
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(
         cls, rescale: float, threshold_percentile: float, threshold_max: float, mode: str, model: Any, **by_steps: Any
     ) -> io.NodeOutput:

@@ -7,10 +7,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.inputs import in_range
+from ..host.inputs import guarded
 from ..host.lora.apply import Use, apply_step
 from ..host.lora.placing import APPLY, BESIDE
 from ..host.lora.runs import NO_RUNS, Choice, find, fingerprint, fingerprint_run, list_runs, steps_of, strengths_of
+from ..host.paths import without_folders
 from ..host.schema import SPEC_MENU, schema
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class EriLoraAtStep(io.ComfyNode):
         try:
             find(Choice(run, step, mode))
         except ValueError as error:
-            return str(error)
+            return without_folders(str(error))
         return True
 
     @classmethod
@@ -66,7 +67,7 @@ class EriLoraAtStep(io.ComfyNode):
         return fingerprint(Choice(run, step, mode)) if known else ""
 
     @classmethod
-    @in_range(but=("start", "end"))
+    @guarded(but=("start", "end"))
     def execute(
         cls, run: str, step: int, mode: str, strength_model: float, strength_clip: float, model: Any, clip: Any = None,
         start: float = 0.0, end: float = 1.0, wait: float = 30.0, apply: str = BESIDE, scale: float = -1.0,
@@ -111,7 +112,7 @@ class EriLoraSteps(io.ComfyNode):
             if run is not None and steps is not None:  # None is linked: known only when the node runs
                 steps_of(run, steps, 0)
         except ValueError as error:
-            return str(error)
+            return without_folders(str(error))
         return True
 
     @classmethod
@@ -119,7 +120,7 @@ class EriLoraSteps(io.ComfyNode):
         return fingerprint_run(run) if isinstance(run, str) else ""
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(cls, run: str, steps: str, at_most: int, strengths: str = "1.0") -> io.NodeOutput:
         chosen, unknown = steps_of(run, steps, at_most)
         rows = strengths_of(strengths)

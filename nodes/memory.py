@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph import ExecutionBlocker
 
-from ..host.inputs import in_range
+from ..host.inputs import guarded
 from ..host.memory.policy import MODES, Models, apply_policy
 from ..host.schema import MEMORY_MENU, schema
 
@@ -33,7 +33,7 @@ class EriMemoryPolicy(io.ComfyNode):
         )
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(
         cls, mode: str, slice_size: int, tile_size: int, model: Any = None, clip: Any = None, vae: Any = None
     ) -> io.NodeOutput:

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..families import FAMILIES
 from ..families.noise_profile import NoiseProfile
 from ..host import tensor_files as _tensor_files
-from ..host.inputs import in_range
+from ..host.inputs import guarded
 from ..host.sampling.noise import PROFILES, WALKS, TrainerNoise, stored_noise
 from ..host.schema import MAX_SEED, SAMPLING_MENU, schema
 
@@ -47,6 +47,6 @@ class EriTrainerNoise(io.ComfyNode):
         return _tensor_files.fingerprint(file, seed) if isinstance(file, str) else ""
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(cls, seed: int, profile: str, family: str, walk: str = WALKS[0], file: str = "") -> io.NodeOutput:
         return io.NodeOutput(TrainerNoise(seed, profile, family, walk, stored_noise(file, seed) if file else None))

@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.inputs import check_filled, in_range, single
+from ..host.inputs import check_filled, guarded, single
 from ..host.output.each import fingerprint, line_here, list_here
 from ..host.output.embedding import embedding_of
 from ..host.output.save import SaveSettings, save_samples
@@ -75,7 +75,7 @@ class EriSaveSamples(io.ComfyNode):
         return [] if (name is None or len(name) > 1) and line_here() else ["images"]
 
     @classmethod
-    @in_range(but=("step",))
+    @guarded(but=("step",))
     def execute(cls, images: list[Any], name: list[str] | None = None, **lists: list[Any]) -> io.NodeOutput:
         if images and images[0] is None:  # they were not asked for
             return io.NodeOutput(None, expand=list_here(len(name or ()))[0])
@@ -108,7 +108,7 @@ class EriContactSheet(io.ComfyNode):
         return [] if line_here() else ["images"]
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(
         cls, rows: list[str], columns: list[str], title: list[str], cell: list[int], images: list[Any]
     ) -> io.NodeOutput:
@@ -135,5 +135,6 @@ class EriImageEmbedding(io.ComfyNode):
         )
 
     @classmethod
+    @guarded()
     def execute(cls, name: str, embedding: Any) -> io.NodeOutput:
         return io.NodeOutput(ui={"embeddings": [{"name": name, "embedding": embedding_of(embedding)}]})

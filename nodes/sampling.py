@@ -7,7 +7,7 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..host.inputs import in_range
+from ..host.inputs import guarded
 from ..host.sampling.model import PUBLISHED, SECOND_ATTENTION, trainers_model
 from ..host.sampling.noise import PROFILES, problem_with
 from ..host.sampling.sample import sample_inputs
@@ -48,7 +48,7 @@ class EriFlowEulerSampler(io.ComfyNode):
         return problem_with(noise) or True
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(cls, **options: Any) -> io.NodeOutput:
         return io.NodeOutput(flow_euler(**options))
 
@@ -74,7 +74,7 @@ class EriDDIMSampler(io.ComfyNode):
         )
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(cls, **options: Any) -> io.NodeOutput:
         return io.NodeOutput(comfy.samplers.KSAMPLER(sample_ddim, options))
 
@@ -112,7 +112,7 @@ class EriTrainerSampler(io.ComfyNode):
         return problem_with(noise) or True
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(cls, model: Any, **options: Any) -> io.NodeOutput:
         return io.NodeOutput(*TrainerSampler(**options).build(model))
 
@@ -147,7 +147,7 @@ class EriSample(io.ComfyNode):
         )
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(cls, **inputs: Any) -> io.NodeOutput:
         say_sigmas(inputs["sigmas"])
         return io.NodeOutput(sample_inputs(inputs))
@@ -170,5 +170,6 @@ class EriTrainerModel(io.ComfyNode):
         )
 
     @classmethod
+    @guarded()
     def execute(cls, second_attention: str, model: Any) -> io.NodeOutput:
         return io.NodeOutput(trainers_model(model, second_attention))

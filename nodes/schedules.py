@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.inputs import in_range
+from ..host.inputs import guarded
 from ..host.sampling.schedules import ddim_schedule, flow_schedule, flux_schedule
 from ..host.schema import MAX_RESOLUTION, SAMPLING_MENU, schema
 from ..samplers.schedules import DDIM_SPACINGS, LAST_FIRST, SPACINGS
@@ -40,7 +40,7 @@ class EriFluxSchedule(io.ComfyNode):
         )
 
     @classmethod
-    @in_range(but=("denoise",))
+    @guarded(but=("denoise",))
     def execute(cls, **options: Any) -> io.NodeOutput:
         return io.NodeOutput(flux_schedule(**options))
 
@@ -64,7 +64,7 @@ class EriFlowSchedule(io.ComfyNode):
         )
 
     @classmethod
-    @in_range(but=("denoise",))
+    @guarded(but=("denoise",))
     def execute(cls, steps: int, shift: float, spacing: str, denoise: float = 1.0) -> io.NodeOutput:
         return io.NodeOutput(flow_schedule(steps, shift, spacing, denoise))
 
@@ -91,7 +91,7 @@ class EriDDIMSchedule(io.ComfyNode):
         )
 
     @classmethod
-    @in_range(but=("denoise",))
+    @guarded(but=("denoise",))
     def execute(
         cls,
         steps: int,

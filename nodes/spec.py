@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..families import FAMILIES
+from ..host.inputs import guarded
 from ..host.schema import SPEC, SPEC_MENU, schema
 from ..host.spec import SpecInputs, as_text, columns, fingerprint, load_spec
 from ..trainers import LISTED, TRAINERS
@@ -56,6 +57,7 @@ class EriSampleSpec(io.ComfyNode):
         return fingerprint(SpecInputs(**known)) if isinstance(known.get("config"), str) else ""
 
     @classmethod
+    @guarded()
     def execute(cls, config: str, family: str, trainer: str, trigger_word: str, items: str) -> io.NodeOutput:
         spec = load_spec(SpecInputs(config, family, trainer, trigger_word, items))
         report = as_text(spec)

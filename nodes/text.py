@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.inputs import in_range, single
+from ..host.inputs import guarded, single
 from ..host.schema import CONDITIONING_MENU, MAX_RESOLUTION, schema
 from ..host.text.cache import INPUT, CacheSettings, needed, recall
 from ..host.text.encode import PADDINGS, encode_inputs
@@ -48,7 +48,7 @@ class EriTripleTextEncode(io.ComfyNode):
         )
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(cls, **inputs: Any) -> io.NodeOutput:
         return io.NodeOutput(encode_inputs(inputs))
 
@@ -78,7 +78,7 @@ class EriCacheConditioning(io.ComfyNode):
         return needed(cls.hidden, *_cache_inputs(inputs))
 
     @classmethod
-    @in_range()
+    @guarded()
     def execute(cls, **inputs: Any) -> io.NodeOutput:
         return io.NodeOutput(recall(cls.hidden, *_cache_inputs(inputs)))
 

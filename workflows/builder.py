@@ -204,10 +204,15 @@ def _ignored(spec: SampleSpec) -> list[str]:
     return [f"Config fields without effect on these samples: {', '.join(spec.ignored)}."] if spec.ignored else []
 
 
-def _control_images(spec: SampleSpec) -> list[str]:
-    """Where the images that samples follow have to be, where no client brings them."""
+def _looked_for(spec: SampleSpec) -> list[str]:
+    """The images that samples follow and that no client brings."""
     every = (item.control_image for item in spec.items if item.control_image is not None)
-    named = dict.fromkeys(name for name in every if not name.startswith(f"{UPLOADS}/"))
+    return list(dict.fromkeys(name for name in every if not name.startswith(f"{UPLOADS}/")))
+
+
+def _control_images(spec: SampleSpec) -> list[str]:
+    """Where the images that samples follow have to be."""
+    named = _looked_for(spec)
     if not named:
         return []
     return [
@@ -226,8 +231,13 @@ def _groups(spec: SampleSpec) -> list[list[SampleItem]]:
 
 
 def config_text(spec: SampleSpec) -> str:
-    """The spec's JSON with one field, and one item, per line: legible on the canvas, and fast for many items."""
+    """The spec's JSON with one field, and one item, per line: legible on the canvas, and fast for many items.
+
+    Graphs and pictures are passed on, so the config is there by its name alone, unless images are looked for beside it.
+    """
     document = spec.to_dict()
+    if not _looked_for(spec):
+        document["source"] = Path(spec.source).name
     items = ",\n  ".join(json.dumps(item, ensure_ascii=False) for item in document.pop("items"))
     fields = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in document.items()]
     return "{\n" + ",\n".join([*fields, f' "items": [\n  {items}\n ]']) + "\n}"

@@ -123,7 +123,8 @@ def _overview(name: str, config: str) -> dict[str, Any]:
         unreadable.append(_unreadable(Path(error.place).name or spec.layout, error))
     config_from = {"config": chosen.label, "config_from": chosen.origin}
     pictures = {"samples": _samples(spec), "variants": _variants(spec), "theirs": theirs}
-    return {**answer, **config_from, "spec": spec.to_dict(), **pictures}
+    shown = replace(spec, source=shown_name(Path(spec.source)))
+    return {**answer, **config_from, "spec": shown.to_dict(), **pictures}
 
 
 def _unreadable(file: str, error: EriError) -> dict[str, str]:

@@ -22,7 +22,7 @@ from comfyui_eridiffusion.tests.nodes.test_lora_node import write
 #: Nodes that take every family's models or conditioning.
 ANY_FAMILY = ("EriMemoryPolicy", "EriCacheConditioning")
 #: Errors of the pack's pure parts, where a config, a LoRA file or a picture is at fault.
-KINDS = ("NodeInputError", "SpecError", "LoraError")
+KINDS = ("NodeInputError", "OutsideError", "SpecError", "LoraError")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,6 +46,13 @@ def files(comfy_host: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     (inputs / "noise.safetensors").unlink()
     folder_paths.folder_names_and_paths["loras"] = (paths, extensions)
     folder_paths.filename_list_cache.pop("loras", None)
+
+
+def folders() -> list[str]:
+    """Where things lie on this machine, which no error tells."""
+    import folder_paths
+
+    return [folder_paths.base_path, *folder_paths.get_folder_paths("loras"), str(Path.home())]
 
 
 def cells(schema: Any) -> set[str]:
@@ -73,6 +80,9 @@ def test_the_table_has_every_cell(comfy_host: Any) -> None:
         filled = {case.kind for case in CASES if case.node == schema.node_id}
         assert filled, schema.node_id
         assert cells(schema) <= filled, (schema.node_id, cells(schema) - filled)
+    extension = comfy_host.pack("extension")
+    unguarded = [node for node in (*extension.NODES, *extension.BRANCHES) if not hasattr(node.execute, "__wrapped__")]
+    assert unguarded == [], "its execute lets errors out that name folders: see host.inputs.guarded"
 
 
 def test_lists_that_fit_are_sampled_row_by_row(comfy_host: Any) -> None:
@@ -107,6 +117,8 @@ def test_a_bad_input_says_what_to_change(comfy_host: Any, case: Case) -> None:
     graph = graphs.prompt(comfy_host, case.node, case.given, case.family, case.user, case.use)
     when, error = graphs.refusal(graph)
     assert when == ("before" if case.before else "while"), error
+    said = str(error["bad"]["errors"] if case.before else error["exception_message"])
+    assert not [folder for folder in folders() if folder in said], said
     if case.before:
         assert set(error) == {"bad"}
         assert re.search(case.says, str(error["bad"]["errors"]), re.DOTALL), error

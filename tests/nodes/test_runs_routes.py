@@ -106,7 +106,7 @@ async def test_run_has_prompts_samples_and_the_reason_for_what_is_no_config(
     assert status == 200
     conforms(document, "Run")
     assert [item["prompt"] for item in document["spec"]["items"]][:2] == ["prompt <b>0</b>", "prompt <b>1</b>"]
-    assert len(document["spec"]["items"]) == 100
+    assert (len(document["spec"]["items"]), document["spec"]["source"]) == (100, "many/train.yaml")
     told = {entry["file"]: (entry["kind"], entry["reason"]) for entry in document["unreadable"]}
     assert {file: kind for file, (kind, _) in told.items()} == {
         "broken.yaml": "config", "learnable_snr.json": "not_config",

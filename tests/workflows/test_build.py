@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -331,3 +332,14 @@ def test_building_needs_neither_torch_nor_the_host() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("image", "source"),
+    [(None, "train.yaml"), ("eridiffusion/brought.png", "train.yaml"), ("beside.png", "/home/me/secret/train.yaml")],
+)
+def test_a_graph_names_its_config_without_folders(image: str | None, source: str) -> None:
+    """Pictures are passed on, with the graph in them; only images beside the config need its folder."""
+    spec = with_item(replace(sample_spec("flux"), variant="kontext"), control_image=image)
+    spec = replace(spec, source="/home/me/secret/train.yaml")
+    assert json.loads(inputs(spec, "spec")["config"])["source"] == source
