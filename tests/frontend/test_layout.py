@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from comfyui_eridiffusion.workflows import build
 MEASURE = Path(__file__).with_name("measure.js").read_text(encoding="utf-8")
 
 
+SCRIPTS: Final = Path(__file__).parents[2] / "web" / "js"
 #: Texts are drawn from 8/14 on; the pack shows no graph below this.
 READABLE: Final = 0.6
 WINDOWS: Final = ((1280, 800), (1440, 900), (2560, 1440))
@@ -141,6 +143,16 @@ def test_nothing_lies_over_anything_in_the_newest_front_end(newest: Canvas) -> N
     newest.page.evaluate(SET_VUE, True)
     assert faults(newest, some, inside, vue=True) == {}
     assert newest.page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__") in FRONT_END.requirement
+
+
+def test_both_front_ends_have_the_colours_that_the_pack_takes_from_them(fresh: Canvas, newest: Canvas) -> None:
+    """A colour that one of them lacks needs another beside it: `var(--name, other)`."""
+    sheets = "".join(path.read_text(encoding="utf-8") for path in sorted(SCRIPTS.iterdir()))
+    names = set(re.findall(r"var\((--(?!eri-)[\w-]+)\)", sheets))
+    assert "--fg-color" in names
+    has = "name => getComputedStyle(document.body).getPropertyValue(name) !== ''"
+    for canvas in (fresh, newest):
+        assert [name for name in names if not canvas.page.evaluate(has, name)] == []
 
 
 def check_view(canvas: Canvas) -> None:

@@ -10,7 +10,7 @@ const STYLE = `
   .eri-choose form { display: flex; flex-wrap: wrap; gap: 0.5rem; margin-top: 1rem; }
   .eri-choose button { padding: 0.5rem 1rem; border: 1px solid var(--border-color); border-radius: 0.375rem;
     background: var(--comfy-input-bg); color: inherit; font: inherit; cursor: pointer; }
-  .eri-choose button:hover, .eri-choose button:focus-visible { outline: 2px solid var(--p-primary-color, #4a9eff); }
+  .eri-choose button:hover, .eri-choose button:focus-visible { outline: 2px solid var(--p-primary-color, light-dark(#1a5fb4, #78aeed)); }
 `;
 
 /** The id that the person chooses among `options` ({id, title}); null with `cancel` or Escape. */
