@@ -44,7 +44,7 @@ CONTRAST = """() => {
             if (colour.length === 3 || colour[3] > 0.9) return colour;
         }
     };
-    const texts = ':is(h2, label, select, output, .eri-note, th, summary, td:empty, button, a)';
+    const texts = ':is(h2, label, select, output, .eri-note, th, summary, td:empty, button, a, input[placeholder])';
     return [...document.querySelectorAll(`.eri-runs ${texts}`)]
         .filter(element => element.checkVisibility())
         .flatMap(element => {
@@ -52,7 +52,8 @@ CONTRAST = """() => {
                 const [a, b] = [light(numbers(colour)), light(behind(element))];
                 return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
             };
-            const told = [[element.tagName, ratio(getComputedStyle(element).color), 4.5]];
+            const { color } = getComputedStyle(element, element.placeholder ? '::placeholder' : null);
+            const told = [[element.tagName, ratio(color), 4.5]];
             element.focus({ focusVisible: true });
             if (element.matches(':focus-visible')) {
                 told.push([`ring of ${element.tagName}`, ratio(getComputedStyle(element).outlineColor), 3]);
