@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and when one was written."""
+"""Files that are written whole or not at all, when one was written, and what a small one holds."""
 
 from __future__ import annotations
 
@@ -43,6 +43,21 @@ def written_at(path: Path) -> int | None:
     except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
     return status.st_mtime_ns if stat.S_ISREG(status.st_mode) else None
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """The bytes of a file. ValueError where there are more than `most`, OSError as of `check_regular`."""
+    if check_regular(path) > most:
+        raise ValueError(f"it has more than {most} bytes")
+    return path.read_bytes()
+
+
+def check_regular(path: Path) -> int:
+    """The size of a file. OSError where there is none, or something else: a pipe would never end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return status.st_size
 
 
 def _claim(temporary: Path, path: Path) -> None:

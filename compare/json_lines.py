@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from ..errors import CompareError
+from ..whole_files import read_small
 
 VERSION: Final = 1
 #: The most bytes of a line.
 MAX_LINE: Final = 1 << 20
+#: Of a file: a line of a manifest has some 700.
+_MOST_BYTES: Final = 256 << 20
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -24,12 +27,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     line that is none, and for a newer version.
     """
     try:
-        data = path.read_bytes()
+        data = read_small(path, _MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return
-    except OSError as error:
-        remedy = "Let eri read it."
-        raise CompareError(f"cannot be read ({error.strerror})", place=str(path), remedy=remedy) from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        remedy = "Let eri read it, or move it away."
+        raise CompareError(f"cannot be read ({why})", place=str(path), remedy=remedy) from error
     *whole, rest = data.split(b"\n")
     for number, line in enumerate([*whole, rest], 1):
         if not line.strip():

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ..compare.collection import Collection
 from ..errors import CompareError, RequestError
+from ..whole_files import read_small
 from ..workflows.run_memory import MAX_NOTE, Mark, RunMemory, memory_file, read_memory, write_memory
 
 #: A file is read, changed and written by one at a time.
@@ -72,11 +73,9 @@ class KeptMarks:
     def take(self, path: Path) -> int:
         """Keep what a gallery saved in a file; for how many pictures. CompareError where it is none of this run."""
         try:
-            if path.stat().st_size > _MAX_BYTES:
-                raise ValueError(f"it has more than {_MAX_BYTES} bytes")
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(read_small(path, _MAX_BYTES).decode("utf-8"))
             version, run, marks = document["version"], document["run"], list(document["marks"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             remedy = "Name the file that the gallery's button saved."
             raise CompareError(f"this holds no marks of a gallery ({error})", place=str(path), remedy=remedy) from error
         if version != 1:

@@ -19,7 +19,7 @@ from ..compare.collection import GALLERY_MARKER, Collection, Place
 from ..compare.measured import read_means
 from ..errors import CompareError, ImagesError
 from ..images.thumbnails import thumbnails
-from ..whole_files import write_whole
+from ..whole_files import read_small, write_whole
 from .moving import FRAMES, moving_picture
 from .page import page
 from .verdicts import verdicts
@@ -28,6 +28,8 @@ from .verdicts import verdicts
 COPIES: Final = (288, 576)
 PAGE: Final = "index.html"
 VERSION: Final = 1
+#: Of the marker: some hundred for each picture.
+_MOST_BYTES: Final = 64 << 20
 _FOLDERS: Final = ("pictures", "small", "moving")
 _WORKERS: Final = 4
 
@@ -125,13 +127,13 @@ def read_marker(folder: Path) -> dict[str, Any]:
     """
     path = folder / GALLERY_MARKER
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_small(path, _MOST_BYTES).decode("utf-8"))
         version, run = document["version"], str(document["run"])
         files, known = {str(name) for name in document["files"]}, dict(document["known"])
         apart = {pair: said for pair, said in dict(document.get("verdicts", {})).items() if isinstance(said, dict)}
     except FileNotFoundError as error:
         raise CompareError("this folder is no gallery", place=str(folder), remedy=_ELSEWHERE) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         remedy = "Delete the file and the folders beside it, or write to another folder."
         raise CompareError(f"this is no gallery's file ({error})", place=str(path), remedy=remedy) from error
     if version != VERSION:

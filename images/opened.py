@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ..whole_files import check_regular
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -14,7 +16,11 @@ FORMS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
 def open_picture(path: Path) -> Image.Image:
-    """As PIL.Image.open, whose errors it raises: UnidentifiedImageError, an OSError, for a file of another form."""
+    """As PIL.Image.open, whose errors it raises: UnidentifiedImageError, an OSError, for a file of another form.
+
+    A pipe, which would never end, is an OSError.
+    """
     from PIL import Image
 
+    check_regular(path)
     return Image.open(path, formats=FORMS)

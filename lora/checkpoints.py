@@ -342,6 +342,6 @@ def _trainer(candidate: _Candidate) -> str:
     for trainer in TRAINERS.values():
         for beside in trainer.checkpoints_beside:
             file = path.with_name(beside.file)
-            if named_by == beside.named_by and (beside.key in read_json(file) if beside.key else file.exists()):
+            if named_by == beside.named_by and (beside.key in read_json(file, path) if beside.key else file.exists()):
                 return trainer.id
     return named_by

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LoraError
+from ..whole_files import read_small
 from .header import Header
 from .remembered import look
 from .suffixes import Split
@@ -25,6 +26,8 @@ _STATE_FILES = (
     *("training_state.json", "trainer_state.json", "{}-state/train_state.json", "train_state.json"),
     *("metadata.json", "meta.json"),
 )
+#: Of such a file; the Hugging Face trainers' grows by a line for each step that is logged.
+_MOST_BYTES = 64 << 20
 _STEP_FIELDS = ("global_step", "current_step", "step")
 
 
@@ -87,12 +90,13 @@ class LoraFile:
         beside = self.path.with_name("adapter_config.json")
         if not self.path.stem.startswith("adapter_model") or not beside.exists():
             return {}
-        config = _json_object(beside)
+        config = _json_object(beside, self.path)
         if config is None:
             raise LoraError(
                 f"{beside.name} beside it cannot be read as a JSON object",
                 path=self.path,
-                remedy="The trainer may still be writing it: wait a moment and read it again",
+                remedy="The trainer may still be writing it: wait a moment and read it again. Copy a file that is a "
+                "link to another folder",
                 retryable=True,
             )
         return config
@@ -116,14 +120,19 @@ class LoraFile:
         return value
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a small file; empty when the file is absent, unreadable or not an object."""
-    return _json_object(path) or {}
+def read_json(path: Path, lora: Path) -> dict[str, Any]:
+    """A JSON object from a small file beside a LoRA file; empty when it is absent, unreadable or not an object."""
+    return _json_object(path, lora) or {}
 
 
-def _json_object(path: Path) -> dict[str, Any] | None:
+def _json_object(path: Path, lora: Path) -> dict[str, Any] | None:
+    """A link counts where it leads to a file that lies there, too, or beside what `lora` itself is a link to."""
+    folder = lora.parent.parent if lora.parent.name == "lora" else lora.parent
     try:
-        value = json.loads(look(path).read_text(encoding="utf-8"))
+        real = look(path).resolve()
+        if not any(real.is_relative_to(place) for place in (folder.resolve(), lora.resolve().parent)):
+            return None
+        value = json.loads(read_small(path, _MOST_BYTES).decode("utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -149,7 +158,7 @@ def state_step(path: Path) -> int | None:
     """The step in the trainer's state JSON of a checkpoint, see `_STATE_FILES`; None without one."""
     above = ("../meta.json",) if path.parent.name == "lora" else ()
     for name in (*_STATE_FILES, *above):
-        state = read_json(path.parent / name.format(path.stem))
+        state = read_json(path.parent / name.format(path.stem), path)
         state = {**_mapping(state.get("train_progress")), **state}
         step = _first_step(state.get(field) for field in _STEP_FIELDS)
         if step is not None:

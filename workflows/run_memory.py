@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ..errors import RequestError
-from ..whole_files import write_whole
+from ..whole_files import read_small, write_whole
 
 #: The file in the run's folder; of one of several runs in a folder `<run>.eridiffusion.json`.
 FILE: Final = "eridiffusion.json"
@@ -62,9 +62,7 @@ def memory_file(place: Path, name: str = FILE) -> Path:
 def read_memory(path: Path) -> RunMemory:
     """What is kept; nothing where there is no file. RequestError 422 where the file is not of this form."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES} bytes")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_small(path, MAX_BYTES).decode("utf-8"))
         if not isinstance(document, dict) or document.get("version") != VERSION:
             raise ValueError(f"it does not say version {VERSION}")
         config, marks = document.get("config") or {}, document.get("marks") or []

@@ -22,4 +22,4 @@ class EriDiffusionV1Generic(Dialect):
         return any(name.endswith(_ENDINGS) for name in file.telling_keys)
 
     def alpha(self, file: LoraFile, module: str, rank: int) -> Alpha | None:
-        return stated_alpha(file, read_json(file.path.with_name(_STATE)).get("network_alpha"), _STATE)
+        return stated_alpha(file, read_json(file.path.with_name(_STATE), file.path).get("network_alpha"), _STATE)

@@ -256,6 +256,25 @@ def test_a_broken_adapter_config_does_not_pass_for_none(tmp_path: Path, content:
     refused(path, "adapter_config.json", retryable=True)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="making links needs a privilege there")
+def test_what_lies_beside_is_not_read_from_elsewhere(tmp_path: Path) -> None:
+    """A link to another folder is none; links from one folder of files to another, as Hugging Face's cache has, are."""
+    names = {A: "base_model.model.x_embedder.lora_A.weight", B: "base_model.model.x_embedder.lora_B.weight"}
+    run, blobs, elsewhere = (tmp_path / name for name in ("run", "blobs", "elsewhere"))
+    for folder in (run, blobs, elsewhere):
+        folder.mkdir()
+        (folder / "config").write_text('{"r": 4, "lora_alpha": 2}', encoding="utf-8")
+    put(blobs / "weights", {names[key]: entry for key, entry in GOOD.items()})
+    path, config = run / "adapter_model.safetensors", run / "adapter_config.json"
+    path.symlink_to(blobs / "weights")
+    for target in (blobs, run):
+        config.symlink_to(target / "config")
+        assert read_lora(path, family="flux").alpha == 2
+        config.unlink()
+    config.symlink_to(elsewhere / "config")
+    refused(path, "a link to another folder", retryable=True)
+
+
 @pytest.mark.parametrize("value", ["", "{", "[1]", "3"])
 @pytest.mark.parametrize("key", ["__eridiffusion_ckpt__", "lora_adapter_metadata"])
 def test_broken_metadata_does_not_pass_for_none(tmp_path: Path, key: str, value: str) -> None:

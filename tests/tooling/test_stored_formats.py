@@ -7,16 +7,23 @@ tests/nodes/test_cache_store.py.
 from __future__ import annotations
 
 import json
+import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from comfyui_eridiffusion.client.sample_records import _same
+from comfyui_eridiffusion.compare.collection import read_collection
 from comfyui_eridiffusion.compare.manifest import read
 from comfyui_eridiffusion.compare.votes import read_votes
-from comfyui_eridiffusion.errors import CompareError, RequestError, SpecError
+from comfyui_eridiffusion.errors import CompareError, EriError, RequestError, SpecError
+from comfyui_eridiffusion.gallery.write import read_marker
 from comfyui_eridiffusion.host.text.cache_store import unpack
+from comfyui_eridiffusion.lora import read_lora
 from comfyui_eridiffusion.spec import read_text
 from comfyui_eridiffusion.workflows.run_memory import read_memory
 
@@ -77,3 +84,34 @@ def test_manifest_and_votes(tmp_path: Path) -> None:
     for reader in (lambda: read(tmp_path), lambda: read_votes(newer("votes.jsonl", tmp_path))):
         with pytest.raises(CompareError, match="9"):
             reader()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes have names here")
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("eridiffusion.json", lambda path: read_memory(path)),
+        ("votes.jsonl", lambda path: read_votes(path)),
+        ("manifest.jsonl", lambda path: read(path.parent)),
+        ("eridiffusion-gallery.json", lambda path: read_marker(path.parent)),
+        ("adapter_config.json", lambda path: read_lora(path.with_name("adapter_model.safetensors"))),
+        ("a.png", lambda path: read_collection(path.parent)),
+    ],
+)
+def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path: Path, name: str, read: Callable[[Path], object]) -> None:
+    """Nobody ever writes into it."""
+    os.mkfifo(tmp_path / name)
+    save_file({"base_model.model.a.lora_A.weight": torch.zeros(4, 8)}, tmp_path / "adapter_model.safetensors")
+    error: list[BaseException] = []
+
+    def catch() -> None:
+        try:
+            read(tmp_path / name)
+        except EriError as caught:
+            error.append(caught)
+
+    reader = threading.Thread(target=catch, daemon=True)
+    reader.start()
+    reader.join(20)
+    assert not reader.is_alive()
+    assert error
