@@ -37,6 +37,8 @@ def check_fit(lora: Lora, shapes: Shapes) -> tuple[Misfit, ...]:
     LoRA was then trained on another model.
     """
     found = misfits(lora, shapes)
+    if not found:
+        return ()
     parts = {
         adapter.module: adapter.target.part for adapter in lora.adapters if f"{adapter.target.weight}.weight" in shapes
     }

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -21,6 +22,8 @@ from ..errors import LoraError
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
 _METADATA = "__metadata__"
+_METADATA_FIRST = f'{{"{_METADATA}":{{'  # as the safetensors library writes it
+_KEPT_LENGTH = 1 << 22  # of a header without its metadata; LoRAs have shorter ones
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
 _WAIT = "The trainer may still be writing it: wait a moment and read it again"
 
@@ -37,6 +40,20 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Contents:
+    """Shape and place of every tensor of a file. Files that have the same, as the checkpoints of a run do, share one
+    object, by which is remembered what follows from names and shapes."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    spans: Mapping[str, Span]
+
+    @property
+    def end(self) -> int:
+        """The data byte after the last one."""
+        return max((span.end for span in self.spans.values()), default=0)
+
+
+@dataclass(frozen=True, eq=False)
 class Header:
     """What a safetensors header says: shape and place of every tensor, and the free-text metadata.
 
@@ -44,11 +61,18 @@ class Header:
     """
 
     path: Path
-    shapes: Mapping[str, tuple[int, ...]]
-    spans: Mapping[str, Span]
+    contents: Contents
     start: int
     stamp: tuple[int, int]
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return self.contents.shapes
+
+    @property
+    def spans(self) -> Mapping[str, Span]:
+        return self.contents.spans
 
     def json_value(self, key: str) -> Any:
         """The metadata entry `key` parsed as JSON, or None when it is absent or not JSON."""
@@ -85,13 +109,13 @@ def read_header(path: str | Path) -> Header:
         raise LoraError(f"not a safetensors file but {kind.name}", path=path, remedy=kind.remedy)
     if len(text) < length:
         raise LoraError(f"header cut off ({len(text)} of {length} bytes)", path=path, remedy=_WAIT, retryable=True)
-    shapes, spans, metadata = _parsed(path, text)
-    there, end = status.st_size - 8 - length, _end(spans)
+    contents, metadata = _parsed(path, text)
+    there, end = status.st_size - 8 - length, contents.end
     if there != end:
         state = "incomplete" if there < end else "longer than its header says"
         raise LoraError(f"{state}: {there} of {end} data bytes are there", path=path, remedy=_WAIT, retryable=True)
     stamp = (status.st_mtime_ns, status.st_size)
-    return Header(path, MappingProxyType(shapes), MappingProxyType(spans), 8 + length, stamp, metadata)
+    return Header(path, contents, 8 + length, stamp, metadata)
 
 
 @contextmanager
@@ -125,7 +149,7 @@ def bytes_written(path: str | Path) -> tuple[int, int | None]:
         length = int.from_bytes(stream.read(8), "little")
         if size < 8 + length or length > MAX_HEADER_BYTES:
             return size, None
-        return size, 8 + length + _end(_parsed(Path(path), stream.read(length))[1])
+        return size, 8 + length + _parsed(Path(path), stream.read(length))[0].end
 
 
 def _missing(path: Path) -> LoraError:
@@ -138,23 +162,42 @@ def _missing(path: Path) -> LoraError:
     )
 
 
-def _parsed(path: Path, text: bytes) -> tuple[dict[str, tuple[int, ...]], dict[str, Span], dict[str, str]]:
-    """Shapes, spans and metadata of a header; LoraError for what is none."""
+def _parsed(path: Path, text: bytes) -> tuple[Contents, dict[str, str]]:
+    """Contents and metadata of a header; LoraError for what is none."""
     try:
-        entries = json.loads(text.decode())
-        metadata = dict((entries.pop(_METADATA, None) or {}).items())
+        first, tensors = _metadata_apart(text.decode().rstrip(" "))
+        contents, later = (_contents if len(tensors) <= _KEPT_LENGTH else _contents.__wrapped__)(tensors)
+        metadata = dict((first if later is None else later).items())
         if any(type(value) is not str for value in metadata.values()):
             raise _DamagedError("its metadata holds something else than texts")
-        shapes = {name: tuple(_counts(entry["shape"], name)) for name, entry in entries.items()}
-        spans = {name: Span(str(e["dtype"]), *_counts(e["data_offsets"], name)) for name, e in entries.items()}
-        "".join([*shapes, *metadata, *metadata.values()]).encode()  # half a character, which JSON can write, is none
-        _refuse_gaps(spans)
+        "".join([*metadata, *metadata.values()]).encode()  # half a character, which JSON can write, is none
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         said = f" ({error})" if isinstance(error, _DamagedError) else ""
         raise LoraError(
             f"its header is not a safetensors header{said}", path=path, remedy="The file is damaged: save it again"
         ) from error
-    return shapes, spans, metadata
+    return contents, metadata
+
+
+def _metadata_apart(text: str) -> tuple[Any, str]:
+    """The metadata, where it stands before the tensors, and the header without it, which a run's checkpoints share."""
+    if text.startswith(_METADATA_FIRST):
+        metadata, end = json.JSONDecoder().raw_decode(text, len(_METADATA_FIRST) - 1)
+        if text[end : end + 2] == ',"':
+            return metadata, "{" + text[end + 1 :]
+    return {}, text
+
+
+@lru_cache(maxsize=8)
+def _contents(text: str) -> tuple[Contents, Any]:
+    """The contents of a header, and the metadata that stands between or behind the tensors (None = there is none)."""
+    entries = json.loads(text)
+    later = (entries.pop(_METADATA) or {}) if _METADATA in entries else None
+    shapes = {name: tuple(_counts(entry["shape"], name)) for name, entry in entries.items()}
+    spans = {name: Span(str(e["dtype"]), *_counts(e["data_offsets"], name)) for name, e in entries.items()}
+    "".join(shapes).encode()  # as of the metadata
+    _refuse_gaps(spans)
+    return Contents(MappingProxyType(shapes), MappingProxyType(spans)), later
 
 
 class _DamagedError(ValueError):
@@ -178,10 +221,6 @@ def _refuse_gaps(spans: Mapping[str, Span]) -> None:
             what = "overlaps the tensor before it" if span.begin < end else "does not begin where the one before ends"
             raise _DamagedError(f"the data of {name} {what}")
         end = span.end
-
-
-def _end(spans: Mapping[str, Span]) -> int:
-    return max((span.end for span in spans.values()), default=0)
 
 
 #: How many first bytes of a file tell what it is.

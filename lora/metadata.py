@@ -54,7 +54,7 @@ class LoraFile:
     @cached_property
     def names(self) -> TensorNames:
         """What its names and shapes alone tell."""
-        return tensor_names(tuple(self.header.shapes.items()), tuple(self.endings.items()))
+        return tensor_names(self.header.contents, tuple(self.endings.items()))
 
     @property
     def parts(self) -> Mapping[str, Split]:

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from .header import Contents
 from .names.text_encoders import encoder_by_width, is_text_encoder, names_no_encoder, saying
 from .suffixes import DOWN, Split, split, split_own
 
-Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 #: How many files' names are remembered, here and where something else is found out from names alone.
 KEPT = 8
 
 
 @dataclass(frozen=True, eq=False)
 class TensorNames:
-    """What names and shapes alone tell of a file. Files in which both are the same share one.
+    """What names and shapes alone tell of a file. Files of the same contents share one.
 
     Args:
         shapes: shape by name.
@@ -65,6 +65,6 @@ class TensorNames:
 
 
 @lru_cache(maxsize=KEPT)
-def tensor_names(shapes: Shapes, endings: tuple[tuple[str, str], ...]) -> TensorNames:
-    """The names and shapes of a file in its order, and the endings of its dialect: the object that stands for them."""
-    return TensorNames(dict(shapes), dict(endings))
+def tensor_names(contents: Contents, endings: tuple[tuple[str, str], ...]) -> TensorNames:
+    """The names of a file's contents, taken apart with these endings: the same object each time."""
+    return TensorNames(contents.shapes, dict(endings))
