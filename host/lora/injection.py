@@ -76,8 +76,9 @@ class Injection(PatcherInjection):
             return
         hooks: list[Any] = []
         self._hooks[id(patcher.model)] = (patcher.model, hooks)
+        modules = {"": patcher.model}
         for path, beside in self._beside.items():
-            module = patcher.model.get_submodule(path)
+            module = _module(path, modules)
             _unwrap(module)
             hook = _Hook(module, _Adapter(module, beside))
             hook.inject()
@@ -93,6 +94,14 @@ class Injection(PatcherInjection):
         """Give back the copies on the device."""
         for beside in self._beside.values():
             beside.forget()
+
+
+def _module(path: str, known: dict[str, Any]) -> Any:
+    """The module at a path. known: modules by path, "" at least; those on the way are added."""
+    if path not in known:
+        parent, _, name = path.rpartition(".")
+        known[path] = getattr(_module(parent, known), name)
+    return known[path]
 
 
 def _unwrap(module: Any) -> None:
