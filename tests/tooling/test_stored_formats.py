@@ -19,16 +19,19 @@ from safetensors.torch import save_file
 from comfyui_eridiffusion.client.sample_records import _same
 from comfyui_eridiffusion.compare.collection import read_collection
 from comfyui_eridiffusion.compare.manifest import read
+from comfyui_eridiffusion.compare.measured import read_means
 from comfyui_eridiffusion.compare.votes import read_votes
 from comfyui_eridiffusion.errors import CompareError, EriError, RequestError, SpecError
+from comfyui_eridiffusion.gallery.marks import KeptMarks
 from comfyui_eridiffusion.gallery.write import read_marker
 from comfyui_eridiffusion.host.text.cache_store import unpack
 from comfyui_eridiffusion.lora import read_lora
 from comfyui_eridiffusion.spec import read_text
+from comfyui_eridiffusion.tests.compare.sample_pictures import run_of_pictures, spec_of
 from comfyui_eridiffusion.workflows.run_memory import read_memory
 
 #: `native.json` is the config in a graph of 0.1.0 (its example "training_run"), `embedding.safetensors` what 0.1.0 kept
-#: under the key "k1".
+#: under the key "k1"; the gallery's marker and the measures were written by the first code that wrote them.
 WRITTEN = Path(__file__).with_name("data") / "version_1"
 NATIVE = (WRITTEN / "native.json").read_text(encoding="utf-8")
 ITEM = json.loads(NATIVE)["items"][0]
@@ -84,6 +87,25 @@ def test_manifest_and_votes(tmp_path: Path) -> None:
     for reader in (lambda: read(tmp_path), lambda: read_votes(newer("votes.jsonl", tmp_path))):
         with pytest.raises(CompareError, match="9"):
             reader()
+
+
+def test_what_a_gallery_keeps(tmp_path: Path) -> None:
+    """Its marker, which tells what it may delete, and the marks that its button saves."""
+    marker = read_marker(WRITTEN)
+    assert (marker["run"], len(marker["files"]), marker["verdicts"]) == ("my_run", 6, {})
+    assert marker["known"]["samples_step_000500/step_000500_sample_00.png"][2] == "66effb523c323190d7cf.png"
+    marks = KeptMarks(read_collection(run_of_pictures(tmp_path / "my_run", spec_of(), (500,))))
+    assert marks.take(WRITTEN / "my_run.eridiffusion.json") == 1
+    assert marks.all() == [{"step": 500, "item": 0, "mark": "favourite"}]
+    newer("eridiffusion-gallery.json", tmp_path)
+    for reader in (lambda: read_marker(tmp_path), lambda: marks.take(newer("my_run.eridiffusion.json", tmp_path))):
+        with pytest.raises(CompareError, match="9"):
+            reader()
+
+
+def test_measures() -> None:
+    """The first version wrote the change from step to step over the step: such a line is left out."""
+    assert read_means(WRITTEN) == {"change": {"": {0: 0.0}}, "change_ssim": {"": {0: 1.0}}, "sharpness": {"": {0: 0.0}}}
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes have names here")
