@@ -9,6 +9,7 @@ from PIL import EpsImagePlugin, Image
 
 from comfyui_eridiffusion.errors import ImagesError
 from comfyui_eridiffusion.gallery.moving import moving_picture
+from comfyui_eridiffusion.images import opened
 from comfyui_eridiffusion.images.compare import read_picture
 from comfyui_eridiffusion.images.inner_texts import read_texts
 from comfyui_eridiffusion.images.opened import FORMS, open_picture
@@ -33,3 +34,16 @@ def test_what_people_save_is_opened(tmp_path: Path, form: str) -> None:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "a.any", form)
     with open_picture(tmp_path / "a.any") as picture:
         assert (picture.format, picture.size) == (form, (8, 8))
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_a_bomb_of_pixels_is_no_picture(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a file is small, and its pixels need gigabytes."""
+    monkeypatch.setattr(opened, "MAX_PIXELS", 64 * 64)
+    for side in (64, 65):
+        Image.new("RGB", (side, 64)).save(tmp_path / f"{side}.png", form)
+    thumbnail(tmp_path / "64.png")
+    for read in (thumbnail, read_picture, lambda path: moving_picture([path], [1], "gif")):
+        with pytest.raises(ImagesError, match="65 × 64 pixels"):
+            read(tmp_path / "65.png")
+    assert read_texts(tmp_path / "65.png") == {}
