@@ -147,8 +147,13 @@ def _without_average(spec: SampleSpec) -> SampleSpec:
 
 def _sample_title(item: SampleItem) -> str:
     """What names a sample on the canvas: its number and the beginning of its prompt."""
-    words = " ".join(item.prompt[:200].split())
-    return f"Sample {item.index}: {words[:44]}{'…' if words[44:] else ''}"
+    return f"Sample {item.index}: {_beginning(item.prompt)}"
+
+
+def _beginning(text: str) -> str:
+    """As much of a text as a title has room for."""
+    words = " ".join(text[:200].split())
+    return f"{words[:44]}{'…' if words[44:] else ''}"
 
 
 def _compact(
@@ -249,8 +254,8 @@ def _start(graph: Graph, spec: SampleSpec, profile: Profile, loaded: Loaded, num
     first, last = spec.items[0].index, spec.items[-1].index
     label = f" ({first}–{last})" if number else ""
     source = graph.add(
-        f"spec{suffix}", "EriSampleSpec", f"Samples of {spec.name}{label}", config=config_text(spec), family="auto",
-        trainer="auto", trigger_word="", items="",
+        f"spec{suffix}", "EriSampleSpec", f"Samples of {_beginning(spec.name)}{label}", config=config_text(spec),
+        family="auto", trainer="auto", trigger_word="", items="",
     )  # fmt: skip
     graph.bands[source.id] = number
     family = FAMILIES[spec.family]

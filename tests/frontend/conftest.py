@@ -36,6 +36,18 @@ READY = """() => window.app?.graph && window.LiteGraph && Object.keys(LiteGraph.
     && app.vueAppReady && app.extensionManager.workflow.activeWorkflow && !app.extensionManager.spinner"""
 #: Two pictures of the page later, what a change made visible is drawn.
 DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+#: Titles of the groups and nodes that a toast lies over.
+COVERED = """() => {
+    const { graph, ds, canvas } = app.canvas;
+    const whole = canvas.getBoundingClientRect();
+    const place = ({ pos, size }, side) => [pos[side], pos[side] + size[side]]
+        .map((value) => (value + ds.offset[side]) * ds.scale + [whole.left, whole.top][side]);
+    const toasts = [...document.querySelectorAll(".p-toast-message")].map((toast) => toast.getBoundingClientRect());
+    return [...graph._groups, ...graph._nodes.filter(({ flags }) => !flags.collapsed)].filter((drawn) => {
+        const [[left, right], [top, bottom]] = [place(drawn, 0), place(drawn, 1)];
+        return toasts.some((box) => box.left < right && left < box.right && box.top < bottom && top < box.bottom);
+    }).map(({ title }) => title);
+}"""
 #: Newer front ends say beside the graph what it lacks, and its files' addresses in the panel on the right.
 LACKS, LACKED = '[data-testid="error-overlay"]', '[data-testid="missing-model-importable-rows"] > *'
 DIALOGS = f".p-dialog, {LACKS}"

@@ -1,6 +1,6 @@
 /**
  * What is wrong with how the graph on the canvas is drawn, one sentence each: nodes that lie over one another, a node
- * outside its group, a name that is cut, texts below the size that the front end draws. Rectangles are those of the
+ * outside its group, a link beside its node, a name that is cut, texts below the size that the front end draws. Rectangles are those of the
  * page's elements with Vue nodes, and of LiteGraph's own arithmetic without.
  */
 () => {
@@ -63,6 +63,19 @@
     const [group, its] = near[0];
     const out = Math.max(its[0] - box[0], its[1] + group.font_size - box[1], box[2] - its[2], box[3] - its[3]);
     if (out > 0) faults.push(`${title(node)} sticks ${Math.ceil(out)} px out of ${group.title}`);
+  }
+
+  if (vue) {
+    const boxes = new Map(nodes);
+    const isAt = (node, [x, y], side) => {
+      const its = boxes.get(node);
+      if (its && (Math.abs(x - its[side]) > 16 || y < its[1] || y > its[3])) faults.push(`${title(node)}: a link ends beside it`);
+    };
+    for (const { origin_id, origin_slot, target_id, target_slot } of graph.links.values()) {
+      const [origin, target] = [graph.getNodeById(origin_id), graph.getNodeById(target_id)];
+      if (origin) isAt(origin, origin.getOutputPos(origin_slot), 2);
+      if (target) isAt(target, target.getInputPos(target_slot), 0);
+    }
   }
 
   if (ds.scale < limit) faults.push(`shown at ${ds.scale.toFixed(3)}, below ${limit.toFixed(3)}: no text can be read`);

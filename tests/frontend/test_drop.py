@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from comfyui_eridiffusion.dev.example_pictures import FOLDER
 from comfyui_eridiffusion.families import FAMILIES
-from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+from comfyui_eridiffusion.tests.frontend.conftest import COVERED, Canvas
 from comfyui_eridiffusion.tests.frontend.drop_configs import CONFIGS, RED_CAT, SPEC_DATA
 from comfyui_eridiffusion.tests.workflows.test_ui import every_node
 
@@ -105,7 +105,10 @@ def empty(fresh: Canvas) -> Canvas:
 def test_every_trainers_config_becomes_a_graph(empty: Canvas, name: str) -> None:
     drop(empty, {name: CONFIGS[name]})
     opened(empty, Path(name).stem)
+    toast(empty, "Samples: ")
+    empty.settle()
     empty.screenshot(f"drop_{name}")
+    assert empty.page.evaluate(COVERED) == []
     assert empty.page.evaluate(MISSING) == []
     assert {"EriSampleSpec", "EriSaveSamples"} <= set(types(empty))
     assert empty.complaints == []

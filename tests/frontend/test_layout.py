@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any, Final
 
 import pytest
 
-from comfyui_eridiffusion.dev.example_pictures import FOLDER
+from comfyui_eridiffusion.dev.example_pictures import FOLDER, MODELS
 from comfyui_eridiffusion.dev.host_install import FRONT_END
+from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.tests.frontend.conftest import Canvas
+from comfyui_eridiffusion.tests.frontend.test_frontend import RUN
 from comfyui_eridiffusion.tests.workflows.specs import sample_spec
 from comfyui_eridiffusion.trainers import TRAINERS
 from comfyui_eridiffusion.workflows import build
@@ -33,6 +36,10 @@ SET_VUE = "on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
 #: Every node of the graph has its element.
 MOUNTED = """() => LiteGraph.vueNodesMode
     && app.canvas.graph._nodes.every((node) => document.querySelector(`[data-node-id="${node.id}"]`))"""
+#: So many pictures of the page later the pack has fitted a graph whose Vue nodes are there (view.js).
+FITTED = """async () => {
+    for (let frame = 0; frame < 12; frame += 1) await new Promise(requestAnimationFrame);
+}"""
 #: Scale, where the graph on the canvas lies on the page (left, top, right, bottom), and the page's free part.
 VIEW = """() => {
     const { ds, graph, canvas } = app.canvas;
@@ -65,6 +72,19 @@ def graphs() -> dict[str, dict[str, Any]]:
         for family in trainer.families:
             spec = replace(sample_spec(family), trainer=trainer.id, name="run")
             found[f"{trainer.id} {family}"] = build(spec, None, "run", 500).ui()
+    return found | awkward()
+
+
+def awkward() -> dict[str, dict[str, Any]]:
+    """Of wide letters and capitals, without the model that they name; of strengths that need a box each, or one box."""
+    found: dict[str, dict[str, Any]] = {}
+    for family, chains in (("sdxl", 3), ("sd35", 7)):
+        spec = sample_spec(family)
+        items = [replace(spec.items[0], index=i, lora_scale=1 - i / 16) for i in range(chains)]
+        files = {"checkpoint": "JUGGERNAUT_XL_V9_WITHOUT_ITS_FILE.safetensors"}
+        name = "雨の日の赤い猫を描くためのLORA" * chains
+        spec = replace(spec, name=name, items=items, loras={"名前.safetensors": 0.5})
+        found[f"{chains} strengths"] = build(spec, {"files": files}, "run", 500).ui()
     return found
 
 
@@ -98,6 +118,7 @@ def faults(canvas: Canvas, found: dict[str, dict[str, Any]], inside: Collection[
                 open_box(canvas)
             if vue:
                 canvas.page.wait_for_function(MOUNTED)
+                canvas.page.evaluate(FITTED)
             canvas.settle()
             told[name + place] = canvas.page.evaluate(MEASURE)
             canvas.screenshot(f"layout_{'vue_' * vue}{name}{place}")
@@ -217,3 +238,33 @@ def test_a_saved_view_stays_as_it_was(fresh: Canvas) -> None:
     saved["extra"]["ds"] = {"scale": 0.4, "offset": [100, 100]}
     fresh.load(saved)
     assert fresh.page.evaluate("() => [app.canvas.ds.scale, ...app.canvas.ds.offset]") == [0.4, 100, 100]
+
+
+#: Pictures on the outside of each box, once all are there.
+ON_BOXES = """() => app.graph._nodes.filter((node) => node.subgraph).map((box) => box.widgets
+    .flatMap(({ element }) => [...(element?.querySelectorAll?.("img") ?? [])])
+    .filter((shown) => shown.naturalWidth).length)"""
+
+
+def test_boxes_that_hold_their_savers_show_the_pictures(fresh: Canvas, frontend_host: LocalHost) -> None:
+    """And queue the prompt of the API form, also after the canvas was saved and opened again."""
+    spec = sample_spec("sdxl")
+    samplers = ("euler", "ddim", "ddim")
+    items = [
+        replace(spec.items[0], index=i, sampler=word, width=64, height=64, steps=1, cfg_scale=1.0)
+        for i, word in enumerate(samplers)
+    ]
+    workflow = build(replace(spec, items=items, name="boxes"), MODELS / "sdxl.yaml")
+    fresh.load(workflow.ui())
+    queued = fresh.prompt()
+    kinds = sorted(node["class_type"] for node in workflow.api().values())
+    assert sorted(node["class_type"] for node in queued.values()) == kinds
+    assert fresh.page.evaluate(RUN) == "execution_success"
+    fresh.page.wait_for_function(f"() => String(({ON_BOXES})()) === '1,2'")
+    fresh.screenshot("boxes_with_pictures")
+    fresh.load(fresh.serialized())
+    assert fresh.prompt() == queued
+    assert fresh.complaints == []
+    fresh.page.evaluate("() => app.graph.clear()")
+    fresh.settle()
+    shutil.rmtree(frontend_host.output_dir / "boxes")

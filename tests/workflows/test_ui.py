@@ -19,7 +19,7 @@ FAMILIES = ("flux", "sd35", "sdxl", "chroma")
 def several(family: str, count: int = 6, chains: int = 1) -> Any:
     spec = sample_spec(family)
     items = [
-        replace(spec.items[0], index=i, prompt=f"prompt {i}", seed=i, lora_scale=1.0 - i % chains / 4)
+        replace(spec.items[0], index=i, prompt=f"prompt {i}", seed=i, lora_scale=1.0 - i % chains / 16)
         for i in range(count)
     ]
     return replace(spec, items=items)
@@ -174,15 +174,24 @@ def _agree(nodes: list[dict[str, Any]], links: list[list[Any]]) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_config_is_at_most_nine_boxes(family: str) -> None:
-    """And fifteen links; what the trainer does is one box that can be opened."""
-    ui = build(several(family), None, "r", 500).ui()
+@pytest.mark.parametrize("run", [None, "r"])
+@pytest.mark.parametrize(("chains", "loras"), [(1, 0), (1, 5), (2, 0), (3, 1), (5, 0), (12, 2)])
+def test_a_config_is_at_most_nine_boxes(family: str, run: str | None, chains: int, loras: int) -> None:
+    """And fifteen links, however many samplers, strengths and further LoRAs it has; what the trainer does is in boxes
+    that can be opened.
+    """
+    spec = replace(several(family, 12, chains), loras={f"lora {i}.safetensors": 0.5 for i in range(loras)})
+    ui = build(spec, None, run, 500 if run else None).ui()
     assert len(ui["nodes"]) <= 9
     assert len(ui["links"]) <= 15
-    (box,) = ui["definitions"]["subgraphs"]
-    inside = {node["type"] for node in box["nodes"]}
+    boxes = ui["definitions"]["subgraphs"]
+    inside = {node["type"] for node in every_node(ui)} - {node["type"] for node in ui["nodes"]}
     assert {"EriSampleSpec", "EriTripleTextEncode", "EriTrainerNoise", "EriSample"} <= inside
-    assert not {node["id"] for node in box["nodes"]} & {node["id"] for node in ui["nodes"]}
+    ids = [node["id"] for node in every_node(ui)]
+    assert len(ids) == len(set(ids))
+    for box in boxes:
+        for one, other in combinations(box["nodes"], 2):
+            assert not overlap(node_rect(one), node_rect(other)), (one["type"], other["type"])
 
 
 def test_same_graph_same_file(workflow: Workflow) -> None:

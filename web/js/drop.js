@@ -61,6 +61,9 @@ async function remember(run, body) {
   }
 }
 
+/** As much of a name as a message has room for. */
+const brief = (name) => (name.length > 44 ? `${name.slice(0, 44)}…` : name);
+
 /** The graph of a config with the newest checkpoint of its run; of the base model alone where there is no such run. */
 async function show(file, body) {
   let answer = await postGraph(body);
@@ -71,7 +74,7 @@ async function show(file, body) {
   }
   const { ui, spec, trainer, instead } = answer;
   await openGraph(ui, stemOf(file));
-  const facts = { count: spec.items.length, trainer, run: run ?? spec.name };
+  const facts = { count: spec.items.length, trainer, run: brief(run ?? spec.name) };
   const opened = text(run === null ? "opened_base" : "opened_run", facts);
   showInfo(file.name, [...instead, opened].join(" "), 8);
 }

@@ -3,6 +3,8 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { text } from "./strings.js";
+import { placeToast } from "./toasts.js";
+import { settled } from "./view.js";
 
 /** An answer of the pack's routes that is an error: `kind` in one word, `line`, `column` and `field` where they are
  * known, and the `families` to choose from where it is asked for one. */
@@ -88,22 +90,10 @@ export function showError(title, message) {
   app.extensionManager.toast.add({ severity: "error", summary: title, detail: message });
 }
 
-/** Toasts stand where the Run button is, unless one is told to stand below. */
-const BELOW = document.createElement("style");
-BELOW.textContent = `.p-toast.p-component.p-toast-top-right:has(.eridiffusion-below), [data-testid="toast"].eridiffusion-below {
-  top: auto !important; bottom: 4.5rem !important; right: auto !important; left: 50% !important;
-  transform: translateX(-50%);
-}
-[data-testid="toast"].eridiffusion-below { position: fixed; width: 24rem; }`;
-document.head.append(BELOW);
-
-/** Something to know, as the front end's own toast, below the graph; it goes after `seconds`. */
-export function showInfo(title, message, seconds = 15) {
-  const styleClass = "eridiffusion-below";
-  app.extensionManager.toast.add({ severity: "info", summary: title, detail: message, life: seconds * 1000, styleClass });
-  requestAnimationFrame(() => {
-    // front end 1.58.1 gives its toasts no class
-    const drawn = [...document.querySelectorAll('[data-testid="toast"]')];
-    for (const toast of drawn) toast.classList.toggle(styleClass, toast.textContent.includes(message));
-  });
+/** Something to know, as the front end's own toast, where it covers nothing; it goes after `seconds`. */
+export async function showInfo(title, message, seconds = 15) {
+  await settled();
+  await new Promise(requestAnimationFrame); // and view.js has fitted it
+  app.extensionManager.toast.add({ severity: "info", summary: title, detail: message, life: seconds * 1000 });
+  placeToast(message);
 }

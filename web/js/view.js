@@ -29,15 +29,32 @@ function fitGraph() {
 }
 
 /** Two frames on, ComfyUI has set its own view of what it opens. */
-const frame = (work) => requestAnimationFrame(() => requestAnimationFrame(work));
+const VIEW_SET = 2;
+/** 1.32.9 notes where the sockets of Vue nodes are in the frames after it made these, and goes wrong with a view that
+ * changes meanwhile: it would draw the links beside them. */
+const SOCKETS_NOTED = 6;
+/** Nodes that are not drawn by then never are. */
+const MADE = 120;
 
-/** Fit `graph` once ComfyUI has set its view, where it still is on the canvas. */
-function fitSoon(graph) {
-  frame(() => {
-    if (app.canvas.graph !== graph) return;
-    unseen.delete(graph);
-    fitGraph();
-  });
+const isMade = ({ id }) => document.querySelector(`[data-node-id="${id}"]`) !== null;
+
+/** Resolves once ComfyUI has set its view of the graph on the canvas, and knows where its nodes are. */
+export async function settled() {
+  const frames = async (count) => {
+    for (let frame = 0; frame < count; frame += 1) await new Promise(requestAnimationFrame);
+  };
+  await frames(VIEW_SET);
+  if (!LiteGraph.vueNodesMode) return;
+  for (let frame = 0; frame < MADE && !app.canvas.graph._nodes.every(isMade); frame += 1) await frames(1);
+  await frames(SOCKETS_NOTED);
+}
+
+/** Fit `graph` then, where it still is on the canvas. */
+async function fitSoon(graph) {
+  await settled();
+  if (app.canvas.graph !== graph) return;
+  unseen.delete(graph);
+  fitGraph();
 }
 
 app.registerExtension({

@@ -158,7 +158,8 @@ def _groups(boxes: Sequence[Box], wires: Iterable[Wire]) -> list[Group]:
     groups = []
     for (band, stage), inside in members.items():
         within = {} if STAGES[stage].upright else feeds
-        groups.append(Group(stage, band, _columns(inside, within)))
+        columns = [[box] for box in inside] if STAGES[stage].flat else _columns(inside, within)
+        groups.append(Group(stage, band, columns))
     return groups
 
 

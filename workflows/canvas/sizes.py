@@ -6,6 +6,7 @@ pages: front ends 1.49.6 and 1.58.1 draw every node class of the table in equal 
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -31,8 +32,11 @@ VUE_WIDGET: Final = 28.0
 VUE_LINE: Final = 36.0
 VUE_TEXT_BOX: Final = 68.0
 VUE_BADGE: Final = 24.0
-#: Vue: no node is narrower; a widget's row is as wide as the longest name and the longest value, and no less for that.
+#: The same of what says at the foot of a loader that its file is missing, in 1.58.1.
+VUE_MISSING: Final = 24.0
+#: Vue: no node is narrower; a widget's row is as wide as the longest name and the longest value, and no less for each.
 VUE_WIDTH: Final = 225.0
+VUE_NAME: Final = 80.0
 VUE_VALUE: Final = 125.0
 VUE_MARGIN: Final = 44.0
 #: Room for the pictures a node shows below its widgets.
@@ -42,6 +46,12 @@ LOADED: Final = 320.0
 #: A letter of a title or a slot's name, and one of a widget's name or value.
 CHARACTER: Final = 7.5
 SMALL_CHARACTER: Final = 6.6
+#: Letters that take the room of two, those of Chinese, Japanese, Korean and pictograms, and what capitals take more.
+_WIDE: Final = re.compile(
+    "[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\U0001f000-\U0003fffd]"
+)
+_CAPITAL: Final = re.compile("[A-Z@%]")
+CAPITAL: Final = 0.4
 #: A switch's name is shown whole: one of its letters in a wide font (DejaVu Sans stands in where Arial is missing), and
 #: what the front end wants around it.
 SWITCH_CHARACTER: Final = 6.7
@@ -83,6 +93,7 @@ class NodeSizes:
         self._classic, self._vue = _classic(schema, self._rows), _vue(schema, self._rows)
         preview = LOADED if schema.class_type == "LoadImage" else PREVIEW if schema.class_type in _PREVIEWS else 0.0
         self._more = preview + _ADDED.get(schema.class_type, 0.0)
+        self._more += VUE_MISSING if _loads(schema) else 0.0
         self._width = max(
             VUE_WIDTH, CHARACTER * schema.socket_letters + 70.0, TEXT_WIDTH if self._texts else 0.0,
             300.0 if schema.class_type in _PREVIEWS else 0.0,
@@ -91,7 +102,7 @@ class NodeSizes:
 
     def of(self, title: str, inputs: Mapping[str, Literal | Link]) -> tuple[float, float]:
         """Width and height of a node whose inputs hold `inputs`, without its title bar."""
-        width = max(self._width, CHARACTER * len(title) + 80.0)
+        width = max(self._width, CHARACTER * letters(title) + 80.0)
         if self._rows:
             width = max(width, _rows_width(self._rows, inputs))
         if not self._texts:
@@ -99,6 +110,18 @@ class NodeSizes:
         box = max(_text_box(inputs.get(entry.name, entry.default), width) for entry in self._texts)
         vue = self._vue + len(self._texts) * max(VUE_TEXT_BOX, box + VUE_TEXT_BOX - TEXT_BOX)
         return width, max(self._classic + len(self._texts) * box, vue) + self._more
+
+
+def letters(text: str) -> float:
+    """How many letters of usual width a text is as wide as."""
+    wide = 0 if text.isascii() else len(_WIDE.findall(text))
+    return len(text) + wide + CAPITAL * len(_CAPITAL.findall(text))
+
+
+def _loads(schema: NodeSchema) -> bool:
+    """Whether a node of the front end's own loads model files."""
+    named = any(entry.type == "COMBO" and "_name" in entry.name for entry in schema.inputs)
+    return schema.pack == CORE and named and {entry.type for entry in schema.outputs} <= {"MODEL", "CLIP", "VAE"}
 
 
 def _classic(schema: NodeSchema, lines: Sequence[Input]) -> float:
@@ -130,6 +153,7 @@ def _text_box(value: Any, width: float) -> float:
 def _lines(text: str, width: float) -> int:
     """Lines a text takes; a text of a thousand prompts is not counted to its end."""
     columns = int(width / 6.5)
+    text = text if text.isascii() else _WIDE.sub("__", text)
     return sum(_wrapped(line, columns) for line in text[:4000].splitlines()[:40]) or 1
 
 
@@ -141,14 +165,15 @@ def _wrapped(line: str, columns: int) -> int:
 
 def _rows_width(rows: Sequence[Input], inputs: Mapping[str, Literal | Link]) -> float:
     """The width that names and values of widgets other than text boxes take."""
-    width, names, values = 0.0, 0, 0
+    width = names = values = 0.0
     for entry in rows:
         value = inputs.get(entry.name, entry.default)
-        letters, shown = len(entry.name), min(len(str(entry.blank if isinstance(value, Link) else value)), LETTERS)
+        text = str(entry.blank if isinstance(value, Link) else value)[:LETTERS]
+        named, shown = letters(entry.name), letters(text)
         if entry.type == "BOOLEAN":
             shown = 2 * max(map(len, entry.words)) + 4 if any(entry.words) else 0
-        names, values = max(names, letters), max(values, shown)
+        names, values = max(names, named), max(values, shown)
         if entry.type != "STRING":
-            width = max(width, SMALL_CHARACTER * (letters + shown) + ROW_MARGIN)
+            width = max(width, SMALL_CHARACTER * (named + shown) + ROW_MARGIN)
     value_width = max(VUE_VALUE, SMALL_CHARACTER * values + VUE_ROW_MARGIN)
-    return max(width, SMALL_CHARACTER * names + value_width + VUE_MARGIN)
+    return max(width, max(VUE_NAME, SMALL_CHARACTER * names) + value_width + VUE_MARGIN)

@@ -11,7 +11,7 @@ class Stage:
     """A titled group. column counts from the left, row from the top within a column. colour: the group's frame and
     title in a dark theme; web/js/groups.js has what it becomes in a light one.
 
-    upright: its nodes stand below one another, also those that feed each other.
+    upright: its nodes stand below one another, also those that feed each other. flat: none stands below another.
     """
 
     title: str
@@ -19,6 +19,7 @@ class Stage:
     row: int
     colour: str
     upright: bool = False
+    flat: bool = False
 
 
 STAGES: Final[dict[str, Stage]] = {
@@ -29,7 +30,7 @@ STAGES: Final[dict[str, Stage]] = {
     "lora": Stage("LoRA", 1, 0, "#eab0e6"),
     "prompts": Stage("Prompts", 2, 0, "#a0dcae"),
     "model": Stage("Trainer's model", 1, 1, "#eab0e6"),
-    "box": Stage("Samples", 2, 0, "#a0dcae"),
+    "box": Stage("Samples", 2, 0, "#a0dcae", flat=True),
     "noise": Stage("Noise and schedule", 3, 0, "#d0d0d0"),
     "sampling": Stage("Sampling", 4, 0, "#e8c898"),
     "output": Stage("Output", 4, 1, "#a8cfee", upright=True),
@@ -96,10 +97,18 @@ _BY_CLASS: Final[dict[str, str]] = {
     "EriContactSheet": "output",
 }
 
-#: Nodes of a chain that stand outside the box with what its trainer does, and their stages there.
-OUTSIDE: Final = {"EriLoraAtStep": "lora", "VAEDecode": "pictures", "EriSaveSamples": "pictures"}
+#: Nodes of a chain that stand beside the box with what its trainer does, and their stages there: the first that leave
+#: the canvas small enough.
+ALONE: Final[tuple[dict[str, str], ...]] = (
+    {"EriLoraAtStep": "lora", "VAEDecode": "pictures", "EriSaveSamples": "pictures"},
+    {"EriLoraAtStep": "lora"},
+    {},
+)
+#: A box that holds one of these shows its pictures (web/js/boxes.js).
+SAVER: Final = "EriSaveSamples"
 #: What few people change stands inside; of that, the widgets that the box shows on its outside.
 SHOWN: Final[dict[str, tuple[str, ...]]] = {
+    "EriLoraAtStep": ("step", "mode"),
     "EriSampleSpec": ("config", "items"),
     "EriTripleTextEncode": ("prompt",),
     "EriTrainerNoise": ("seed", "profile"),

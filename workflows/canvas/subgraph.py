@@ -20,6 +20,8 @@ INPUTS: Final = -10
 OUTPUTS: Final = -20
 WIDTH: Final = 140.0
 GAP: Final = 100.0
+#: As high as the first sockets of the nodes are, so that links pass behind these and not over the groups' titles.
+SOCKETS: Final = 100.0
 
 Slot = dict[str, Any]
 #: An output of a node, by number and slot.
@@ -94,8 +96,8 @@ class Subgraph:
             "revision": 0,
             "config": {},
             "name": self.name,
-            "inputNode": {"id": INPUTS, "bounding": _end(left - GAP - WIDTH, top, len(self.inputs))},
-            "outputNode": {"id": OUTPUTS, "bounding": _end(right + GAP, top, len(self.outputs))},
+            "inputNode": {"id": INPUTS, "bounding": _end(left - GAP - WIDTH, top + SOCKETS, len(self.inputs))},
+            "outputNode": {"id": OUTPUTS, "bounding": _end(right + GAP, top + SOCKETS, len(self.outputs))},
             "inputs": [slot | {"id": _slot_id(content, slot)} for slot in slots[: len(self.inputs)]],
             "outputs": [slot | {"id": _slot_id(content, slot)} for slot in slots[len(self.inputs) :]],
             "widgets": [],

@@ -13,9 +13,10 @@ from typing import Any, Final
 from ...garbage import all_stays
 from ..graph import Graph
 from . import layout
+from .boxing import Boxing, boxing
 from .schemas import CORE, Input, NodeSchema, Output
-from .sizes import FOLDED, NodeSizes, note_size
-from .stages import OUTSIDE, SHOWN, STAGES, stage_of
+from .sizes import FOLDED, PREVIEW, NodeSizes, note_size
+from .stages import ALONE, SAVER, SHOWN, STAGES, stage_of
 from .subgraph import Subgraph, enclose
 from .ui_nodes import CanvasLink, CanvasNodes
 
@@ -48,24 +49,29 @@ def write(
         note: Markdown text for a note on the canvas.
         more: the same for a second note, which is folded.
         labels: by band, what is added to its groups' titles, or the title where every band is one sample's.
-        box: title of one node for each chain that holds what is not in `OUTSIDE`; "" = every node stands by itself.
+        box: title of one node for each chain that holds what `boxing` says; "" = every node stands by itself.
 
     Raises WorkflowError.
     """
     canvas = CanvasNodes(graph, object_info)
-    boxes = {one.id: one for one in _boxes(canvas, boxed=bool(box))}
+    alone, chains = boxing(canvas) if box else Boxing({}, {})
+    boxes = {one.id: one for one in _boxes(canvas, alone)}
     links, last = canvas.links, len(canvas.written)
     nodes = {node["id"]: node for node in canvas.written}
     definitions = []
-    for band, members in (_chains(canvas) if box else {}).items():
+    for band, members in chains.items():
         last += 1
-        part = enclose(canvas, links, members, box + (labels or {}).get(band, ""), last, SHOWN)
+        name = box if band is None else box + (labels or {}).get(band, "")
+        part = enclose(canvas, links, members, name, last, SHOWN if band is not None else {})
         inside = [nodes.pop(number) for number in members]
-        placed = _placed(inside, [boxes.pop(one)._replace(band=0) for one in members], part.inside, layout.arrange, {})
+        inner = [boxes.pop(one) if band is None else boxes.pop(one)._replace(band=0) for one in members]
+        placed = _placed(inside, inner, part.inside, layout.arrange, {} if band is not None else labels or {})
         definitions.append(part.definition(*placed))
         size = _outer_size(canvas, part)
         nodes[last], links = part.instance(definitions[-1]["id"], size), part.outside
-        boxes[last] = layout.Box(last, "box", band, *size)
+        boxes[last] = layout.Box(last, "box", band or 0, *size)
+    if chains and alone != ALONE[0]:  # chains that are little but their box stand together
+        boxes = {number: one._replace(band=0) for number, one in boxes.items()}
     for text, title in ((note, "About this graph"), (more, "More")):
         if text:
             last += 1
@@ -86,15 +92,6 @@ def write(
         "extra": {"ds": _view(bounds), "eridiffusion": {"unseen": True}},  # web/js/view.js then fits the view
         "version": 0.4,
     }
-
-
-def _chains(canvas: CanvasNodes) -> dict[int, list[int]]:
-    """Numbers of the nodes that the box of each chain holds."""
-    chains: dict[int, list[int]] = {}
-    for written, node in zip(canvas.written, canvas.graph.nodes.values(), strict=True):
-        if node.id in canvas.graph.bands and node.class_type not in OUTSIDE:
-            chains.setdefault(canvas.graph.bands[node.id], []).append(written["id"])
-    return chains
 
 
 def _placed(
@@ -129,11 +126,16 @@ def _outer_size(canvas: CanvasNodes, part: Subgraph) -> tuple[float, float]:
     sockets = [Input(slot["name"], slot["type"], widget=False) for slot in part.inputs.values()]
     outputs = tuple(Output(slot["name"], slot["type"]) for slot in part.outputs.values())
     schema = NodeSchema("", part.name, (*sockets, *inputs), outputs, "subgraph")
-    return NodeSizes(schema).of(part.name, values)
+    width, height = NodeSizes(schema).of(part.name, values)
+    saves = any(canvas.written[number - 1]["type"] == SAVER for number in part.members)
+    return width, height + (PREVIEW if saves else 0.0)
 
 
-def _boxes(canvas: CanvasNodes, *, boxed: bool) -> list[layout.Box]:
-    """The nodes as boxes to place. In a graph of many samples these are of stage "shared" or "sample"."""
+def _boxes(canvas: CanvasNodes, alone: Mapping[str, str]) -> list[layout.Box]:
+    """The nodes as boxes to place. In a graph of many samples these are of stage "shared" or "sample".
+
+    alone: classes that stand beside the boxes of their chains, and their stages there.
+    """
     graph = canvas.graph
     shared: Collection[int] = ()
     if graph.repeated:
@@ -144,8 +146,7 @@ def _boxes(canvas: CanvasNodes, *, boxed: bool) -> list[layout.Box]:
         number, stage, band = written["id"], graph.stages.get(node.id), graph.bands.get(node.id, 0)
         if graph.repeated:
             stage, band = ("shared", 0) if number in shared else ("sample", band)
-        if node.class_type in OUTSIDE and boxed:
-            stage = OUTSIDE[node.class_type]
+        stage = alone.get(node.class_type, stage)
         stage = stage or stage_of(node.class_type, fed=number in canvas.fed)
         width, height = written["size"]
         badge = canvas.schemas[node.class_type].pack != CORE
