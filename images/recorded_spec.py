@@ -14,8 +14,9 @@ from ..spec.readers import from_json
 from ..whole_files import written_at
 from .inner_texts import SUFFIXES, read_texts
 
-#: Most pictures opened, the newest first.
+#: Most pictures opened, the newest first; and the most characters of a record, which holds one sample.
 MAX_OPENED: Final = 200
+MAX_RECORD: Final = 1 << 16
 
 
 def recorded_spec(folder: Path, run: str) -> SampleSpec | None:
@@ -48,6 +49,7 @@ def _spec_in(texts: dict[str, str], run: str) -> SampleSpec | None:
     try:
         graph: Any = json.loads(texts.get("prompt", ""))
         runs = {node["inputs"].get("run") for node in graph.values() if node["class_type"] == "EriLoraAtStep"}
-        return from_json(texts["eridiffusion_spec"]) if run in runs else None
+        record = texts["eridiffusion_spec"]
+        return from_json(record) if run in runs and len(record) <= MAX_RECORD else None
     except (SpecError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # a picture of another program, or one whose texts were cut

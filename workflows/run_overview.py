@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ _SUFFIXES: Final = frozenset((".yaml", ".yml", ".json", ".jsonc", ".toml"))
 _SCRIPTS: Final = frozenset((".sh", ".bat", ".cmd", ".ps1", ".env"))
 #: Folders of a run in which trainers keep its config.
 _FOLDERS: Final = ("", "config")
-#: Most files tried, and the largest in bytes: a config is far smaller.
+#: Most files tried, and their bytes together: a config is far smaller, and a second of a request reads no more.
 MAX_TRIED: Final = 40
 MAX_BYTES: Final = 1 << 20
 
@@ -35,7 +36,8 @@ def find_configs(folder: Path, roots: Sequence[str | os.PathLike[str]] | None = 
     """The training configs in a run's folder (and its `config` folder), told by their content.
 
     roots: folders that a config, and the files that it names, must lie in after links are followed; None = anywhere. At
-    most MAX_TRIED files are read, the newest first, none above MAX_BYTES. A file that cannot be read is in `refused`.
+    most MAX_TRIED files are read, the newest ones, and of these the smallest that have MAX_BYTES together. A file that
+    cannot be read is in `refused`.
     """
     found = Configs()
     _look(found, _newest_first(folder, _SUFFIXES), roots)
@@ -45,12 +47,17 @@ def find_configs(folder: Path, roots: Sequence[str | os.PathLike[str]] | None = 
 
 
 def _look(found: Configs, paths: list[Path], roots: Sequence[str | os.PathLike[str]] | None) -> None:
-    """Read these files, the first MAX_TRIED of them."""
-    for tried, path in enumerate(paths):
-        if tried >= MAX_TRIED:
-            found.refused[path] = SpecError(f"not looked at: {MAX_TRIED} newer files were", source=path.name)
-            continue
+    """Read these files: of the first MAX_TRIED the smallest, as many as have MAX_BYTES together."""
+    sizes = {path: _size(path) for path in paths[:MAX_TRIED]}
+    smallest = sorted(sizes, key=lambda path: sizes[path])
+    together = dict(zip(smallest, itertools.accumulate(sizes[path] for path in smallest), strict=True))
+    for path in paths:
         try:
+            if path not in sizes:
+                raise SpecError(f"not looked at: {MAX_TRIED} newer files were", source=path.name)
+            if together[path] > MAX_BYTES:
+                problem = f"not looked at: with the smaller files here it has more than {MAX_BYTES} bytes"
+                raise UnknownConfigError(problem, source=path.name)
             found.read[path] = _read(path, roots)
         except SpecError as error:
             found.refused[path] = error
@@ -62,11 +69,17 @@ def _read(path: Path, roots: Sequence[str | os.PathLike[str]] | None) -> SampleS
         problem = "a link out of the folders that this host opens"
         raise SpecError(problem, source=path.name, remedy="Copy the config itself here.")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UnknownConfigError(f"larger than {MAX_BYTES} bytes, so no config", source=path.name)
         return read_spec(path, roots=roots)
     except OSError as error:
         raise SpecError(f"cannot be opened ({error.strerror})", source=path.name) from error
+
+
+def _size(path: Path) -> int:
+    """In bytes; 0 where it has gone meanwhile, as reading it will say."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _newest_first(folder: Path, suffixes: frozenset[str]) -> list[Path]:
