@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from comfyui_eridiffusion.compare.bradley_terry import PRIOR, fit
-from comfyui_eridiffusion.compare.ranking import Ranking, rank
+from comfyui_eridiffusion.compare.ranking import MAX_CANDIDATES, MAX_VOTERS, Ranking, rank
 from comfyui_eridiffusion.compare.votes import Candidate, Vote
+from comfyui_eridiffusion.errors import CompareError
 
 #: Davidson, JASA 65, 1970: six brands of chocolate pudding, (i, j, i preferred, j preferred, ties), and his estimates,
 #: as the vignette of the R package PlackettLuce gives both (hturner/PlackettLuce, articles/Overview.md, section 2.1).
@@ -159,6 +160,17 @@ def test_voters_that_disagree_are_told_and_those_that_agree_are_not() -> None:
     )
     chance = votes((100, 200, "right"), (100, 200, "left"), voter="Ben")
     assert rank([*anna, *chance]).disagreements == ()
+
+
+def test_votes_that_would_take_minutes_are_not_ranked() -> None:
+    """A file of half a megabyte can name thousands of candidates or of voters."""
+    with pytest.raises(CompareError, match=f"votes on {MAX_CANDIDATES + 1} candidates; {MAX_CANDIDATES} can be ranked"):
+        rank(votes(*[(0, step, "left") for step in range(1, MAX_CANDIDATES + 1)]))
+    crowd = [votes((100, 200, "left"), voter=f"V{number}")[0] for number in range(MAX_VOTERS + 1)]
+    found = rank(crowd)
+    assert (steps(found), found.places[0].wins, found.places[1].losses) == ([100, 200], len(crowd), len(crowd))
+    assert found.voters == {}
+    assert f"{len(crowd)} people voted" in found.notes[-1]
 
 
 def test_a_side_that_is_always_chosen_is_told() -> None:
