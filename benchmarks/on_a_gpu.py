@@ -20,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -64,6 +65,29 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def end_with_parent() -> None:
+    """End this process when the one that started it has ended, however that did: it holds the other end of stdin."""
+
+    def wait() -> None:
+        while os.read(0, 1):  # not sys.stdin: a thread that waits there keeps Python from ending
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def measured(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """What a part's process printed. It ends with this one, and after LONGEST seconds; then TimeoutExpired."""
+    end, held = os.pipe()
+    try:
+        return subprocess.run(  # noqa: S603
+            command, stdin=end, capture_output=True, text=True, check=False, timeout=LONGEST
+        )
+    finally:
+        os.close(end)
+        os.close(held)
+
+
 def run(comfyui: Path, results: Path, parts: list[str], small: bool) -> int:
     """Run the parts that the results lack, each in a process of its own; 1 where one failed or is left."""
     began, failed = time.monotonic(), False
@@ -78,7 +102,7 @@ def run(comfyui: Path, results: Path, parts: list[str], small: bool) -> int:
         command = [sys.executable, __file__, str(comfyui), "--part", part, *(["--small"] if small else [])]
         before = time.monotonic()
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST)  # noqa: S603
+            done = measured(command)
         except subprocess.TimeoutExpired:
             say(f"{part}: given up after {LONGEST} s")
             failed = True
@@ -119,6 +143,7 @@ def main() -> int:
         write_table(options.table, read(options.results))
         return 0
     if options.part:
+        end_with_parent()
         from comfyui_eridiffusion.benchmarks.gpu_parts import measure
 
         say(json.dumps(measure(options.part, options.small)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from comfyui_eridiffusion.benchmarks import gpu_parts, gpu_tables, on_a_gpu
 from comfyui_eridiffusion.tests.nodes.lora_runs import folders
 from comfyui_eridiffusion.tests.parity.cells import SAME_LATENT, SAME_PIXEL
+from comfyui_eridiffusion.tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,17 @@ def test_a_part_that_is_there_is_not_run_again(tmp_path: Path, capsys: pytest.Ca
     assert on_a_gpu.run(tmp_path, path, ["noise"], small=True) == 1
     assert "no ComfyUI there" in capsys.readouterr().out
     assert on_a_gpu.read(path) == {}
+
+
+def test_a_part_ends_with_the_script_that_began_it() -> None:
+    """Or it would hold the device's memory when the script is started again."""
+    work = "import time; from comfyui_eridiffusion.benchmarks import on_a_gpu; on_a_gpu.end_with_parent(); {}"
+    part = subprocess.Popen([sys.executable, "-c", work.format("time.sleep(600)")], stdin=subprocess.PIPE)
+    assert part.stdin
+    part.stdin.close()  # as the system does where the script is killed
+    assert part.wait(PATIENCE) == 1
+    done = on_a_gpu.measured([sys.executable, "-c", work.format("print('found')")])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "found\n", "")
 
 
 def test_a_machine_without_results_has_no_tables() -> None:
