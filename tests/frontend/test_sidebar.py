@@ -115,7 +115,8 @@ def test_the_list_of_runs_by_name_and_by_favourites(tab: Any, runs: Path) -> Non
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_texts_stand_out_in_both_themes(tab: Any, fresh: Canvas, theme: str) -> None:
     tab.evaluate("id => app.extensionManager.setting.set('Comfy.ColorPalette', id)", theme)
-    tab.wait_for_function("dark => document.body.classList.contains('dark-theme') === dark", arg=theme == "dark")
+    # on the body, in newer front ends on the root
+    tab.wait_for_function("dark => (document.querySelector('.dark-theme') !== null) === dark", arg=theme == "dark")
     fresh.settle()
     tab.wait_for_function("() => !document.getAnimations().some(change => change instanceof CSSTransition)")
     fresh.screenshot(f"sidebar_{theme}")
