@@ -1,8 +1,9 @@
-"""Files that are written whole or not at all, when one was written, and what a small one holds."""
+"""Files that are written whole or not at all, when one was written, what a small one holds, and JSON as bytes."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import sys
@@ -34,6 +35,11 @@ def write_whole(path: Path, data: bytes, exclusive: bool = False) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def as_bytes(document: object, indent: int | None = None) -> bytes:
+    """A document as the bytes of its JSON. Half of a surrogate pair, which JSON can hold, is escaped as it came."""
+    return json.dumps(document, ensure_ascii=False, indent=indent).encode("utf-8", "backslashreplace")
 
 
 def written_at(path: Path) -> int | None:

@@ -15,6 +15,7 @@ from ..images.trainer_samples import own_samples
 from ..spec import SampleItem, SampleSpec, from_json
 from ..whole_files import written_at
 from .axes import PLAIN, Variant, variant_named
+from .json_lines import finite
 from .manifest import read
 
 #: The step of a picture that was made of the newest checkpoint, where nobody knows which that was.
@@ -89,7 +90,7 @@ class Shot:
     changed: int
 
     def item(self) -> CollectedItem:
-        """Its sample. Raises KeyError, TypeError or ValueError where its record is not whole."""
+        """Its sample. Raises KeyError, TypeError, ValueError or OverflowError where its record is not whole."""
         seed, said = self.facts["seed"], self.facts
         numbers = (int(said["width"]), int(said["height"]))
         seed = None if seed is None else int(seed)
@@ -220,7 +221,7 @@ def _shots(folder: Path, paths: Iterable[Path]) -> Iterator[Shot]:
         shot = Shot(path, Place(variant.key, step, index), record, variant, changed)
         try:
             shot.item()
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             continue
         yield shot
 
@@ -228,8 +229,9 @@ def _shots(folder: Path, paths: Iterable[Path]) -> Iterator[Shot]:
 def _of_the_canvas(record: Mapping[str, Any], texts: Mapping[str, str]) -> Variant:
     """What a person set in LoRA at Step beside the config: the strength."""
     said, config = parsed(texts.get(LORA)).get("strength_model"), record.get("lora_scale")
-    if isinstance(said, int | float) and isinstance(config, int | float) and record.get("step") and said != config:
-        return Variant({"strength": float(said)})
+    strength = finite(said)
+    if strength is not None and finite(config) is not None and record.get("step") and said != config:
+        return Variant({"strength": strength})
     return PLAIN
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from ..errors import CompareError
-from ..whole_files import read_small
+from ..whole_files import as_bytes, read_small
 
 VERSION: Final = 1
 #: The most bytes of a line.
@@ -54,12 +55,21 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, document
 
 
+def finite(value: object) -> float | None:
+    """A number as JSON has it, None for anything else: Python also reads NaN, Infinity and integers without end."""
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def append_lines(path: Path, documents: Iterable[Mapping[str, Any]]) -> None:
     """Write the objects behind what is there, in one go, into a folder that is made; several programs may at once.
 
     Half a line at the end is taken out before. Raises CompareError where the file cannot be written.
     """
-    lines = b"".join(json.dumps(entry, ensure_ascii=False).encode("utf-8") + b"\n" for entry in documents)
+    lines = b"".join(as_bytes(entry) + b"\n" for entry in documents)
     if not lines:
         return
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from .axes import Variant
-from .json_lines import read_lines
+from .json_lines import finite, read_lines
 
 FILE: Final = "measures.jsonl"
 #: Each measure with its title, in the order for people.
@@ -47,5 +47,6 @@ def _values(path: Path) -> Iterator[tuple[str, str, int, float]]:
         if not isinstance(step, int) or not isinstance(axes, dict):
             continue
         for name in TITLES:
-            if isinstance(line.get(name), int | float):
-                yield name, Variant(axes).key, step, line[name]
+            value = finite(line.get(name))
+            if value is not None:
+                yield name, Variant(axes).key, step, value

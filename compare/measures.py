@@ -5,7 +5,6 @@ docs/choosing.md tells what each can and cannot say.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import CompareError
-from ..whole_files import write_whole
+from ..whole_files import as_bytes, write_whole
 from .collection import Collection, Place
 from .measured import FILE, Means, means_of
 
@@ -160,10 +159,10 @@ def means(measured: Sequence[Measured]) -> Means:
 
 def write_measures(found: Collection, measured: Sequence[Measured]) -> Path:
     """Write `measures.jsonl` beside the pictures, one JSON object for each. CompareError where it cannot be written."""
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in _lines(found, measured))
+    lines = b"".join(as_bytes(line) + b"\n" for line in _lines(found, measured))
     path = found.root / FILE
     try:
-        return write_whole(path, text.encode("utf-8"))
+        return write_whole(path, lines)
     except OSError as error:
         remedy = "Let it be written."
         raise CompareError(f"it cannot be written ({error.strerror})", place=str(path), remedy=remedy) from error

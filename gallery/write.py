@@ -19,7 +19,7 @@ from ..compare.collection import GALLERY_MARKER, Collection, Place
 from ..compare.measured import read_means
 from ..errors import CompareError, ImagesError
 from ..images.thumbnails import thumbnails
-from ..whole_files import read_small, write_whole
+from ..whole_files import as_bytes, read_small, write_whole
 from .moving import FRAMES, moving_picture
 from .page import page
 from .verdicts import verdicts
@@ -325,4 +325,4 @@ def _measures(found: Collection) -> tuple[list[Any], list[str]]:
 
 def _mark(folder: Path, run: str, files: set[str], known: Mapping[str, Any], verdicts: Mapping[str, Any]) -> None:
     document = {"version": VERSION, "run": run, "files": sorted(files), "known": known, "verdicts": verdicts}
-    write_whole(folder / GALLERY_MARKER, json.dumps(document, ensure_ascii=False, indent=0).encode("utf-8", "replace"))
+    write_whole(folder / GALLERY_MARKER, as_bytes(document, indent=0))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ..errors import RequestError
-from ..whole_files import read_small, write_whole
+from ..whole_files import as_bytes, read_small, write_whole
 
 #: The file in the run's folder; of one of several runs in a folder `<run>.eridiffusion.json`.
 FILE: Final = "eridiffusion.json"
@@ -108,7 +108,7 @@ def write_memory(path: Path, memory: RunMemory) -> None:
     if memory.notes:
         document["notes"] = notes_in(memory)
     try:
-        write_whole(path, json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8"))
+        write_whole(path, as_bytes(document, indent=1))
     except OSError as error:
         problem = f"{path.name} cannot be written ({error.strerror})"
         remedy = "Let ComfyUI write into the run's folder."

@@ -6,6 +6,7 @@ tests/nodes/test_cache_store.py.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -14,21 +15,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 from comfyui_eridiffusion.client.sample_records import _same
 from comfyui_eridiffusion.compare.collection import read_collection
 from comfyui_eridiffusion.compare.manifest import read
 from comfyui_eridiffusion.compare.measured import read_means
+from comfyui_eridiffusion.compare.measures import measure, write_measures
 from comfyui_eridiffusion.compare.votes import read_votes
-from comfyui_eridiffusion.errors import CompareError, EriError, RequestError, SpecError
+from comfyui_eridiffusion.errors import CompareError, EriError, NoPicturesError, RequestError, SpecError
 from comfyui_eridiffusion.gallery.marks import KeptMarks
-from comfyui_eridiffusion.gallery.write import read_marker
+from comfyui_eridiffusion.gallery.write import read_marker, write_gallery
 from comfyui_eridiffusion.host.text.cache_store import unpack
 from comfyui_eridiffusion.lora import read_lora
 from comfyui_eridiffusion.spec import read_text
-from comfyui_eridiffusion.tests.compare.sample_pictures import run_of_pictures, spec_of
-from comfyui_eridiffusion.workflows.run_memory import read_memory
+from comfyui_eridiffusion.tests.compare.sample_pictures import picture, run_of_pictures, spec_of
+from comfyui_eridiffusion.workflows.run_memory import RunMemory, read_memory, write_memory
 
 #: `native.json` is the config in a graph of 0.1.0 (its example "training_run"), `embedding.safetensors` what 0.1.0 kept
 #: under the key "k1"; the gallery's marker and the measures were written by the first code that wrote them.
@@ -106,6 +110,30 @@ def test_what_a_gallery_keeps(tmp_path: Path) -> None:
 def test_measures() -> None:
     """The first version wrote the change from step to step over the step: such a line is left out."""
     assert read_means(WRITTEN) == {"change": {"": {0: 0.0}}, "change_ssim": {"": {0: 1.0}}, "sharpness": {"": {0: 0.0}}}
+
+
+@pytest.mark.parametrize("value", ["1e999", "NaN", "9" * 400, "null", "[]", '"\\ud800"'])
+@pytest.mark.parametrize("field", ["step", "index", "seed", "width", "prompt", "lora_scale", "strength_model"])
+def test_records_that_hold_anything(tmp_path: Path, field: str, value: str) -> None:
+    """What JSON can hold and no sample has: the picture counts, or it does not."""
+    path = picture(tmp_path, spec_of(), 500, 0)
+    with Image.open(path) as opened:
+        record = {**json.loads(opened.text["eridiffusion"]), field: "@"}
+    lora = {"strength_model": record.pop("strength_model", 0.5)}
+    info = PngInfo()
+    for key, said in (("eridiffusion", record), ("eridiffusion_lora", lora)):
+        info.add_text(key, json.dumps(said).replace('"@"', value))
+    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+    with contextlib.suppress(NoPicturesError):
+        found = read_collection(tmp_path)
+        write_measures(found, measure(found))
+        write_gallery(found, tmp_path / "gallery", animation="none")
+        json.dumps(read_means(tmp_path), allow_nan=False)
+
+
+def test_half_a_character_in_a_note_is_kept_as_it_came(tmp_path: Path) -> None:
+    write_memory(tmp_path / "eridiffusion.json", RunMemory(notes={(1, 0): "half \ud83d"}))
+    assert read_memory(tmp_path / "eridiffusion.json").notes == {(1, 0): "half \ud83d"}
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes have names here")
