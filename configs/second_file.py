@@ -68,7 +68,7 @@ class Folders:
         if self.base is None:
             raise section.error(
                 key,
-                f"the file {name!r} is named here, but a config that is given as text may not open files",
+                f"the file {name!r} is named here and did not come with the config",
                 {
                     "python": f"Give the config's path, or the text of {last} in files=.",
                     "http": f"Send the text of {last} along in files.",

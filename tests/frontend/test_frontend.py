@@ -38,6 +38,10 @@ TRICKY = 'a {red|blue} circle (on:1.2) [b] // no comment /* this too */ "quoted"
 SAVED = """() => app.graph._nodes.some(
     node => /Save/.test(node.type) && node.imgs?.length && node.imgs.every(image => image.naturalWidth))"""
 
+#: What each LoRA at Step says that it loaded.
+LOADED = """() => [app.graph, ...app.graph.subgraphs.values()].flatMap(({ nodes }) => nodes)
+    .filter(({ comfyClass }) => comfyClass === "EriLoraAtStep")
+    .map(({ widgets }) => widgets.find(({ name }) => name === "loaded").value)"""
 #: Queues the graph by the button's own function; how its run ended, once all that it reports was heard.
 RUN = """() => new Promise(done => {
     for (const end of ["execution_success", "execution_error", "execution_interrupted"])
@@ -271,6 +275,10 @@ def test_queued_example_shows_its_picture(fresh: Canvas, frontend_host: LocalHos
         fresh.page.wait_for_function(SAVED)
         fresh.settle()
         fresh.screenshot(f"{name}_queued")
+        if fresh.page.evaluate(f"() => ({LOADED})().length"):
+            fresh.load(graph_of(name), f"{name} again")  # ComfyUI has kept its result, so that it does not run
+            assert fresh.page.evaluate(RUN) == "execution_success"
+            fresh.page.wait_for_function(f"() => ({LOADED})().every((told) => told.startsWith('step '))")
         assert fresh.dialogs() == []
         assert fresh.complaints == []
     finally:

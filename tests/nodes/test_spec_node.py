@@ -121,5 +121,5 @@ def test_a_config_that_is_a_link_out_is_not_read(comfy_host: Any, folder: Path, 
 
 def test_pasted_text_opens_no_file(comfy_host: Any, folder: Path) -> None:
     (folder / "prompts.txt").write_text("a fox\n")
-    with pytest.raises(ValueError, match="may not open files"):
+    with pytest.raises(ValueError, match="did not come with the config"):
         comfy_host.nodes["EriSampleSpec"].execute(config=CONFIG.format("prompts.txt"), **INPUTS)

@@ -60,7 +60,7 @@ def test_text_opens_no_file(folders: tuple[Path, Path]) -> None:
     prompts(work, "secret\n")
     prompts(config, "secret\n")
     for read in (read_text, read_spec):
-        with pytest.raises(SpecError, match="may not open files") as caught:
+        with pytest.raises(SpecError, match="did not come with the config") as caught:
             read(CONFIG)
         assert "secret" not in str(caught.value)
     assert read_text(CONFIG, files={"lists/prompts.txt": "given\n"}).items[0].prompt == "given"

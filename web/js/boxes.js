@@ -1,4 +1,5 @@
-// A box that holds the Save Samples of its chain shows their pictures on its outside.
+// What a person would see only inside of a box stands on its outside, too: the pictures of the Save Samples that it
+// holds, and how far sampling is ("picture 2 of 4").
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
@@ -33,6 +34,11 @@ api.addEventListener("executed", ({ detail }) => {
   const [outermost] = String(detail?.display_node ?? detail?.node).split(":");
   const box = app.graph.getNodeById(Number(outermost));
   if (shelves.has(box)) queueMicrotask(() => show(box, shelves.get(box))); // after ComfyUI's own listeners
+});
+
+api.addEventListener("progress_text", ({ detail }) => {
+  const [outermost, ...inner] = String(detail?.nodeId).split(":");
+  if (inner.length > 0) api.dispatchEvent(new CustomEvent("progress_text", { detail: { ...detail, nodeId: outermost } }));
 });
 
 app.registerExtension({

@@ -1,8 +1,10 @@
 // LoRA at Step: what it loaded, on the node itself, and the steps of its run to choose from.
 
+import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { ComfyWidgets } from "../../../scripts/widgets.js";
 import { fetchJson, showError } from "./lib.js";
+import { nodeOf } from "./pictures.js";
 import { text } from "./strings.js";
 
 const NODE = "EriLoraAtStep";
@@ -37,6 +39,26 @@ async function showSteps(node, event) {
     showError(text("steps_of_run"), error.message);
   }
 }
+
+/** Nodes of the running graph whose result ComfyUI has kept, so that they say nothing, although the page was opened since. */
+const isUntold = (id) => {
+  const node = nodeOf(id);
+  return node?.comfyClass === NODE && widget(node, "loaded").value === text("not_run_yet");
+};
+let untold = [];
+api.addEventListener("execution_cached", ({ detail }) => {
+  untold = detail.nodes.filter(isUntold);
+});
+api.addEventListener("execution_success", async ({ detail }) => {
+  if (untold.length === 0) return;
+  const history = await (await api.fetchApi("/history?max_items=100")).json();
+  const inputs = (run, id) => JSON.stringify(run?.prompt[2][id]?.inputs);
+  for (const id of untold.filter(isUntold)) {
+    const isSame = (run) => run.outputs[id]?.text && inputs(run, id) === inputs(history[detail.prompt_id], id);
+    const told = Object.values(history).findLast(isSame);
+    if (told) nodeOf(id).onExecuted(told.outputs[id]);
+  }
+});
 
 app.registerExtension({
   name: "eridiffusion.LoraAtStep",

@@ -24,7 +24,7 @@ api.addEventListener("executed", ({ detail }) => {
 });
 
 /** The node on the canvas that ComfyUI calls so: the numbers of the boxes it is in, then its own. */
-function nodeOf(id) {
+export function nodeOf(id) {
   let node = null;
   for (const number of String(id).split(":")) node = (node?.subgraph ?? app.graph).getNodeById(Number(number));
   return node;
