@@ -11,7 +11,7 @@ from .tree import MAX_DEPTH, Lines, Node, Repeated, check_text
 
 #: The standard library's own string scanner: (text, offset after the quote, strict) -> (string, offset after it).
 _scan_string: Final = JSONDecoder().parse_string  # type: ignore[attr-defined]
-_SPACE: Final = r"[ \t\r\n]*(?:(?://[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)[ \t\r\n]*)*"
+_SPACE: Final = r"[ \t\r\n]*(?:(?://[^\n]*(?![^\n])|/\*(?:[^*]|\*(?!/))*\*/)[ \t\r\n]*)*"
 _BLANK: Final = re.compile(_SPACE)
 _COLON: Final = re.compile(f"{_SPACE}:{_SPACE}")
 _MARK: Final = re.compile(f"{_SPACE}([,}}\\]]){_SPACE}")

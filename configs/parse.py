@@ -71,7 +71,7 @@ _CONFIG_LINE: Final = re.compile(
     r"|^[ \t{]*\"(?:job|config|model|eri_spec|training_method|model_type|model_family|LoRA_type|prompts)\"[ \t]*:",
     re.MULTILINE,
 )
-_YAML_LINE: Final = re.compile(r"^\s*(?:-\s|[\w\"'-]+:(?:\s|$))", re.MULTILINE)
+_YAML_LINE: Final = re.compile(r"^[ \t]*(?:-\s|[\w\"'-]+:(?:\s|$))", re.MULTILINE)
 
 
 def parse(

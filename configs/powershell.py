@@ -42,11 +42,11 @@ _VALUE: Final = re.compile(r"\s*\$[\w:]+\s*\+?=")
 _ADDED: Final = re.compile(r"\s*(?:\[void\]\s*)?\$(\w+)\.Add\((.*)\)(?:\s*\|\s*Out-Null)?\s*", _FLAGS)
 _IF: Final = re.compile(r"\s*(if|elseif|while|foreach|for|switch)\s*\((.*)\)\s*", _FLAGS)
 _PARAMETERS: Final = re.compile(r"param\s*\((.*)\)", _FLAGS)
-_PARAMETER: Final = re.compile(r"\s*(?:\[(?:[^\[\]]|\[\])*\]\s*)*\$(\w+)\s*(?:=\s*(.*?)\s*)?", _FLAGS)
+_PARAMETER: Final = re.compile(r"\s*(?:\[(?:[^\[\]]|\[\])*\]\s*)*\$(\w+)\s*(?:=(.*))?", _FLAGS)
 _JOIN_PATH: Final = re.compile(
     rf"\(?\s*Join-Path\s+(?:-Path\s+)?({_TEXT}|[^\s()]+)\s+(?:-ChildPath\s+)?({_TEXT}|[^\s()]+)\s*\)?", _FLAGS
 )
-_COMPARED: Final = re.compile(r"(.+?)\s+-(i?(?:eq|ne|gt|ge|lt|le|like)|notlike)\s+(.+)", _FLAGS)
+_COMPARED: Final = re.compile(r"(.*?\S)\s+-(i?(?:eq|ne|gt|ge|lt|le|like)|notlike)\s+(.+)", _FLAGS)
 _JOINT: Final = re.compile(rf"{_TEXT}|[()]|(?<=[\s)])(?:-or|-and)(?=[\s(])", _FLAGS)
 _COMMA: Final = re.compile(rf"{_TEXT}|[()\[\]{{}},]", re.DOTALL)
 _CHOICE: Final = re.compile(r"if\s*\((.*?)\)\s*\{(.*?)\}\s*else\s*\{(.*?)\}\s*", _FLAGS)

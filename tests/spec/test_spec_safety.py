@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -310,3 +311,21 @@ def test_blocks_that_stand_in_each_other_without_end_are_not_followed(shell: str
     assert read_spec(begin + opened * 50 + command).items[0].prompt == "x"
     with pytest.raises(SpecError):
         read_spec(begin + opened * 500 + command)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a --w 8" + "\n" * 100_000 + "x",
+        "if ($a" + " " * 100_000 + "b) {\n}\n& sample_flux `\n --prompt x\n",
+        "param($a = " + " " * 100_000 + "'x'x)\n& sample_flux `\n --prompt x\n",
+        '{"job":' + "/" * 100_000,
+        "sample_flux --prompt x --cfg " + "1" * 100_000 + "x",
+        "#!/bin/bash\nf() { " + "." * 100_000,
+    ],
+    ids=["empty lines", "condition", "parameter", "comments", "number", "word"],
+)
+def test_a_long_run_of_one_letter_is_read_at_once(text: str) -> None:
+    """Patterns that try it in every way to part it would take minutes; the suite's time limit is the measure."""
+    with contextlib.suppress(SpecError):
+        read_text(text)

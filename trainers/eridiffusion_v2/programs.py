@@ -248,6 +248,6 @@ def _whole(root: Section, key: str, low: int, high: int) -> int:
 
 def _decimal(root: Section, key: str) -> float:
     word = root.text(key) or ""
-    if re.fullmatch(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", word) and abs(float(word)) < 1e6:
+    if re.fullmatch(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", word) and abs(float(word)) < 1e6:
         return float(word)
     raise root.error(key, f"{word!r} is no number", "Correct it; the program stops.")
