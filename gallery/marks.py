@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ..compare.collection import Collection
+from ..compare.collection import NEWEST, Collection
 from ..errors import CompareError, RequestError
 from ..whole_files import read_small
 from ..workflows.run_memory import MAX_NOTE, Mark, RunMemory, memory_file, read_memory, write_memory
@@ -17,6 +17,8 @@ from ..workflows.run_memory import MAX_NOTE, Mark, RunMemory, memory_file, read_
 _WRITING: Final = threading.Lock()
 _MARKS: Final[Mapping[object, Mark | None]] = {"favourite": "favourite", "reject": "reject", None: None}
 _MAX_BYTES: Final = 8 << 20
+#: Above any step and any item, as for requests.
+_MOST: Final = 2**31
 
 
 class KeptMarks:
@@ -62,7 +64,7 @@ class KeptMarks:
         """Where an entry belongs. CompareError where it is no mark or note of this run."""
         step, item, mark, note = entry.get("step"), entry.get("item"), entry.get("mark", ""), entry.get("note", "")
         path = self._files.get(str(entry.get("variant", "")))
-        numbers = isinstance(step, int) and isinstance(item, int)
+        numbers = type(step) is int and type(item) is int and NEWEST <= step < _MOST and 0 <= item < _MOST
         is_mark = isinstance(mark, str | None) and (mark in _MARKS or "mark" not in entry)
         is_note = isinstance(note, str) and len(note) <= MAX_NOTE
         if path is None or not numbers or not is_mark or not is_note or not {"mark", "note"} & set(entry):

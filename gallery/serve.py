@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import json
 import re
 import secrets
 import socket
@@ -162,25 +163,31 @@ class _Routes:
         try:
             found = await asyncio.to_thread(self._keeper(request).all)
         except EriError as error:
-            raise web.HTTPConflict(text=str(error)) from error
+            raise web.HTTPConflict(text=_told(error)) from error
         return web.json_response({"kept": found}, headers={"Cache-Control": "no-store"})
 
     async def keep(self, request: web.Request) -> web.Response:
         from aiohttp import web
 
-        if not secrets.compare_digest(request.headers.get(_HEADER, ""), self.token):
+        given = request.headers.get(_HEADER, "").encode("utf-8", "surrogateescape")
+        if not secrets.compare_digest(given, self.token.encode()):
             raise web.HTTPForbidden(text="Open the gallery's page anew: it was started again since.")
         keeper = self._keeper(request)
         try:
-            body = await request.json()
-        except ValueError as error:
+            body = json.loads((await request.read()).decode("utf-8"))
+        except (ValueError, RecursionError, web.RequestPayloadError) as error:
             raise web.HTTPBadRequest(text="the body is not JSON") from error
         if not isinstance(body, dict):
             raise web.HTTPBadRequest(text="the body is no JSON object")
         try:
             return web.json_response(await asyncio.to_thread(keeper.keep, body))
         except EriError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
+            raise web.HTTPBadRequest(text=_told(error)) from error
+
+
+def _told(error: EriError) -> str:
+    """An error without the place, which is a path of this machine."""
+    return " ".join(filter(None, (f"{error.problem.rstrip('.')}.", error.remedy)))
 
 
 def _guard(host: str) -> Any:
@@ -195,6 +202,10 @@ def _guard(host: str) -> Any:
             answer = await handler(request)
         except web.HTTPException as error:
             answer = error
+        except ConnectionError:
+            raise  # the caller went away
+        except OSError:
+            answer = web.HTTPNotFound(text="the gallery is not there any more; write it again")
         answer.headers["X-Content-Type-Options"] = "nosniff"
         answer.headers["Referrer-Policy"] = "no-referrer"
         answer.headers["Cross-Origin-Resource-Policy"] = "same-origin"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -104,6 +105,41 @@ def test_marks_are_kept_for_the_page_alone(site: Site) -> None:
     kept = json.loads(site.ask("/keep/marks")[2])["kept"]
     assert kept == [{"step": 500, "item": 1, "mark": "favourite"}]
     assert json.loads((site.run / "eridiffusion.json").read_text(encoding="utf-8"))["marks"] == kept
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        ("[" * 60_000, {}, 400),
+        ('{"step": ' * 7_000, {}, 400),
+        ("{}", {"Content_Type": "application/json; charset=none-such"}, 400),
+        ("none", {"Content_Encoding": "gzip"}, 400),
+        ('{"step": 1e999, "item": 0, "mark": "favourite"}', {}, 400),
+        ('{"step": NaN, "item": 0, "mark": "favourite"}', {}, 400),
+        ('{"step": 9999999999, "item": true, "mark": "favourite"}', {}, 400),
+        ('{"step": 500, "item": 0, "mark": "\\ud800"}', {}, 400),
+        ("x" * 70_000, {}, 413),
+        ("{}", {"X_Eridiffusion_Token": "h\u00e9"}, 403),
+    ],
+)  # fmt: skip
+def test_what_is_no_mark_is_refused(site: Site, body: str, headers: dict[str, str], status: int) -> None:
+    answer = site.ask("/keep/marks", "POST", body, **{"X_Eridiffusion_Token": site.token, **headers})
+    assert answer[0] == status, answer[2]
+    assert str(site.run).encode() not in answer[2]
+
+
+def test_a_gallery_that_went_is_told(tmp_path: Path) -> None:
+    run = run_of_pictures(tmp_path / "my_run", spec_of(), (500,))
+    found = read_collection(run)
+    write_gallery(found, animation="none")
+    with serving(run / "gallery", {"marks": KeptMarks(found)}, port=0) as url:
+        site = Site(url, run)
+        shutil.rmtree(run / "gallery")
+        (run / "eridiffusion.json").write_text("{", encoding="utf-8")
+        for path, status in (("/", 404), ("/version", 404), ("/keep/marks", 409)):
+            answer = site.ask(path)
+            assert answer[0] == status
+            assert str(run).encode() not in answer[2]
 
 
 def test_a_port_that_is_taken_and_a_folder_that_is_no_gallery(site: Site, tmp_path: Path) -> None:
