@@ -14,7 +14,8 @@ export function thumbnail({ url, version }, size) {
 }
 
 export class RunSource {
-  /** `deeds`: what the buttons do, each for (item, step): verdict, openGraph, missing, make, mark, note, left. */
+  /** `deeds`: what the buttons do, each for (item, step): verdict, openGraph, missing, make, mark, note, left;
+   * isMaking, doing, stop: of what is being made. */
   constructor(deeds) {
     this.deeds = deeds;
     this.text = text;
@@ -63,7 +64,9 @@ export class RunSource {
     if (open.one > 0) offered.push({ label: text("make_one"), run: () => deeds.make(item, step) });
     if (open.row > open.one) offered.push({ label: text("make_prompt_count", { count: open.row }), run: () => deeds.make(item, null) });
     if (open.column > open.one) offered.push({ label: text("make_step_count", { step, count: open.column }), run: () => deeds.make(null, step) });
-    return [...offered, ...markSwitches(text, mark, (kept) => deeds.mark(item, step, kept))];
+    offered.push(...markSwitches(text, mark, (kept) => deeds.mark(item, step, kept)));
+    if (deeds.isMaking()) offered.push({ label: text("stop"), run: () => deeds.stop() }); // last: the focus is on no other when it goes
+    return offered;
   }
 
   note(item, step) {
@@ -79,6 +82,10 @@ export class RunSource {
     const tasks = this.items.filter(({ seed }) => seed !== null)
       .map((item) => ({ item: item.index, seed: item.seed, prompt: item.caption, urls: made.map((step) => this.ours(item, step)) }));
     return { text, name, candidates, tasks, ...deeds };
+  }
+
+  doing() {
+    return this.deeds.doing();
   }
 
   left(item, step) {

@@ -49,6 +49,9 @@ class RunsTab {
       make: (item, step) => this.makeMissing(item, step),
       mark: (item, step, mark) => this.mark(item, step, mark),
       note: (run, item, step, note) => this.keepOf(run, "notes", { step, item: item.index, note }, text("not_noted")),
+      isMaking: () => maker.busy && !maker.stopping,
+      doing: () => this.making.sentence(),
+      stop: () => maker.stop(),
       left: (item, step) => this.grid.focusOn(item, step),
     });
     this.viewer = new Viewer(this.source);
@@ -104,7 +107,10 @@ class RunsTab {
     this.compareBlind = plain(text("blind"), () => this.openBlind());
     this.deeds = bar(this.makeAll, this.sweep, this.compareBlind, this.write);
     this.offerNothing(); // there is no run yet
-    this.making = new MakingBar(() => this.run && this.lookLater());
+    this.making = new MakingBar(() => {
+      this.viewer.refresh();
+      if (this.run) this.lookLater();
+    });
     const label = (target, key) => make("label", { htmlFor: target.id, textContent: text(key) });
     this.ofGrid = [bar(label(this.slider, "step"), this.slider, this.at), bar(label(this.size, "size"), this.size)];
     root.style.height = "100%"; // the front end's element is as high as its content, which here is to scroll in itself

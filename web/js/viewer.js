@@ -11,6 +11,7 @@
 //   others(item, step)     [{value, label, url}]: further pictures to compare with
 //   actions(item, step)    [{label, pressed, run}]: buttons; `pressed` true or false makes one a switch
 //   note(item, step)       {text, keep}: what somebody wrote about a sample, and what keeps another text
+//   doing()                what is being made meanwhile, "" = nothing
 //   left(item, step)       is called when the viewer closes
 
 import { copy, make, setOptions } from "./dom.js";
@@ -80,6 +81,7 @@ export class Viewer {
     this.facts = make("p", { className: "eri-facts" });
     this.note = make("textarea", { rows: 1, maxLength: 2000, placeholder: this.text("note"), onchange: () => this.keepNote(), attributes: { "aria-label": this.text("note") } });
     this.actions = make("div", { className: "eri-actions" });
+    this.doing = make("p", { attributes: { role: "status" } });
     const copied = (what) => async () => {
       const done = await copy(String(this.item[what]), this.element);
       this.say(this.text(done ? "copied" : "not_copied"));
@@ -92,7 +94,7 @@ export class Viewer {
         make("label", { className: "eri-steps" }, this.text("step"), " ", this.steps),
         this.prompt, this.facts,
         make("div", { className: "eri-buttons" }, named("↑", this.text("previous"), () => this.move(-1, 0)), named("↓", this.text("next"), () => this.move(1, 0)),
-          button(this.text("copy_prompt"), copied("prompt")), this.seed, this.actions), this.note, this.status));
+          button(this.text("copy_prompt"), copied("prompt")), this.seed, this.actions, this.doing), this.note, this.status));
     document.body.append(this.element);
   }
 
@@ -174,6 +176,7 @@ export class Viewer {
     this.showStep();
     this.showPictures();
     this.showActions();
+    this.doing.textContent = source.doing?.() ?? "";
     this.showNote();
     this.showVerdict();
     if (speak) this.say(`${this.text("viewer_place", place)}. ${this.missing.textContent}`);
