@@ -252,7 +252,8 @@ def _start(graph: Graph, spec: SampleSpec, profile: Profile, loaded: Loaded, num
     """Begin a chain with the node that carries the resolved spec."""
     suffix = f"_{number + 1}" if number else ""
     first, last = spec.items[0].index, spec.items[-1].index
-    label = f" ({first}–{last})" if number else ""
+    span = f"{first}" if first == last else f"{first}–{last}"
+    label = f" ({span})" if number else ""
     source = graph.add(
         f"spec{suffix}", "EriSampleSpec", f"Samples of {_beginning(spec.name)}{label}", config=config_text(spec),
         family="auto", trainer="auto", trigger_word="", items="",

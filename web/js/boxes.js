@@ -1,5 +1,5 @@
 // What a person would see only inside of a box stands on its outside, too: the pictures of the Save Samples that it
-// holds, and how far sampling is ("picture 2 of 4").
+// holds, what its LoRA at Step loaded, and how far sampling is ("picture 2 of 4").
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
@@ -7,23 +7,33 @@ import { make } from "./dom.js";
 
 /** What workflows/canvas/sizes.py leaves for them. */
 const HEIGHT = 240;
-const PICTURE = "width: 100%; height: 100%; min-height: 0; object-fit: contain";
+const PICTURE = "flex: 1 1 0; width: 0; min-height: 0; object-fit: contain";
+const ROW = "flex: 1 1 0; min-height: 0; display: flex; gap: 4px";
+const LINE = "color: var(--input-text); font-size: 10px; white-space: pre-line";
 const shelves = new WeakMap(); // box -> the element with its pictures
-const isSaver = ({ comfyClass }) => comfyClass === "EriSaveSamples";
+const SAVER = "EriSaveSamples";
 
-/** Show what the savers inside saved last, which ComfyUI keeps by subgraph and node. */
+/** The pictures in rows, about as many as stand in each. */
+function rowsOf(files) {
+  const [address, count] = [(file) => api.apiURL(`/view?${new URLSearchParams(file)}`), Math.ceil(Math.sqrt(files.length))];
+  const drawn = files.map((file) => make("img", { src: address(file), alt: file.filename, attributes: { style: PICTURE } }));
+  const starts = drawn.map((_, place) => place).filter((place) => place % count === 0);
+  return starts.map((start) => make("div", { attributes: { style: ROW } }, ...drawn.slice(start, start + count)));
+}
+
+/** Show what the nodes inside saved and loaded last, which ComfyUI keeps by subgraph and node. */
 function show({ subgraph }, shelf) {
-  const files = subgraph.nodes.filter(isSaver).flatMap(({ id }) => app.nodeOutputs[`${subgraph.id}:${id}`]?.images ?? []);
-  const columns = Math.ceil(Math.sqrt(files.length)) || 1;
-  shelf.style.cssText = `display: grid; gap: 4px; grid: auto-flow minmax(0, 1fr) / repeat(${columns}, minmax(0, 1fr))`;
-  const address = (file) => api.apiURL(`/view?${new URLSearchParams(file)}`);
+  const told = (kind, key) => subgraph.nodes.filter(({ comfyClass }) => comfyClass === kind)
+    .flatMap(({ id }) => app.nodeOutputs[`${subgraph.id}:${id}`]?.[key] ?? []);
+  const loaded = [...new Set(told("EriLoraAtStep", "text").map((report) => report.split("\n")[0]))].join("\n");
   shelf.replaceChildren(
-    ...files.map((file) => make("img", { src: address(file), alt: file.filename, attributes: { style: PICTURE } })),
+    ...(loaded ? [make("div", { textContent: loaded, attributes: { style: LINE } })] : []),
+    ...rowsOf(told(SAVER, "images")),
   );
 }
 
 function addShelf(box) {
-  const shelf = make("div");
+  const shelf = make("div", { attributes: { style: "display: flex; flex-direction: column; gap: 4px" } });
   const options = { serialize: false, getMinHeight: () => HEIGHT, hideOnZoom: false };
   box.addDOMWidget("pictures", "pictures", shelf, options).serialize = false;
   shelves.set(box, shelf);
@@ -44,7 +54,7 @@ api.addEventListener("progress_text", ({ detail }) => {
 app.registerExtension({
   name: "eridiffusion.Boxes",
   afterConfigureGraph() {
-    const boxes = app.graph._nodes.filter((node) => node.subgraph?.nodes.some(isSaver));
+    const boxes = app.graph._nodes.filter((node) => node.subgraph?.nodes.some(({ comfyClass }) => comfyClass === SAVER));
     boxes.filter((box) => !shelves.has(box)).forEach(addShelf);
   },
 });

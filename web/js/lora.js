@@ -56,7 +56,9 @@ api.addEventListener("execution_success", async ({ detail }) => {
   for (const id of untold.filter(isUntold)) {
     const isSame = (run) => run.outputs[id]?.text && inputs(run, id) === inputs(history[detail.prompt_id], id);
     const told = Object.values(history).findLast(isSame);
-    if (told) nodeOf(id).onExecuted(told.outputs[id]);
+    if (!told) continue;
+    const report = { node: id, display_node: id, output: told.outputs[id], prompt_id: detail.prompt_id };
+    api.dispatchEvent(new CustomEvent("executed", { detail: report }));
   }
 });
 
