@@ -40,9 +40,9 @@ def find_configs(folder: Path, roots: Sequence[str | os.PathLike[str]] | None = 
     cannot be read is in `refused`.
     """
     found = Configs()
-    _look(found, _newest_first(folder, _SUFFIXES), roots)
+    _look(found, _newest_first(found, folder, _SUFFIXES), roots)
     if not found.read:
-        _look(found, _newest_first(folder, _SCRIPTS), roots)
+        _look(found, _newest_first(found, folder, _SCRIPTS), roots)
     return found
 
 
@@ -82,15 +82,18 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _newest_first(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    paths = []
+def _newest_first(found: Configs, folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    """Files of these suffixes; a folder that cannot be listed is refused."""
+    paths: list[Path] = []
     for name in _FOLDERS:
         place = folder / name
-        if place.is_dir():
-            paths += [path for path in place.iterdir() if path.suffix.lower() in suffixes]
+        try:
+            paths += [path for path in place.iterdir() if path.suffix.lower() in suffixes] if place.is_dir() else []
+        except OSError as error:
+            found.refused[place] = SpecError(f"cannot be listed ({error.strerror})", source=place.name)
     paths = [path for path in paths if path.name != FILE and not path.name.endswith(f".{FILE}")]
-    found = [(-written, path.name, path) for path in paths if (written := written_at(path)) is not None]
-    return [path for *_, path in sorted(found)]
+    dated = [(-written, path.name, path) for path in paths if (written := written_at(path)) is not None]
+    return [path for *_, path in sorted(dated)]
 
 
 def name_run(name: str) -> Remedy:

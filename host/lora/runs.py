@@ -77,13 +77,14 @@ def find_run(run: str) -> tuple[Path, list[Checkpoint]]:
     if not run.strip():
         raise NodeInputError("run is empty. Choose a run folder or a LoRA file below a loras folder.")
     places = candidates(run.strip(), run_roots(), "run")
+    reasons = []
     for place in sorted(places, key=lambda path: not path.exists()):
         try:
             return place, _allowed(place, find_checkpoints(place))
         except LoraError as error:
-            reason = error
+            reasons.append(error)
     inside = (place.parent.is_dir() and place.parent not in run_roots() for place in places)
-    raise reason if any(place.exists() for place in places) or any(inside) else _unknown_run(run)
+    raise reasons[0] if any(place.exists() for place in places) or any(inside) else _unknown_run(run)
 
 
 def _unknown_run(run: str) -> LoraError:

@@ -77,6 +77,23 @@ def test_folders_that_the_user_allows(comfy_host: Any, loras: Path, model: Any) 
             apply(comfy_host, model, run=str(loras.parent / "elsewhere"))
 
 
+def test_a_run_that_is_there_says_itself_what_is_wrong(
+    comfy_host: Any, loras: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not another allowed folder, in which it is not."""
+    (loras / "closed").mkdir()
+    listed = os.scandir
+
+    def scandir(path: Path) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with folders(eri_runs=loras.parent), pytest.raises(error(comfy_host), match="closed: cannot be listed"):
+        apply(comfy_host, model, run="closed")
+
+
 @pytest.mark.parametrize("link", ["folder", "file", "run folder"])
 def test_links_that_lead_out_are_refused(comfy_host: Any, loras: Path, model: Any, link: str) -> None:
     outside = write(loras.parent / "outside" / "run", model)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,23 @@ def test_large_files_of_a_run_do_not_keep_its_config_from_being_read(tmp_path: P
     found = find_configs(tmp_path)
     assert [path.name for path in found.read] == ["config.yaml"]
     assert sum("not looked at" in str(error) for error in found.refused.values()) == 2
+
+
+def test_a_folder_that_may_not_be_listed_hides_no_other_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "p.txt").write_text("a fox --d 3\n")
+    (tmp_path / "train.sh").write_text(FLUX)
+    (tmp_path / "config").mkdir()
+    listed = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path.name == "config":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    found = find_configs(tmp_path)
+    assert [path.name for path in found.read] == ["train.sh"]
+    assert str(found.refused[tmp_path / "config"]) == "config: cannot be listed (Permission denied)"
 
 
 @pytest.mark.parametrize(
