@@ -21,6 +21,7 @@ export class RunList {
     setOptions(this.order, [["newest", text("order_newest")], ["name", text("order_name")]]);
     this.which = make("select", { attributes: { "aria-label": text("which") }, onchange: () => again().then(() => this.searched()) });
     setOptions(this.which, [["all", text("all_runs")], ["favourites", text("with_favourites")]]);
+    this.told = make("p", { className: "eri-note", attributes: { role: "status" } });
   }
 
   /** List the runs of the route's answer; the one that was shown last is chosen, else the newest. */
@@ -39,6 +40,8 @@ export class RunList {
     if (this.order.value === "name") shown.sort((one, other) => one.name.localeCompare(other.name));
     setOptions(this.choice, shown.map(({ name, label }) => [name, label]));
     this.choice.value = chosen;
+    this.told.textContent = this.search.value.trim() || this.which.value !== "all" ? text("runs_found", { count: wanted.size }) : "";
+    this.told.hidden = this.told.textContent === "";
   }
 
   /** The runs whose names hold what is searched for, with favourites where only these are wanted. */

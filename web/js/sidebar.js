@@ -117,7 +117,7 @@ class RunsTab {
     root.replaceChildren(make("div", { className: "eri-runs", onkeydown: keepFromCanvas },
       bar(make("h2", { textContent: text("runs") }), refresh),
       this.controls = make("div", { className: "eri-controls" }, this.list.search,
-        bar(this.list.order, this.list.which),
+        bar(this.list.order, this.list.which), this.list.told,
         bar(label(this.runs, "run"), this.runs),
         bar(label(this.configs, "config"), this.configs, browse, this.file),
         this.variants.element,
