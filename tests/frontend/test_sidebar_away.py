@@ -71,7 +71,7 @@ def test_a_picture_and_a_run_that_go_while_they_are_looked_at(
     # over plain HTTP browsers have no clipboard for pages
     page.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: undefined, configurable: true })")
     viewer.get_by_role("button", name="Copy prompt").click()
-    viewer.get_by_text("Copied.").wait_for(state="attached")
+    viewer.get_by_text("Copied.").wait_for()
     assert page.evaluate("() => document.activeElement.textContent") == "Copy prompt"
     page.evaluate("() => { delete navigator.clipboard; }")
     pictures[1].unlink()

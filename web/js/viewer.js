@@ -84,7 +84,7 @@ export class Viewer {
     this.doing = make("p", { attributes: { role: "status" } });
     const copied = (what) => async () => {
       const done = await copy(String(this.item[what]), this.element);
-      this.say(this.text(done ? "copied" : "not_copied"));
+      this.doing.textContent = this.text(done ? "copied" : "not_copied");
     };
     this.seed = button(this.text("copy_seed"), copied("seed"));
     this.element = make("dialog", { className: "eri-viewer", onkeydown: (event) => this.key(event), onclose: () => this.closed() },
