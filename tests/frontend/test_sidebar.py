@@ -80,6 +80,8 @@ def test_grid_shows_prompts_steps_and_what_is_made(tab: Any, fresh: Canvas, fron
     """And its gallery is written."""
     spec = read_spec(CONFIG)
     assert tab.locator(".eri-runs tbody th").all_inner_texts() == [item.prompt for item in spec.items]
+    titles = [tab.locator(f"#eri-{name}").get_attribute("title") for name in ("run", "config")]
+    assert titles == ["flux_zorp", "mine.yaml"]
     sizes = "images => images.map(image => [image.naturalWidth, image.naturalHeight])"
     assert tab.locator(f"{CELLS} img").evaluate_all(sizes) == [[144, 108]]
     assert tab.get_by_role("grid", name="Prompts by steps").count() == 1

@@ -205,6 +205,7 @@ class RunsTab {
   async showRun(name, quiet = false) {
     const asked = ++this.asked;
     keep({ run: name });
+    this.runs.title = name; // narrow tabs cut it
     if (!quiet) {
       this.clear();
       this.say(text("looking_samples"));
@@ -250,7 +251,7 @@ class RunsTab {
     if (from === "pictures") pairs.unshift(["", text("from_pictures")]);
     else if (from === "remembered") pairs.push(["", text("found_in_run")]);
     setOptions(this.configs, pairs);
-    this.configs.value = config;
+    this.configs.value = this.configs.title = config;
   }
 
   listRefused(files) {
