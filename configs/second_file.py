@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Final
 
 from ..errors import Caller, Remedy, SpecError
+from ..whole_files import written_at
 from .script import Assumed, Unexpanded
 from .tree import check_length, decode, read_file
 
@@ -85,8 +86,8 @@ class Folders:
                     section.reading.note(f"{section.path_of(key)}: {name} is not on this machine, so {path} is read.")
                 return text, str(path), path.suffix.lower()
         outside = "" if set(exact) <= set(allowed) else "; only files in ComfyUI's folders may be read"
-        tried = [str(path) for path in (exact or by_name)]
-        if not tried:
+        tried = [str(path) for path in (exact or by_name) if path in allowed]
+        if not exact and not by_name:
             raise section.error(
                 key,
                 f"which file {name!r} is, is not known here",
@@ -95,7 +96,7 @@ class Folders:
         beside = f", nor {last} beside the config" if exact else ""
         raise section.error(
             key,
-            f"there is no file {name!r}; tried {' and '.join(tried)}{outside}{beside}",
+            f"there is no file {name!r}{'; tried ' if tried else ''}{' and '.join(tried)}{outside}{beside}",
             _or_prompts(f"Correct the path, or put {last} beside the config", prompts),
         )
 
@@ -149,7 +150,7 @@ class Folders:
 
 def text_of(path: Path) -> str | None:
     """The text of a file, None where there is none; SpecError where it cannot be read."""
-    return decode(read_file(path), str(path)) if path.is_file() else None
+    return None if written_at(path) is None else decode(read_file(path), str(path))
 
 
 def _or_prompts(remedy: str, prompts: bool = True) -> Remedy:

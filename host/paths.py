@@ -21,6 +21,8 @@ ALLOW: Final = (
 #: Bytes that the name of one file or folder, and a whole path, may have on Linux. Elsewhere they may have no more.
 _LONGEST_NAME: Final = 255
 _LONGEST_PATH: Final = 4095
+#: "/home" and the like say nothing of a machine: a root and one name.
+_PLAIN_PARTS: Final = 2
 
 
 def run_roots() -> list[Path]:
@@ -89,6 +91,8 @@ def without_folders(text: str) -> str:
     """The text with this machine's folders under short names: for HTTP answers and the errors of nodes."""
     folders = {str(root): root.name for root in (*input_roots(), Path(folder_paths.get_output_directory()))}
     folders |= {str(Path(folder_paths.base_path)): "ComfyUI", str(Path.home()): "~"}
+    above = {parent for folder in folders for parent in Path(folder).parents if len(parent.parts) > _PLAIN_PARTS}
+    folders = {str(parent): "…" for parent in above} | folders
     for folder in sorted(folders, key=len, reverse=True):
         text = re.sub(re.escape(folder) + r"(?![\w-])", folders[folder].replace("\\", "/"), text)
     return text

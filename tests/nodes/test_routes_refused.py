@@ -180,6 +180,17 @@ async def test_errors_name_no_folder_of_this_machine(
     assert folder_paths.base_path not in json.dumps(document.get("error", ""))
 
 
+def test_folders_above_are_named_no_more_than_folders(
+    comfy_host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import folder_paths
+
+    loras = tmp_path / "deep" / "loras"
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(loras)], {".safetensors"}))
+    said = comfy_host.pack("host.paths").without_folders(f"{loras}/a; {loras.parent}/b; {tmp_path}/c; /etc/d; /tmp")
+    assert said == "loras/a; …/b; …/c; /etc/d; /tmp"
+
+
 @pytest.mark.parametrize("prefix", ["", "/api"])
 async def test_posts_from_other_sites(web: aiohttp.ClientSession, prefix: str) -> None:
     for headers, expected in (
