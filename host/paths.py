@@ -72,7 +72,8 @@ def candidates(name: str, roots: list[Path], what: str) -> list[Path]:
 def leading_inside(paths: Iterable[Path], roots: Iterable[Path] | None = None) -> list[Path]:
     """Those of the paths that lead, links followed, into one of the folders; None = those that graphs may read."""
     real = tuple(os.path.realpath(root) for root in (input_roots() if roots is None else roots))
-    return [path for path in paths if any(Path(os.path.realpath(path)).is_relative_to(root) for root in real)]
+    leading = ((path, Path(os.path.realpath(path))) for path in paths)
+    return [path for path, place in leading if any(place.is_relative_to(root) for root in real)]
 
 
 def check_name(path: str, what: str) -> None:

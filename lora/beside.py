@@ -26,6 +26,10 @@ _CONVOLUTIONS: Final = {1: functional.conv1d, 2: functional.conv2d, 3: functiona
 #: Weights whose norm is the one that the trainer saw: not those of 8 and 4 bits.
 _PLAIN: Final = (torch.float32, torch.float16, torch.bfloat16)
 
+#: What changes a weight and has a form beside it; what changes a bias.
+_CHANGES: Final = frozenset({UP, OFT, "hada_w1_a", *LOKR, *GLORA})
+_BIASES: Final = frozenset({UP_BIAS, DIFF_BIAS})
+
 
 class Layer(NamedTuple):
     """What a linear or convolution layer is, beside its numbers: the size of its output, the shape of one row of its
@@ -208,7 +212,7 @@ def terms_of(adapter: Adapter, strength: float, layer: Layer, weight: Tensor | N
     terms: list[Term] = []
     if why_merged(adapter) is not None:
         return None
-    if any(kind in tensors for kind in (UP, OFT, "hada_w1_a", *LOKR, *GLORA)):
+    if not _CHANGES.isdisjoint(tensors):
         term: Term | None = _weight_term(adapter, strength, layer)
         if term and (DORA in tensors or MAGNITUDE in tensors):
             term = _with_magnitude(term, adapter, weight)
@@ -221,6 +225,8 @@ def terms_of(adapter: Adapter, strength: float, layer: Layer, weight: Tensor | N
 def bias_terms(adapter: Adapter, strength: float, layer: Layer) -> list[Term]:
     """What `adapter` adds to the layer's bias."""
     found: list[Term] = []
+    if _BIASES.isdisjoint(adapter.tensors):  # of nearly all
+        return found
     for kind, scale in ((UP_BIAS, adapter.scale), (DIFF_BIAS, 1.0)):
         if kind in adapter.tensors:
             values = adapter.tensors[kind].reshape(-1)

@@ -69,13 +69,13 @@ def misfits(lora: Lora, shapes: Shapes) -> tuple[Misfit, ...]:
         weight = shapes.get(f"{adapter.target.weight}.weight")
         if weight is None:
             continue
-        reason = _misfit(adapter, tuple(weight), shapes.get(f"{adapter.target.weight}.bias"))
+        reason = _misfit(adapter, tuple(weight), shapes)
         if reason is not None:
             found.append((prod(weight), Misfit(adapter.module, reason)))
     return tuple(misfit for _, misfit in sorted(found, key=lambda one: -one[0]))
 
 
-def _misfit(adapter: Adapter, weight: tuple[int, ...], bias: Sequence[int] | None) -> str | None:
+def _misfit(adapter: Adapter, weight: tuple[int, ...], shapes: Shapes) -> str | None:
     area = adapter.area
     if adapter.widened is not None and all(map(le, weight, adapter.widened)):
         weight = adapter.widened
@@ -93,6 +93,7 @@ def _misfit(adapter: Adapter, weight: tuple[int, ...], bias: Sequence[int] | Non
     for kind in (UP_BIAS, DIFF_BIAS):
         if kind not in adapter.tensors:
             continue
+        bias = shapes.get(f"{adapter.target.weight}.bias")
         if bias is None:
             return "changes a bias, but its layer has none"
         if not _rows_fit(adapter, adapter.tensors[kind].numel(), bias[0]):
