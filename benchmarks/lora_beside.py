@@ -73,6 +73,7 @@ def measure(nodes: dict[str, Any], model: Any, run: str, step: Callable[[Any], N
         for way, found in times.items():
             prepare(model)
             prepare(with_lora(nodes, model, run, 1, way))
+            gc.collect()  # takes longer than the change, and would come into one of them now and then
             began = clock()
             patched = with_lora(nodes, model, run, 2, way)
             prepare(patched)
