@@ -240,6 +240,33 @@ def test_a_saved_view_stays_as_it_was(fresh: Canvas) -> None:
     assert fresh.page.evaluate("() => [app.canvas.ds.scale, ...app.canvas.ds.offset]") == [0.4, 100, 100]
 
 
+#: Opens the help page of a node class in the node library; whether this front end does it so.
+HELP = """(name) => {
+    const stores = document.querySelector("#vue-app").__vue_app__.config.globalProperties.$pinia._s;
+    stores.get("nodeHelp")?.openHelp(stores.get("nodeDef").nodeDefsByName[name]);
+    return stores.has("nodeHelp");
+}"""
+#: Columns of the page's tables that reach over the right edge of what shows it; null before a table is there.
+CUT = """(name) => {
+    const page = document.querySelector(".node-help-content");
+    if (!page?.innerText.includes(name) || !page.querySelector("table")) return null;
+    const edge = page.getBoundingClientRect().right;
+    return [...page.querySelectorAll("td, th")].filter((cell) => cell.getBoundingClientRect().right > edge).length;
+}"""
+
+
+def test_tables_of_help_pages_fit_their_panel(fresh: Canvas) -> None:
+    """Those with the longest words."""
+    fresh.page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('node-library')")
+    for name, title in (("EriSaveSamples", "Save Samples"), ("EriTrainerSampler", "Trainer Sampler")):
+        if not fresh.page.evaluate(HELP, name):
+            pytest.skip("front ends from 1.49 on open help pages otherwise")
+        fresh.page.wait_for_function(f"(name) => ({CUT})(name) !== null", arg=title)
+        assert fresh.page.evaluate(CUT, title) == 0
+        fresh.screenshot(f"help_{name}")
+    fresh.page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('node-library')")
+
+
 #: Pictures on the outside of each box, once all are there.
 ON_BOXES = """() => app.graph._nodes.filter((node) => node.subgraph).map((box) => box.widgets
     .flatMap(({ element }) => [...(element?.querySelectorAll?.("img") ?? [])])
