@@ -169,7 +169,7 @@ class RunsTab {
     try {
       const { runs, version } = await fetchJson("/eridiffusion/runs");
       this.version = version;
-      const gone = this.run && !runs.some(({ name }) => name === this.run.name) ? this.run.name : null;
+      const before = this.runs.value; // "" = none so far
       this.list.take(runs);
       this.controls.hidden = runs.length === 0;
       if (!runs.length) {
@@ -178,7 +178,7 @@ class RunsTab {
         return this.say(text("no_runs"));
       }
       await this.showRun(this.runs.value, quiet && this.run?.name === this.runs.value);
-      if (gone !== null) showError(text("run_gone", { run: gone }), text("run_gone_why"));
+      if (before && !runs.some(({ name }) => name === before)) showError(text("run_gone", { run: before }), text("run_gone_why"));
     } catch (error) {
       this.version = null;
       if (!quiet) this.clear();
