@@ -76,6 +76,7 @@ def test_only_files_below_the_roots_are_read(folders: tuple[Path, Path], tmp_pat
     with pytest.raises(SpecError, match="ComfyUI's folders") as caught:
         read_spec(config / "train.toml", roots=[config])
     assert "secret" not in str(caught.value)
+    assert str(tmp_path) not in str(caught.value).replace(str(config), ""), "a place that is not looked at"
     (tmp_path / "secret.txt").write_text("secret\n")
     for name in ("../secret.txt", str(tmp_path / "secret.txt")):
         (config / "train.toml").write_text(f"ae = 'ae.sft'\nsample_prompts = '{name}'\n")
@@ -90,6 +91,15 @@ def test_a_link_out_of_the_roots_is_not_followed(folders: tuple[Path, Path], tmp
     (config / "lists" / "prompts.txt").symlink_to(tmp_path / "secret.txt")
     with pytest.raises(SpecError, match="ComfyUI's folders"):
         read_spec(config / "train.toml", roots=[config])
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a/" * 2500 + "p.txt"])
+def test_a_second_file_whose_name_no_file_can_have(folders: tuple[Path, Path], name: str) -> None:
+    config, _ = folders
+    (config / "train.toml").write_text(f"ae = 'ae.sft'\nsample_prompts = '{name}'\n")
+    for roots in (None, [config]):
+        with pytest.raises(SpecError, match="there is no file"):
+            read_spec(config / "train.toml", roots=roots)
 
 
 def test_a_huge_or_broken_second_file(folders: tuple[Path, Path]) -> None:
