@@ -158,4 +158,6 @@ def test_a_sweep_is_planned_then_made_until_somebody_stops(tab: Any, fresh: Canv
     choice.select_option("as trained")
     fresh.settle()  # nothing asks any more for what goes now
     shutil.rmtree(variant)
-    assert [line for line in fresh.complaints if "run-sweep" not in line] == [], "but of a CFG that is no number"
+    # but of a CFG that is no number; and of what was deleted, which newer front ends may still show in their own list
+    meant = ("run-sweep", "strength%3D0.5")
+    assert [line for line in fresh.complaints if not any(word in line for word in meant)] == []
