@@ -103,7 +103,7 @@ class Script:
         found = []
         for number, command in enumerate(self.commands):
             if not programs.search(" ".join(word.text for word in command.words)):
-                continue
+                continue  # spares most commands the search at each of their words
             for position, word in enumerate(command.words):
                 name, count = _named(command.words[position : position + _LONGEST_NAME], programs)
                 if name is not None and _runs(command.words[: min(position, 1)]):

@@ -344,9 +344,9 @@ class _Script:
 def _inner(words: list[Word]) -> str | None:
     """The commands that another shell is started with: `bash -c '...'`, or keys that are sent to a terminal."""
     texts = [word.text for word in words]
-    for number, (name, option) in enumerate(pairwise(texts)):
+    for number, (name, option) in enumerate(pairwise(texts[:-1])):
         if name.endswith("sh") and re.fullmatch(r"(?:.*/)?(?:ba|z)?sh", name) and re.fullmatch(r"-\w*c", option):
-            return texts[number + 2] if len(texts) > number + 2 else None
+            return texts[number + 2]
     if texts[:1] == ["tmux"]:
         return next((text for text in texts[1:] if " " in text), None)
     return None

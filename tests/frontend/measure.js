@@ -1,7 +1,7 @@
 /**
  * What is wrong with how the graph on the canvas is drawn, one sentence each: nodes that lie over one another, a node
- * outside its group, a link beside its node, a name that is cut, texts below the size that the front end draws. Rectangles are those of the
- * page's elements with Vue nodes, and of LiteGraph's own arithmetic without.
+ * outside its group, a link beside its node, a name that is cut, texts below the size that the front end draws.
+ * Rectangles are those of the page's elements with Vue nodes, and of LiteGraph's own arithmetic without.
  */
 () => {
   const { canvas } = app;

@@ -43,8 +43,6 @@ EMPTY = """() => {
 }"""
 MISSING = """() => app.graph._nodes.flatMap(n => n.subgraph?.nodes ?? [n])
     .filter(n => n.has_errors || !LiteGraph.registered_node_types[n.type]).map(n => n.type)"""
-
-
 LORA_AT_STEP = "app.graph._nodes.find(node => node.type === 'EriLoraAtStep')"
 
 

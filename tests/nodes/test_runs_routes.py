@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +17,10 @@ from comfyui_eridiffusion.dev.local_host import LocalHost
 from comfyui_eridiffusion.images.serenity_board import DATABASE
 from comfyui_eridiffusion.spec import read_spec
 from comfyui_eridiffusion.tests.compare.sample_pictures import picture as sample_picture
+from comfyui_eridiffusion.tests.nodes.conftest import EXAMPLES
 from comfyui_eridiffusion.tests.nodes.route_calls import conforms, get, put
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture(scope="module")
-def runs_host(host_server: LocalHost, loras_dir: Path) -> Iterator[tuple[LocalHost, Path]]:
-    """A host with one run of fifty steps and its config of a hundred prompts beside it."""
-    run = loras_dir / "many"
-    run.mkdir()
-    weights = next((EXAMPLES / "runs" / "flux_zorp").rglob("*.safetensors"))
-    for step in range(100, 5100, 100):
-        shutil.copy(weights, run / f"many_{step:09d}.safetensors")
-    prompts = "".join(f"        - 'prompt <b>{i}</b>'\n" for i in range(100))
-    config = (EXAMPLES / "configs" / "flux.yaml").read_text(encoding="utf-8").replace("flux_zorp", "many")
-    head, rest = config.split("prompts:\n", 1)
-    kept = [line for line in rest.splitlines(keepends=True) if not line.lstrip().startswith("- ")]
-    indent = len(rest) - len(rest.lstrip(" "))
-    lines = prompts.replace(" " * 8 + "-", " " * indent + "-")
-    (run / "train.yaml").write_text(head + "prompts:\n" + lines + "".join(kept), encoding="utf-8")
-    (run / "broken.yaml").write_text("a: [1\n", encoding="utf-8")
-    yield host_server, run
-    shutil.rmtree(run)
-
-
-@pytest.fixture
-async def web(runs_host: tuple[LocalHost, Path]) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(runs_host[0].url) as session:
-        yield session
+pytestmark = pytest.mark.usefixtures("runs_host")
 
 
 async def test_runs_are_listed_with_their_steps(web: aiohttp.ClientSession) -> None:
@@ -344,78 +318,3 @@ async def test_a_run_keeps_votes_and_ranks_by_them(
     kept.symlink_to(EXAMPLES / "README.md")
     assert (await get(web, path))[0] == 403
     kept.unlink()
-
-
-async def test_the_trainers_own_samples_are_shown_and_compared(
-    web: aiohttp.ClientSession, runs_host: tuple[LocalHost, Path]
-) -> None:
-    host, run = runs_host
-    # EriDiffusion's own names, in the run's folder
-    theirs = run / "samples_step_000300" / "step_000300_sample_07.png"
-    theirs.parent.mkdir()
-    ours = host.output_dir / "many" / "samples_step_000300" / theirs.name
-    ours.parent.mkdir(parents=True)
-    picture = Image.effect_noise((96, 64), 60).convert("RGB")
-    picture.save(theirs)
-    picture.point(lambda level: min(level + 5, 255)).save(ours)
-    document = conforms((await get(web, "/eridiffusion/runs/many"))[1], "Run")
-    (found,) = document["theirs"]
-    assert (found["step"], found["item"], found["problem"]) == (300, 7, "")
-    async with web.get(found["url"]) as answer:
-        assert (answer.content_type, await answer.read()) == ("image/png", theirs.read_bytes())
-    places = {"run": "many", "file": found["file"]}
-    async with web.get("/eridiffusion/thumbnail", params={**places, "size": 288}) as answer:
-        assert Image.open(io.BytesIO(await answer.read())).size == (96, 64)
-    pair = {**places, "filename": ours.name, "subfolder": "many/samples_step_000300"}
-    async with web.get("/eridiffusion/verdict", params=pair) as answer:
-        verdict = conforms(await answer.json(), "Verdict")
-    assert (verdict["verdict"], verdict["text"], verdict["largest"]) == ("close", "close (5 of 255)", 5)
-    Image.new("RGB", (64, 64)).save(ours)
-    async with web.get("/eridiffusion/verdict", params=pair) as answer:
-        assert (await answer.json())["verdict"] == "different"
-    # what a link outside or to nothing leads to is no sample
-    (outside := host.output_dir.parent / "outside").mkdir()
-    shutil.copy(theirs, outside / "theirs.png")
-    for folder in (run, host.output_dir / "many"):
-        for step, target in ((302, outside / "theirs.png"), (303, outside / "gone.png")):
-            place = folder / f"samples_step_{step:06}" / f"step_{step:06}_sample_07.png"
-            place.parent.mkdir()
-            place.symlink_to(target)
-    (run / DATABASE).symlink_to(outside / DATABASE)
-    (outside / DATABASE).write_bytes(b"no board")
-    document = conforms((await get(web, "/eridiffusion/runs/many"))[1], "Run")
-    assert [one["step"] for one in document["theirs"]] == [300]
-    assert 303 not in [one["step"] for one in document["samples"]]
-    assert DATABASE not in [one["file"] for one in document["unreadable"]]
-    (run / DATABASE).unlink()
-    # and in another allowed folder that is called as the run is; the run's own folder goes first
-    elsewhere = host.input_dir / "many"
-    for step in (300, 400):
-        place = elsewhere / f"samples_step_{step:06}" / f"step_{step:06}_sample_07.png"
-        place.parent.mkdir(parents=True)
-        picture.resize((48, 32)).save(place)
-    (elsewhere / "samples_step_000500").symlink_to(EXAMPLES / "runs")
-    document = conforms((await get(web, "/eridiffusion/runs/many"))[1], "Run")
-    assert [(one["step"], one["file"]) for one in document["theirs"]] == [
-        (300, found["file"]), (400, "allowed:0/many/samples_step_000400/step_000400_sample_07.png")
-    ]  # fmt: skip
-    async with web.get(document["theirs"][1]["url"]) as answer:
-        assert (answer.status, await answer.read()) == (200, place.read_bytes())
-    shutil.rmtree(elsewhere)
-    (run / "linked.png").symlink_to(EXAMPLES.parent / "docs" / "rooms.svg")
-    for file, status in (
-        ("train.yaml", 403),
-        ("../growing/step_000300_sample_07.png", 403),
-        ("/etc/hostname", 403),
-        ("linked.png", 403),
-        ("allowed:0/../output/x.png", 403),
-        ("allowed:0//etc/hostname", 403),
-        ("allowed:99/x.png", 404),
-        ("allowed:x/x.png", 404),
-        ("gone.png", 404),
-        ("a\0b.png", 404),
-    ):
-        async with web.get("/eridiffusion/run-picture", params={"run": "many", "file": file}) as answer:
-            assert (file, answer.status) == (file, status)
-    async with web.get("/eridiffusion/run-picture", params={"run": "..", "file": "x.png"}) as answer:
-        assert answer.status == 403

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from comfyui_eridiffusion.spec import SampleSpec, SpecError, from_json, read_spec, read_text
 from comfyui_eridiffusion.tests.counting import at_most, calls
+from comfyui_eridiffusion.tests.waiting import PATIENCE
 
 DATA = Path(__file__).parent / "data"
 NEUTRAL = (DATA / "neutral.yaml").read_text()
@@ -313,19 +315,30 @@ def test_blocks_that_stand_in_each_other_without_end_are_not_followed(shell: str
         read_spec(begin + opened * 500 + command)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a --w 8" + "\n" * 100_000 + "x",
-        "if ($a" + " " * 100_000 + "b) {\n}\n& sample_flux `\n --prompt x\n",
-        "param($a = " + " " * 100_000 + "'x'x)\n& sample_flux `\n --prompt x\n",
-        '{"job":' + "/" * 100_000,
-        "sample_flux --prompt x --cfg " + "1" * 100_000 + "x",
-        "#!/bin/bash\nf() { " + "." * 100_000,
-    ],
-    ids=["empty lines", "condition", "parameter", "comments", "number", "word"],
-)
-def test_a_long_run_of_one_letter_is_read_at_once(text: str) -> None:
-    """Patterns that try it in every way to part it would take minutes; the suite's time limit is the measure."""
-    with contextlib.suppress(SpecError):
-        read_text(text)
+#: Texts with a long run of one letter, and the prompt that is read from each, None = it is refused.
+RUNS_OF_ONE: dict[str, str | None] = {
+    "a --w 8" + "\n" * 400_000 + "x": None,
+    "if ($a" + " " * 400_000 + "b) {\n}\n& sample_flux `\n --prompt x\n": "x",
+    "param($a = " + " " * 400_000 + "'x'x)\n& sample_flux `\n --prompt x\n": "x",
+    '{"job":' + "/" * 400_000: None,
+    "sample_flux --prompt x --cfg " + "1" * 400_000 + "x": None,
+    "#!/bin/bash\nf() { " + "." * 400_000: None,
+}
+READ_ALL = """
+import json, sys
+from comfyui_eridiffusion.spec import SpecError, read_text
+for text in json.load(sys.stdin):
+    try:
+        print(read_text(text).items[0].prompt, flush=True)
+    except SpecError:
+        print(flush=True)
+"""
+
+
+def test_a_long_run_of_one_letter_is_read_at_once() -> None:
+    """Patterns that try every way to part it take minutes and more. In a process, which can be given up."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ALL], input=json.dumps(list(RUNS_OF_ONE)), capture_output=True, text=True,
+        timeout=PATIENCE, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [prompt or "" for prompt in RUNS_OF_ONE.values()]

@@ -32,6 +32,7 @@ from comfyui_eridiffusion.host.text.cache_store import unpack
 from comfyui_eridiffusion.lora import read_lora
 from comfyui_eridiffusion.spec import read_text
 from comfyui_eridiffusion.tests.compare.sample_pictures import picture, run_of_pictures, spec_of
+from comfyui_eridiffusion.tests.waiting import PATIENCE
 from comfyui_eridiffusion.workflows.run_memory import RunMemory, read_memory, write_memory
 
 #: `native.json` is the config in a graph of 0.1.0 (its example "training_run"), `embedding.safetensors` what 0.1.0 kept
@@ -162,6 +163,6 @@ def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path: Path, name: str, re
 
     reader = threading.Thread(target=catch, daemon=True)
     reader.start()
-    reader.join(20)
+    reader.join(PATIENCE)
     assert not reader.is_alive()
     assert error
